@@ -1,0 +1,28 @@
+"""Errors that a user can act on: one sentence that says where, what, and the cure."""
+
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """The user's input is wrong: the command prints the sentence and ends with exit code 2.
+
+    `where` is `file`, `file:line` or empty; `cure` says what to do about it.
+    """
+
+    def __init__(self, what: str, *, cure: str = "", where: str = "") -> None:
+        super().__init__(what, cure, where)
+        self.what, self.cure, self.where = what, cure, where
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.what}" + (f"; {self.cure}" if self.cure else "")
+
+    def at(self, where: str) -> "UserError":
+        """The same error with its place filled in (an inner, more exact place wins)."""
+        return UserError(self.what, cure=self.cure, where=self.where or where)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A cure that names the nearest known word, or all of them where none is near."""
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean `{close[0]}`?" if close else "known are " + ", ".join(f"`{name}`" for name in sorted(known))

@@ -1,0 +1,45 @@
+"""What a trial tells while it runs. Plain values, so that they cross a process or a network as they are."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal["missing", "queued", "running", "done", "stopped", "diverged", "failed"]
+Outcome = Literal["done", "stopped", "diverged", "failed"]
+
+FINISHED: frozenset[State] = frozenset({"done", "stopped", "diverged"})
+"""States that are results: the trial is not run again."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """An attempt began. `numerics` is what can move the last bits; `resumed` the step it goes on from."""
+
+    numerics: dict[str, Any]
+    resumed: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metric values at a step."""
+
+    step: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An attempt ended. `values` are the trial's final metrics; `seconds` the attempt's wall time."""
+
+    state: Outcome
+    step: int
+    seconds: float
+    values: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    artifacts: dict[str, str] = field(default_factory=dict)
+
+
+Event = Started | Measured | Ended
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; the trial saved its position and goes on from there next time."""

@@ -1,0 +1,101 @@
+"""Axes: spec paths with several values. A mapping is the product of its entries; `zip` lets entries go in step."""
+
+import math
+from itertools import product
+from typing import Any
+
+from scalelab.core.units import parse_count, parse_number
+
+Point = dict[str, Any]
+"""Spec path -> value: one combination of the axes."""
+
+
+class AxisError(ValueError):
+    """An axis whose values are wrong; `path` names it."""
+
+    def __init__(self, path: str, fault: str) -> None:
+        super().__init__(fault)
+        self.path = path
+
+
+def values(axis: Any) -> list[Any]:
+    """A list as it is, `{range: [from, to, step]}` with both ends, or `{logspace: [from, to, num]}`, distinct.
+
+    Raises ValueError where there is no value, or where the form is unknown.
+    """
+    if isinstance(axis, list):
+        found = list(axis)
+    elif isinstance(axis, dict) and len(axis) == 1 and "range" in axis:
+        found = _range(*_three(axis["range"], "range: [from, to, step]"))
+    elif isinstance(axis, dict) and len(axis) == 1 and "logspace" in axis:
+        found = _logspace(*_three(axis["logspace"], "logspace: [from, to, num]"))
+    else:
+        raise ValueError("an axis is a list, `{range: [from, to, step]}` or `{logspace: [from, to, num]}`")
+    if not found:
+        raise ValueError("the axis is empty; give it at least one value")
+    return found
+
+
+def _three(given: Any, form: str) -> list[float]:
+    if not isinstance(given, list) or len(given) != 3:
+        raise ValueError(f"{given!r} has not three numbers; write {form}")
+    return [parse_number(number) for number in given]
+
+
+def _whole(number: float) -> float | int:
+    return int(number) if number == int(number) else number
+
+
+def _range(first: float, last: float, step: float) -> list[Any]:
+    if step <= 0:
+        raise ValueError(f"a range's step is positive, and this is {step:g}")
+    count = math.floor((last - first) / step * (1 + 1e-12)) + 1
+    return [_whole(first + index * step) for index in range(max(0, count))]
+
+
+def _logspace(first: float, last: float, num: float) -> list[Any]:
+    if first <= 0 or last <= 0:
+        raise ValueError("a logspace runs between positive numbers")
+    steps = parse_count(num)
+    found = [first * (last / first) ** (index / max(1, steps - 1)) for index in range(steps)]
+    if first == int(first) and last == int(last):  # whole ends make whole values
+        found = [round(value) for value in found]
+    return list(dict.fromkeys(found))
+
+
+def points(node: dict[str, Any]) -> list[Point]:
+    """Every combination of an `axes` mapping, in the order in which it is written."""
+    parts = [part for key, entry in node.items() for part in _entry(key, entry)]
+    return [_merge(combination) for combination in product(*parts)]
+
+
+def paths(node: dict[str, Any]) -> list[str]:
+    """The spec paths that a mapping of axes sets, in order."""
+    found: list[str] = []
+    for key, entry in node.items():
+        groups = entry if isinstance(entry, list) else [entry]
+        found += [key] if key not in ("zip", "product") else [path for group in groups for path in paths(group)]
+    return found
+
+
+def _entry(key: str, entry: Any) -> list[list[Point]]:
+    if key not in ("zip", "product"):
+        try:
+            return [[{key: value} for value in values(entry)]]
+        except ValueError as error:
+            raise AxisError(key, str(error)) from error
+    groups = entry if isinstance(entry, list) else [entry]
+    if not all(isinstance(group, dict) for group in groups):
+        raise ValueError(f"`{key}` takes a mapping of axes, or a list of them")
+    return [_zipped(group) if key == "zip" else points(group) for group in groups]
+
+
+def _zipped(node: dict[str, Any]) -> list[Point]:
+    parts = [part for key, entry in node.items() for part in _entry(key, entry)]
+    if len({len(part) for part in parts}) > 1:
+        raise ValueError(f"axes that go in step have equally many values, and these have {[len(part) for part in parts]}")
+    return [_merge(row) for row in zip(*parts, strict=True)]
+
+
+def _merge(parts: tuple[Point, ...]) -> Point:
+    return {path: value for part in parts for path, value in part.items()}

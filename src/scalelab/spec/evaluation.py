@@ -1,0 +1,39 @@
+"""When a trial is evaluated, and when it may stop early. Both can change the numbers, so both are identity."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from scalelab.core.units import Count, Number
+from scalelab.spec.base import Spec
+
+
+class Stop(Spec):
+    """Early stop: the metric has reached the threshold in `patience` evaluations in a row."""
+
+    metric: str = "recall"
+    """The metric to watch."""
+    at_least: Number = 0.95
+    """The threshold."""
+    patience: Count = 2
+    """Evaluations in a row that must reach it."""
+
+
+class Evaluation(Spec):
+    """Evaluations at log-spaced steps, and one at the end."""
+
+    first: Count = 100
+    """The first step that is evaluated."""
+    ratio: Annotated[Number, Field(gt=1)] = 1.3
+    """Each evaluated step is about this many times the one before."""
+    stop: Stop | None = None
+    """Early stop; `null` trains to the end of the budget."""
+
+    def steps(self, last: int) -> list[int]:
+        """The evaluated steps up to and with `last`, ascending."""
+        chosen, step = [], float(self.first)
+        while step < last:
+            if not chosen or round(step) > chosen[-1]:
+                chosen.append(round(step))
+            step *= self.ratio
+        return [*chosen, last]

@@ -1,0 +1,27 @@
+"""Where and how fast a trial runs. None of it enters the digest."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from scalelab.core.units import Count, Number, Seconds
+from scalelab.spec.base import Spec
+
+
+class Execution(Spec):
+    """Execution of trials: resources, speed and robustness."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where a trial runs; `auto` takes a GPU where there is one."""
+    threads: Count = 1
+    """Threads of a trial on the CPU; more than one is slower for small models."""
+    gpus: Annotated[Number, Field(ge=0)] | None = None
+    """GPUs of a trial, fractions too (`0.25`: four trials on one GPU); one where the device is a GPU and nothing is said."""
+    compile: bool = False
+    """Compile the training step with torch.compile."""
+    micro_batch: Count | None = None
+    """Sequences in one forward pass; gradients accumulate to the batch. The whole batch where it is not given."""
+    checkpoint_every: Seconds = 30.0
+    """Seconds between checkpoints; a killed trial goes on from its last one."""
+    retries: Annotated[int, Field(ge=0)] = 1
+    """How often a failed trial is tried again."""

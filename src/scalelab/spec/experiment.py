@@ -1,0 +1,78 @@
+"""The experiment: one spec file; and the trial: one fully resolved training run of it."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from scalelab.core.canon import sha256
+from scalelab.core.units import Count
+from scalelab.spec.base import Spec
+from scalelab.spec.budget import Budget
+from scalelab.spec.evaluation import Evaluation
+from scalelab.spec.execution import Execution
+from scalelab.spec.model import Model, Transformer
+from scalelab.spec.optim import AdamW, Optim
+from scalelab.spec.search import Grid, Search
+from scalelab.spec.task import Facts, Task
+
+
+class Trial(Spec):
+    """One training run: everything that can change its numbers, and nothing else."""
+
+    task: Task = Facts()
+    """What is learned."""
+    model: Model = Transformer()
+    """What learns it."""
+    budget: Budget
+    """How long it trains."""
+    optim: Optim = AdamW()
+    """How it is trained."""
+    batch: Count = 128
+    """Sequences in an update."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the forward and backward pass; parameters and optimizer are fp32."""
+    evaluation: Evaluation = Evaluation()
+    """When it is evaluated, and when it may stop."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the initial weights and of the order of the data."""
+
+    def identity(self) -> dict[str, Any]:
+        """What the digest covers: defaults left out, every `kind` written, a recipe above 1 written."""
+        return _identity(self)
+
+    def digest(self) -> str:
+        """The sha256 of the canonical JSON of the identity."""
+        return sha256(self.identity())
+
+
+class Experiment(Trial):
+    """One spec file: a trial with axes."""
+
+    outside: ClassVar[frozenset[str]] = frozenset({"name", "about", "extends", "axes", "replicates", "search", "execution"})
+    """Fields that are not a trial's."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Name of the experiment; figures and filters use it."""
+    about: str = ""
+    """What it asks, for the reports."""
+    axes: dict[str, Any] = {}
+    """Spec path -> values: a list, `{range: [from, to, step]}` or `{logspace: [from, to, num]}`; `zip` lets axes go in step."""
+    replicates: Count = 1
+    """The same trial under this many seeds, from `seed` on."""
+    search: Search = Grid()
+    """Which of the trials are run: `grid` or `frontier`."""
+    execution: Execution = Execution()
+    """Where and how fast the trials run."""
+
+
+def _identity(spec: Spec) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, field in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        if isinstance(value, Spec):
+            found[name] = _identity(value)
+        elif name == "kind" or value != field.default:
+            found[name] = list(value) if isinstance(value, tuple) else value
+    if type(spec).recipe > 1:
+        found["recipe"] = type(spec).recipe
+    return found

@@ -1,0 +1,32 @@
+"""Searches: which of the planned trials are run, and in which order."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from scalelab.core.units import Number
+from scalelab.spec.base import Spec, default_kind
+
+
+class Grid(Spec):
+    """Every planned trial."""
+
+    kind: Literal["grid"] = "grid"
+
+
+class Frontier(Spec):
+    """For each cell the smallest size that passes, by galloping from the last cell's answer and bisecting."""
+
+    kind: Literal["frontier"] = "frontier"
+    size: str = "model.width"
+    """The axis that is searched; its values are ordered by the parameters they make."""
+    along: str = "task.people"
+    """The axis along which an answer is the next one's first guess."""
+    metric: str = "recall"
+    """The metric that decides."""
+    at_least: Number = 0.95
+    """A trial passes where its metric is at least this."""
+
+
+Search = Annotated[Grid | Frontier, Field(discriminator="kind"), default_kind("grid")]
+"""Every search, told apart by `kind`."""
