@@ -26,7 +26,9 @@ def test_filters(text: str, wanted: bool) -> None:
     assert compile_filter(text)(ROW) is wanted
 
 
-@pytest.mark.parametrize("text", ["", "task.people <", "__import__('os')", "f(1) == 2", "task.people == f(2)", "1 < task.people", "a < b < c", "task"])
+@pytest.mark.parametrize(
+    "text", ["", "task.people <", "__import__('os')", "f(1) == 2", "task.people == f(2)", "1 < task.people", "a < b < c", "task"]
+)
 def test_what_is_no_filter_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="is no filter"):
         compile_filter(text)(ROW)

@@ -8,7 +8,8 @@ from scalelab.core.units import format_count, format_seconds, parse_count, parse
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("10M", 10_000_000), ("1e6", 1_000_000), (1e6, 1_000_000), ("1_000", 1000), ("2.5k", 2500), (7, 7), ("3B", 3_000_000_000)]
+    ("text", "value"),
+    [("10M", 10_000_000), ("1e6", 1_000_000), (1e6, 1_000_000), ("1_000", 1000), ("2.5k", 2500), (7, 7), ("3B", 3_000_000_000)],
 )
 def test_counts_are_read_as_people_write_them(text: object, value: int) -> None:
     assert parse_count(text) == value

@@ -13,7 +13,9 @@ def test_forms_of_an_axis() -> None:
     assert values({"logspace": ["1e-3", 1e-1, 3]}) == pytest.approx([1e-3, 1e-2, 1e-1])
 
 
-@pytest.mark.parametrize("axis", [[], 3, "ab", {"range": [1, 2]}, {"range": [3, 1, 1]}, {"range": [1, 3, 0]}, {"logspace": [0, 8, 3]}, {"list": [1]}, None])
+@pytest.mark.parametrize(
+    "axis", [[], 3, "ab", {"range": [1, 2]}, {"range": [3, 1, 1]}, {"range": [1, 3, 0]}, {"logspace": [0, 8, 3]}, {"list": [1]}, None]
+)
 def test_what_is_no_axis_is_refused(axis: object) -> None:
     with pytest.raises(ValueError, match=r".+"):
         values(axis)

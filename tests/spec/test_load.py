@@ -60,7 +60,14 @@ def test_bad_specs_name_file_line_and_cure(tmp_path: Path, old: str, new: str, l
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"", "is empty"), (b"# nothing\n", "is empty"), (b"- a\n- b\n", "is not a mapping"), (b"\xff\xfe\x00", "is not text"), (b"a: \x01", "is not YAML")]
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"# nothing\n", "is empty"),
+        (b"- a\n- b\n", "is not a mapping"),
+        (b"\xff\xfe\x00", "is not text"),
+        (b"a: \x01", "is not YAML"),
+    ],
 )
 def test_files_that_are_no_spec(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "spec.yaml"

@@ -48,7 +48,12 @@ def describe(path: str, root: type[BaseModel] = Experiment) -> list[dict[str, st
     """What a path and the fields right below it mean; empty where there is no such path. `""` is the whole spec."""
     depth = path.count(".") + 1 if path else 0
     return [
-        {"path": known, "type": _type_name(field.annotation), "default": _default(field), "help": field.description or (owner.__doc__ or "")}
+        {
+            "path": known,
+            "type": _type_name(field.annotation),
+            "default": _default(field),
+            "help": field.description or (owner.__doc__ or ""),
+        }
         for known, owner, field in walk(root)
         if known == path or ((not path or known.startswith(f"{path}.")) and known.count(".") == depth)
     ]
@@ -64,7 +69,11 @@ def _type_name(annotation: Any) -> str:
         return _type_name(get_args(annotation)[0])
     if get_args(annotation):
         words = [repr(part) if isinstance(part, str) else _type_name(part) for part in get_args(annotation)]
-        return " | ".join(words) if get_origin(annotation) is Literal else f"{get_origin(annotation).__name__} of {', '.join(dict.fromkeys(words))}"
+        return (
+            " | ".join(words)
+            if get_origin(annotation) is Literal
+            else f"{get_origin(annotation).__name__} of {', '.join(dict.fromkeys(words))}"
+        )
     names = {int: "whole number", float: "number", str: "text", bool: "true | false", type(None): "null", Any: "anything"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

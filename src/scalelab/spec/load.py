@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 from scalelab.core.errors import UserError, nearest
 from scalelab.spec.axes import AxisError, paths, points
 from scalelab.spec.budget import LENGTHS
-from scalelab.spec.explain import fields_at, paths_below
 from scalelab.spec.experiment import Experiment
+from scalelab.spec.explain import fields_at, paths_below
 
 Loc = tuple[str | int, ...]
 
@@ -62,7 +62,9 @@ def read(path: Path, seen: tuple[Path, ...]) -> Document:
     base_path = path.parent / base_name
     if not base_path.exists():
         raise UserError(
-            f"`extends` names {base_name}, which does not exist", cure="give a path relative to this file", where=document.place(("extends",))
+            f"`extends` names {base_name}, which does not exist",
+            cure="give a path relative to this file",
+            where=document.place(("extends",)),
         )
     base = read(base_path, (*seen, resolved))
     base.update(document)
@@ -74,7 +76,9 @@ def parse(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", cure="name an existing spec, such as one in specs/", where=str(path)) from error
+        raise UserError(
+            f"cannot be read: {error.strerror}", cure="name an existing spec, such as one in specs/", where=str(path)
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError("is not text, so it is no YAML", cure="name a spec file", where=str(path)) from error
     try:
@@ -110,7 +114,9 @@ def _check_axes(document: Document) -> None:
         for path in paths(axes):
             if not fields_at(path):
                 raise UserError(
-                    f"the axis `{path}` is no path of a trial", cure=nearest(path, paths_below()), where=document.place(axis_loc(document, path))
+                    f"the axis `{path}` is no path of a trial",
+                    cure=nearest(path, paths_below()),
+                    where=document.place(axis_loc(document, path)),
                 )
         points(axes)
     except AxisError as error:
@@ -162,7 +168,13 @@ def _siblings(loc: Loc, root: type[BaseModel]) -> list[str]:
     above = [str(part) for part in loc[:-1]]
     if not above:
         return list(root.model_fields)
-    return sorted({path[len(above)] for path in map(lambda text: text.split("."), paths_below(root)) if path[: len(above)] == above and len(path) > len(above)})
+    return sorted(
+        {
+            path[len(above)]
+            for path in (text.split(".") for text in paths_below(root))
+            if path[: len(above)] == above and len(path) > len(above)
+        }
+    )
 
 
 def _written(loc: tuple[int | str, ...], data: Any) -> Loc:
@@ -212,9 +224,7 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that reads `1e6` and `1e-3` as numbers (YAML 1.1 takes them for text)."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def _build(node: yaml.Node | None, loc: Loc, path: str, places: dict[Loc, str]) -> Any:

@@ -1,0 +1,103 @@
+"""What Ray costs: its start, its overhead per trial, and the memory of the idle driver and Ray.
+
+    python benchmarks/ray_overhead.py
+    python benchmarks/ray_overhead.py --trials 1000
+
+Trials that do nothing run through the executor, so all the time between the first and the last of them is overhead. Memory
+is the proportional set size (PSS), in which pages that processes share count once; Linux only.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from scalelab.core.events import Ended, Event, Measured, Started
+from scalelab.plan.counts import Parameters
+from scalelab.plan.plan import PlannedTrial
+from scalelab.run.executors import inline, ray
+from scalelab.run.executors.base import Job
+from scalelab.spec.budget import Budget
+from scalelab.spec.execution import Execution
+from scalelab.spec.experiment import Trial
+
+REPORTS = 10
+"""Measurements that each trial tells."""
+
+
+class Desk:
+    """Hands out trials that do nothing, and looks at the clock."""
+
+    stopping = overdue = False
+
+    def __init__(self, trials: int) -> None:
+        self.left, self.open = trials, trials
+        self.first = self.last = 0.0
+        self.memory = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.open == 0
+
+    def ask(self) -> PlannedTrial | None:
+        if not self.left:
+            return None
+        self.left -= 1
+        trial = Trial(budget=Budget(steps=1), seed=self.left)
+        return PlannedTrial(trial, trial.digest(), {}, 0, Parameters(1, 1, 1, {}), 1, 1, 1.0, 1)
+
+    def tell(self, digest: str, event: Event) -> None:
+        self.last = time.perf_counter()
+        self.first = self.first or self.last
+        if isinstance(event, Ended):
+            self.open -= 1
+        if not self.open:
+            self.memory = pss_of_descendants()
+
+
+def do_nothing(trial, execution, *, folder, emit, stopping):
+    emit(Started({}))
+    for step in range(REPORTS):
+        emit(Measured(step, {"recall": 0.5}))
+    ended = Ended("done", 1, 0.0)
+    emit(ended)
+    return ended
+
+
+def pss_of_descendants() -> int:
+    """PSS in bytes of this process and all that descend from it."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it has ended
+    family = {int(Path("/proc/self").resolve().name)}
+    while grown := {child for child, parent in parents.items() if parent in family} - family:
+        family |= grown
+    return sum(map(pss, family))
+
+
+def pss(process: int) -> int:
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=300)
+    trials = parser.parse_args().trials
+    print(f"{trials} trials that do nothing but tell {REPORTS} measurements")
+    for name, execute, jobs in (("inline", inline.execute, 1), ("ray, 1 job", ray.execute, 1), ("ray, 2 jobs", ray.execute, 2)):
+        desk, began = Desk(trials), time.perf_counter()
+        execute(desk, Job(Execution(device="cpu"), worker=do_nothing, jobs=jobs))
+        each = 1000 * (desk.last - desk.first) / (trials - 1)
+        start, end = desk.first - began, time.perf_counter() - desk.last
+        print(f"{name:<12} {each:6.1f} ms a trial, start {start:.1f} s, end {end:.1f} s, PSS {desk.memory / 2**20:.0f} MiB with its workers")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The `scalelab` command: its commands and its exit codes.
+
+0: all done. 1: some trial failed. 2: the input is wrong. 130: interrupted, run again to go on.
+"""
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from scalelab.cli import explaining, looking, planning, reporting, running, storing, verifying
+from scalelab.core.errors import UserError
+
+app = typer.Typer(
+    name="scalelab",
+    help="A declarative experiment lab for language-model science: from a YAML spec to trials, one store, and figures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    if debug:
+        os.environ["SCALELAB_DEBUG"] = "1"
+
+
+for command in (
+    planning.plan,
+    running.run,
+    reporting.report,
+    looking.status,
+    looking.ls,
+    looking.show,
+    looking.compare,
+    verifying.verify,
+    verifying.doctor,
+    storing.import_,
+    storing.export,
+    explaining.schema,
+    explaining.explain,
+):
+    app.command(command.__name__.rstrip("_"))(command)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except UserError as error:
+        _show(f"error: {error}")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        _show("interrupted; the same command goes on from here")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has gone: nothing is wrong, and nothing more is to be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def _show(sentence: str) -> None:
+    if os.environ.get("SCALELAB_DEBUG"):
+        traceback.print_exc()
+    print(sentence, file=sys.stderr)

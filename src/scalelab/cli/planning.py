@@ -1,0 +1,124 @@
+"""`plan`: what a run would do, as a difference against the store."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from scalelab.cli.options import DEFAULT_STORE, JsonOption, OnlyOption, SetOption, SpecArgument, StoreOption, print_json, print_table
+from scalelab.core.events import FINISHED, State
+from scalelab.core.units import format_count, format_seconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scalelab.plan.cost import Clock
+    from scalelab.plan.plan import Plan, PlannedTrial
+    from scalelab.spec.load import Document
+
+
+def plan(
+    spec: SpecArgument, store: StoreOption = DEFAULT_STORE, settings: SetOption = None, only: OnlyOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what would run: state, parameters, tokens, FLOPs, predicted time."""
+    compiled, _ = compiled_plan(spec, settings or [], only)
+    states, clock = known(store, compiled)
+    if as_json:
+        print_json(
+            {"experiment": compiled.experiment.name, **summary(compiled, states, clock), "trials": trial_rows(compiled, states, clock)}
+        )
+    else:
+        show(compiled, states, clock)
+
+
+def compiled_plan(spec: "Path", settings: list[str], only: str | None) -> "tuple[Plan, Document]":
+    """The plan of a spec file with its settings and filter."""
+    from scalelab.core.filter import compile_filter
+    from scalelab.plan.diff import keep
+    from scalelab.plan.plan import compile_plan
+    from scalelab.spec.load import load
+
+    experiment, document = load(spec, settings)
+    return keep(compile_plan(experiment, document), compile_filter(only) if only else None), document
+
+
+def known(where: str, compiled: "Plan") -> "tuple[Mapping[str, State], Clock]":
+    """States and speeds from the store; where there is none yet, all is missing."""
+    from pathlib import Path
+
+    from scalelab.plan.cost import Clock
+
+    if "://" not in where and not Path(where).exists():
+        return dict.fromkeys((planned.digest for planned in compiled.trials), "missing"), Clock([])
+    from scalelab.store import open_store
+
+    with open_store(where, mode="read") as store:
+        return store.states([planned.digest for planned in compiled.trials]), Clock(store.speeds())
+
+
+def summary(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> dict[str, Any]:
+    """Totals of a plan."""
+    from scalelab.plan.diff import tally
+
+    waiting = [planned for planned in compiled.trials if states[planned.digest] not in FINISHED]
+    return {
+        "search": compiled.experiment.search.kind,
+        "states": tally(compiled, states),
+        "tokens": sum(planned.tokens for planned in waiting),
+        "flops": sum(planned.flops for planned in waiting),
+        "seconds": sum(map(clock.seconds, waiting)),
+        "basis": clock.basis,
+    }
+
+
+def trial_rows(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> list[dict[str, Any]]:
+    """The plan's trials in the form of every `--json` answer; seconds are predicted."""
+    name = compiled.experiment.name
+    return [
+        {
+            "digest": planned.digest,
+            "state": states[planned.digest],
+            "experiment": name,
+            "axes": planned.axes,
+            "replicate": planned.replicate,
+            "params": planned.params.as_dict(),
+            "steps": planned.steps,
+            "tokens": planned.tokens,
+            "exposures": planned.exposures,
+            "flops": planned.flops,
+            "seconds": clock.seconds(planned),
+            "metrics": {},
+        }
+        for planned in compiled.trials
+    ]
+
+
+def show(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> None:
+    """A line for each combination of the axes, its replicates together, and the totals."""
+    axes = list(dict.fromkeys(path for planned in compiled.trials for path in planned.axes))
+    columns = ["digest", "state", *axes, "replicates", "params", "tokens", "FLOPs", "time"]
+    print_table(
+        columns, [_line(list(group), axes, states, clock) for _, group in groupby(compiled.trials, key=lambda planned: planned.axes)]
+    )
+    total = summary(compiled, states, clock)
+    counts = ", ".join(f"{count:,} {state}" for state, count in sorted(total["states"].items()))
+    print(f"\n{len(compiled.trials):,} trials of {compiled.experiment.name}: {counts or 'none'}")
+    bound = "at most, as a frontier search runs a part of them" if compiled.experiment.search.kind == "frontier" else "on one slot"
+    print(
+        f"to run: {format_count(total['tokens'])} tokens, {format_count(total['flops'])} FLOPs, {format_seconds(total['seconds'])} {bound}"
+    )
+    print(f"times rest on {total['basis']}")
+
+
+def _line(group: "list[PlannedTrial]", axes: list[str], states: Mapping[str, State], clock: "Clock") -> list[str]:
+    first = group[0]
+    found = sorted({states[planned.digest] for planned in group})
+    return [
+        first.digest[:10],
+        "/".join(found),
+        *(str(first.axes.get(path, "-")) for path in axes),
+        str(len(group)),
+        f"{first.params.total:,}",
+        format_count(sum(planned.tokens for planned in group)),
+        format_count(sum(planned.flops for planned in group)),
+        format_seconds(sum(map(clock.seconds, group))),
+    ]

@@ -1,0 +1,89 @@
+"""`run`: run what is missing of a spec."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from scalelab.cli.options import DEFAULT_STORE, JsonOption, OnlyOption, SetOption, SpecArgument, StoreOption, print_json
+from scalelab.cli.planning import compiled_plan, known, show, summary, trial_rows
+from scalelab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from scalelab.store.store import Store
+
+
+def run(
+    spec: SpecArgument,
+    store: StoreOption = DEFAULT_STORE,
+    executor: Annotated[Literal["ray", "inline"], typer.Option("--executor", help="ray (parallel) or inline (in this process).")] = "ray",
+    address: Annotated[str | None, typer.Option("--address", help="A Ray cluster, such as auto or ray://host:10001.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Trials at once; as many as there is room for without it.")] = None,
+    settings: SetOption = None,
+    only: OnlyOption = None,
+    time: Annotated[str | None, typer.Option("--time", help="Stop after this long, such as 2h; run again to go on.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, as `plan` does.")] = False,
+    artifacts: Annotated[
+        str | None, typer.Option("--artifacts", help="Folder or URL for checkpoints and models; beside the store without it.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run what is missing of a spec; an interrupted run goes on where it was."""
+    seconds = _seconds(time)
+    compiled, _ = compiled_plan(spec, settings or [], only)
+    if dry_run:
+        states, clock = known(store, compiled)
+        if as_json:
+            print_json(
+                {"experiment": compiled.experiment.name, **summary(compiled, states, clock), "trials": trial_rows(compiled, states, clock)}
+            )
+        else:
+            show(compiled, states, clock)
+        return
+    from scalelab.run.driver import Options, drive
+    from scalelab.store import open_store
+
+    folder = artifacts or default_folder(store)
+    stream = sys.stderr if as_json else sys.stdout
+    with open_store(store, mode="write") as opened:
+        options = Options(
+            executor=executor, jobs=jobs, address=address, folder=folder, time_s=seconds, retry_failed=retry_failed, stream=stream
+        )
+        ended = drive(compiled, opened, options)
+        rows = _result_rows(opened, compiled.experiment.name) if as_json else []
+    if as_json:
+        outcome = {
+            "outcomes": ended.outcomes,
+            "known": ended.known,
+            "failed": ended.failed,
+            "seconds": ended.seconds,
+            "stopped": ended.stopped,
+        }
+        print_json({"experiment": compiled.experiment.name, **outcome, "trials": rows})
+    else:
+        print(ended)
+    raise typer.Exit(ended.exit_code)
+
+
+def default_folder(store: str) -> str:
+    """Where trials keep checkpoints and models: beside a store that is a file, else in results/."""
+    return "results/trials" if "://" in store else str(Path(store).parent.resolve() / "trials")
+
+
+def _result_rows(opened: "Store", experiment: str) -> list[dict[str, Any]]:
+    from scalelab.cli.looking import trial_json
+
+    rows = [trial_json(experiment, record, result) for record, _, result in opened.members(experiment)]
+    return [{key: value for key, value in row.items() if key != "trial"} for row in rows]
+
+
+def _seconds(text: str | None) -> float | None:
+    from scalelab.core.units import parse_seconds
+
+    try:
+        return None if text is None else parse_seconds(text)
+    except ValueError as error:
+        what, _, cure = str(error).partition("; ")
+        raise UserError(what, cure=cure, where="--time") from error

@@ -1,0 +1,1 @@
+"""What everything rests on: units, digests, errors, events, seeds. Standard library and pydantic only."""

@@ -1,0 +1,1 @@
+"""Scaling laws and capacity: numbers from frames of trials, whether run here or imported."""

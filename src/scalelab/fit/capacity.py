@@ -1,0 +1,228 @@
+"""What a fact costs: laws of the smallest passing model against the number of facts.
+
+In the weights: a line, params = intercept + slope * facts. Through a tool: a plateau (one size is enough from a knee on; up
+to the knee the size rises with the logarithm of the facts), or a logarithm that never levels off. Every law is fitted to
+the replicates' answers by maximum likelihood, a censored one as "greater than the largest size tried".
+
+Shape letters: B parameter sets (the estimate, then bootstrap draws), N answers, K parameters of a law, X places on its axis.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalelab.core.errors import UserError
+from scalelab.fit.censored import Fitted, Floats, fit_censored
+from scalelab.fit.frontier import Cell
+from scalelab.fit.resample import Interval, cell_weights, draw_weights, interval
+
+DRAWS = 1000
+"""Bootstrap draws behind every interval."""
+
+PUBLISHED = {"slope": 8.138, "intercept": 5171.0}
+"""In-weight line at 95 % recall with the origin as a point, refitted to the published runs of Houliston et al. 2025 (arXiv 2508.20755)."""
+
+Noise = Literal["constant", "relative"]
+
+
+@dataclass(frozen=True)
+class Law:
+    """A fitted law. Sizes are parameters, places are numbers of facts; intervals are 95 %, None where replicates don't tell.
+
+    `aicc` is over the replicates' answers, lower is better; `r2` over the means of the cells in which every replicate passed.
+    """
+
+    kind: Literal["line", "plateau", "logarithm"]
+    names: tuple[str, ...]
+    values_BK: Floats = field(repr=False)
+    sigma: float
+    aicc: float
+    r2: float
+    replicates: tuple[int, ...]
+    censored: int
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The estimate, by name."""
+        return {name: float(self.values_BK[0, index]) for index, name in enumerate(self.names)}
+
+    @property
+    def intervals(self) -> dict[str, Interval | None]:
+        """The interval of every parameter but a plateau's way up, which draws with other knees don't share."""
+        kept = ("value",) if self.kind == "plateau" else self.names
+        drawn = {name: self.values_BK[1:, index] for index, name in enumerate(self.names) if name in kept}
+        return {name: interval(self.values[name], drawn_B, self.replicates) for name, drawn_B in drawn.items()}
+
+    def predict(self, facts_X: Floats) -> Floats:
+        """Parameters that the law says these numbers of facts need."""
+        return _CURVES[self.kind](self.values_BK[:1], facts_X)[0]
+
+    def band(self, facts_X: Floats) -> list[Interval | None]:
+        """The interval of the law at each number of facts."""
+        curve_BX = _CURVES[self.kind](self.values_BK, facts_X)
+        return [interval(float(curve_B[0]), curve_B[1:], self.replicates) for curve_B in curve_BX.T]
+
+    def to_json(self) -> dict[str, Any]:
+        """The law as plain numbers."""
+        return {
+            **self.values,
+            "interval": {name: list(found) if found else None for name, found in self.intervals.items()},
+            "sigma": self.sigma,
+            "aicc": self.aicc if np.isfinite(self.aicc) else None,
+            "r2": self.r2 if np.isfinite(self.r2) else None,
+            "answers": sum(self.replicates),
+            "censored": self.censored,
+        }
+
+
+def _line(values_BK: Floats, facts_X: Floats) -> Floats:
+    intercept_B1, slope_B1 = values_BK[:, :1], values_BK[:, 1:]
+    return intercept_B1 + slope_B1 * facts_X
+
+
+def _logarithm(values_BK: Floats, facts_X: Floats) -> Floats:
+    return _line(values_BK, np.log2(facts_X))
+
+
+def _plateau(values_BK: Floats, facts_X: Floats) -> Floats:
+    value_B1, rise_B1, knee_B1 = values_BK[:, :1], values_BK[:, 1:2], values_BK[:, 2:]
+    return value_B1 - rise_B1 * np.maximum(0.0, np.log2(knee_B1 / facts_X))
+
+
+_CURVES: dict[str, Callable[[Floats, Floats], Floats]] = {"line": _line, "logarithm": _logarithm, "plateau": _plateau}
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """The replicates' answers of one curve, cell after cell."""
+
+    facts_N: Floats
+    size_N: Floats
+    censored_N: NDArray[np.bool_]
+    replicates: tuple[int, ...]
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell]) -> "_Answers":
+        if sum(bool(cell.passed) for cell in cells) < 3:
+            raise UserError("a fit needs three numbers of facts at which some model passes", cure="run more values of `task.people`")
+        facts_N = np.array([cell.facts for cell in cells for _ in cell.answers], dtype=np.float64)
+        size_N = np.array([answer.size for cell in cells for answer in cell.answers], dtype=np.float64)
+        censored_N = np.array([not answer.passed for cell in cells for answer in cell.answers])
+        return cls(facts_N, size_N, censored_N, tuple(len(cell.answers) for cell in cells))
+
+    def with_origin(self) -> "_Answers":
+        """One more cell: no facts, no parameters."""
+        censored_N = np.append(False, self.censored_N)
+        return _Answers(np.append(0.0, self.facts_N), np.append(0.0, self.size_N), censored_N, (1, *self.replicates))
+
+    def fit(self, columns: Sequence[Floats], draws: int, seed: int, noise_N: Floats | None = None) -> Fitted:
+        """The estimate, then the draws; `columns` multiply the coefficients after the constant."""
+        weight_BN = np.concatenate([cell_weights(self.replicates), draw_weights(self.replicates, draws, seed)])
+        return fit_censored(np.column_stack([np.ones_like(self.size_N), *columns]), self.size_N, self.censored_N, weight_BN, noise_N)
+
+    def law(
+        self, kind: Literal["line", "plateau", "logarithm"], names: tuple[str, ...], values_BK: Floats, fitted: Fitted, freedom: int
+    ) -> Law:
+        """The law with its measures; `freedom` counts its parameters and sigma."""
+        aicc = float(_aicc(fitted.log_likelihood_B[:1], len(self.size_N), freedom)[0])
+        starts = np.cumsum((0, *self.replicates))
+        whole = [slice(first, last) for first, last in pairwise(starts) if not self.censored_N[first:last].any()]
+        mean_X = np.array([self.size_N[cell].mean() for cell in whole])
+        facts_X = np.array([self.facts_N[cell][0] for cell in whole])
+        r2 = _r2(mean_X, _CURVES[kind](values_BK[:1], facts_X)[0])
+        return Law(kind, names, values_BK, float(fitted.sigma_B[0]), aicc, r2, self.replicates, int(self.censored_N.sum()))
+
+
+def linear(cells: Sequence[Cell], *, origin: bool = False, noise: Noise = "constant", draws: int = DRAWS, seed: int = 0) -> Law:
+    """params = intercept + slope * facts; every cell counts alike. Raises UserError below three cells with an answer.
+
+    `origin` adds the point (0, 0) with the weight of a cell; without censored replicates that is `np.polyfit` of degree one
+    over the cells' means, as published. `noise="relative"` lets the noise grow in proportion to the line, so that small
+    models count as much as large ones.
+    """
+    assert not (origin and noise == "relative"), "the origin has no relative noise"
+    answers = _Answers.of(cells)
+    answers = answers.with_origin() if origin else answers
+    noise_N = _relative_noise(answers) if noise == "relative" else None
+    fitted = answers.fit([answers.facts_N], draws, seed, noise_N)
+    return answers.law("line", ("intercept", "slope"), fitted.coefficients_BP, fitted, 3)
+
+
+def _relative_noise(answers: _Answers) -> Floats:
+    """Noise in proportion to the line, by fitting again under the last line's noise."""
+    noise_N = np.ones_like(answers.size_N)
+    for _ in range(20):
+        fitted = answers.fit([answers.facts_N], 0, 0, noise_N)
+        line_N = np.maximum(_line(fitted.coefficients_BP, answers.facts_N)[0], 0.05 * answers.size_N.min())
+        noise_N = line_N / line_N.mean()
+    return noise_N
+
+
+def as_published(cells: Sequence[Cell]) -> dict[str, float]:
+    """The published recipe to the letter: least squares over the means of the replicates that passed, and the origin.
+
+    Replicates that pass at no size are dropped, so it runs low where there are some. Source: the paper's plotting code.
+    """
+    points = [(cell.facts, cell.point()["params_mean_passed"]) for cell in cells if cell.passed]
+    facts_X, mean_X = np.array([(0.0, 0.0), *points], dtype=np.float64).T
+    slope, intercept = np.polyfit(facts_X, mean_X, 1)
+    return {"slope": float(slope), "intercept": float(intercept), "r2": _r2(mean_X, slope * facts_X + intercept)}
+
+
+def logarithm(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Law:
+    """params = at_one + per_doubling * log2(facts): it never levels off."""
+    answers = _Answers.of(cells)
+    fitted = answers.fit([np.log2(answers.facts_N)], draws, seed)
+    return answers.law("logarithm", ("at_one", "per_doubling"), fitted.coefficients_BP, fitted, 3)
+
+
+def plateau(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Law:
+    """params = value from `knee` facts on, and value - per_doubling * log2(knee / facts) below it.
+
+    The knee is the one of lowest AICc, at a number of facts that was run or half-way between two, chosen anew in every
+    draw: at least two cells stand on the plateau and two up to the knee, or else all stand on it.
+    """
+    answers = _Answers.of(cells)
+    flat = answers.fit([], draws, seed)
+    knees = [float(cells[0].facts), *_knees([cell.facts for cell in cells])]
+    broken = [answers.fit([np.minimum(0.0, np.log2(answers.facts_N / knee))], draws, seed) for knee in knees[1:]]
+    freedom = [2] + [4] * len(broken)
+    fits = [flat, *broken]
+    score_FB = np.array([_aicc(fit.log_likelihood_B, len(answers.size_N), free) for fit, free in zip(fits, freedom, strict=True)])
+    best_B = np.where(np.isnan(score_FB), np.inf, score_FB).argmin(axis=0)
+    values_BK = np.array([[*(*fits[best].coefficients_BP[row], 0.0)[:2], knees[best]] for row, best in enumerate(best_B)])
+    return answers.law("plateau", ("value", "per_doubling", "knee"), values_BK, fits[best_B[0]], freedom[best_B[0]])
+
+
+def _knees(facts: Sequence[int]) -> list[float]:
+    between = [float(np.sqrt(low * high)) for low, high in pairwise(facts)]
+    return sorted([*map(float, facts[1:-1]), *between[1:-1]])
+
+
+def _aicc(log_likelihood_B: Floats, answers: int, freedom: int) -> Floats:
+    """Akaike's criterion with the small-sample term (Hurvich and Tsai 1989); infinite where there are too few answers."""
+    spare = answers - freedom - 1
+    return 2 * freedom - 2 * log_likelihood_B + (2 * freedom * (freedom + 1) / spare if spare > 0 else np.inf)
+
+
+def _r2(seen_X: Floats, said_X: Floats) -> float:
+    total = float(((seen_X - seen_X.mean()) ** 2).sum()) if len(seen_X) else 0.0
+    return 1 - float(((seen_X - said_X) ** 2).sum()) / total if total > 0 else float("nan")
+
+
+def crossing(in_weight: Sequence[Cell], in_tool: Sequence[Cell]) -> tuple[int | None, int | None]:
+    """Between which numbers of facts the in-weight curve comes to lie above the in-tool one, as measured.
+
+    (last number at which it does not, first from which it stays above); None for an end that is not seen. Compared are
+    means over replicates, a censored in-weight replicate at the largest size tried, which can only be too low;
+    cells with a censored in-tool replicate decide nothing.
+    """
+    tool = {cell.facts: np.mean(cell.passed) for cell in in_tool if not cell.censored}
+    above = [(cell.facts, np.mean([answer.size for answer in cell.answers]) > tool[cell.facts]) for cell in in_weight if cell.facts in tool]
+    under = [facts for facts, is_above in above if not is_above]
+    last = max(under, default=None)
+    return last, min((facts for facts, _ in above if last is None or facts > last), default=None)

@@ -1,0 +1,81 @@
+"""Softmax attention: by hand where all scores fit the processor's cache, else by the fused kernels.
+
+B lanes, H query heads, K key heads, G = H/K query heads that share a key head, W width of a head, T queries, S keys;
+N = B K groups and R = G T queries of a group.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+DENSE = 2**24
+"""Scores up to this many are computed at once by hand. On one CPU core at width 16 that takes a third of the fused kernels' time,
+which work head by head on matrices too small for them."""
+LOG2_E = math.log2(math.e)
+
+
+def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None) -> Tensor:
+    """What the queries see, [B, H, W, T]: values weighted by softmax(q k / sqrt(W) + bias).
+
+    `bias` [B or 1, T, S] holds 0 where a query may look and -inf elsewhere; without it attention is causal. Every query must
+    see something.
+    """
+    scores = q_BHWT.shape[0] * q_BHWT.shape[1] * q_BHWT.shape[3] * k_BKWS.shape[3]
+    if scores <= DENSE and v_BKWS.dtype == torch.float32:
+        return _dense(q_BHWT, k_BKWS, v_BKWS, bias)
+    seen_BHTW = F.scaled_dot_product_attention(
+        q_BHWT.transpose(2, 3),
+        k_BKWS.transpose(2, 3),
+        v_BKWS.transpose(2, 3),
+        attn_mask=None if bias is None else bias.to(q_BHWT.dtype).unsqueeze(1),
+        is_causal=bias is None,
+        enable_gqa=q_BHWT.shape[1] != k_BKWS.shape[1],
+    )
+    return seen_BHTW.transpose(2, 3)
+
+
+def _dense(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None) -> Tensor:
+    lanes, heads, width, queries = q_BHWT.shape
+    kv_heads, keys = k_BKWS.shape[1], k_BKWS.shape[3]
+    if bias is None:
+        bias = q_BHWT.new_full((1, queries, keys), -math.inf).triu(1)
+    shared = heads // kv_heads
+    q_BKWGT = q_BHWT.unflatten(1, (kv_heads, shared)).transpose(2, 3)
+    q_NWR = q_BKWGT.reshape(lanes * kv_heads, width, shared * queries)
+    k_NWS, v_NWS = (x.reshape(lanes * kv_heads, width, keys) for x in (k_BKWS, v_BKWS))
+    o_NWR = _Softmax.apply(q_NWR, k_NWS, v_NWS, bias[:, None, None])
+    return o_NWR.view(lanes, kv_heads, width, shared, queries).transpose(2, 3).reshape(lanes, heads, width, queries)
+
+
+class _Softmax(Function):
+    """Attention over all scores at once.
+
+    Features stand before positions, so that every product is wide in its last dimension; powers of two, because CPUs take
+    them faster than powers of e; the weights stay unnormalised, because dividing the result is cheaper.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q_NWR: Tensor, k_NWS: Tensor, v_NWS: Tensor, bias: Tensor) -> Tensor:
+        lanes, queries, keys = bias.shape[0], bias.shape[3], bias.shape[4]
+        q_NWR = q_NWR * (LOG2_E / math.sqrt(q_NWR.shape[1]))
+        scores_NRS = q_NWR.transpose(1, 2) @ k_NWS
+        scores_NRS.view(lanes, -1, scores_NRS.shape[1] // queries, queries, keys).add_(bias)
+        weights_NRS = scores_NRS.sub_(scores_NRS.amax(-1, keepdim=True)).exp2_()
+        inverse_N1R = weights_NRS.sum(-1).reciprocal_().unsqueeze(1)
+        o_NWR = (v_NWS @ weights_NRS.transpose(1, 2)).mul_(inverse_N1R)
+        ctx.save_for_backward(q_NWR, k_NWS, v_NWS, weights_NRS, inverse_N1R, o_NWR)
+        return o_NWR
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q_NWR, k_NWS, v_NWS, weights_NRS, inverse_N1R, o_NWR = ctx.saved_tensors
+        grad_NWR = grads[0] * inverse_N1R
+        along_NR1 = (grad_NWR * o_NWR).sum(1).unsqueeze(2)
+        d_scores_NRS = (grad_NWR.transpose(1, 2) @ v_NWS).sub_(along_NR1).mul_(weights_NRS)
+        d_q_NWR = (k_NWS @ d_scores_NRS.transpose(1, 2)).mul_(1 / math.sqrt(q_NWR.shape[1]))
+        d_k_NWS = (q_NWR @ d_scores_NRS).mul_(1 / LOG2_E)  # the kept queries carry log2(e) / sqrt(W)
+        return d_q_NWR, d_k_NWS, grad_NWR @ weights_NRS, None

@@ -1,0 +1,64 @@
+"""Feed-forward networks. B lanes, T positions, D width, F hidden width."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from scalelab.models.layers.linear import Linear
+from scalelab.spec import model as spec
+
+
+class Swiglu(nn.Module):
+    """down(silu(gate x) * up x) (Shazeer 2020); gate and up are one matrix."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_up = Linear(width, hidden, hidden)
+        self.down = Linear(hidden, width, residual=True)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        return self.down.from_features(_Gated.apply(self.gate_up.features_first(x_BTD)))
+
+
+class _Gated(Function):
+    """silu(first half) * second half of the rows; the backward pass keeps nothing but its input."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up)
+        gate, up = gate_up.chunk(2)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        gate, up = ctx.saved_tensors[0].chunk(2)
+        (grad,) = grads
+        sigmoid = gate.sigmoid()
+        silu = gate * sigmoid
+        slope = torch.addcmul(silu, silu, sigmoid, value=-1).add_(sigmoid)  # d silu = s + x s (1 - s)
+        return torch.cat([slope.mul_(up).mul_(grad), silu.mul_(grad)])
+
+
+class Mlp(nn.Module):
+    """down(f(up x)), f being the exact GELU, or the squared ReLU (So et al. 2021)."""
+
+    def __init__(self, width: int, hidden: int, kind: str) -> None:
+        super().__init__()
+        self.up = Linear(width, hidden)
+        self.down = Linear(hidden, width, residual=True)
+        self.kind = kind
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        hidden = self.up(x_BTD)
+        return self.down(F.gelu(hidden) if self.kind == "gelu" else F.relu(hidden).square())
+
+
+def ffn(given: spec.Ffn, width: int) -> nn.Module:
+    """The feed-forward network of a resolved spec."""
+    assert isinstance(given.width, int)
+    return Swiglu(width, given.width) if given.kind == "swiglu" else Mlp(width, given.width, given.kind)

@@ -1,0 +1,1 @@
+"""From an experiment to trials: sizes, counts, costs, and the difference against a store. Pure."""

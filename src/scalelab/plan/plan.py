@@ -1,0 +1,145 @@
+"""From an experiment to its trials: axes are set, sizes solved, budgets turned into steps, costs counted. Pure."""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from scalelab.core.errors import UserError
+from scalelab.data import TaskShape, describe
+from scalelab.plan.counts import Parameters, parameters
+from scalelab.plan.flops import train_flops
+from scalelab.plan.solve import solve
+from scalelab.spec.axes import Point, paths, points
+from scalelab.spec.budget import Budget
+from scalelab.spec.experiment import Experiment, Trial
+from scalelab.spec.load import Document, axis_loc, explained
+from scalelab.spec.search import Frontier
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTrial:
+    """A resolved trial with what is known of it before it runs."""
+
+    trial: Trial
+    digest: str
+    axes: Point
+    """Spec path -> value, as the spec's axes set them."""
+    replicate: int
+    params: Parameters
+    steps: int
+    tokens: int
+    """Positions trained on: steps x batch x context."""
+    exposures: float
+    """Training passes over each fact."""
+    flops: int
+    """Training FLOPs."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of an experiment, in the order of its axes; each digest once."""
+
+    experiment: Experiment
+    trials: list[PlannedTrial]
+
+
+def compile_plan(experiment: Experiment, document: Document) -> Plan:
+    """Every trial of an experiment. Raises UserError with the place of what cannot be."""
+    _check_search(experiment, document)
+    # Only what the user wrote: an axis may change a `kind`, and then the other kind's defaults must not linger.
+    base = {key: value for key, value in document.data.items() if key not in Experiment.outside}
+    found: dict[str, PlannedTrial] = {}
+    for point in points(experiment.axes):
+        for planned in _replicates(_trial(base, point, document), point, experiment.replicates, document):
+            found.setdefault(planned.digest, planned)
+    return Plan(experiment, list(found.values()))
+
+
+def _check_search(experiment: Experiment, document: Document) -> None:
+    search = experiment.search
+    if not isinstance(search, Frontier):
+        return
+    for name in ("size", "along"):
+        path = getattr(search, name)
+        if path not in paths(experiment.axes):
+            raise UserError(
+                f"the frontier's `{name}` is `{path}`, which is no axis",
+                cure=f"add `{path}` to `axes`",
+                where=document.place(("search", name)),
+            )
+
+
+def _trial(base: dict[str, Any], point: Point, document: Document) -> Trial:
+    data = copy.deepcopy(base)
+    for path, value in point.items():
+        *above, last = path.split(".")
+        inner = data
+        for key in above:
+            inner = inner.setdefault(key, {})
+        if above == ["budget"] and last != "params":
+            data["budget"] = {key: kept for key, kept in data["budget"].items() if key == "params"}
+            inner = data["budget"]
+        inner[last] = value
+    try:
+        return Trial.model_validate(data)
+    except ValidationError as error:
+        fault = explained(error, Document(data, document.places, document.path), Trial)
+        raise UserError(fault.what, cure=fault.cure, where=_axis_place(error, point, document) or fault.where) from error
+
+
+def _axis_place(error: ValidationError, point: Point, document: Document) -> str:
+    """The line of the axis that set the wrong value, or empty."""
+    loc = [str(part) for part in error.errors()[0]["loc"]]
+    for path in point:
+        steps = path.split(".")
+        if loc[: len(steps)] == steps or steps[: len(loc)] == loc:
+            return document.place(axis_loc(document, path))
+    return ""
+
+
+def _replicates(trial: Trial, point: Point, count: int, document: Document) -> list[PlannedTrial]:
+    shape = _described(trial, document)
+    model = solve(trial.model, shape.vocab, shape.context, trial.budget.params, where=document.place(("budget", "params"))).resolved()
+    params = parameters(model, shape.vocab, shape.context)
+    sequence_flops = train_flops(model, shape.vocab, shape.context, shape.targets)
+    steps = num_steps(trial.budget, shape, trial.batch, sequence_flops)
+    resolved = trial.model_copy(update={"model": model, "budget": Budget(steps=steps)})
+    found: list[PlannedTrial] = []
+    for replicate in range(count):
+        one = resolved.model_copy(update={"seed": trial.seed + replicate})
+        found.append(
+            PlannedTrial(
+                trial=one,
+                digest=one.digest(),
+                axes=point,
+                replicate=replicate,
+                params=params,
+                steps=steps,
+                tokens=steps * trial.batch * shape.context,
+                exposures=steps * trial.batch / shape.sequences,
+                flops=steps * trial.batch * sequence_flops,
+            )
+        )
+    return found
+
+
+def _described(trial: Trial, document: Document) -> TaskShape:
+    try:
+        return describe(trial.task)  # pyright: ignore[reportArgumentType] - a frozen model is hashable
+    except UserError as error:
+        raise error.at(document.place(("task", "context"))) from error
+
+
+def num_steps(budget: Budget, shape: TaskShape, batch: int, sequence_flops: int) -> int:
+    """Optimizer updates that spend a budget; the last one may overshoot it."""
+    if budget.steps is not None:
+        return budget.steps
+    if budget.exposures is not None:
+        return math.ceil(budget.exposures * shape.sequences / batch)
+    if budget.tokens is not None:
+        return math.ceil(budget.tokens / (batch * shape.context))
+    assert budget.flops is not None
+    return math.ceil(budget.flops / (batch * sequence_flops))

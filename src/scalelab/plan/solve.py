@@ -1,0 +1,81 @@
+"""Solve a model's size for a parameter budget."""
+
+from collections.abc import Callable
+
+from scalelab.core.errors import UserError
+from scalelab.plan.counts import parameters
+from scalelab.spec.budget import Params
+from scalelab.spec.model import Transformer
+
+FFN_STEP = 8
+"""Hidden widths come in steps of 8: fast kernels want rows of 16 bytes in bf16."""
+
+
+def solve(model: Transformer, vocab: int, context: int, budget: Params | None, *, where: str = "") -> Transformer:
+    """The model with its field that says `solve` replaced by the size that meets the budget best.
+
+    Raises UserError where the nearest reachable size is out of tolerance, where there is a field to solve and no budget or the
+    reverse does not fit, and where two fields would have to be solved from one number.
+    """
+    sized = _sizes(model, where)
+    if sized is None:
+        _check(model, vocab, context, budget, where)
+        return model
+    if budget is None:
+        raise UserError("a size says `solve`, and there is no parameter budget", cure="give `budget.params`, such as 1M", where=where)
+    name, step, with_size = sized
+
+    def count(size: int) -> int:
+        return parameters(with_size(size).resolved(), vocab, context).by(budget.convention)
+
+    below, above = _around(budget.target, step, count)
+    best = min((below, above), key=lambda size: abs(count(size) - budget.target))
+    if not _fits(count(best), budget):
+        reachable = " and ".join(f"{count(size):,} ({name} {size})" for size in sorted({below, above}))
+        raise UserError(
+            f"no {name} gives {budget.target:,} parameters ({budget.convention}) within {budget.tolerance:.3g}",
+            cure=f"the nearest reachable are {reachable}; take one of them as target, or a wider tolerance",
+            where=where,
+        )
+    return with_size(best)
+
+
+def _sizes(model: Transformer, where: str) -> tuple[str, int, Callable[[int], Transformer]] | None:
+    """Name, step and setter of the field to solve, or None where every size is given."""
+    if model.width == "solve" and model.ffn.width == "solve":
+        raise UserError("`model.width` and `model.ffn.width` both say `solve`", cure="solve one of them", where=where)
+    if model.width == "solve":
+        turns_pairs = 2 if model.position.kind == "rope" else 1
+        step = 1 if model.head_width is not None else model.heads * turns_pairs
+        return "model.width", step, lambda size: model.model_copy(update={"width": size})
+    if model.ffn.width == "solve":
+        return "model.ffn.width", FFN_STEP, lambda size: model.model_copy(update={"ffn": model.ffn.model_copy(update={"width": size})})
+    return None
+
+
+def _around(target: int, step: int, count: Callable[[int], int]) -> tuple[int, int]:
+    """The largest size that counts at most the target (or the smallest there is), and the next one. Counts grow with the size."""
+    high = 1
+    while count(high * step) <= target:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle * step) <= target else (low, middle)
+    return max(1, low) * step, high * step
+
+
+def _fits(count: int, budget: Params) -> bool:
+    return abs(count - budget.target) <= budget.tolerance * budget.target
+
+
+def _check(model: Transformer, vocab: int, context: int, budget: Params | None, where: str) -> None:
+    if budget is None:
+        return
+    count = parameters(model.resolved(), vocab, context).by(budget.convention)
+    if not _fits(count, budget):
+        raise UserError(
+            f"the model has {count:,} parameters ({budget.convention}) and the budget asks {budget.target:,}",
+            cure="write `solve` for `model.width` or `model.ffn.width`, or leave `budget.params` out",
+            where=where,
+        )

@@ -1,0 +1,70 @@
+"""What stands behind a figure: every run, and the environments that they ran in."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from scalelab.core.canon import canonical_json
+from scalelab.report.figure import Rows, Table
+
+_PREFIXES = ("task.", "model.", "budget.", "optim.", "evaluation.")
+_FIELDS = ("batch", "precision")
+
+
+def axis_columns(trials: pl.DataFrame) -> list[str]:
+    """Spec paths among the columns, in the frame's order."""
+    return [column for column in trials.columns if column.startswith(_PREFIXES) or column in _FIELDS]
+
+
+def varying(trials: pl.DataFrame, but: Sequence[str]) -> list[str]:
+    """Spec paths with several values among these rows, some of them left out."""
+    return [column for column in axis_columns(trials) if column not in but and trials[column].drop_nulls().n_unique() > 1]
+
+
+def state_counts(trials: pl.DataFrame) -> dict[str, int]:
+    """Number of trials in each state, each trial once."""
+    counted = Counter(trials.unique("digest")["state"].to_list())
+    return dict(sorted(counted.items()))
+
+
+def runs_table(rows: Rows, metric: str) -> Table:
+    """Every run: digest, state, experiment where there are several, what varies, seed, size, metric, commit; and what does not vary."""
+    trials = rows.trials
+    some = ["experiment"] if "experiment" in trials.columns and trials["experiment"].n_unique() > 1 else []
+    axes = varying(trials, [])
+    wanted = ["digest", "state", *some, *axes, "seed", "params.total", metric, "step", "seconds", "commit"]
+    columns = list(dict.fromkeys(column for column in wanted if column in trials.columns))
+    shown = trials.sort([*axes, "seed", "digest", *some], nulls_last=True).select(columns)
+    numeric = frozenset(index for index, column in enumerate(columns) if shown[column].dtype.is_numeric())
+    same = [f"{column} {_cell(trials[column].drop_nulls()[0])}" for column in _constant(trials)]
+    note = f"The same in every run: {', '.join(same)}." if same else ""
+    return Table("Every run", columns, [[_cell(value) for value in row] for row in shown.iter_rows()], numeric, note)
+
+
+def _constant(trials: pl.DataFrame) -> list[str]:
+    return [column for column in axis_columns(trials) if trials[column].drop_nulls().n_unique() == 1]
+
+
+def environments_table(rows: Rows) -> Table:
+    """The environments of these runs, one a row."""
+    columns = ("commit", "changed since", "packages", "python", "platform", "cpus", "command")
+    found = [rows.environments[digest] for digest in sorted(rows.environments)]
+    return Table("Environments", columns, [_environment(data) for data in found])
+
+
+def _environment(data: Any) -> list[str]:
+    packages = ", ".join(f"{name} {version}" for name, version in (data.get("packages") or {}).items())
+    dirty = str(data.get("dirty") or "no")
+    plain = [str(data.get(name) or "") for name in ("python", "platform", "cpus")]
+    return [str(data.get("commit") or ""), dirty, packages, *plain, " ".join(map(str, data.get("argv") or ()))]
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value) if not isinstance(value, list | dict) else canonical_json(value)

@@ -1,0 +1,142 @@
+"""The desk: between a search, which knows what is worth running, and an executor, which runs it, with the store in their middle.
+
+It hands a trial out only with a claim on it, so that two drivers on one store share the work; what another driver runs is
+waited for where the search needs it. Failed attempts are handed out again within a bound.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Literal
+
+from scalelab.core.events import FINISHED, Ended, Event, Measured, Started
+from scalelab.plan.plan import PlannedTrial
+from scalelab.run.live import Live
+from scalelab.run.search import Search
+from scalelab.store.store import Store
+
+StopReason = Literal["interrupted", "out of time"]
+
+POLL_S = 1.0
+"""Between two looks at trials that other drivers run."""
+
+GRACE_S = 15.0
+"""What running trials get to save their position and end."""
+
+
+class StoreDesk:
+    """Hands out trials, writes down what they tell, and tells the search their results."""
+
+    def __init__(
+        self,
+        search: Search,
+        store: Store,
+        owner: str,
+        environment: dict[str, Any],
+        *,
+        retries: int,
+        retry_failed: bool,
+        deadline: float | None,
+        live: Live,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.outcomes: Counter[str] = Counter()
+        """How the trials that were run here ended."""
+        self.errors: dict[str, str] = {}
+        """Digest -> error of the trials that failed here for good."""
+        self.stopped: StopReason | None = None
+        self._search, self._store, self._owner, self._environment = search, store, owner, environment
+        self._retries, self._retry_failed, self._deadline = retries, retry_failed, deadline
+        self._live, self._clock = live, clock
+        self._stopped_at = 0.0
+        self._out: dict[str, PlannedTrial] = {}
+        self._attempts: dict[str, int] = {}
+        self._failures: Counter[str] = Counter()
+        self._again: deque[PlannedTrial] = deque()
+        self._elsewhere: dict[str, PlannedTrial] = {}
+        self._polled = float("-inf")
+
+    def stop(self, reason: StopReason) -> None:
+        """Hand nothing more out, and ask the running trials to save and end. The first reason stays."""
+        if self.stopped is None:
+            self.stopped, self._stopped_at = reason, self._clock()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody, or the clock, said stop."""
+        if self._deadline is not None and self._clock() >= self._deadline:
+            self.stop("out of time")
+        return self.stopped is not None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether trials that were asked to stop have had their time."""
+        return self.stopping and self._clock() - self._stopped_at > GRACE_S
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to hand out, now or later."""
+        return self.stopping or self._search.finished
+
+    def ask(self) -> PlannedTrial | None:
+        """A trial with a claim on it; one that is to be tried again comes first, then one that another driver left."""
+        if self.stopping:
+            return None
+        planned = self._claimed_again() or self._left_by_others() or self._claimed_new()
+        if planned is not None:
+            self._out[planned.digest] = planned
+        return planned
+
+    def tell(self, digest: str, event: Event) -> None:
+        """Write the event down; an end is told to the search, or the trial is put up to be tried again."""
+        planned = self._out[digest]
+        if isinstance(event, Measured):
+            self._store.measure(digest, self._attempts[digest], event)
+        elif isinstance(event, Started) or digest not in self._attempts:
+            started = event if isinstance(event, Started) else Started({})  # a worker that died before its first word
+            self._attempts[digest] = self._store.begin(digest, started, self._environment, self._owner)
+        if isinstance(event, Ended):
+            self._store.end(digest, self._attempts.pop(digest), event)
+            del self._out[digest]
+            self._ended(planned, event)
+        self._live.show(planned, event)
+
+    def _ended(self, planned: PlannedTrial, ended: Ended) -> None:
+        if ended.state == "failed":
+            self._failures[planned.digest] += 1
+            if self._failures[planned.digest] <= self._retries:
+                self._again.append(planned)
+                return
+            self.errors[planned.digest] = ended.error
+        self.outcomes[ended.state] += 1
+        self._search.tell(planned.digest, ended.state, ended.values)
+
+    def _claimed_again(self) -> PlannedTrial | None:
+        while self._again:
+            planned = self._again.popleft()
+            if self._store.claim(planned.digest, self._owner, retry=True):
+                return planned
+            self._elsewhere[planned.digest] = planned
+        return None
+
+    def _claimed_new(self) -> PlannedTrial | None:
+        while (planned := self._search.ask()) is not None:
+            if self._store.claim(planned.digest, self._owner, retry=self._retry_failed):
+                return planned
+            self._elsewhere[planned.digest] = planned
+            self._polled = float("-inf")  # it may have its result by now
+        return None
+
+    def _left_by_others(self) -> PlannedTrial | None:
+        """Looks after the trials that other drivers claimed: results go to the search, what was left comes back."""
+        now = self._clock()
+        if not self._elsewhere or now - self._polled < POLL_S:
+            return None
+        self._polled = now
+        for digest, result in self._store.results(list(self._elsewhere)).items():
+            if result.state in FINISHED or result.state == "failed":
+                del self._elsewhere[digest]
+                self._search.tell(digest, result.state, result.metrics)
+            elif result.state == "queued" and self._store.claim(digest, self._owner):
+                return self._elsewhere.pop(digest)
+        return None

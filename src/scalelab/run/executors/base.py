@@ -1,0 +1,103 @@
+"""What an executor is: it runs the trials that a desk hands out, here or elsewhere, until the desk is finished."""
+
+import gc
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from scalelab.core.events import Ended, Event, Interrupted
+from scalelab.plan.plan import PlannedTrial
+from scalelab.spec.execution import Execution
+from scalelab.spec.experiment import Trial
+
+
+class Worker(Protocol):
+    """Runs one trial; `scalelab.train.train` is the one that trains.
+
+    Emits Started, Measured... and, as its last word, the Ended that it returns. Raises Interrupted, after it has saved its
+    position, where `stopping()` turns true. Any other exception is a failed attempt. Must survive cloudpickle.
+    """
+
+    def __call__(
+        self, trial: Trial, execution: Execution, *, folder: str | None, emit: Callable[[Event], None], stopping: Callable[[], bool]
+    ) -> Ended: ...
+
+
+def train_trial(
+    trial: Trial, execution: Execution, *, folder: str | None, emit: Callable[[Event], None], stopping: Callable[[], bool]
+) -> Ended:
+    """The worker that trains. Torch is imported where the trial runs: the driver needs none."""
+    from scalelab.train import train
+
+    return train(trial, execution, folder=folder, emit=emit, stopping=stopping)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a run have in common."""
+
+    execution: Execution
+    folder: str | None = None
+    """Path or URL under which every trial has a folder of its own, by digest; None keeps nothing."""
+    worker: Worker = train_trial
+    jobs: int | None = None
+    """Trials at once; None is as many as the machine, or the cluster, has room for."""
+    address: str | None = None
+    """Of a Ray cluster; None starts Ray on this machine."""
+
+
+class Desk(Protocol):
+    """Where an executor gets its work and takes the news."""
+
+    def ask(self) -> PlannedTrial | None:
+        """The next trial to run; None where there is nothing to run now. Don't wait: ask again in a moment."""
+        ...
+
+    def tell(self, digest: str, event: Event) -> None:
+        """What a trial told. A failed one may be handed out again. A trial that ends without Ended was interrupted."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the executor may go home once the trials that it runs have ended."""
+        ...
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the running trials should save their position and end."""
+        ...
+
+    @property
+    def overdue(self) -> bool:
+        """Whether trials that have not ended by now are to be given up."""
+        ...
+
+
+def attempt(job: Job, trial: Trial, digest: str, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
+    """Run one trial; an exception becomes the Ended that records it."""
+    began, step = time.perf_counter(), 0
+
+    def note(event: Event) -> None:
+        nonlocal step
+        step = getattr(event, "step", step)
+        emit(event)
+
+    folder = None if job.folder is None else f"{job.folder.rstrip('/')}/{digest}"
+    try:
+        job.worker(trial, job.execution, folder=folder, emit=note, stopping=stopping)
+    except Interrupted:
+        return
+    except Exception:
+        emit(Ended("failed", step, time.perf_counter() - began, error=traceback.format_exc()))
+        _free_memory()
+
+
+def _free_memory() -> None:
+    """After a failure, which may have been a lack of memory: the next trial in this process shall not fail for it."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

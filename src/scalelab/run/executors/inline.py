@@ -1,0 +1,34 @@
+"""The inline executor: one trial after the other in this process, for a debugger, for tests, and where there is no Ray."""
+
+import time
+
+from scalelab.core.events import Event
+from scalelab.run.executors.base import Desk, Job, attempt
+
+PATIENCE_S = 0.2
+"""Between two questions at a desk that has nothing to run now."""
+
+
+class DeskFault(BaseException):
+    """The desk itself failed, on a full disk perhaps: no worker may take that for a fault of its trial."""
+
+
+def execute(desk: Desk, job: Job) -> None:
+    """Run what the desk hands out. `job.jobs` and `job.address` mean nothing here."""
+    while not desk.finished:
+        planned = desk.ask()
+        if planned is None:
+            time.sleep(PATIENCE_S)
+            continue
+
+        def emit(event: Event, digest: str = planned.digest) -> None:
+            try:
+                desk.tell(digest, event)
+            except Exception as error:
+                raise DeskFault from error
+
+        try:
+            attempt(job, planned.trial, planned.digest, emit, lambda: desk.stopping)
+        except DeskFault as fault:
+            assert fault.__cause__ is not None
+            raise fault.__cause__ from None

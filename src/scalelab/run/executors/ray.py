@@ -1,0 +1,127 @@
+"""The Ray executor: trials on Ray Tune, on this machine or on a cluster.
+
+Ray is a guest here: it starts silent, sends no usage statistics, writes no logs of trials, and leaves no folder behind. The
+store is the memory of a run, so nothing is ever restored from Ray's own.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from scalelab.core.errors import UserError
+from scalelab.run.executors.base import Desk, Job
+from scalelab.spec.execution import Execution
+
+if TYPE_CHECKING:
+    from scalelab.run.executors.tune import Slots
+
+# Read by Ray when it is imported. The last three: no warnings about its version 2, no `uv run` in every worker, no dashboard's metrics.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1e9",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_enable_metrics_collection": "0",
+}
+
+OBJECT_STORE_BYTES = 80_000_000
+"""Trials pass small events; this is about the least that Ray takes."""
+
+
+def execute(desk: Desk, job: Job) -> None:
+    """Run what the desk hands out, as many trials at once as there is room for. Raises UserError where there is none."""
+    with ray_cluster(job):
+        from scalelab.run.executors.tune import run_tune
+
+        run_tune(desk, job, find_slots(job))
+
+
+@contextmanager
+def ray_cluster(job: Job) -> Iterator[None]:
+    """Ray, started here or connected to; one that this process is connected to already is used and left running.
+
+    Raises UserError where Ray is not installed, or where no cluster answers.
+    """
+    os.environ |= {name: value for name, value in QUIET.items() if name not in os.environ}
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("Ray is not installed", cure="install `ray[tune]`, or run with `--executor inline`") from error
+    if ray.is_initialized():
+        yield
+        return
+    session = _start(ray, job)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        if session is not None:
+            shutil.rmtree(session, ignore_errors=True)
+
+
+def _start(ray: Any, job: Job) -> str | None:
+    """Connect to the cluster, or start Ray here; returns the folder that a Ray started here keeps its logs in."""
+    silence: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if job.address is not None:
+        try:
+            ray.init(job.address, **silence)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            cure = "start one with `ray start --head`, or leave `--address` out"
+            raise UserError(f"no Ray cluster answers at `{job.address}`", cure=cure) from error
+        _mute()
+        return None
+    context = ray.init(
+        num_cpus=(job.jobs or _cores() // job.execution.threads or 1) * job.execution.threads,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        _system_config={"prestart_worker_first_driver": False},
+        **silence,
+    )
+    _mute()
+    return context.address_info["session_dir"]
+
+
+def _mute() -> None:
+    # What Ray says of failed trials and dead workers stands in the store, and in the summary.
+    from ray._private import worker
+
+    worker._worker_logs_enabled = False
+    for name in ("ray", "ray.tune", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_slots(job: Job) -> "Slots":
+    """What a trial takes, and how many fit at once. Raises UserError where not even one does."""
+    import ray
+
+    from scalelab.run.executors.tune import Slots
+
+    there = ray.cluster_resources()
+    cpus, gpus = float(job.execution.threads), gpus_of(job.execution, there.get("GPU", 0.0))
+    room = int(there.get("CPU", 0.0) / cpus)
+    if gpus:
+        room = min(room, int(there.get("GPU", 0.0) / gpus + 1e-9))
+    if room < 1:
+        what = f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, and Ray has {there.get('CPU', 0.0):g} and {there.get('GPU', 0.0):g}"
+        raise UserError(what, cure="set `execution.threads`, `execution.gpus` or `execution.device`")
+    return Slots(min(room, job.jobs or room), cpus, gpus)
+
+
+def gpus_of(execution: Execution, available: float) -> float:
+    """GPUs of one trial: what the spec says, else one, where its device is a GPU and, for `auto`, there is one."""
+    if execution.device in ("cpu", "mps") or (execution.device == "auto" and not available):
+        return 0.0
+    return 1.0 if execution.gpus is None else execution.gpus

@@ -1,0 +1,219 @@
+"""A desk's trials as a Ray Tune experiment: the desk is its searcher, and its callback brings the news back.
+
+Imported by the Ray executor alone, once Ray is wanted. All of it runs in the driver, but for `_trainable`.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ray import tune  # noqa: TID253 - this file is imported where Ray is wanted
+from ray.experimental import internal_kv  # noqa: TID253
+from ray.tune.search import Searcher  # noqa: TID253
+
+from scalelab.core.events import Ended, Event, Measured
+from scalelab.run.executors.base import Desk, Job, attempt
+from scalelab.spec.experiment import Trial
+
+POST_S = 0.5
+"""Seconds between two reports of a trial, but for its last."""
+
+BELL_S = 0.2
+"""Seconds between two looks of a running trial at the bell."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials run at once, and what each takes; fractions of a GPU are fine."""
+
+    number: int
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial on its way to a worker. Tune writes what it is given into names and tables, so it shows itself briefly."""
+
+    trial: Trial
+    digest: str
+
+    def __repr__(self) -> str:
+        return self.digest[:12]
+
+
+def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
+    """Run the desk's trials in Ray's reused actors; returns when the desk is finished, or overdue."""
+    bell = Bell(uuid4().hex)
+    searcher, messenger = DeskSearcher(desk, slots.number), Messenger(desk, bell)
+    scratch = tempfile.mkdtemp(prefix="scalelab-")
+    tuner = tune.Tuner(
+        tune.with_resources(_trainable(job, bell), {"cpu": slots.cpus, "gpu": slots.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: "trial",  # one folder for all: they keep nothing there
+        ),
+        run_config=tune.RunConfig(name="run", storage_path=scratch, callbacks=[messenger], verbose=0),
+    )
+    try:
+        tuner.fit()
+    except Overdue:
+        pass
+    except Exception as error:
+        # What the desk raised (a full disk, say) comes as it was, not in Tune's wrapping.
+        raise (messenger.fault or searcher.fault or error) from None
+    finally:
+        bell.put_away()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _trainable(job: Job, bell: "Bell") -> Callable[[dict[str, Any]], None]:
+    def run_trial(config: dict[str, Any]) -> None:
+        assignment, post = config["assignment"], Post()
+        attempt(job, assignment.trial, assignment.digest, emit=post.emit, stopping=bell.rung)
+        post.send()
+
+    return run_trial
+
+
+class Post:
+    """Events on their way to the driver. A report waits for its answer, so that events travel together."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._sent = float("-inf")
+
+    def emit(self, event: Event) -> None:
+        """Send what there is, unless something was sent a moment ago: then the event waits for the next ones."""
+        self._events.append(event)
+        if time.monotonic() - self._sent >= POST_S:
+            self.send()
+
+    def send(self) -> None:
+        """Send what waits."""
+        if self._events:
+            tune.report({"events": self._events})
+            self._events, self._sent = [], time.monotonic()
+
+
+class Bell:
+    """Tells every worker, on whatever node, to save and end: a key in the cluster's own key-value store."""
+
+    def __init__(self, run: str) -> None:
+        self._key = f"stop/{run}"
+        self._heard, self._looked = False, 0.0
+
+    def ring(self) -> None:
+        internal_kv._internal_kv_put(self._key, b"1", namespace="scalelab")
+
+    def rung(self) -> bool:
+        """Cheap enough to ask at every step."""
+        now = time.monotonic()
+        if not self._heard and now - self._looked >= BELL_S:
+            self._looked = now
+            self._heard = bool(internal_kv._internal_kv_exists(self._key, namespace="scalelab"))
+        return self._heard
+
+    def put_away(self) -> None:
+        internal_kv._internal_kv_del(self._key, namespace="scalelab")
+
+
+class Overdue(Exception):
+    """Trials that were told to stop run on: they are given up."""
+
+
+class DeskSearcher(Searcher):
+    """The desk as Tune sees it."""
+
+    def __init__(self, desk: Desk, slots: int) -> None:
+        super().__init__()
+        self.fault: Exception | None = None
+        self._desk, self._slots = desk, slots
+        self._running: set[str] = set()
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial, None or FINISHED; never one more than can start at once, as it would be claimed and wait."""
+        try:
+            if self._desk.finished:
+                return Searcher.FINISHED
+            planned = self._desk.ask() if len(self._running) < self._slots else None
+        except Exception as error:
+            self.fault = error
+            raise
+        if planned is None:
+            return None
+        self._running.add(trial_id)
+        return {"assignment": Assignment(planned.trial, planned.digest)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A slot is free."""
+        self._running.discard(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store is the memory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing either."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher; the desk holds a database.
+
+
+class Messenger(tune.Callback):
+    """Brings events to the desk, and the desk's wish to stop to the workers."""
+
+    def __init__(self, desk: Desk, bell: Bell) -> None:
+        self.fault: Exception | None = None
+        self._desk, self._bell = desk, bell
+        self._rang = False
+        self._began: dict[str, float] = {}
+        self._steps: dict[str, int] = {}
+        self._ended: set[str] = set()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called many times a second."""
+        if self._desk.overdue:
+            raise Overdue
+        if self._desk.stopping and not self._rang:
+            self._bell.ring()
+            self._rang = True
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """An attempt begins."""
+        self._began[trial.trial_id] = time.monotonic()
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """Events arrived."""
+        for event in result["events"]:
+            if isinstance(event, Ended):
+                self._ended.add(trial.trial_id)
+            elif isinstance(event, Measured):
+                self._steps[trial.trial_id] = event.step
+            self._tell(trial, event)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The worker died: killed, out of memory, or never started. It may have told its result before."""
+        if trial.trial_id in self._ended:
+            return
+        seconds = time.monotonic() - self._began.get(trial.trial_id, time.monotonic())
+        why = Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure #")[2] if trial.error_file else ""
+        error = f"{why}The worker died: it was killed, ran out of memory, or could not start."
+        self._tell(trial, Ended("failed", self._steps.get(trial.trial_id, 0), seconds, error=error))
+
+    def _tell(self, trial: Any, event: Event) -> None:
+        try:
+            self._desk.tell(trial.config["assignment"].digest, event)
+        except Exception as error:
+            self.fault = error
+            raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks; the desk holds a database.

@@ -1,0 +1,145 @@
+"""What a run shows while it runs: a bar on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self, TextIO
+
+from scalelab.core.canon import SHORT
+from scalelab.core.events import Ended, Event, Started
+from scalelab.core.units import format_count, format_seconds
+from scalelab.plan.plan import PlannedTrial
+from scalelab.run.search import Progress
+
+
+class Live(Protocol):
+    """Shows a run. A context manager: what it holds of the terminal is given back."""
+
+    def show(self, planned: PlannedTrial, event: Event) -> None:
+        """A trial told something."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+def open_live(stream: TextIO, progress: Callable[[], Progress]) -> Live:
+    """The display that fits the stream; `progress` tells how far the search is."""
+    return TerminalLive(stream, progress) if stream.isatty() else PlainLive(stream, progress)
+
+
+class Meter:
+    """Tokens per second over all trials that run here, and the time that is left."""
+
+    def __init__(self, progress: Callable[[], Progress], clock: Callable[[], float] = time.monotonic) -> None:
+        self._progress, self._clock = progress, clock
+        self._began: float | None = None
+        self._share = progress().share
+        self._tokens = 0.0
+        self._steps: dict[str, int] = {}
+        self.running: set[str] = set()
+
+    def note(self, planned: PlannedTrial, event: Event) -> None:
+        """Count what an event tells of. The clock runs from the first one: starting an executor is no training."""
+        self._began = self._clock() if self._began is None else self._began
+        step = event.resumed if isinstance(event, Started) else event.step
+        if not isinstance(event, Started):
+            self._tokens += max(0, step - self._steps.get(planned.digest, step)) * planned.tokens / max(1, planned.steps)
+        self._steps[planned.digest] = step
+        (self.running.discard if isinstance(event, Ended) else self.running.add)(planned.digest)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """The mean since the first trial began."""
+        return self._tokens / max(1e-9, self._seconds)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the share of the work that was done since the first trial began; None while there is none."""
+        share = self._progress().share
+        if share <= self._share:
+            return None
+        return self._seconds * (1 - share) / (share - self._share)
+
+    @property
+    def _seconds(self) -> float:
+        return 0.0 if self._began is None else self._clock() - self._began
+
+    def line(self) -> str:
+        """`12/40 trials, 310k tokens/s, 4m 10s left`."""
+        progress, left = self._progress(), self.seconds_left
+        parts = [f"{progress.done}/{progress.total} {progress.unit}", f"{format_count(self.tokens_per_second)} tokens/s"]
+        return ", ".join(parts + ([f"about {format_seconds(left)} left"] if left else []))
+
+
+class PlainLive:
+    """One line for every attempt that ended."""
+
+    def __init__(self, stream: TextIO, progress: Callable[[], Progress]) -> None:
+        self._stream = stream
+        self._meter = Meter(progress)
+
+    def show(self, planned: PlannedTrial, event: Event) -> None:
+        self._meter.note(planned, event)
+        if isinstance(event, Ended):
+            self.say(f"{sentence(planned, event)}  ({self._meter.line()})")
+
+    def say(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+
+class TerminalLive:
+    """A bar with what is running under it; failures stay above."""
+
+    def __init__(self, stream: TextIO, progress: Callable[[], Progress]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._progress, self._meter = progress, Meter(progress)
+        columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}", markup=False))
+        self._bar = Bar(*columns, console=Console(file=stream), transient=True)
+        self._task = self._bar.add_task("", total=1.0)
+        self._last = ""
+
+    def show(self, planned: PlannedTrial, event: Event) -> None:
+        self._meter.note(planned, event)
+        if isinstance(event, Ended):
+            self._last = sentence(planned, event)
+            if event.state == "failed":
+                self.say(self._last)
+        text = f"{self._meter.line()}, {len(self._meter.running)} running   {self._last}"
+        self._bar.update(self._task, completed=self._progress().share, description=text)
+
+    def say(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+
+def sentence(planned: PlannedTrial, ended: Ended) -> str:
+    """`3f2a91c0de task.people=16 model.width=8: stopped at step 1400 after 31s, recall 0.97`."""
+    axes = " ".join(f"{path}={value}" for path, value in planned.axes.items())
+    outcome: Any = ended.error.strip().splitlines()[-1:] if ended.state == "failed" else _metrics(ended.values)
+    said = f"{planned.digest[:SHORT]} {axes}: {ended.state} at step {ended.step} after {format_seconds(ended.seconds)}"
+    return ", ".join([said, *outcome])
+
+
+def _metrics(values: dict[str, float]) -> list[str]:
+    return [f"{name} {values[name]:.3g}" for name in ("recall", "loss") if name in values]

@@ -1,0 +1,41 @@
+"""The grid: every planned trial, in the order of the plan."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from scalelab.core.events import State
+from scalelab.plan.plan import PlannedTrial
+from scalelab.run.search.base import Progress
+
+
+class GridSearch:
+    """Asks for every trial that has no result yet."""
+
+    def __init__(self, trials: Sequence[PlannedTrial]) -> None:
+        self._open = {planned.digest: planned for planned in trials}
+        self._queue = deque(trials)
+        self._trials = len(trials)
+        self._flops = sum(planned.flops for planned in trials)
+
+    def ask(self) -> PlannedTrial | None:
+        """The next trial of the plan that nothing is known of."""
+        while self._queue:
+            planned = self._queue.popleft()
+            if planned.digest in self._open:
+                return planned
+        return None
+
+    def tell(self, digest: str, state: State, metrics: Mapping[str, float]) -> None:
+        """Takes the trial off the list."""
+        self._open.pop(digest, None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial has a result."""
+        return not self._open
+
+    @property
+    def progress(self) -> Progress:
+        """Trials, weighed by their training FLOPs."""
+        left = sum(planned.flops for planned in self._open.values())
+        return Progress(self._trials - len(self._open), self._trials, "trials", 1 - left / self._flops if self._flops else 1.0)

@@ -1,0 +1,71 @@
+"""Run a stored trial again under the numerics of its last attempt, and compare the bits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scalelab.core.canon import SHORT
+from scalelab.core.events import Event, Measured
+from scalelab.spec.execution import Execution
+from scalelab.spec.experiment import Trial
+from scalelab.store.records import StoredTrial
+
+Curve = Mapping[tuple[int, str], float]
+"""(step, metric) -> value."""
+
+EXECUTION = ("device", "threads", "compile", "micro_batch")
+"""Numerics that an execution can choose; the rest (versions, hardware) must be as they were."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a second run."""
+
+    digest: str
+    equal: bool
+    compared: int
+    """How many values were compared, the digest of the weights among them."""
+    first: str = ""
+    """The first difference, in words."""
+    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    """Numerics that are not what they were: then equal bits are not promised."""
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        short = self.digest[:SHORT]
+        if self.equal:
+            return f"{short}: all {self.compared} values and the weights are equal, bit for bit"
+        moved = ", ".join(f"{name} was {was}, is {now}" for name, (was, now) in self.changed.items())
+        excuse = f"; equal bits are promised only for equal numerics, and {moved}" if moved else ""
+        return f"{short}: the runs differ: {self.first}{excuse}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The verdict for `--json`."""
+        return {"digest": self.digest, "equal": self.equal, "compared": self.compared, "first": self.first, "changed": self.changed}
+
+
+def verify(stored: StoredTrial, kept: Curve) -> Verdict:
+    """Train a stored trial again in this process; `kept` is its stored curve."""
+    from scalelab.train import train
+    from scalelab.train.attempt import SPEED
+    from scalelab.train.numerics import numerics, pick_device
+
+    before = stored.attempts[-1].numerics
+    execution = Execution.model_validate({name: before[name] for name in EXECUTION if name in before})
+    now = numerics(execution, pick_device(execution))
+    changed = {name: (value, now.get(name)) for name, value in before.items() if now.get(name) != value}
+    events: list[Event] = []
+    ended = train(Trial.model_validate(stored.record.trial), execution, emit=events.append)
+    again = {(event.step, name): value for event in events if isinstance(event, Measured) for name, value in event.values.items()}
+    again |= {(ended.step, name): value for name, value in ended.values.items()}
+    compared = sorted(key for key in kept.keys() | again.keys() if key[1] not in SPEED)
+    first = next((_difference(key, kept, again) for key in compared if kept.get(key) != again.get(key)), "")
+    weights = stored.artifacts.get("weights_sha256")
+    if not first and weights is not None and weights != ended.artifacts["weights_sha256"]:
+        first = "the weights at the end"
+    return Verdict(stored.record.digest, not first, len(compared), first, changed)
+
+
+def _difference(key: tuple[int, str], kept: Curve, again: Curve) -> str:
+    return f"{key[1]} at step {key[0]} was {kept.get(key)}, is {again.get(key)}"

@@ -1,0 +1,25 @@
+"""The store: one SQLite file, or a PostgreSQL database, that holds every trial, curve and environment."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scalelab.store.records import Attempt, Result, StoredExperiment, StoredTrial, TrialRecord
+
+if TYPE_CHECKING:
+    from scalelab.store.database import Mode
+    from scalelab.store.store import Store
+
+__all__ = ["Attempt", "Result", "StoredExperiment", "StoredTrial", "TrialRecord", "open_store"]
+
+
+def open_store(where: str | Path, *, mode: "Mode", clock: Callable[[], float] = time.time) -> "Store":
+    """Open the store at a path or a `postgresql://` URL; to write, it is made where there is none.
+
+    `clock` gives seconds since the epoch. Raises UserError where the place is no store, is missing (to read), is read-only
+    (to write), is full, or belongs to a newer version.
+    """
+    from scalelab.store.opening import open_at  # SQLAlchemy, a third of a second
+
+    return open_at(where, mode=mode, clock=clock)

@@ -1,0 +1,93 @@
+"""Claims: at most one driver runs a trial. A claim is a lease: whoever stops renewing it, for whatever reason, loses it.
+
+A driver that was killed on this machine is known to be gone at once, and nobody waits for its leases.
+"""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, delete, or_, select, update
+
+from scalelab.core.events import FINISHED
+from scalelab.store.database import Database, table_of
+from scalelab.store.tables import Attempts, Claims, Trials
+
+_claims, _trials, _attempts = table_of(Claims), table_of(Trials), table_of(Attempts)
+
+
+class Taken(Exception):
+    """The trial is somebody else's, or has its result; the transaction that tried is undone."""
+
+
+def new_owner() -> str:
+    """A name for a driver in this process: machine / process namespace / process id / random."""
+    return f"{_here()}/{os.getpid()}/{uuid4().hex[:8]}"
+
+
+def is_gone(owner: str) -> bool:
+    """Whether the owner is known to be dead: a process of this machine (and container) that is no more."""
+    place, _, process = owner.rpartition("/")[0].rpartition("/")
+    if place != _here() or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def take(database: Database, digest: str, owner: str, *, now: float, lease_s: float, retry: bool) -> bool:
+    """Claim a trial for `owner`, or say no: it is claimed by another, unknown, finished, or failed and not to be retried."""
+    closed = FINISHED if retry else FINISHED | {"failed"}
+    try:
+        with database.writing() as connection:
+            trial = connection.scalar(select(_trials.c.id).where(_trials.c.digest == digest))
+            if trial is None or not lease(database, connection, trial, owner, now=now, lease_s=lease_s):
+                raise Taken
+            # Only now: whoever had the claim a moment ago may have given it back with a result.
+            if connection.scalar(select(_trials.c.state).where(_trials.c.id == trial)) in closed:
+                raise Taken
+    except Taken:
+        return False
+    return True
+
+
+def lease(database: Database, connection: Connection, trial: int, owner: str, *, now: float, lease_s: float) -> bool:
+    """Take or renew the claim on a trial, where it is free or the owner's own."""
+    holder = connection.scalar(select(_claims.c.owner).where(_claims.c.trial == trial))
+    statement = database.kind.insert(_claims).values(trial=trial, owner=owner, until=now + lease_s)
+    # One statement, so that the database itself decides between two that come at once.
+    is_free = or_(_claims.c.until < now, _claims.c.owner == (holder if holder is not None and is_gone(holder) else owner))
+    taken = {"owner": statement.excluded.owner, "until": statement.excluded.until}
+    statement = statement.on_conflict_do_update(index_elements=["trial"], set_=taken, where=is_free)
+    return connection.execute(statement.returning(_claims.c.trial)).first() is not None
+
+
+def renew(connection: Connection, owner: str, *, until: float) -> None:
+    """Every claim of the owner holds until then."""
+    connection.execute(update(_claims).where(_claims.c.owner == owner).values(until=until))
+
+
+def release(connection: Connection, owner: str, *, now: float) -> None:
+    """Give every claim of the owner back; its open attempts are interrupted."""
+    connection.execute(delete(_claims).where(_claims.c.owner == owner))
+    is_open = (_attempts.c.owner == owner) & (_attempts.c.state == "running")
+    ended: dict[str, Any] = {"state": "interrupted", "ended": now, "seconds": now - _attempts.c.started}
+    connection.execute(update(_attempts).where(is_open).values(**ended))
+
+
+def give_back(connection: Connection, trial: int, attempt: int) -> None:
+    """Drop the claim on a trial whose attempt ended, unless another owner has taken the trial over."""
+    owner = select(_attempts.c.owner).where(_attempts.c.id == attempt).scalar_subquery()
+    connection.execute(delete(_claims).where(_claims.c.trial == trial, _claims.c.owner == owner))
+
+
+def _here() -> str:
+    # Two containers may share a host's name; process ids mean something only inside one process namespace.
+    namespace = Path("/proc/self/ns/pid")
+    return f"{platform.node()}/{namespace.readlink().name if namespace.is_symlink() else '-'}"

@@ -1,0 +1,120 @@
+"""A database behind a store: its transactions, with every fault that a user can mend as a sentence.
+
+`Sqlite` and `Postgres` say what is special to each; all else is written once, for both.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import SQLModel
+
+from scalelab.core.errors import UserError
+
+Mode = Literal["write", "read"]
+
+Point = tuple[int, str, int, float | None]
+"""A row of the table `metrics`: trial, name, step, value."""
+
+
+class Kind(Protocol):
+    """What is special to one kind of database."""
+
+    name: str
+    """The place as people may see it, without a password."""
+    reading: Mapping[str, Any]
+    """Connection options under which a transaction sees one state of the store from its begin to its end."""
+    writing: Mapping[str, Any]
+    """Connection options of a transaction that writes."""
+
+    def engine(self, mode: Mode) -> Engine:
+        """Connections to the place. Raises UserError where there can't be any."""
+        ...
+
+    def settle(self, engine: Engine) -> None:
+        """Make what must stand before the tables can, outside of a transaction."""
+        ...
+
+    def version(self, connection: Connection) -> int:
+        """The schema version that stands there; 0 where there is no store yet. Raises UserError in another program's database."""
+        ...
+
+    def stamp(self, connection: Connection, version: int) -> None:
+        """Write the schema version down."""
+        ...
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that knows ON CONFLICT."""
+        ...
+
+    def write_metrics(self, connection: Connection, rows: Sequence[Point]) -> None:
+        """Upsert rows of the table `metrics`, each key once. The one place where SQLAlchemy is too slow."""
+        ...
+
+    def explain(self, error: DBAPIError) -> UserError | None:
+        """The error as a sentence with a cure, or None where it is a fault of this program."""
+        ...
+
+    def close(self) -> None:
+        """Clear away what was made for reading."""
+        ...
+
+
+class Database:
+    """One place with its transactions. Safe to share between threads."""
+
+    def __init__(self, kind: Kind, mode: Mode) -> None:
+        self.kind, self.mode = kind, mode
+        with self._explained():
+            self.engine = kind.engine(mode)
+
+    def settle(self) -> None:
+        """Make what must stand before the tables can. Raises UserError."""
+        with self._explained():
+            self.kind.settle(self.engine)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads: it sees one state of the store. Raises UserError."""
+        with self._explained(), self.engine.connect() as connection:
+            yield connection.execution_options(**self.kind.reading)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes: all of it, or, with an exception, nothing. Raises UserError."""
+        if self.mode == "read":
+            raise UserError("the store is opened for reading", cure="open it for writing", where=self.kind.name)
+        with self._explained(), self.engine.connect() as plain:
+            connection = plain.execution_options(**self.kind.writing)
+            with connection.begin():
+                yield connection
+
+    def upsert(self, connection: Connection, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, keys: Sequence[str]) -> None:
+        """Insert rows; where the key stands there already, its other columns take the new values."""
+        if not rows:
+            return
+        statement = self.kind.insert(table_of(model))
+        others = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+        connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=others), list(rows))
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.engine.dispose()
+        self.kind.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            explained = self.kind.explain(error)
+            if explained is None:
+                raise
+            raise explained from error
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The table that a class describes."""
+    return model.metadata.tables[str(model.__tablename__)]

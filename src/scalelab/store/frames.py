@@ -1,0 +1,114 @@
+"""A store as Polars frames, for fits and figures."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, Select, func, select
+
+from scalelab.plan.diff import flatten
+from scalelab.store.database import table_of
+from scalelab.store.reader import CLAIM, CLAIMED, Reader
+from scalelab.store.tables import Attempts, Environments, Experiments, Memberships, Metrics, Trials
+
+_trials, _members, _metrics = table_of(Trials), table_of(Memberships), table_of(Metrics)
+_attempts, _environments, _experiments = table_of(Attempts), table_of(Environments), table_of(Experiments)
+
+SCHEMA: dict[str, Any] = {
+    "digest": pl.String,
+    "experiment": pl.String,
+    "state": pl.String,
+    "origin": pl.String,
+    "replicate": pl.Int64,
+    "seed": pl.Int64,
+    "steps": pl.Int64,
+    "tokens": pl.Int64,
+    "exposures": pl.Float64,
+    "flops": pl.Float64,
+    "step": pl.Int64,
+    "seconds": pl.Float64,
+    "commit": pl.String,
+    "dirty": pl.String,
+    "environment": pl.String,
+}
+"""Columns that every frame of trials has. `step` and `seconds` are what was run, `steps` to `flops` the whole budget."""
+
+
+def trials(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFrame:
+    """One row for each trial in each experiment (all of them, where none is named), in the order of the plan.
+
+    Columns: those of `SCHEMA`; every path of the resolved trial (`task.people`, `model.width`, ...), the experiment's axes
+    among them; `params.*`; `metrics.*` (the last values); `extra.*` of imported rows. What a row doesn't have is null.
+    `commit`, `dirty` and `environment` (see `Store.environments`) are those of the last attempt. Lists are JSON text.
+    Raises UserError for an experiment that the store does not know.
+    """
+    if experiments is not None:
+        store.known(experiments)
+    joined = CLAIMED.join(_members, _members.c.trial == _trials.c.id).join(_experiments, _experiments.c.name == _members.c.experiment)
+    query = select(_trials, *CLAIM, _members.c.experiment, _members.c.axes, _members.c.replicate).select_from(
+        joined
+    )
+    query = query.order_by(_experiments.c.created, _members.c.experiment, _members.c.position, _trials.c.id)
+    with store.database.reading() as connection:
+        rows = connection.execute(query if experiments is None else query.where(_members.c.experiment.in_(experiments))).all()
+        origins = _origins(connection)
+    return _frame([_columns(row, store.state_of(row)) | origins.get(row.id, {}) for row in rows])
+
+
+def metrics(store: Reader, experiments: Sequence[str] | None = None, names: Sequence[str] | None = None) -> pl.DataFrame:
+    """The curves, one after the other: `digest`, `step`, `name`, `value`; all of them, where no experiment or no metric is named.
+
+    Raises UserError for an experiment that the store does not know.
+    """
+    keys = (_metrics.c.trial, _metrics.c.name, _metrics.c.step)
+    query = select(*keys, _metrics.c.value).order_by(*keys)
+    if experiments is not None:
+        members = select(_members.c.trial).where(_members.c.experiment.in_(store.known(experiments)))
+        query = query.where(_metrics.c.trial.in_(members))
+    if names is not None:
+        query = query.where(_metrics.c.name.in_(names))
+    with store.database.reading() as connection:
+        points = _table(connection, query, {"trial": pl.Int64, "name": pl.String, "step": pl.Int64, "value": pl.Float64})
+        digests = _table(connection, select(_trials.c.id, _trials.c.digest), {"trial": pl.Int64, "digest": pl.String})
+    values = points.with_columns(pl.col("value").fill_null(float("nan")))
+    return values.join(digests, on="trial", maintain_order="left").select("digest", "step", "name", "value")
+
+
+def _table(connection: Connection, query: Select[*tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
+    # The driver's own tuples: SQLAlchemy's rows take longer to make than all the rest.
+    cursor = connection.execute(query).cursor
+    assert cursor is not None
+    rows = cursor.fetchall()
+    return pl.DataFrame(list(zip(*rows, strict=True)) or None, schema=schema, orient="col")
+
+
+def _columns(row: Any, state: str) -> dict[str, Any]:
+    """One membership as a flat row. A length of 0 is one that nobody knows."""
+    fixed = {
+        "digest": row.digest, "experiment": row.experiment, "state": state, "origin": row.origin, "replicate": row.replicate,
+        "steps": row.steps or None, "tokens": row.tokens or None, "exposures": row.exposures or None, "flops": row.flops or None,
+        "step": row.step, "seconds": row.seconds,
+    }  # fmt: skip
+    parts = {"params": row.params, "metrics": row.metrics, "extra": row.extra}
+    return {**flatten(row.trial), **flatten(row.axes), **flatten(parts), **fixed, "seed": row.seed}
+
+
+def _origins(connection: Connection) -> dict[int, dict[str, Any]]:
+    """Trial -> where the code of its last attempt came from."""
+    last = select(func.max(_attempts.c.id)).group_by(_attempts.c.trial)
+    query = select(_attempts.c.trial, _environments.c.digest, _environments.c.data).join(_environments).where(_attempts.c.id.in_(last))
+    return {
+        row.trial: {"environment": row.digest, "commit": row.data.get("commit"), "dirty": row.data.get("dirty")}
+        for row in connection.execute(query)
+    }
+
+
+def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    names = [*SCHEMA, *sorted({name for row in rows for name in row} - SCHEMA.keys())]
+    return pl.DataFrame([_series(name, [row.get(name) for row in rows]) for name in names])
+
+
+def _series(name: str, values: Iterable[Any]) -> pl.Series:
+    plain = [json.dumps(value) if isinstance(value, list | dict) else value for value in values]
+    return pl.Series(name, plain, dtype=SCHEMA.get(name), strict=False)

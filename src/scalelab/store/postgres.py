@@ -1,0 +1,97 @@
+"""A store on a PostgreSQL server, for a team: in a schema of its own, and everything else that is special to PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from scalelab.core.errors import UserError
+from scalelab.store.database import Mode, Point
+
+SCHEMA = "scalelab"
+_LOCK = 0x5CA1E1AB
+
+
+class Postgres:
+    """A PostgreSQL database as the place of a store."""
+
+    reading: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ"}
+    writing: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.url = make_url(url).set(drivername="postgresql+psycopg")
+        except ArgumentError as error:
+            raise UserError(f"`{url}` is no database URL", cure="write it as postgresql://user@host/database") from error
+        self.name = self.url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+    def engine(self, mode: Mode) -> Engine:
+        """Raises UserError where the driver is not installed."""
+        if find_spec("psycopg") is None:
+            raise self._fault("needs the PostgreSQL driver", 'install it with `pip install "scalelab[postgres]"`')
+        engine = create_engine(self.url, pool_pre_ping=True)
+
+        @event.listens_for(engine, "connect")
+        def _prepare(connection: Any, record: Any) -> None:
+            connection.execute(f"SET search_path TO {SCHEMA}")
+            connection.execute(f"SET default_transaction_read_only TO {'on' if mode == 'read' else 'off'}")
+            connection.commit()
+
+        return engine
+
+    def settle(self, engine: Engine) -> None:
+        """Make the schema. Two that begin at once make it in turn."""
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            if connection.exec_driver_sql(f"SELECT to_regnamespace('{SCHEMA}')").scalar() is None:
+                connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
+
+    def version(self, connection: Connection) -> int:
+        """The one row of the table `version`. Holds a lock to the end of a transaction that writes."""
+        if connection.get_execution_options()["isolation_level"] == self.writing["isolation_level"]:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        if connection.exec_driver_sql(f"SELECT to_regclass('{SCHEMA}.version')").scalar() is None:
+            return 0
+        return int(connection.exec_driver_sql("SELECT number FROM version").scalar_one())
+
+    def stamp(self, connection: Connection, version: int) -> None:
+        """Write the one row of the table `version`."""
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS version (number INTEGER NOT NULL)")
+        connection.exec_driver_sql("DELETE FROM version")
+        connection.exec_driver_sql(f"INSERT INTO version VALUES ({version})")
+
+    def insert(self, table: Table) -> Any:
+        """PostgreSQL's INSERT."""
+        return insert(table)
+
+    def write_metrics(self, connection: Connection, rows: Sequence[Point]) -> None:
+        """One statement with a column in each value: thousands of rows in one round trip."""
+        if rows:
+            columns = tuple(list(column) for column in zip(*rows, strict=True))
+            connection.exec_driver_sql(
+                "INSERT INTO metrics (trial, name, step, value)"
+                " SELECT * FROM unnest(%s::integer[], %s::text[], %s::bigint[], %s::float8[])"
+                " ON CONFLICT (trial, name, step) DO UPDATE SET value = excluded.value",
+                columns,
+            )
+
+    def explain(self, error: DBAPIError) -> UserError | None:
+        """By SQLSTATE; a connection that fails has none."""
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if state.startswith("53"):
+            return self._fault("the server has no room left", "make room and run the same command again: nothing that was finished is lost")
+        if state in ("25006", "42501"):
+            return self._fault("is read-only for this user", "ls, show and report work on it; to run, ask for the right to write")
+        if isinstance(error, OperationalError):
+            reason = str(error.orig).strip().splitlines()[-1]
+            return self._fault(f"cannot be reached: {reason}", "check the URL, the server and your password")
+        return None
+
+    def close(self) -> None:
+        """Nothing to clear away."""
+
+    def _fault(self, what: str, cure: str) -> UserError:
+        return UserError(what, cure=cure, where=self.name)

@@ -1,0 +1,85 @@
+"""What goes into a store and comes out of it. Plain values."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from scalelab.core.events import Outcome, State
+
+Origin = Literal["run", "imported"]
+AttemptState = Outcome | Literal["running", "interrupted", "lost"]
+"""`interrupted`: its driver gave it back; `lost`: its driver vanished, and another attempt followed."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as the plan knows it. A length of 0 (steps, tokens, exposures, flops) is one that nobody knows."""
+
+    digest: str
+    """sha256 of the identity, in hex."""
+    identity: dict[str, Any]
+    """What the digest covers."""
+    trial: dict[str, Any]
+    """The resolved trial, every field written down."""
+    axes: dict[str, Any]
+    """Spec path -> value, as the experiment's axes set it."""
+    replicate: int
+    seed: int
+    params: dict[str, int]
+    """Number of parameters by convention."""
+    steps: int
+    tokens: int
+    exposures: float
+    flops: int
+    """Training FLOPs; kept with 16 digits, as a float."""
+    origin: Origin = "run"
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Facts that came with an imported trial and have no place of their own."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a trial stands. `seconds` is the wall time of the attempts that lead to it, as far as they are known."""
+
+    state: State
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One execution of a trial. Times are seconds since the epoch."""
+
+    key: str
+    """Names the attempt in every store that it is merged into."""
+    owner: str
+    state: AttemptState
+    started: float
+    ended: float | None
+    resumed: int
+    step: int | None
+    seconds: float | None
+    numerics: dict[str, Any]
+    environment: dict[str, Any]
+    error: str
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """Everything that a store knows of a trial, its curves left out. The record's axes are those of its first experiment."""
+
+    record: TrialRecord
+    result: Result
+    experiments: list[str]
+    attempts: list[Attempt]
+    artifacts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StoredExperiment:
+    """An experiment with the number of its trials in each state."""
+
+    name: str
+    spec: dict[str, Any]
+    created: float
+    states: dict[State, int]

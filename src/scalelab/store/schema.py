@@ -1,0 +1,50 @@
+"""Schema versions: a new store gets the newest, an older one is brought up to it, a newer one is refused."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from scalelab.core.errors import UserError
+from scalelab.store.database import Database
+from scalelab.store.tables import Base
+
+VERSION = 1
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+"""Version -> what turns its tables into the next version's. A change of `tables` raises VERSION and writes one here."""
+
+
+def prepare(database: Database) -> None:
+    """Make, migrate or accept the tables, in one transaction. Raises UserError, and then nothing is written."""
+    with database.reading() as connection:
+        refuse_newer(database, database.kind.version(connection))
+    database.settle()
+    with database.writing() as connection:
+        # Read again: another process may have been here in between.
+        found = database.kind.version(connection)
+        refuse_newer(database, found)
+        if found == 0:
+            Base.metadata.create_all(connection)
+        for version in range(found or VERSION, VERSION):
+            MIGRATIONS[version](connection)
+        if found != VERSION:
+            database.kind.stamp(connection, VERSION)
+
+
+def check(database: Database) -> None:
+    """Accept the tables for reading. Raises UserError where there are none, or of another version."""
+    with database.reading() as connection:
+        found = database.kind.version(connection)
+    refuse_newer(database, found)
+    if found == 0:
+        raise UserError("is empty: there is no store in it", cure="fill it with `scalelab run SPEC`", where=database.kind.name)
+    if found < VERSION:
+        cure = "run `scalelab doctor` once, where the store can be written, to bring it up to date"
+        raise UserError(f"has the older schema version {found}, and this scalelab reads {VERSION}", cure=cure, where=database.kind.name)
+
+
+def refuse_newer(database: Database, found: int) -> None:
+    """Raises UserError for a store that a newer scalelab made."""
+    if found > VERSION:
+        what = f"belongs to a newer scalelab: it has schema version {found}, and this one knows up to {VERSION}"
+        raise UserError(what, cure="update scalelab, or name another store with --store", where=database.kind.name)

@@ -1,0 +1,153 @@
+"""A store in one SQLite file: WAL, one writer at a time, and everything else that is special to SQLite.
+
+A reader never blocks the writer and sees one state of the store. A writer begins with BEGIN IMMEDIATE: a transaction that
+reads first and then writes would fail at once, whatever the timeout, where another writer came between.
+`synchronous=NORMAL` in WAL: a killed process loses nothing that was committed; a power cut may lose the last moments, never the file.
+"""
+
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DBAPIError
+
+from scalelab.core.errors import UserError
+from scalelab.store.database import Mode, Point
+
+APPLICATION = 0x5CA1E1AB
+"""Written into the file's header, so that no other program's database is taken for a store."""
+
+BUSY_S = 30.0
+"""How long a transaction waits for another one."""
+
+
+class Sqlite:
+    """A SQLite file as the place of a store."""
+
+    reading: Mapping[str, Any] = {"begin": "BEGIN"}
+    writing: Mapping[str, Any] = {"begin": "BEGIN IMMEDIATE"}
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, str(path)
+        self.copy: TemporaryDirectory[str] | None = None
+
+    def engine(self, mode: Mode) -> Engine:
+        """Raises UserError where the file is missing (to read), or can't be written (to write)."""
+        if self.path.is_dir():
+            raise self._fault("is a folder", "name a file in it, such as scalelab.db")
+        if mode == "read" and not self.path.exists():
+            raise self._fault("does not exist", "name an existing store with --store, or make one with `scalelab run`")
+        if mode == "write":
+            self._check_writable()
+        uri = self._readable() if mode == "read" else f"{self.path.absolute().as_uri()}?mode=rwc"
+        engine = create_engine("sqlite://", creator=lambda: _connect(uri))
+        # The driver's own BEGIN comes too late and is never immediate: ours is the first word of a transaction.
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(connection.get_execution_options()["begin"]))
+        return engine
+
+    def settle(self, engine: Engine) -> None:
+        """Turn WAL on; a file system that can't have it keeps the journal it has."""
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode=WAL").close()
+        finally:
+            connection.close()
+
+    def version(self, connection: Connection) -> int:
+        """`PRAGMA user_version`, where the header says that the file is ours."""
+        if connection.exec_driver_sql("PRAGMA application_id").scalar() == APPLICATION:
+            return int(connection.exec_driver_sql("PRAGMA user_version").scalar() or 0)
+        if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar():
+            raise self._fault("is a database of another program", "name another file with --store")
+        return 0
+
+    def stamp(self, connection: Connection, version: int) -> None:
+        """Both numbers stand in the file's header and are part of the transaction."""
+        connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION}")
+        connection.exec_driver_sql(f"PRAGMA user_version={version}")
+
+    def insert(self, table: Table) -> Any:
+        """SQLite's INSERT."""
+        return insert(table)
+
+    def write_metrics(self, connection: Connection, rows: Sequence[Point]) -> None:
+        """One prepared statement for them all."""
+        if rows:
+            connection.exec_driver_sql("INSERT OR REPLACE INTO metrics (trial, name, step, value) VALUES (?, ?, ?, ?)", list(rows))
+
+    def explain(self, error: DBAPIError) -> UserError | None:
+        """By SQLite's own error names."""
+        name = getattr(error.orig, "sqlite_errorname", "")
+        if name == "SQLITE_NOTADB":
+            return self._fault("is not a database", "name a store, or a new file, with --store")
+        if name == "SQLITE_CORRUPT":
+            return self._fault("is damaged", "bring back a copy of it, or rescue what is left with `sqlite3 FILE .recover`")
+        if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and self._disk_is_full()):
+            return self._fault("the disk is full", "make room and run the same command again: nothing that was finished is lost")
+        if name.startswith("SQLITE_READONLY"):
+            return self._read_only()
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return self._fault(f"another process has held it for more than {BUSY_S:.0f} seconds", "end that process, or wait for it")
+        if name.startswith("SQLITE_CANTOPEN"):
+            return self._fault("cannot be opened", "check the path and its permissions")
+        return None
+
+    def close(self) -> None:
+        """Drop the private copy, if reading needed one."""
+        if self.copy is not None:
+            self.copy.cleanup()
+
+    def _readable(self) -> str:
+        """The URI under which the file can be read, also where nothing can be written beside it."""
+        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        try:
+            with closing(_connect(uri)) as probe:
+                probe.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+                return self._unshared()
+        return uri
+
+    def _unshared(self) -> str:
+        """WAL wants to write beside the file, and can't. Without a WAL the file itself is all; else the two are read from a copy."""
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        if not wal.exists() or not wal.stat().st_size:
+            return f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
+        self.copy = TemporaryDirectory(prefix="scalelab-")
+        for file in (self.path, wal):
+            shutil.copyfile(file, Path(self.copy.name, file.name))
+        return f"{Path(self.copy.name, self.path.name).as_uri()}?mode=ro"
+
+    def _check_writable(self) -> None:
+        """Permissions are believed for root too, who could write all the same: a file made read-only is meant so."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._fault(f"cannot be made: {error.strerror}", "name a folder that you may write to with --store") from error
+        for place in (self.path.parent, self.path):
+            if place.exists() and not (os.access(place, os.W_OK) and place.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)):
+                raise self._read_only()
+
+    def _disk_is_full(self) -> bool:
+        return shutil.disk_usage(self.path.parent).free < 2**20
+
+    def _read_only(self) -> UserError:
+        return self._fault("is read-only", "ls, show and report work on it; to run, name a store that you may write to with --store")
+
+    def _fault(self, what: str, cure: str) -> UserError:
+        return UserError(what, cure=cure, where=self.name)
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection

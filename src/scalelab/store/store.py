@@ -1,0 +1,161 @@
+"""The recorder: what a driver writes into a store."""
+
+from collections.abc import Callable, Sequence
+from threading import RLock
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
+
+from scalelab.core.canon import sha256
+from scalelab.core.events import FINISHED, Ended, Measured, Started
+from scalelab.store import claims
+from scalelab.store.database import Database, table_of
+from scalelab.store.reader import Reader
+from scalelab.store.records import TrialRecord
+from scalelab.store.registering import insert_new, leave_places, write_experiment, write_members
+from scalelab.store.tables import Artifacts, Attempts, Environments, Metrics, Trials
+
+BATCH_ROWS, BATCH_S = 2000, 0.5
+"""Metric rows wait for each other until there are this many, or until the first has waited this long."""
+
+_trials, _attempts, _environments, _metrics = table_of(Trials), table_of(Attempts), table_of(Environments), table_of(Metrics)
+
+Row = tuple[int, str, int]
+"""Trial, name, step."""
+
+
+class Store(Reader):
+    """An open store. Safe to share between threads; a context manager that flushes and closes."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        super().__init__(database, clock)
+        self._lock = RLock()
+        self._ids: dict[str, int] = {}
+        self._pending: dict[Row, float] = {}
+        self._since = 0.0
+        self._current: dict[int, int] = {}
+
+    def register(self, experiment: str, spec: dict[str, Any], trials: Sequence[TrialRecord]) -> None:
+        """Write an experiment down with its trials; those that are new are queued, those that are known stay as they are.
+
+        A trial may belong to many experiments: its axes and its replicate are kept with the membership. An experiment is what
+        its spec says now: a trial whose place (axes and replicate) another one takes leaves it, and stays in the store.
+        """
+        with self._lock, self.database.writing() as connection:
+            write_experiment(self.database, connection, experiment, spec, self.clock())
+            leave_places(connection, experiment, trials)
+            write_members(self.database, connection, experiment, trials, insert_new(connection, trials))
+
+    def claim(self, digest: str, owner: str, lease_s: float = 60.0, *, retry: bool = False) -> bool:
+        """Take a trial, so that no other driver runs it; True also where it is the owner's already.
+
+        False: another holds it, it has its result, it is unknown, or it failed and `retry` is not set.
+        """
+        return claims.take(self.database, digest, owner, now=self.clock(), lease_s=lease_s, retry=retry)
+
+    def renew(self, owner: str, lease_s: float = 60.0) -> None:
+        """The heartbeat: hold every claim of the owner for another lease. Waiting metric rows are written too."""
+        with self._lock, self.database.writing() as connection:
+            claims.renew(connection, owner, until=self.clock() + lease_s)
+        self.flush()
+
+    def release(self, owner: str) -> None:
+        """Give every claim of the owner back: what it was running is queued again."""
+        with self._lock, self.database.writing() as connection:
+            claims.release(connection, owner, now=self.clock())
+
+    def begin(self, digest: str, started: Started, environment: dict[str, Any], owner: str, lease_s: float = 60.0) -> int:
+        """Write down that an attempt began; returns its id. The curve keeps what the attempt goes on from, and no more."""
+        trial, now = self._id(digest), self.clock()
+        self.flush()  # What an earlier attempt left waiting goes first: the curve is cut after it.
+        with self._lock, self.database.writing() as connection:
+            claims.lease(self.database, connection, trial, owner, now=now, lease_s=lease_s)
+            lost = and_(_attempts.c.trial == trial, _attempts.c.state == "running")
+            connection.execute(update(_attempts).where(lost).values(state="lost"))
+            # A finished trial keeps its result: an attempt that was overtaken by another driver adds nothing to it.
+            is_open = and_(_trials.c.id == trial, _trials.c.state.not_in(FINISHED))
+            running = update(_trials).where(is_open).values(state="running", metrics={}, seconds=None, step=started.resumed)
+            if connection.execute(running).rowcount:
+                connection.execute(delete(_metrics).where(_metrics.c.trial == trial, _metrics.c.step > started.resumed))
+            row = {
+                "key": uuid4().hex, "trial": trial, "environment": self._environment(connection, environment), "owner": owner,
+                "numerics": started.numerics, "state": "running", "started": now, "resumed": started.resumed, "error": "",
+            }  # fmt: skip
+            attempt = int(connection.execute(insert(_attempts).values(row).returning(_attempts.c.id)).scalar_one())
+            self._current[trial] = attempt
+            return attempt
+
+    def measure(self, digest: str, attempt: int, measured: Measured) -> None:
+        """Add a point of the trial's curves; it is written with others that come in the same half second."""
+        trial, now = self._id(digest), self.clock()
+        with self._lock:
+            if self._current.get(trial, attempt) != attempt:
+                return  # Late news of an attempt that another one has replaced.
+            self._since = self._since if self._pending else now
+            self._pending |= {(trial, name, measured.step): value for name, value in measured.values.items()}
+            if len(self._pending) >= BATCH_ROWS or now - self._since >= BATCH_S:
+                self.flush()
+
+    def end(self, digest: str, attempt: int, ended: Ended) -> None:
+        """Write the trial's state, its last metrics and all that waits in one transaction: `done` means complete."""
+        trial = self._id(digest)
+        with self._lock:
+            self._pending |= {(trial, name, ended.step): value for name, value in ended.values.items()}
+            with self.database.writing() as connection:
+                self._write_pending(connection)
+                values = {"state": ended.state, "step": ended.step, "seconds": ended.seconds, "ended": self.clock(), "error": ended.error}
+                connection.execute(update(_attempts).where(_attempts.c.id == attempt).values(values))
+                self._finish(connection, trial, ended)
+                places = [{"trial": trial, "name": name, "place": place} for name, place in ended.artifacts.items()]
+                self.database.upsert(connection, Artifacts, places, keys=("trial", "name"))
+                claims.give_back(connection, trial, attempt)
+            self._pending.clear()
+
+    def flush(self) -> None:
+        """Write the metric rows that wait. With a UserError (a full disk, say) they wait on, and none is lost."""
+        with self._lock:
+            if self._pending:
+                with self.database.writing() as connection:
+                    self._write_pending(connection)
+                self._pending.clear()
+
+    def close(self) -> None:
+        """Flush, and give the database back."""
+        try:
+            self.flush()
+        finally:
+            self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _write_pending(self, connection: Connection) -> None:
+        # A NaN is NULL: SQLite has no other form for it.
+        self.database.kind.write_metrics(connection, [(*key, value if value == value else None) for key, value in self._pending.items()])
+
+    def _finish(self, connection: Connection, trial: int, ended: Ended) -> None:
+        chain = select(func.max(_attempts.c.id)).where(_attempts.c.trial == trial, _attempts.c.resumed == 0).scalar_subquery()
+        seconds = select(func.sum(_attempts.c.seconds)).where(_attempts.c.trial == trial, _attempts.c.id >= func.coalesce(chain, 0))
+        values = {"state": ended.state, "step": ended.step, "metrics": ended.values, "seconds": seconds.scalar_subquery()}
+        # A result is never replaced by a failure.
+        finish = update(_trials).where(_trials.c.id == trial).values(values)
+        connection.execute(finish if ended.state in FINISHED else finish.where(_trials.c.state.not_in(FINISHED)))
+
+    def _environment(self, connection: Connection, environment: dict[str, Any]) -> int:
+        digest = sha256(environment)
+        statement = self.database.kind.insert(_environments).values(digest=digest, data=environment)
+        connection.execute(statement.on_conflict_do_nothing(index_elements=["digest"]))
+        return int(connection.scalar(select(_environments.c.id).where(_environments.c.digest == digest)) or 0)
+
+    def _id(self, digest: str) -> int:
+        if digest not in self._ids:
+            with self.database.reading() as connection:
+                found = connection.scalar(select(_trials.c.id).where(_trials.c.digest == digest))
+            assert found is not None, f"trial {digest} is not registered"
+            self._ids[digest] = found
+        return self._ids[digest]

@@ -1,0 +1,147 @@
+"""The tables of a store, schema version 1.
+
+    experiments --< memberships >-- trials --< attempts >-- environments
+                                    trials --< metrics, artifacts;   trials --- claims
+
+A trial's last metrics stand in its own row, its curves in `metrics`. Objects are kept as JSON text: it reads the same
+on every database, and in SQL as `json_extract(params, '$.total')` or `params::json`.
+"""
+
+import json
+import math
+from typing import Any
+
+from sqlalchemy import BigInteger, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import registry
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+class Json(TypeDecorator[dict[str, Any]]):
+    """An object as JSON text in the order of its keys."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any] | None:
+        return None if value is None else json.loads(value)
+
+
+class Values(Json):
+    """Metric values as JSON text. JSON has no NaN and no infinity, so these are written as words."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str | None:
+        plain = {name: number if math.isfinite(number) else str(number) for name, number in (value or {}).items()}
+        return super().process_bind_param(plain, dialect)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any] | None:
+        return {name: _WORDS[number] if isinstance(number, str) else number for name, number in json.loads(value or "{}").items()}
+
+
+class Base(SQLModel, registry=registry()):
+    """Tables of the store have their own catalogue, so that other users of SQLModel don't meet them."""
+
+
+class Experiments(Base, table=True):
+    """One spec, by name."""
+
+    name: str = Field(primary_key=True)
+    spec: dict[str, Any] = Field(sa_type=Json)
+    created: float
+
+
+class Trials(Base, table=True):
+    """One resolved training run, its state, and its last metrics."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True)
+    identity: dict[str, Any] = Field(sa_type=Json)
+    trial: dict[str, Any] = Field(sa_type=Json)
+    seed: int = Field(sa_type=BigInteger)
+    params: dict[str, Any] = Field(sa_type=Json)
+    steps: int = Field(sa_type=BigInteger)
+    tokens: int = Field(sa_type=BigInteger)
+    exposures: float
+    # A large run has more FLOPs than 64 bits count.
+    flops: float
+    origin: str
+    extra: dict[str, Any] = Field(sa_type=Json)
+    state: str
+    step: int | None = Field(default=None, sa_type=BigInteger)
+    seconds: float | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict, sa_type=Values)
+
+
+class Memberships(Base, table=True):
+    """A trial in an experiment, with the values of that experiment's axes."""
+
+    experiment: str = Field(primary_key=True, foreign_key="experiments.name")
+    trial: int = Field(primary_key=True, foreign_key="trials.id", index=True)
+    position: int
+    axes: dict[str, Any] = Field(sa_type=Json)
+    replicate: int
+
+
+class Environments(Base, table=True):
+    """Code, packages and machine, once for all attempts that share them."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True)
+    data: dict[str, Any] = Field(sa_type=Json)
+
+
+class Attempts(Base, table=True):
+    """One execution of a trial."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    key: str = Field(unique=True)
+    trial: int = Field(foreign_key="trials.id", index=True)
+    environment: int = Field(foreign_key="environments.id")
+    owner: str
+    numerics: dict[str, Any] = Field(sa_type=Json)
+    state: str
+    started: float
+    ended: float | None = None
+    resumed: int = Field(sa_type=BigInteger)
+    step: int | None = Field(default=None, sa_type=BigInteger)
+    seconds: float | None = None
+    error: str = ""
+
+
+class Metrics(Base, table=True):
+    """One value of a curve. A NaN is NULL: SQLite has no other form for it."""
+
+    # Clustered by its key in SQLite: a curve lies together, and no second index is kept.
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    trial: int = Field(primary_key=True, foreign_key="trials.id")
+    name: str = Field(primary_key=True)
+    step: int = Field(primary_key=True, sa_type=BigInteger)
+    value: float | None
+
+
+class Artifacts(Base, table=True):
+    """A file that a trial left, by path or URL."""
+
+    trial: int = Field(primary_key=True, foreign_key="trials.id")
+    name: str = Field(primary_key=True)
+    place: str
+
+
+class Claims(Base, table=True):
+    """Who runs a trial, until when (seconds since the epoch). A claim past its time binds nobody."""
+
+    trial: int = Field(primary_key=True, foreign_key="trials.id")
+    owner: str = Field(index=True)
+    until: float
+
+
+METADATA = Base.metadata

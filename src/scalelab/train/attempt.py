@@ -1,0 +1,163 @@
+"""One attempt at a trial: model, data, optimizer and position, with what the loop does to them."""
+
+import hashlib
+import math
+import time
+
+import torch
+from torch import Tensor, nn
+
+from scalelab.core.events import Outcome
+from scalelab.core.seeds import derive
+from scalelab.data import build as build_data
+from scalelab.evaluate import RecallTest
+from scalelab.models import build as build_model
+from scalelab.plan.flops import train_flops
+from scalelab.spec.execution import Execution
+from scalelab.spec.experiment import Trial
+from scalelab.train import checkpoint, optimizer
+from scalelab.train.numerics import pick_device
+from scalelab.train.objective import Table, summed_loss
+
+SPEED = frozenset({"seconds", "tokens_per_second", "flops_per_second"})
+"""Metrics that tell how fast, not what: two equal runs differ in them."""
+
+
+class Attempt:
+    """Everything that a training run holds. `step` counts the updates done."""
+
+    def __init__(self, trial: Trial, execution: Execution, folder: str | None) -> None:
+        assert trial.budget.steps is not None, "the plan turns every budget into steps"
+        self.trial, self.execution, self.folder = trial, execution, folder
+        self.device = pick_device(execution)
+        self.steps, self.step, self.streak = trial.budget.steps, 0, 0
+        data = build_data(trial.task)
+        self.shape = data.shape
+        self.model = (
+            build_model(trial.model, data.shape.vocab, data.shape.context).initialise(derive(trial.seed, "weights")).to(self.device)
+        )
+        self.parameters = list(self.model.parameters())
+        self.optimizer = optimizer.build(trial.optim, self.model, self.device)
+        self.order = data.order(derive(trial.seed, "order"), trial.batch)
+        self.table = Table.on(data.rows(), self.device)
+        self.test = RecallTest(data, self.device)
+        self.loss_of = torch.compile(summed_loss, fullgraph=True, dynamic=False) if execution.compile else summed_loss
+        self.nats = torch.zeros((), device=self.device)
+        self.targets = torch.zeros((), device=self.device)
+        torch.manual_seed(derive(trial.seed, "noise"))
+        self._restore()
+        self.began, self.began_at = time.perf_counter(), self.step
+        self.saved = self.began
+
+    def update(self) -> None:
+        """One optimizer update on the next batch; gradients accumulate over its micro-batches."""
+        rows_B = torch.from_numpy(self.order.rows(self.step)).to(self.device)
+        targets = self.table.weights_RM[rows_B].sum()
+        for rows_b in rows_B.split(self.execution.micro_batch or self.trial.batch):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
+                nats = self.loss_of(self.model, *self.table.batch(rows_b))
+            (nats / targets).backward()
+            self.nats += nats.detach()
+        self.targets += targets
+        optimizer.update(self.trial.optim, self.optimizer, self.parameters, self.step, self.steps)
+        self.step += 1
+
+    def is_finite(self) -> bool:
+        """Whether the loss and the weights are still numbers. Waits for the device."""
+        return math.isfinite(self.nats.item()) and all(bool(weight.isfinite().all()) for weight in self.parameters)
+
+    def measure(self) -> dict[str, float]:
+        """Metrics at this step; the loss is the mean over the targets since the last measurement, in nats."""
+        values = {"loss": (self.nats / self.targets.clamp(min=1)).item(), **self._position(), **self._speed()}
+        self.nats.zero_()
+        self.targets.zero_()
+        return values | self.test.quick(self.model)
+
+    def has_passed(self, values: dict[str, float]) -> bool:
+        """Whether the early stop is due: its metric was high enough in several evaluations in a row."""
+        stop = self.trial.evaluation.stop
+        if stop is None:
+            return False
+        self.streak = self.streak + 1 if values[stop.metric] >= stop.at_least else 0
+        return self.streak >= stop.patience
+
+    def final(self, state: Outcome) -> dict[str, float]:
+        """The trial's final metrics; a diverged trial has no evaluation."""
+        values = self._position() | self._speed()
+        return values if state == "diverged" else values | self.test.full(self.model)
+
+    def save_when_due(self) -> None:
+        """Save a checkpoint where the last one is old enough."""
+        if time.perf_counter() - self.saved >= self.execution.checkpoint_every:
+            self.save()
+
+    def save(self) -> None:
+        """Write everything that the next attempt needs to go on bit for bit."""
+        self.saved = time.perf_counter()
+        if self.folder is None:
+            return
+        content = {
+            "step": self.step,
+            "streak": self.streak,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "nats": self.nats,
+            "targets": self.targets,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+        }
+        checkpoint.save(self.folder, checkpoint.CHECKPOINT, content)
+
+    def keep(self) -> dict[str, str]:
+        """The trained model in the folder instead of the checkpoint; returns the artifacts and the weights' digest."""
+        artifacts = {"weights_sha256": weights_digest(self.model)}
+        if self.folder is not None:
+            artifacts["model"] = checkpoint.save(self.folder, checkpoint.MODEL, self.model.state_dict())
+            checkpoint.remove(self.folder, checkpoint.CHECKPOINT)
+        return artifacts
+
+    def _restore(self) -> None:
+        content = None if self.folder is None else checkpoint.load(self.folder, checkpoint.CHECKPOINT, self.device)
+        if content is None:
+            return
+        self.step, self.streak = content["step"], content["streak"]
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.nats, self.targets = content["nats"], content["targets"]
+        torch.set_rng_state(content["rng"].cpu())
+        if content["cuda_rng"]:
+            torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
+
+    def _position(self) -> dict[str, float]:
+        sequences = self.step * self.trial.batch
+        return {
+            "tokens": float(sequences * self.shape.context),
+            "exposures": sequences / self.shape.sequences,
+            "flops": float(sequences * self._sequence_flops()),
+        }
+
+    def _speed(self) -> dict[str, float]:
+        """Seconds of this attempt, and its throughput with evaluations counted in."""
+        seconds = time.perf_counter() - self.began
+        sequences = (self.step - self.began_at) * self.trial.batch
+        return {
+            "seconds": seconds,
+            "tokens_per_second": sequences * self.shape.context / seconds,
+            "flops_per_second": sequences * self._sequence_flops() / seconds,
+        }
+
+    def _sequence_flops(self) -> int:
+        return train_flops(self.trial.model, self.shape.vocab, self.shape.context, self.shape.targets)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """The sha256 of all weights, in the order of the state dict: equal bits, equal digest."""
+    found = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        found.update(name.encode())
+        found.update(_bytes(weight))
+    return found.hexdigest()
+
+
+def _bytes(weight: Tensor) -> bytes:
+    return weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,41 @@
+"""Checkpoints: written beside, then moved into place, so that a reader sees a whole one or none.
+
+A folder is a local path or any fsspec URL. It holds `checkpoint.pt` while the trial runs and `model.pt` once it ended.
+"""
+
+import io
+from typing import Any
+
+import fsspec
+import torch
+
+CHECKPOINT, MODEL = "checkpoint.pt", "model.pt"
+
+
+def save(folder: str, name: str, content: dict[str, Any]) -> str:
+    """Write `content` (tensors and plain values) as `folder/name`; returns where it lies."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    files, path = fsspec.url_to_fs(folder)
+    files.makedirs(path, exist_ok=True)
+    half, whole = f"{path}/{name}.part", f"{path}/{name}"
+    with files.open(half, "wb") as file:
+        file.write(buffer.getvalue())
+    files.mv(half, whole)
+    return f"{folder}/{name}"
+
+
+def load(folder: str, name: str, device: torch.device) -> dict[str, Any] | None:
+    """The content of `folder/name`, or None where there is none. Only tensors and plain values are read."""
+    files, path = fsspec.url_to_fs(folder)
+    if not files.exists(f"{path}/{name}"):
+        return None
+    with files.open(f"{path}/{name}", "rb") as file:
+        return torch.load(io.BytesIO(file.read()), map_location=device, weights_only=True)
+
+
+def remove(folder: str, name: str) -> None:
+    """Remove `folder/name` where it exists."""
+    files, path = fsspec.url_to_fs(folder)
+    if files.exists(f"{path}/{name}"):
+        files.rm_file(f"{path}/{name}")

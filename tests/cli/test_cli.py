@@ -1,0 +1,176 @@
+"""The command line as a user meets it: names, exit codes, one sentence for what is wrong, one JSON object for machines."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scalelab.cli import main
+
+SPEC = """\
+name: tiny
+task: {templates: 1}
+budget: {steps: 12}
+batch: 8
+evaluation: {first: 6, ratio: 2}
+axes:
+  task.people: [2, 3]
+  model.width: [4, 8]
+replicates: 2
+"""
+
+
+@dataclass
+class Said:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def scalelab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run a command in a folder of its own, with a spec there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(SPEC)
+
+    def command(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["scalelab", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return command
+
+
+def test_plan_then_run_then_nothing_is_left(scalelab: Command) -> None:
+    plan = scalelab("plan", "tiny.yaml", "--json").json
+    assert plan["states"] == {"missing": 8}
+    assert {tuple(trial) for trial in plan["trials"]} == {
+        ("digest", "state", "experiment", "axes", "replicate", "params", "steps", "tokens", "exposures", "flops", "seconds", "metrics")
+    }
+    ran = scalelab("run", "tiny.yaml", "--executor", "inline", "--json")
+    assert (ran.code, ran.json["outcomes"]) == (0, {"done": 8})
+    assert all(trial["metrics"]["recall"] >= 0 for trial in ran.json["trials"])
+    again = scalelab("run", "tiny.yaml", "--executor", "inline")
+    assert (again.code, "8 trials had their result before" in again.out) == (0, True)
+    after = scalelab("plan", "tiny.yaml", "--json").json
+    assert after["states"] == {"done": 8}
+    assert after["seconds"] == 0
+
+
+def test_only_and_set_choose_trials(scalelab: Command) -> None:
+    only = scalelab("run", "tiny.yaml", "--executor", "inline", "--only", "model.width == 4 and task.people == 2", "--json").json
+    assert only["outcomes"] == {"done": 2}
+    assert scalelab("plan", "tiny.yaml", "--json").json["states"] == {"done": 2, "missing": 6}
+    assert scalelab("plan", "tiny.yaml", "--set", "optim.lr=1e-2", "--json").json["states"] == {"missing": 8}
+    assert scalelab("run", "tiny.yaml", "--dry-run").out == scalelab("plan", "tiny.yaml").out
+
+
+def test_looking_at_a_store(scalelab: Command) -> None:
+    scalelab("run", "tiny.yaml", "--executor", "inline")
+    assert scalelab("status", "--json").json["experiments"] == [{"name": "tiny", "states": {"done": 8}, "trials": 8}]
+    trials = scalelab("ls", "--filter", "model.width == 8 and metrics.recall >= 0", "--json").json["trials"]
+    assert len(trials) == 4
+    first, second = (trial["digest"] for trial in trials[:2])
+    assert scalelab("show", first[:12], "--json").json["trials"][0]["attempts"][0]["state"] == "done"
+    assert set(scalelab("compare", first[:12], second[:12], "--json").json["different"]) >= {"seed"}
+    for words in (("ls",), ("status",), ("show", first[:12]), ("compare", first[:12], second[:12])):
+        said = scalelab(*words)
+        assert said.code == 0
+        assert said.out.strip()
+
+
+def test_verify_runs_a_trial_again_bit_for_bit(scalelab: Command) -> None:
+    scalelab("run", "tiny.yaml", "--executor", "inline", "--only", "model.width == 4")
+    digest = scalelab("ls", "--filter", "state == done", "--json").json["trials"][0]["digest"]
+    said = scalelab("verify", digest[:12], "--json")
+    assert (said.code, said.json["equal"], said.json["changed"]) == (0, True, {})
+    with sqlite3.connect("results/scalelab.db") as database:
+        database.execute("UPDATE metrics SET value = value + 1e-12 WHERE name = 'loss'")
+    said = scalelab("verify", digest[:12])
+    assert said.code == 1
+    assert "loss at step 6 was" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plan", "none.yaml"], "none.yaml: cannot be read"),
+        (["plan", "tiny.yaml", "--set", "model.widht=3"], "did you mean `width`?"),
+        (["plan", "tiny.yaml", "--set", "budget={params: 1k, steps: 3}"], "leave `budget.params` out"),
+        (["plan", "tiny.yaml", "--set", "model.width=solve", "--set", "axes={}"], "there is no parameter budget"),
+        (["plan", "tiny.yaml", "--set", "task.context=20"], "tiny.yaml"),
+        (["plan", "tiny.yaml", "--set", "search.kind=frontier", "--set", "search.size=model.heads"], "which is no axis; add `model.heads` to `axes`"),
+        (["plan", "tiny.yaml", "--set", "axes.model.width=[4, 7]"], "2 heads do not divide the width 7"),
+        (["plan", "tiny.yaml", "--only", "task.peeple > 3"], "did you mean `task.people`?"),
+        (["run", "tiny.yaml", "--time", "soon"], "--time: 'soon' is not a duration"),
+        (["status", "--store", "none.db"], "none.db"),
+        (["status", "--store", "tiny.yaml"], "tiny.yaml"),
+        (["show", "abc", "--store", "none.db"], "none.db"),
+        (["report", "--fig", "1", "--store", "none.db"], "none.db"),
+        (["import", "none.csv"], "none.csv: does not exist"),
+        (["explain", "model.widht"], "did you mean `model.width`?"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_exit_code_2(scalelab: Command, arguments: list[str], words: str) -> None:
+    said = scalelab(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert not Path("results").exists()
+
+
+def test_an_unknown_command_or_option_is_wrong_input(scalelab: Command) -> None:
+    assert scalelab("rum").code == 2
+    assert scalelab("run", "tiny.yaml", "--executer", "inline").code == 2
+
+
+def test_a_read_only_store_can_be_looked_at_but_not_run_on(scalelab: Command, tmp_path: Path) -> None:
+    scalelab("run", "tiny.yaml", "--executor", "inline", "--only", "model.width == 4")
+    store = tmp_path / "results" / "scalelab.db"
+    store.chmod(0o444)
+    (tmp_path / "results").chmod(0o555)
+    try:
+        if os.access(store, os.W_OK):
+            pytest.skip("this user may write to read-only files (root)")
+        assert scalelab("ls").code == 0
+        said = scalelab("run", "tiny.yaml", "--executor", "inline")
+        assert said.code == 2
+        assert "read-only" in said.err
+    finally:
+        (tmp_path / "results").chmod(0o755)
+
+
+def test_schema_and_explain_come_from_the_spec_classes(scalelab: Command) -> None:
+    schema = scalelab("schema").json
+    assert "Width of the residual stream" in json.dumps(schema)
+    assert "Width of the residual stream" in scalelab("explain", "model.width").out
+    assert {field["path"] for field in scalelab("explain", "optim", "--json").json["fields"]} >= {"optim", "optim.lr", "optim.schedule"}
+
+
+def test_help_is_instant() -> None:
+    command = [sys.executable, "-X", "importtime", "-c", "from scalelab.cli import main; main()", "--help"]
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert time.perf_counter() - began < 2
+    heavy = ("torch", "ray", "polars", "altair", "sqlalchemy", "optuna", "numpy", "scalelab.spec.experiment")
+    assert [name for name in heavy if f" {name}\n" in done.stderr] == []
+    assert "run" in done.stdout

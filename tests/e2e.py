@@ -1,0 +1,97 @@
+"""A small run of the main job with its numbers asserted, as a user would type it. `make e2e` runs it.
+
+Two minutes on two cores: both recall modes, three values of people, the frontier, the figure, and then what the store promises.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SPEC = """\
+name: small_facts
+about: A small version of the main job.
+extends: {main}
+replicates: 1
+axes:
+  task.recall: [in_weight, in_tool]
+  task.people: [2, 4, 8]
+  model.width: [4, 8, 12, 16, 20, 24]
+"""
+
+
+def main() -> None:
+    """Run, draw, and assert what came out."""
+    main_spec = Path(__file__).resolve().parent.parent / "specs" / "facts_vs_params.yaml"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "small.yaml").write_text(SPEC.format(main=main_spec))
+        began = time.monotonic()
+        first = scalelab(folder, "run", "small.yaml", "--json")
+        print(f"the run took {time.monotonic() - began:.0f} s: {first['outcomes']}")
+        check_trials(first["trials"])
+        again = scalelab(folder, "run", "small.yaml", "--json")
+        assert again["outcomes"] == {}, f"a second run found something to do: {again['outcomes']}"
+        assert again["known"] == sum(first["outcomes"].values())
+        check_figure(folder)
+        check_bits(folder, first["trials"])
+
+
+def check_trials(trials: list[dict[str, Any]]) -> None:
+    """Every cell has its answer, and recall is what a trained and an untrained model would show."""
+    ran = [trial for trial in trials if trial["state"] in ("done", "stopped")]
+    assert not [trial for trial in trials if trial["state"] in ("failed", "diverged")]
+    assert len(ran) < len(trials), "the frontier asked for the whole grid"
+    for recall in ("in_weight", "in_tool"):
+        for people in (2, 4, 8):
+            cell = [trial for trial in ran if trial["axes"]["task.recall"] == recall and trial["axes"]["task.people"] == people]
+            best = max(trial["metrics"]["recall"] for trial in cell)
+            assert best >= 0.95, f"{recall} with {people} people reaches a recall of {best} only"
+    for trial in ran:
+        metrics = trial["metrics"]
+        assert 0 <= metrics["recall"] <= 1
+        assert abs(metrics["chance"] - (1 / 17136 + 1 / 7 + 1 / 213 + 1 / 100) / 4) < 1e-9
+        width = trial["axes"]["model.width"]
+        assert trial["params"]["total"] == 32 * width**2 + 525 * width
+        if trial["axes"]["task.recall"] == "in_weight":
+            assert metrics["recall_unseen"] <= 0.5, "the facts of people never trained on were recalled: a leak"
+
+
+def check_figure(folder: Path) -> None:
+    """Figure 1 says what the trials say."""
+    scalelab(folder, "report", "--fig", "1", "--experiment", "small_facts", "--json")
+    figure = json.loads((folder / "reports" / "fig-1.json").read_text())
+    curves = {curve["recall"]: curve["points"] for curve in figure["curves"]}
+    assert {recall: [point["facts"] for point in points] for recall, points in curves.items()} == dict.fromkeys(
+        ("in_weight", "in_tool"), [8, 16, 32]
+    )
+    params = [point["params_mean"] for point in curves["in_weight"]]
+    assert None not in params
+    assert params[0] <= params[-1] <= 31_032
+    page = (folder / "reports" / "fig-1.html").read_text()
+    assert "small_facts" in page
+    assert "src=\"http" not in page
+
+
+def check_bits(folder: Path, trials: list[dict[str, Any]]) -> None:
+    """The cheapest finished trial, run again, has the same bits."""
+    finished = [trial for trial in trials if trial["state"] in ("done", "stopped")]
+    cheapest = min(finished, key=lambda trial: trial["seconds"])
+    verdict = scalelab(folder, "verify", cheapest["digest"][:12], "--json")
+    assert verdict["equal"], verdict["first"]
+    print(f"verified {cheapest['digest'][:10]}: {verdict['compared']} values equal")
+
+
+def scalelab(folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run the command in `folder`; its `--json` answer."""
+    command = [str(Path(sys.executable).parent / "scalelab"), *arguments]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False, timeout=1200)
+    assert done.returncode == 0, f"{' '.join(arguments)} ended with exit code {done.returncode}"
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    main()

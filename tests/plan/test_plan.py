@@ -1,0 +1,125 @@
+"""Specs become trials: axes, replicates, budgets, solved sizes, and the difference against what a store knows."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from scalelab.core.errors import UserError
+from scalelab.core.filter import compile_filter
+from scalelab.data import describe
+from scalelab.plan.cost import GUESSED_FLOPS_PER_SECOND, Clock, Speed
+from scalelab.plan.diff import keep, row, tally
+from scalelab.plan.flops import train_flops
+from scalelab.plan.plan import Plan, compile_plan
+from scalelab.spec.load import load
+
+SPECS = Path(__file__).parents[2] / "specs"
+
+
+def plan(folder: Path, text: str) -> Plan:
+    path = folder / "spec.yaml"
+    path.write_text(text)
+    return compile_plan(*load(path))
+
+
+def test_axes_replicates_and_their_seeds(tmp_path: Path) -> None:
+    made = plan(tmp_path, "{name: a, budget: {steps: 5}, seed: 10, axes: {model.width: [4, 8], task.people: [2, 4]}, replicates: 3}")
+    assert [(trial.axes["model.width"], trial.axes["task.people"], trial.replicate, trial.trial.seed) for trial in made.trials[:4]] == [
+        (4, 2, 0, 10),
+        (4, 2, 1, 11),
+        (4, 2, 2, 12),
+        (4, 4, 0, 10),
+    ]
+    assert len({trial.digest for trial in made.trials}) == len(made.trials) == 12
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps"),
+    [
+        ("{steps: 7}", 7),
+        ("{exposures: 10}", -(-10 * 16 // 8)),
+        ("{tokens: 100k}", None),
+        ("{flops: 1e9}", None),
+    ],
+)
+def test_every_budget_is_spent_and_overshot_by_less_than_an_update(tmp_path: Path, budget: str, steps: int | None) -> None:
+    [trial] = plan(tmp_path, f"{{name: a, task: {{people: 4}}, batch: 8, budget: {budget}}}").trials
+    shape = describe(trial.trial.task)
+    assert trial.steps == trial.trial.budget.steps == (steps or trial.steps)
+    assert trial.tokens == trial.steps * 8 * shape.context
+    assert trial.exposures == trial.steps * 8 / 16
+    assert trial.flops == trial.steps * 8 * train_flops(trial.trial.model, shape.vocab, shape.context, shape.targets)
+    if "tokens" in budget:
+        assert 0 <= trial.tokens - 100_000 < 8 * shape.context
+    if "flops" in budget:
+        assert 0 <= trial.flops - 1e9 < trial.flops / trial.steps
+
+
+def test_specs_that_meet_at_one_trial_share_its_digest(tmp_path: Path) -> None:
+    said = plan(tmp_path, "{name: a, task: {people: 4}, batch: 8, budget: {exposures: 10}, model: {width: 8, heads: 2, ffn: {ratio: 2}}}")
+    other = plan(
+        tmp_path,
+        "{name: b, task: {people: 4}, batch: 8, budget: {steps: 20, params: {target: 5480, tolerance: 0.001}},"
+        " model: {width: 8, kv_heads: 2, head_width: 4, ffn: {width: solve}}, optim: {lr: 0.001}}",
+    )
+    assert said.trials[0].params.total == other.trials[0].params.total
+    assert said.trials[0].digest == other.trials[0].digest
+
+
+def test_an_axis_may_change_a_kind(tmp_path: Path) -> None:
+    made = plan(tmp_path, "{name: a, budget: {steps: 5}, model: {position: {theta: 500}}, axes: {model.position: [{kind: rope, theta: 9}, {kind: none}]}}")
+    assert [trial.trial.model.position.kind for trial in made.trials] == ["rope", "none"]
+
+
+def test_a_budget_axis_replaces_the_length_and_keeps_the_parameters(tmp_path: Path) -> None:
+    made = plan(
+        tmp_path,
+        "{name: a, budget: {steps: 5, params: {target: 6k, tolerance: 0.1}}, model: {width: solve}, axes: {budget.tokens: [10k, 20k]}}",
+    )
+    assert [trial.trial.model.width for trial in made.trials] == [8, 8]
+    assert made.trials[1].tokens >= 20_000 > made.trials[0].tokens >= 10_000
+
+
+def test_what_cannot_be_names_the_axis_and_its_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"spec\.yaml:4: .*2 heads do not divide the width 7"):
+        plan(tmp_path, "name: a\nbudget: {steps: 5}\naxes:\n  model.width: [4, 7]\n")
+    with pytest.raises(UserError, match=r"spec\.yaml:3: the frontier's `size` is `model\.width`, which is no axis"):
+        plan(tmp_path, "name: a\nbudget: {steps: 5}\nsearch: {kind: frontier}\naxes: {task.people: [2]}\n")
+    with pytest.raises(UserError, match=r"spec\.yaml:2: .*reachable"):
+        plan(tmp_path, "name: a\nbudget: {steps: 5, params: 7000}\nmodel: {width: solve}\n")
+    with pytest.raises(UserError, match=r"spec\.yaml:3: "):
+        plan(tmp_path, "name: a\nbudget: {steps: 5}\ntask: {context: 20}\n")
+
+
+def test_the_published_grid_in_full() -> None:
+    began = time.perf_counter()
+    made = compile_plan(*load(SPECS / "paper" / "in_tool_learning.yaml"))
+    assert len(made.trials) == 15 * 26 * 2 * 10 == 7800
+    assert {trial.params.total for trial in made.trials} == {32 * width**2 + 525 * width for width in (*range(4, 81, 4), *range(88, 129, 8))}
+    assert time.perf_counter() - began < 30
+
+
+@pytest.mark.parametrize("path", sorted(SPECS.rglob("*.yaml")), ids=lambda path: path.name)
+def test_every_spec_of_the_project_compiles(path: Path) -> None:
+    assert compile_plan(*load(path)).trials
+
+
+def test_filters_and_tallies(tmp_path: Path) -> None:
+    made = plan(tmp_path, "{name: a, budget: {steps: 5}, axes: {model.width: [4, 8, 12]}}")
+    small = keep(made, compile_filter("params.total < 10k and model.heads == 2".replace("10k", "10000")))
+    assert [trial.axes["model.width"] for trial in small.trials] == [4, 8]
+    assert keep(made, None) is made
+    assert row(made.trials[0])["optim.schedule.kind"] == "cosine"
+    states = {trial.digest: "done" if trial.axes["model.width"] == 4 else "missing" for trial in made.trials}
+    assert tally(made, states) == {"done": 1, "missing": 2}  # pyright: ignore[reportArgumentType]
+
+
+def test_times_come_from_the_nearest_sizes_or_are_called_a_guess(tmp_path: Path) -> None:
+    [small, large] = plan(tmp_path, "{name: a, budget: {steps: 5}, axes: {model.width: [8, 128]}}").trials
+    guess = Clock([])
+    assert "guess" in guess.basis
+    assert guess.seconds(small) == small.flops / GUESSED_FLOPS_PER_SECOND
+    measured = Clock([Speed(6_000, 1e9)] * 5 + [Speed(600_000, 1e11)] * 5)
+    assert measured.seconds(small) == small.flops / 1e9
+    assert measured.seconds(large) == large.flops / 1e11

@@ -1,0 +1,38 @@
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scalelab.spec.optim import Constant, Cosine, Wsd
+from scalelab.train.schedule import share_of_peak
+
+SCHEDULES = [Constant(warmup=5), Cosine(warmup=5, floor=0.1), Wsd(warmup=5, decay=0.25, floor=0.1)]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.kind)
+def test_warm_up_rises_in_a_line_to_the_peak(schedule: Constant | Cosine | Wsd) -> None:
+    shares = [share_of_peak(schedule, step, 1000) for step in range(6)]
+    assert shares[:5] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6], rel=1e-3)
+    assert shares[5] == pytest.approx(1.0, rel=1e-3)
+
+
+def test_cosine_ends_at_its_floor_and_is_half_way_in_the_middle() -> None:
+    schedule = Cosine(warmup=0, floor=0.1)
+    assert share_of_peak(schedule, 99, 100) == pytest.approx(0.1)
+    assert share_of_peak(schedule, 50, 101) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 2)))
+
+
+def test_wsd_is_flat_and_then_falls_in_a_line() -> None:
+    schedule = Wsd(warmup=0, decay=0.25, floor=0.1)
+    assert share_of_peak(schedule, 74, 100) == pytest.approx(1.0)
+    assert share_of_peak(schedule, 99, 100) == pytest.approx(0.1)
+    falling = [share_of_peak(schedule, step, 100) for step in range(75, 100)]
+    assert [round(a - b, 9) for a, b in itertools.pairwise(falling)] == [round(0.9 / 25, 9)] * 24
+
+
+@given(st.sampled_from(SCHEDULES), st.integers(1, 2000), st.data())
+def test_a_share_is_between_nothing_and_the_peak(schedule: Constant | Cosine | Wsd, steps: int, data: st.DataObject) -> None:
+    step = data.draw(st.integers(0, steps - 1))
+    assert 0 <= share_of_peak(schedule, step, steps) <= 1
