@@ -115,8 +115,9 @@ def test_a_loss_that_explodes_is_a_result() -> None:
 def test_micro_batches_add_up_to_the_batch() -> None:
     whole, _ = run(trial())
     parts, _ = run(trial(), Execution(device="cpu", micro_batch=5))
-    losses = [[values["loss"] for _, values in numbers(events)[:-1]] for events in (whole, parts)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    # Sums in another order round otherwise, and Adam lets that grow: the first updates tell.
+    losses = [[values["loss"] for _, values in numbers(events)[:2]] for events in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_bf16_and_fp32_train_to_about_the_same_loss() -> None:

@@ -1,6 +1,7 @@
 """The tool: a real SQLite database that is opened read-only and answers any text with a short text, never with an exception."""
 
 import sqlite3
+import weakref
 from collections.abc import Iterable, Sequence
 from itertools import count
 
@@ -42,8 +43,9 @@ class Database:
         self._reader.text_factory = lambda text: text.decode(errors="replace")
         self._reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10 * MAX_QUERY)
         self._reader.set_authorizer(_only_reads_people)
-        self._reader.set_progress_handler(self._is_late, _PROGRESS)
-        self._ticks = 0
+        self._clock = _Clock()
+        self._reader.set_progress_handler(self._clock.tick, _PROGRESS)
+        weakref.finalize(self, self._reader.close)
 
     def query(self, sql: str) -> str:
         """The reply to one SELECT: columns joined by `, `, rows by `; `. A fault is replied as `error: ...`."""
@@ -51,16 +53,24 @@ class Database:
             return "error: query too long"
         if sql.lstrip()[:6].upper() != "SELECT":
             return "error: only SELECT is allowed"
-        self._ticks = 0
+        self._clock.ticks = 0
         try:
             rows = self._reader.execute(sql).fetchmany(MAX_ROWS)
         except (sqlite3.Error, sqlite3.Warning, ValueError) as fault:
             return _short(f"error: {fault}")
         return _short("; ".join(", ".join(map(str, row)) for row in rows)) if rows else NO_RESULT
 
-    def _is_late(self) -> bool:
-        self._ticks += 1
-        return self._ticks * _PROGRESS > MAX_INSTRUCTIONS
+
+class _Clock:
+    """Counts a query's instructions. It stands apart from the database, since a connection that held the database would never be freed."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+
+    def tick(self) -> bool:
+        """Whether the query has had its time."""
+        self.ticks += 1
+        return self.ticks * _PROGRESS > MAX_INSTRUCTIONS
 
 
 def _only_reads_people(action: int, first: str | None, *_: str | None) -> int:

@@ -3,7 +3,6 @@
 R rows (fact * templates + template)   T tokens of a window (context + 1)   M loss positions of a row
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,7 +82,13 @@ class FactsData:
             weights[at] = np.arange(targets) < count
             spans[at] = _value_span(count, value_lengths(people, attribute)[:, None], targets)
             given[at] = lengths[0] + 2
-        return Rows(*(array.reshape(given.size, -1) for array in (tokens, positions, weights, spans)), given.ravel())
+        return Rows(
+            tokens_RT=tokens.reshape(given.size, -1),
+            targets_RM=positions.reshape(given.size, -1),
+            weights_RM=weights.reshape(given.size, -1),
+            values_RM=spans.reshape(given.size, -1),
+            given_R=given.ravel(),
+        )
 
     def order(self, seed: int, batch: int) -> Order:
         """The order of training under a seed."""
@@ -117,9 +122,13 @@ class FactsData:
         rows = chain.from_iterable(_records(people.permuted() if values_of == "permuted" else people) for people in everyone)
         return Database(list(ATTRIBUTES), rows)
 
+    def pool_bits(self) -> npt.NDArray[np.float64]:
+        """log2 of each attribute's pool: what an independent fact holds."""
+        return np.log2([len(pool) for pool in ATTRIBUTES.values()])
+
     def value_bits(self) -> float:
-        """log2 of the pools, summed over one person's attributes: what a person's independent facts hold."""
-        return sum(math.log2(len(pool)) for pool in ATTRIBUTES.values())
+        """Bits of one person's independent facts."""
+        return float(self.pool_bits().sum())
 
     def chance(self) -> float:
         """Recall of a model that draws each answer from the right pool."""

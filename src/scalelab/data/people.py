@@ -82,7 +82,7 @@ def _turned(attribute: str, ids: Ids) -> Ids:
 def _length_ranks(attribute: str) -> Ids:
     pool = ATTRIBUTES[attribute]
     ranks = np.empty(len(pool), np.int64)
-    ranks[np.lexsort([np.arange(len(pool)), [len(value) for value in pool]])] = np.arange(len(pool))
+    ranks[np.argsort([len(value) for value in pool], kind="stable")] = np.arange(len(pool))
     return ranks
 
 

@@ -31,12 +31,17 @@ class TaskShape:
     """Mean positions of a row without padding."""
 
 
-@lru_cache
 def describe(task: Facts) -> TaskShape:
-    """The sizes of a task, counted without rendering a dialog.
+    """The sizes of a task, counted without rendering a dialog; cached.
 
+    The window holds what is trained on, and the dialogs about people never trained on and with permuted values too.
     Raises UserError if `task.context` is shorter than the longest dialog, or if there are not enough names.
     """
+    return _describe(task)  # pyright: ignore[reportArgumentType]: pydantic hashes what is frozen
+
+
+@lru_cache(maxsize=1024)
+def _describe(task: Facts) -> TaskShape:
     seen = cast(task, "seen")
     trained = list(_row_sizes(seen, task))
     asked = [cast(task, "unseen"), *([seen.permuted()] if task.recall == "in_tool" else [])]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scalelab.core.errors import UserError
 from scalelab.fit.censored import Fitted, Floats, fit_censored
 from scalelab.fit.frontier import Cell
-from scalelab.fit.resample import Interval, cell_weights, draw_weights, interval
+from scalelab.fit.resample import Interval, cell_weights, draw_weights, intervals
 
 DRAWS = 1000
 """Bootstrap draws behind every interval."""
@@ -26,6 +26,7 @@ DRAWS = 1000
 PUBLISHED = {"slope": 8.138, "intercept": 5171.0}
 """In-weight line at 95 % recall with the origin as a point, refitted to the published runs of Houliston et al. 2025 (arXiv 2508.20755)."""
 
+Kind = Literal["line", "plateau", "logarithm"]
 Noise = Literal["constant", "relative"]
 
 
@@ -36,9 +37,11 @@ class Law:
     `aicc` is over the replicates' answers, lower is better; `r2` over the means of the cells in which every replicate passed.
     """
 
-    kind: Literal["line", "plateau", "logarithm"]
+    kind: Kind
     names: tuple[str, ...]
     values_BK: Floats = field(repr=False)
+    weight_BN: Floats = field(repr=False)
+    """The draws' weights: which answers each row of `values_BK` after the first was fitted to."""
     sigma: float
     aicc: float
     r2: float
@@ -53,9 +56,9 @@ class Law:
     @property
     def intervals(self) -> dict[str, Interval | None]:
         """The interval of every parameter but a plateau's way up, which draws with other knees don't share."""
-        kept = ("value",) if self.kind == "plateau" else self.names
-        drawn = {name: self.values_BK[1:, index] for index, name in enumerate(self.names) if name in kept}
-        return {name: interval(self.values[name], drawn_B, self.replicates) for name, drawn_B in drawn.items()}
+        kept = 1 if self.kind == "plateau" else len(self.names)
+        found = intervals(self.values_BK[0, :kept], self.values_BK[1:, :kept], self.weight_BN, self.replicates)
+        return dict(zip(self.names, found, strict=False))
 
     def predict(self, facts_X: Floats) -> Floats:
         """Parameters that the law says these numbers of facts need."""
@@ -64,7 +67,7 @@ class Law:
     def band(self, facts_X: Floats) -> list[Interval | None]:
         """The interval of the law at each number of facts."""
         curve_BX = _CURVES[self.kind](self.values_BK, facts_X)
-        return [interval(float(curve_B[0]), curve_B[1:], self.replicates) for curve_B in curve_BX.T]
+        return intervals(curve_BX[0], curve_BX[1:], self.weight_BN, self.replicates)
 
     def to_json(self) -> dict[str, Any]:
         """The law as plain numbers."""
@@ -119,22 +122,20 @@ class _Answers:
         censored_N = np.append(False, self.censored_N)
         return _Answers(np.append(0.0, self.facts_N), np.append(0.0, self.size_N), censored_N, (1, *self.replicates))
 
-    def fit(self, columns: Sequence[Floats], draws: int, seed: int, noise_N: Floats | None = None) -> Fitted:
+    def fit(self, columns: Sequence[Floats], weight_BN: Floats, noise_N: Floats | None = None) -> Fitted:
         """The estimate, then the draws; `columns` multiply the coefficients after the constant."""
-        weight_BN = np.concatenate([cell_weights(self.replicates), draw_weights(self.replicates, draws, seed)])
-        return fit_censored(np.column_stack([np.ones_like(self.size_N), *columns]), self.size_N, self.censored_N, weight_BN, noise_N)
+        design_NP = np.column_stack([np.ones_like(self.size_N), *columns])
+        return fit_censored(design_NP, self.size_N, self.censored_N, np.concatenate([cell_weights(self.replicates), weight_BN]), noise_N)
 
-    def law(
-        self, kind: Literal["line", "plateau", "logarithm"], names: tuple[str, ...], values_BK: Floats, fitted: Fitted, freedom: int
-    ) -> Law:
+    def law(self, kind: Kind, names: tuple[str, ...], values_BK: Floats, weight_BN: Floats, fitted: Fitted, freedom: int) -> Law:
         """The law with its measures; `freedom` counts its parameters and sigma."""
         aicc = float(_aicc(fitted.log_likelihood_B[:1], len(self.size_N), freedom)[0])
         starts = np.cumsum((0, *self.replicates))
         whole = [slice(first, last) for first, last in pairwise(starts) if not self.censored_N[first:last].any()]
         mean_X = np.array([self.size_N[cell].mean() for cell in whole])
         facts_X = np.array([self.facts_N[cell][0] for cell in whole])
-        r2 = _r2(mean_X, _CURVES[kind](values_BK[:1], facts_X)[0])
-        return Law(kind, names, values_BK, float(fitted.sigma_B[0]), aicc, r2, self.replicates, int(self.censored_N.sum()))
+        r2 = _r2(mean_X, _CURVES[kind](values_BK[:1], facts_X)[0]) if whole else float("nan")
+        return Law(kind, names, values_BK, weight_BN, float(fitted.sigma_B[0]), aicc, r2, self.replicates, int(self.censored_N.sum()))
 
 
 def linear(cells: Sequence[Cell], *, origin: bool = False, noise: Noise = "constant", draws: int = DRAWS, seed: int = 0) -> Law:
@@ -148,15 +149,16 @@ def linear(cells: Sequence[Cell], *, origin: bool = False, noise: Noise = "const
     answers = _Answers.of(cells)
     answers = answers.with_origin() if origin else answers
     noise_N = _relative_noise(answers) if noise == "relative" else None
-    fitted = answers.fit([answers.facts_N], draws, seed, noise_N)
-    return answers.law("line", ("intercept", "slope"), fitted.coefficients_BP, fitted, 3)
+    weight_BN = draw_weights(answers.replicates, draws, seed)
+    fitted = answers.fit([answers.facts_N], weight_BN, noise_N)
+    return answers.law("line", ("intercept", "slope"), fitted.coefficients_BP, weight_BN, fitted, 3)
 
 
 def _relative_noise(answers: _Answers) -> Floats:
     """Noise in proportion to the line, by fitting again under the last line's noise."""
     noise_N = np.ones_like(answers.size_N)
     for _ in range(20):
-        fitted = answers.fit([answers.facts_N], 0, 0, noise_N)
+        fitted = answers.fit([answers.facts_N], np.empty((0, len(noise_N))), noise_N)
         line_N = np.maximum(_line(fitted.coefficients_BP, answers.facts_N)[0], 0.05 * answers.size_N.min())
         noise_N = line_N / line_N.mean()
     return noise_N
@@ -176,8 +178,9 @@ def as_published(cells: Sequence[Cell]) -> dict[str, float]:
 def logarithm(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Law:
     """params = at_one + per_doubling * log2(facts): it never levels off."""
     answers = _Answers.of(cells)
-    fitted = answers.fit([np.log2(answers.facts_N)], draws, seed)
-    return answers.law("logarithm", ("at_one", "per_doubling"), fitted.coefficients_BP, fitted, 3)
+    weight_BN = draw_weights(answers.replicates, draws, seed)
+    fitted = answers.fit([np.log2(answers.facts_N)], weight_BN)
+    return answers.law("logarithm", ("at_one", "per_doubling"), fitted.coefficients_BP, weight_BN, fitted, 3)
 
 
 def plateau(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Law:
@@ -187,15 +190,15 @@ def plateau(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Law:
     draw: at least two cells stand on the plateau and two up to the knee, or else all stand on it.
     """
     answers = _Answers.of(cells)
-    flat = answers.fit([], draws, seed)
+    weight_BN = draw_weights(answers.replicates, draws, seed)
     knees = [float(cells[0].facts), *_knees([cell.facts for cell in cells])]
-    broken = [answers.fit([np.minimum(0.0, np.log2(answers.facts_N / knee))], draws, seed) for knee in knees[1:]]
-    freedom = [2] + [4] * len(broken)
-    fits = [flat, *broken]
+    broken = [answers.fit([np.minimum(0.0, np.log2(answers.facts_N / knee))], weight_BN) for knee in knees[1:]]
+    fits, freedom = [answers.fit([], weight_BN), *broken], [2] + [4] * len(broken)
     score_FB = np.array([_aicc(fit.log_likelihood_B, len(answers.size_N), free) for fit, free in zip(fits, freedom, strict=True)])
     best_B = np.where(np.isnan(score_FB), np.inf, score_FB).argmin(axis=0)
     values_BK = np.array([[*(*fits[best].coefficients_BP[row], 0.0)[:2], knees[best]] for row, best in enumerate(best_B)])
-    return answers.law("plateau", ("value", "per_doubling", "knee"), values_BK, fits[best_B[0]], freedom[best_B[0]])
+    best = best_B[0]
+    return answers.law("plateau", ("value", "per_doubling", "knee"), values_BK, weight_BN, fits[best], freedom[best])
 
 
 def _knees(facts: Sequence[int]) -> list[float]:

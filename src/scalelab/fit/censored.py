@@ -4,7 +4,7 @@ The model is y = X @ coefficients + sigma * noise, with standard normal noise; a
 Written in theta = 1 / sigma and delta = coefficients / sigma, the log-likelihood is concave (Olsen 1978, Econometrica 46:1211),
 so Newton's method finds the one optimum. Without censored values the coefficients are those of weighted least squares.
 
-Shape letters: B reweightings (bootstrap draws), N observations, P columns of the design, V = P + 1 (delta, then theta).
+Shape letters: B reweightings (bootstrap draws), N observations, M censored ones, P columns of the design, V = P + 1 (delta, then theta).
 """
 
 from dataclasses import dataclass
@@ -56,18 +56,18 @@ def _newton(v_NV: Floats, censored_N: NDArray[np.bool_], weight_BN: Floats) -> F
     state_BV = _least_squares(v_NV, weight_BN)
     loss_B = _loss(state_BV, v_NV, censored_N, weight_BN)
     for _ in range(_ROUNDS):
-        step_BV = _newton_step(state_BV, v_NV, censored_N, weight_BN)
-        before_B = loss_B
+        step_BV, promised_B = _newton_step(state_BV, v_NV, censored_N, weight_BN)
+        settled_B = promised_B < 1e-12 * (1 + np.abs(loss_B))
         for damping in _DAMPINGS:
+            if settled_B.all():
+                break
             tried_BV = state_BV - damping * step_BV
             tried_B = _loss(tried_BV, v_NV, censored_N, weight_BN)
-            better_B = tried_B < loss_B
-            state_BV = np.where(better_B[:, None], tried_BV, state_BV)
-            step_BV = np.where(better_B[:, None], 0.0, step_BV)
-            loss_B = np.where(better_B, tried_B, loss_B)
-            if better_B.all():
-                break
-        if (before_B - loss_B <= 1e-12 * np.abs(loss_B)).all():
+            taken_B = (tried_B < loss_B) & ~settled_B
+            state_BV = np.where(taken_B[:, None], tried_BV, state_BV)
+            loss_B = np.where(taken_B, tried_B, loss_B)
+            settled_B |= taken_B
+        if (promised_B < 1e-12 * (1 + np.abs(loss_B))).all():
             break
     return state_BV
 
@@ -85,18 +85,22 @@ def _loss(state_BV: Floats, v_NV: Floats, censored_N: NDArray[np.bool_], weight_
     """Negative log-likelihood, less its constant; NaN where theta is not positive. The last term keeps sigma above FLOOR."""
     u_BN, theta_B = state_BV @ v_NV.T, state_BV[:, -1]
     with np.errstate(invalid="ignore"):
-        each_BN = np.where(censored_N, -log_ndtr(-u_BN), 0.5 * u_BN**2 - np.log(theta_B)[:, None])
+        each_BN = 0.5 * u_BN**2 - np.log(theta_B)[:, None]
+    each_BN[:, censored_N] = -log_ndtr(-u_BN[:, censored_N])
     return (weight_BN * each_BN).sum(axis=1) + 0.5 * weight_BN.sum(axis=1) * (FLOOR * theta_B) ** 2
 
 
-def _newton_step(state_BV: Floats, v_NV: Floats, censored_N: NDArray[np.bool_], weight_BN: Floats) -> Floats:
-    u_BN, theta_B = state_BV @ v_NV.T, state_BV[:, -1]
-    hazard_BN = np.exp(-0.5 * u_BN**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(-u_BN))
-    slope_BN = weight_BN * np.where(censored_N, hazard_BN, u_BN)
-    curve_BN = weight_BN * np.where(censored_N, hazard_BN * (hazard_BN - u_BN), 1.0)
+def _newton_step(state_BV: Floats, v_NV: Floats, censored_N: NDArray[np.bool_], weight_BN: Floats) -> tuple[Floats, Floats]:
+    """The full step, to be subtracted, and the gain in likelihood that it promises, twice over."""
+    slope_BN, theta_B = state_BV @ v_NV.T, state_BV[:, -1]
+    curve_BN = np.ones_like(slope_BN)
+    u_BM = slope_BN[:, censored_N]
+    hazard_BM = np.exp(-0.5 * u_BM**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(-u_BM))
+    slope_BN[:, censored_N], curve_BN[:, censored_N] = hazard_BM, hazard_BM * (hazard_BM - u_BM)
     uncensored_B, floor_B = (weight_BN * ~censored_N).sum(axis=1), weight_BN.sum(axis=1) * FLOOR**2
-    gradient_BV = slope_BN @ v_NV
+    gradient_BV = (weight_BN * slope_BN) @ v_NV
     gradient_BV[:, -1] += floor_B * theta_B - uncensored_B / theta_B
-    hessian_BVV = np.einsum("bn,nv,nw->bvw", curve_BN, v_NV, v_NV)
+    hessian_BVV = np.einsum("bn,nv,nw->bvw", weight_BN * curve_BN, v_NV, v_NV)
     hessian_BVV[:, -1, -1] += floor_B + uncensored_B / theta_B**2
-    return np.linalg.solve(hessian_BVV, gradient_BV[:, :, None])[:, :, 0]
+    step_BV = np.linalg.solve(hessian_BVV, gradient_BV[:, :, None])[:, :, 0]
+    return step_BV, (gradient_BV * step_BV).sum(axis=1)

@@ -49,8 +49,8 @@ def greedy(
     """The likeliest next token after each prompt, again and again; returns what follows each prompt, the tool's answers included.
 
     A turn that ends in DATABASE calls the tool: its text goes to `reply`, whose answer is fed to the lane and an ASSISTANT token after it.
-    A lane ends with any other turn token, after `limit` positions (the token predicted at the last of them is kept), or when the
-    tool's answer does not fit. Prompts must be shorter than `limit`, and a model under a prefix mask sees a whole prompt at once.
+    A lane ends with any other turn token, or when the model has read `limit` positions; the token predicted at the last is kept.
+    No prompt may be longer than `limit`. Under a prefix mask the model sees a whole prompt at once.
     """
     assert all(len(prompt) <= limit for prompt in prompts), "a prompt fills all positions"
     texts: list[Tokens] = []
@@ -119,14 +119,13 @@ class _Batch:
             known_B[lane] += len(fed)
         self.text_BL[lanes] = torch.from_numpy(text_BL).to(lanes.device)
         self.known_B[lanes] = torch.from_numpy(known_B).to(lanes.device)
-        self.open_B = self.open_B & (self.known_B <= self.limit)
 
     def _leave(self) -> None:
         """Keep the texts of the lanes that have ended, and go on with the others."""
         ended, going = (~self.open_B).nonzero()[:, 0], self.open_B.nonzero()[:, 0]
         columns = (self.lane_B, self.given_B, self.known_B, self.text_BL)
         for lane, given, known, text_L in zip(*(column[ended].cpu().numpy() for column in columns), strict=True):
-            self.texts[lane] = text_L[given : min(known, self.limit + 1)].astype(np.uint16)
+            self.texts[lane] = text_L[given:known].astype(np.uint16)
         self.lane_B, self.given_B, self.known_B, self.text_BL = (column[going] for column in columns)
         self.read_B, self.open_B = self.read_B[going], self.open_B[going]
         self.cache = self.cache.select(going)

@@ -37,7 +37,7 @@ def parameters(model: Transformer, vocab: int, context: int) -> Parameters:
     groups = {
         "embedding": vocab * model.width,
         "positions": context * model.width if model.position.kind == "learned" else 0,
-        "attention": model.layers * attention_matrices(model),
+        "attention": model.layers * _attention_matrices(model),
         "ffn": model.layers * ffn_matrices(model),
         "norm": _norms(model),
         "head": 0 if model.tied else vocab * model.width,
@@ -47,7 +47,7 @@ def parameters(model: Transformer, vocab: int, context: int) -> Parameters:
     return Parameters(total=total, non_embedding=non_embedding, active=total, groups=groups)
 
 
-def attention_matrices(model: Transformer) -> int:
+def _attention_matrices(model: Transformer) -> int:
     """Parameters of one layer's query, key, value and output matrices: D (2 H + 2 K) W."""
     assert isinstance(model.width, int) and model.kv_heads is not None and model.head_width is not None
     return model.width * 2 * (model.heads + model.kv_heads) * model.head_width

@@ -33,23 +33,22 @@ def _in_weight(cost: Cost) -> str:
     law = cost.in_weight["linear"]
     slope, intercept, interval = law.values["slope"], law.values["intercept"], law.intervals["slope"]
     about = f" (95 % interval {span(interval, '.3g')})" if interval else ""
-    return f"In the weights, a fact costs {slope:.3g} parameters{about}, {'on top of' if intercept >= 0 else 'less'} a fixed {short(abs(intercept))}."
+    fixed = f"{'on top of' if intercept >= 0 else 'less'} a fixed {short(abs(intercept))}"
+    return f"In the weights, a fact costs {slope:.3g} parameters{about}, {fixed}."
 
 
 def _in_tool(cost: Cost, curve: Sequence[Cell]) -> str:
     if not cost.in_tool:
         return f"Through a tool: no law, since {cost.why['in_tool']}."
-    values, interval = cost.in_tool[cost.better].values, cost.in_tool["plateau"].intervals["value"]
-    if cost.better == "plateau":
-        start = (
-            f"from about {float(format(values['knee'], '.2g')):,.0f} facts on"
-            if values["knee"] > curve[0].facts
-            else "at every number of facts"
-        )
-        said = f"Through a tool, {short(values['value'])} parameters are enough {start}"
-        said += f" (95 % interval {short(interval[0])} to {short(interval[1])})" if interval else ""
+    law = cost.in_tool[cost.better]
+    interval = law.intervals["value" if law.kind == "plateau" else "per_doubling"]
+    about = f" (95 % interval {short(interval[0])} to {short(interval[1])})" if interval else ""
+    if law.kind == "plateau":
+        knee = f"from about {float(format(law.values['knee'], '.2g')):,.0f} facts on"
+        start = knee if law.values["knee"] > curve[0].facts else "at every number of facts"
+        said = f"Through a tool, {short(law.values['value'])} parameters are enough {start}{about}"
     else:
-        said = f"Through a tool, the size grows by {short(values['per_doubling'])} parameters with every doubling of the facts"
+        said = f"Through a tool, the size grows by {short(law.values['per_doubling'])} parameters with every doubling of the facts{about}"
     return said + ("." if cost.margin >= UNDECIDED else "; the data hardly tell a plateau from a logarithm.")
 
 
@@ -60,13 +59,13 @@ def _crossing(cost: Cost) -> str:
         return f"The tool needs the smaller model from {first:,} facts on." if first is not None else f"The two curves {shared}."
     up_to = f"Up to {last:,} facts the weights need no larger model than the tool"
     return (
-        f"{up_to}; from {first:,} on, the tool needs the smaller one." if first is not None else f"{up_to}; the curves don't cross before."
+        f"{up_to}; from {first:,} on, the tool needs the smaller one." if first is not None else f"{up_to}; the curves don't cross so far."
     )
 
 
 def points_table(curves: Curves) -> Table:
     """Every cell in numbers."""
-    columns = ("recall", "people", "facts", "mean size", "mean of those that pass", "std", "parameters per fact", "replicates", "censored")
+    columns = ("recall", "people", "facts", "mean size", "mean of those passed", "std", "parameters per fact", "replicates", "censored")
     rows = [_point(cell) for curve in curves.values() for cell in curve]
     return Table("The numbers", columns, rows, frozenset(range(1, len(columns))))
 
@@ -115,12 +114,15 @@ def _quality(law: Law) -> list[str]:
 def reading(curves: Curves) -> list[str]:
     """How to read the chart."""
     censored = any(cell.censored for curve in curves.values() for cell in curve)
-    open_marks = "An open mark with an arrow is censored: some replicate passes at no size tried. It stands at the largest size tried; the answer is above."
+    open_marks = (
+        "An open mark with an arrow is censored: some replicate passes at no size tried. It stands at the largest size tried; "
+        "the answer is above."
+    )
     return [
         "Both axes are logarithmic. A filled mark is the mean, over the replicates, of the smallest model that passes, with a bar of one "
         "standard deviation each way. The pale marks are the replicates' own answers, larger where several agree.",
         *([open_marks] if censored else []),
-        "A dashed curve is the fitted law with its 95 % band. The dotted line is the published in-weight line; it belongs to another training "
-        "recipe (100,000 steps, whatever the number of facts), so its place matters less than its slope.",
-        "Point at a mark to see its trials; click it to find them among the runs below.",
+        "A dashed curve is the fitted law with its 95 % band. The dotted line is the published in-weight line; it belongs to another "
+        "training recipe (100,000 steps, whatever the number of facts), so its place matters less than its slope.",
+        "Point at a mark to see its trials; click it to find them among the runs below; `scalelab show DIGEST` tells all of one.",
     ]

@@ -5,6 +5,7 @@ styles, so that one spec serves light, dark and print. The palette is Okabe and 
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ VEGA_LITE = "6.4"
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
 WIDTH, HEIGHT = 760, 460
+
+_CLIP = re.compile(r'(?<=id=")clip\d+(?=")|(?<=url\(#)clip\d+(?=\))')
 
 
 SIZE_LABEL = "replace(format(datum.value, '~s'), 'k', 'K')"
@@ -49,7 +52,7 @@ THEMES: dict[str, dict[str, Any]] = {
 }
 
 
-def finished(chart: alt.LayerChart, data: Data) -> dict[str, Any]:
+def finished(chart: alt.TopLevelMixin, data: Data) -> dict[str, Any]:
     """The spec of a chart with its named data sets inside, without a theme; the same chart gives the same spec."""
     spec = chart.to_dict()
     spec.pop("config", None)
@@ -58,8 +61,11 @@ def finished(chart: alt.LayerChart, data: Data) -> dict[str, Any]:
 
 
 def to_svg(chart: Mapping[str, Any], theme: str = "light") -> str:
-    """The chart as SVG text."""
-    return vl_convert.vegalite_to_svg(dict(chart), vl_version=VEGA_LITE, config=THEMES[theme])
+    """The chart as SVG text; the same chart gives the same text."""
+    picture = vl_convert.vegalite_to_svg(dict(chart), vl_version=VEGA_LITE, config=THEMES[theme])
+    # Clips are numbered through the life of the converter; here, through the picture.
+    order = {name: f"clip{index}" for index, name in enumerate(dict.fromkeys(_CLIP.findall(picture)))}
+    return _CLIP.sub(lambda found: order[found[0]], picture)
 
 
 def to_png(chart: Mapping[str, Any], theme: str = "light") -> bytes:

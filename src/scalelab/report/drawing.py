@@ -10,17 +10,17 @@ from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
 from scalelab.report.charts import to_png, to_svg
-from scalelab.report.figure import Figure, Rows
+from scalelab.report.figure import Drawing, Figure, Rows
 from scalelab.report.page import to_page
 from scalelab.report.registry import FIGURES, find
 from scalelab.store.frames import trials
-from scalelab.store.store import Store
+from scalelab.store.reader import Reader
 
 Format = Literal["html", "png", "svg"]
 
 
 def draw(
-    store: Store,
+    store: Reader,
     figure: str | int,
     *,
     experiments: Sequence[str] | None = None,
@@ -35,14 +35,17 @@ def draw(
     """
     drawn = find(figure)
     chosen = list(experiments or [drawn.experiment])
-    rows = read(store, chosen, filter) if experiments or _known(store, drawn.experiment) else None
+    rows = read(store, chosen, filter) if experiments or drawn.experiment in _names(store) else None
     if rows is None or not drawn.has_data(rows):
-        among = f"`{'`, `'.join(chosen)}`" + (f" among the rows where {filter}" if filter else "")
-        cure = f"`scalelab run {drawn.spec}` makes it" if not experiments else "see `scalelab status` for what has finished"
-        if experiments:
-            cure += f", or draw another experiment (`scalelab run {drawn.spec}` makes one)"
-        raise UserError(f"figure {drawn.number} ({drawn.name}) has no data: {among} has no finished trial of its kind", cure=cure)
+        raise _without_data(drawn, chosen, filter, _names(store))
     return write(drawn, rows, chosen, filter, out, format)
+
+
+def _without_data(figure: Figure, chosen: Sequence[str], filter: str | None, known: Sequence[str]) -> UserError:
+    among = " and ".join(f"`{name}`" for name in chosen) + (f" where {filter}" if filter else "")
+    others = ", ".join(f"`{name}`" for name in known if name not in chosen)
+    cure = f"`scalelab run {figure.spec}` makes it" + (f", or name an experiment that has it (there are {others})" if others else "")
+    return UserError(f"figure {figure.number} ({figure.name}) has no data: no trial of {among} has finished with what it draws", cure=cure)
 
 
 def write(figure: Figure, rows: Rows, experiments: Sequence[str], filter: str | None, out: Path, format: Format) -> Path:
@@ -50,33 +53,35 @@ def write(figure: Figure, rows: Rows, experiments: Sequence[str], filter: str | 
     drawing = figure.draw(rows)
     drawn_from = {"experiments": list(experiments), "filter": filter, "rows": fingerprint(figure, rows)}
     source = {"figure": figure.number, "name": figure.name, **drawn_from}
-    out.mkdir(parents=True, exist_ok=True)
-    stem = out / f"fig-{figure.number}"
-    text = json.dumps({**source, **drawing.data}, indent=1, allow_nan=False, ensure_ascii=False)
-    stem.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
-    path = stem.with_suffix(f".{format}")
-    if format == "html":
-        path.write_text(to_page(figure, drawing, rows), encoding="utf-8")
-    elif format == "svg":
-        path.write_text(to_svg(drawing.chart), encoding="utf-8")
-    else:
-        path.write_bytes(to_png(drawing.chart))
+    text = json.dumps({**source, **drawing.data}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    path = out / f"fig-{figure.number}.{format}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_rendered(figure, drawing, rows, format))
+        path.with_suffix(".json").write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UserError(f"cannot write into it: {error.strerror}", cure="name another folder with --out", where=str(out)) from error
     return path
 
 
-def with_data(store: Store) -> list[str]:
+def _rendered(figure: Figure, drawing: Drawing, rows: Rows, format: Format) -> bytes:
+    if format == "html":
+        return to_page(figure, drawing, rows).encode()
+    return to_svg(drawing.chart).encode() if format == "svg" else to_png(drawing.chart)
+
+
+def with_data(store: Reader) -> list[str]:
     """Names of the figures whose own experiment has something to draw."""
-    return [
-        figure.name for figure in FIGURES if _known(store, figure.experiment) and figure.has_data(read(store, [figure.experiment], None))
-    ]
+    known = _names(store)
+    return [figure.name for figure in FIGURES if figure.experiment in known and figure.has_data(read(store, [figure.experiment], None))]
 
 
-def check(store: Store, out: Path) -> list[str]:
+def check(store: Reader, out: Path) -> list[str]:
     """The figures in `out` whose rows, or whose way of drawing, are no longer what they were drawn from: `fig-1`, ..."""
     return [path.stem for path in sorted(out.glob("fig-*.json")) if _is_stale(store, path)]
 
 
-def _is_stale(store: Store, path: Path) -> bool:
+def _is_stale(store: Reader, path: Path) -> bool:
     try:
         source = json.loads(path.read_text(encoding="utf-8"))
         figure, experiments = find(source["figure"]), source["experiments"]
@@ -85,15 +90,15 @@ def _is_stale(store: Store, path: Path) -> bool:
         return True
 
 
-def read(store: Store, experiments: Sequence[str], filter: str | None) -> Rows:
+def read(store: Reader, experiments: Sequence[str], filter: str | None) -> Rows:
     """The rows of some experiments, those that the filter keeps."""
     frame = trials(store, list(experiments))
     if filter is not None:
         keep = compile_filter(filter)
         frame = frame.filter([keep(row) for row in frame.iter_rows(named=True)])
     specs = {found.name: found.spec for found in store.experiments() if found.name in experiments}
-    commits = set(frame["commit"].drop_nulls()) if "commit" in frame.columns else set()
-    environments = {digest: data for digest, data in store.environments().items() if data.get("commit") in commits}
+    ran_in = set(frame["environment"].drop_nulls())
+    environments = {digest: data for digest, data in store.environments().items() if digest in ran_in}
     return Rows(frame, specs, environments)
 
 
@@ -108,5 +113,5 @@ def _plain(value: Any) -> str:
     return "nan" if isinstance(value, float) and math.isnan(value) else repr(value)
 
 
-def _known(store: Store, experiment: str) -> bool:
-    return any(found.name == experiment for found in store.experiments())
+def _names(store: Reader) -> list[str]:
+    return [found.name for found in store.experiments()]

@@ -21,7 +21,7 @@ from scalelab.spec.search import Frontier
 NEEDED = ("digest", "state", "seed", "task.people", "task.recall", "params.total")
 Curves = dict[str, list[Cell]]
 _PLACES = 60
-_SHOWN = 12
+_SHOWN = 6
 """Digests in a tooltip; the table of runs has all."""
 
 
@@ -136,7 +136,7 @@ def _sizes(cell: Cell) -> list[dict[str, Any]]:
     rows = []
     for size, group in groupby(passed, key=size_of):
         answers = list(group)
-        place = {"series": SERIES[cell.recall], "facts": cell.facts, "params": size, "area": 22 + 22 * len(answers)}
+        place = {"series": SERIES[cell.recall], "facts": cell.facts, "params": size, "area": 30 + 22 * len(answers)}
         told = {"size": whole(size), "spread": NONE, "replicates": f"{len(answers)} of {len(cell.answers)}"}
         rows.append({**place, **told, **_trials(answers)})
     return rows

@@ -7,7 +7,7 @@ import altair as alt
 
 from scalelab.report.charts import HEIGHT, SIZE_LABEL, WIDTH, Data, finished, log_ticks, thinned
 
-LINES = ("mean", "fit, 95 % band", "published in-weight")
+LINES = ("mean", "fit, 95 % band", "published line")
 _DASHES = ([1, 0], [7, 4], [2, 3])
 _SHAPES = ("circle", "square")
 _TOLD = {
@@ -30,7 +30,7 @@ def frontier_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
     colour, shape, dash = _series(series)
     x, y = _facts_axis(sorted({row["facts"] for row in data["means"]})), _size_axis(data)
     spread = (alt.Y("low:Q"), alt.Y2("high:Q"))
-    told = [alt.Tooltip(field, title=title) for field, title in _TOLD.items()]
+    told = [alt.Tooltip(field, title=title, format=",d" if field.endswith(":Q") else alt.Undefined) for field, title in _TOLD.items()]
 
     def layer(name: str, keep: str | None = None) -> alt.Chart:
         chart = alt.Chart(alt.NamedData(name=name)).encode(x, y)
@@ -54,10 +54,10 @@ def frontier_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
 
 
 def _series(series: Sequence[str]) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
-    legend = alt.Legend(orient="top", offset=4, columnPadding=22, symbolOpacity=1)
+    legend = alt.Legend(orient="top", offset=4, columnPadding=16, symbolOpacity=1)
     colour = alt.Color("series:N", title=None, legend=legend).scale(domain=list(series))
     shape = alt.Shape("series:N", title=None).scale(domain=list(series), range=list(_SHAPES[: len(series)]))
-    legend = alt.Legend(orient="top", offset=4, columnPadding=22, symbolType="stroke", symbolSize=500, symbolStrokeWidth=1.8)
+    legend = alt.Legend(orient="top", offset=4, columnPadding=16, symbolType="stroke", symbolSize=500, symbolStrokeWidth=1.8)
     return colour, shape, alt.StrokeDash("line:N", title=None, legend=legend).scale(domain=list(LINES), range=list(_DASHES))
 
 

@@ -40,5 +40,5 @@ def short(value: float) -> str:
 
 
 def line(slope: float, intercept: float) -> str:
-    """8.138, 5171.0 -> `8.138 × facts + 5,171`."""
+    """A line in words, such as `8.138 times facts + 5,171` with a multiplication sign."""
     return f"{slope:.4g} {TIMES} facts {MINUS if intercept < 0 else '+'} {abs(intercept):,.0f}"

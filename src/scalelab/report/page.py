@@ -60,7 +60,7 @@ def _asset(name: str) -> str:
 @cache
 def _vega() -> str:
     """Vega, Vega-Lite and the embedder as one script. It is kept in a function, so that its names stay its own."""
-    bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
     assert "</script" not in bundle.lower(), "the bundle would end its own element"
     return f"(()=>{{{bundle}\n}})();"
 
@@ -82,7 +82,7 @@ def _items(sentences: Iterable[str]) -> str:
 
 
 def _section(table: Table) -> str:
-    return f'<h2>{escape(table.title)}</h2><div class="scroll">{_table(table)}</div>'
+    return f'<h2>{escape(table.title)}</h2><div class="scroll short">{_table(table)}</div>'
 
 
 def _folded(name: str, table: Table) -> str:

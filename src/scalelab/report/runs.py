@@ -32,7 +32,7 @@ def state_counts(trials: pl.DataFrame) -> dict[str, int]:
 
 def runs_table(rows: Rows, metric: str) -> Table:
     """Every run: digest, state, experiment where there are several, what varies, seed, size, metric, commit; and what does not vary."""
-    trials = rows.trials
+    trials = rows.trials.filter(~pl.col("state").is_in(["missing", "queued"]))
     some = ["experiment"] if "experiment" in trials.columns and trials["experiment"].n_unique() > 1 else []
     axes = varying(trials, [])
     wanted = ["digest", "state", *some, *axes, "seed", "params.total", metric, "step", "seconds", "commit"]

@@ -17,10 +17,13 @@ from scalelab.store.store import Store
 
 StopReason = Literal["interrupted", "out of time"]
 
+LEASE_S = 30.0
+"""A claim holds this long after its last renewal: then another machine takes over what a killed driver held."""
+
 POLL_S = 1.0
 """Between two looks at trials that other drivers run."""
 
-GRACE_S = 15.0
+GRACE_S = 10.0
 """What running trials get to save their position and end."""
 
 
@@ -94,7 +97,7 @@ class StoreDesk:
             self._store.measure(digest, self._attempts[digest], event)
         elif isinstance(event, Started) or digest not in self._attempts:
             started = event if isinstance(event, Started) else Started({})  # a worker that died before its first word
-            self._attempts[digest] = self._store.begin(digest, started, self._environment, self._owner)
+            self._attempts[digest] = self._store.begin(digest, started, self._environment, self._owner, LEASE_S)
         if isinstance(event, Ended):
             self._store.end(digest, self._attempts.pop(digest), event)
             del self._out[digest]
@@ -114,14 +117,14 @@ class StoreDesk:
     def _claimed_again(self) -> PlannedTrial | None:
         while self._again:
             planned = self._again.popleft()
-            if self._store.claim(planned.digest, self._owner, retry=True):
+            if self._store.claim(planned.digest, self._owner, LEASE_S, retry=True):
                 return planned
             self._elsewhere[planned.digest] = planned
         return None
 
     def _claimed_new(self) -> PlannedTrial | None:
         while (planned := self._search.ask()) is not None:
-            if self._store.claim(planned.digest, self._owner, retry=self._retry_failed):
+            if self._store.claim(planned.digest, self._owner, LEASE_S, retry=self._retry_failed):
                 return planned
             self._elsewhere[planned.digest] = planned
             self._polled = float("-inf")  # it may have its result by now
@@ -137,6 +140,6 @@ class StoreDesk:
             if result.state in FINISHED or result.state == "failed":
                 del self._elsewhere[digest]
                 self._search.tell(digest, result.state, result.metrics)
-            elif result.state == "queued" and self._store.claim(digest, self._owner):
+            elif result.state == "queued" and self._store.claim(digest, self._owner, LEASE_S):
                 return self._elsewhere.pop(digest)
         return None

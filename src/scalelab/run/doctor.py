@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from scalelab.core.errors import UserError
-from scalelab.core.units import format_count
 
 NEEDED = ("torch", "numpy", "pydantic", "sqlmodel", "typer", "yaml")
 """Without these nothing runs."""
@@ -85,7 +84,7 @@ def _disk(store: str) -> Finding:
     folder = Path() if "://" in store else _existing(Path(store))
     free = shutil.disk_usage(folder).free
     return Finding(
-        "disk", free >= FREE_BYTES, f"{format_count(free)}B free at {folder.resolve()}", "make room, or name another place with --store"
+        "disk", free >= FREE_BYTES, f"{free / 1e9:.0f} GB free at {folder.resolve()}", "make room, or name another place with --store"
     )
 
 

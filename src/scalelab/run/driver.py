@@ -4,8 +4,6 @@ It is the store's one writer in this process. What is finished costs nothing, so
 ended, however that ended. The first Ctrl-C lets running trials save their position, the second one doesn't wait for them.
 """
 
-import os
-import platform
 import signal
 import sys
 import threading
@@ -16,24 +14,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Literal, TextIO
-from uuid import uuid4
 
 from scalelab.core.canon import SHORT
 from scalelab.core.events import FINISHED, State
 from scalelab.core.provenance import environment
 from scalelab.core.units import format_seconds
 from scalelab.plan.plan import Plan, PlannedTrial
-from scalelab.run.desk import StopReason, StoreDesk
+from scalelab.run.desk import LEASE_S, StopReason, StoreDesk
 from scalelab.run.executors.base import Job, Worker, train_trial
 from scalelab.run.live import open_live
+from scalelab.run.owner import free_from_the_dead, new_owner
 from scalelab.run.search import Search, build_search
 from scalelab.store.records import TrialRecord
 from scalelab.store.store import Store
 
 ExecutorName = Literal["ray", "inline"]
 
-LEASE_S, HEARTBEAT_S = 60.0, 15.0
-"""A claim holds this long, and is renewed this often: a driver that is gone gives its trials up after a minute."""
+HEARTBEAT_S = LEASE_S / 4
+"""How often claims are renewed: a beat may come late, and even twice."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def drive(plan: Plan, store: Store, options: Options | None = None, *, worker: W
     failed_before = 0 if options.retry_failed else sum(state == "failed" for state in states.values())
     if search.finished:
         return Summary({}, known, {}, time.monotonic() - began, failed_before=failed_before)
-    owner = f"{platform.node()}/{os.getpid()}/{uuid4().hex[:8]}"
+    owner = new_owner()
     with ExitStack() as stack:
         live = stack.enter_context(open_live(options.stream, lambda: search.progress))
         desk = StoreDesk(
@@ -133,7 +131,9 @@ def _executor(name: ExecutorName) -> Callable[[StoreDesk, Job], None]:
 
 def register(plan: Plan, store: Store) -> dict[str, State]:
     """Write the plan down; returns what was known of its trials before."""
-    states = store.states([planned.digest for planned in plan.trials])
+    digests = [planned.digest for planned in plan.trials]
+    free_from_the_dead(store, [digest for digest, state in store.states(digests).items() if state == "running"])
+    states = store.states(digests)
     store.register(plan.experiment.name, plan.experiment.model_dump(mode="json"), [record(planned) for planned in plan.trials])
     return states
 

@@ -106,11 +106,12 @@ class TerminalLive:
         from rich.console import Console
         from rich.progress import BarColumn, SpinnerColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
         self._progress, self._meter = progress, Meter(progress)
-        columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}", markup=False))
-        self._bar = Bar(*columns, console=Console(file=stream), transient=True)
-        self._task = self._bar.add_task("", total=1.0)
+        text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+        self._bar = Bar(SpinnerColumn(), BarColumn(bar_width=20), text, console=Console(file=stream), transient=True)
+        self._task = self._bar.add_task("starting", total=1.0)
         self._last = ""
 
     def show(self, planned: PlannedTrial, event: Event) -> None:
@@ -123,7 +124,7 @@ class TerminalLive:
         self._bar.update(self._task, completed=self._progress().share, description=text)
 
     def say(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -60,11 +60,15 @@ def verify(stored: StoredTrial, kept: Curve) -> Verdict:
     again = {(event.step, name): value for event in events if isinstance(event, Measured) for name, value in event.values.items()}
     again |= {(ended.step, name): value for name, value in ended.values.items()}
     compared = sorted(key for key in kept.keys() | again.keys() if key[1] not in SPEED)
-    first = next((_difference(key, kept, again) for key in compared if kept.get(key) != again.get(key)), "")
+    first = next((_difference(key, kept, again) for key in compared if not _equal(kept.get(key), again.get(key))), "")
     weights = stored.artifacts.get("weights_sha256")
     if not first and weights is not None and weights != ended.artifacts["weights_sha256"]:
         first = "the weights at the end"
     return Verdict(stored.record.digest, not first, len(compared), first, changed)
+
+
+def _equal(first: float | None, second: float | None) -> bool:
+    return first == second or (first != first and second != second)  # NaN is what it was
 
 
 def _difference(key: tuple[int, str], kept: Curve, again: Curve) -> str:

@@ -33,7 +33,7 @@ class Trial(Spec):
     """Arithmetic of the forward and backward pass; parameters and optimizer are fp32."""
     evaluation: Evaluation = Evaluation()
     """When it is evaluated, and when it may stop."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
     """Seed of the initial weights and of the order of the data."""
 
     def identity(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ _metrics, _trials = table_of(Metrics), table_of(Trials)
 
 
 def curve(store: Reader, digest: str) -> Curve:
-    """Every value that was recorded of a trial, bit for bit, ordered by step; empty where the store does not know it."""
+    """Every value that was recorded of a trial, exactly, ordered by step; empty where the store does not know it."""
     query = select(_metrics).join(_trials, _trials.c.id == _metrics.c.trial).where(_trials.c.digest == digest)
     with store.database.reading() as connection:
         rows = connection.execute(query.order_by(_metrics.c.step, _metrics.c.name)).all()

@@ -24,6 +24,8 @@ class Kind(Protocol):
 
     name: str
     """The place as people may see it, without a password."""
+    errors: tuple[type[Exception], ...]
+    """What the driver itself raises, where it is used without SQLAlchemy."""
     reading: Mapping[str, Any]
     """Connection options under which a transaction sees one state of the store from its begin to its end."""
     writing: Mapping[str, Any]
@@ -53,7 +55,7 @@ class Kind(Protocol):
         """Upsert rows of the table `metrics`, each key once. The one place where SQLAlchemy is too slow."""
         ...
 
-    def explain(self, error: DBAPIError) -> UserError | None:
+    def explain(self, error: Exception) -> UserError | None:
         """The error as a sentence with a cure, or None where it is a fault of this program."""
         ...
 
@@ -108,7 +110,7 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, *self.kind.errors) as error:
             explained = self.kind.explain(error)
             if explained is None:
                 raise

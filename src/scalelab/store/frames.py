@@ -34,6 +34,21 @@ SCHEMA: dict[str, Any] = {
 }
 """Columns that every frame of trials has. `step` and `seconds` are what was run, `steps` to `flops` the whole budget."""
 
+ATTEMPT_SCHEMA: dict[str, Any] = {
+    "digest": pl.String,
+    "key": pl.String,
+    "owner": pl.String,
+    "state": pl.String,
+    "started": pl.Float64,
+    "ended": pl.Float64,
+    "resumed": pl.Int64,
+    "step": pl.Int64,
+    "seconds": pl.Float64,
+    "numerics": pl.String,
+    "environment": pl.String,
+    "error": pl.String,
+}
+
 
 def trials(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFrame:
     """One row for each trial in each experiment (all of them, where none is named), in the order of the plan.
@@ -46,9 +61,7 @@ def trials(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFr
     if experiments is not None:
         store.known(experiments)
     joined = CLAIMED.join(_members, _members.c.trial == _trials.c.id).join(_experiments, _experiments.c.name == _members.c.experiment)
-    query = select(_trials, *CLAIM, _members.c.experiment, _members.c.axes, _members.c.replicate).select_from(
-        joined
-    )
+    query = select(_trials, *CLAIM, _members.c.experiment, _members.c.axes, _members.c.replicate).select_from(joined)
     query = query.order_by(_experiments.c.created, _members.c.experiment, _members.c.position, _trials.c.id)
     with store.database.reading() as connection:
         rows = connection.execute(query if experiments is None else query.where(_members.c.experiment.in_(experiments))).all()
@@ -73,6 +86,22 @@ def metrics(store: Reader, experiments: Sequence[str] | None = None, names: Sequ
         digests = _table(connection, select(_trials.c.id, _trials.c.digest), {"trial": pl.Int64, "digest": pl.String})
     values = points.with_columns(pl.col("value").fill_null(float("nan")))
     return values.join(digests, on="trial", maintain_order="left").select("digest", "step", "name", "value")
+
+
+def attempts(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFrame:
+    """Every execution of a trial, in the order in which they began; `numerics` is JSON text.
+
+    Raises UserError for an experiment that the store does not know.
+    """
+    joined = _attempts.join(_trials).join(_environments)
+    query = select(_trials.c.digest, _attempts, _environments.c.digest.label("origin")).select_from(joined)
+    if experiments is not None:
+        members = select(_members.c.trial).where(_members.c.experiment.in_(store.known(experiments)))
+        query = query.where(_trials.c.id.in_(members))
+    with store.database.reading() as connection:
+        rows = [dict(row._mapping) for row in connection.execute(query.order_by(_attempts.c.id))]
+    rows = [row | {"environment": row["origin"], "numerics": json.dumps(row["numerics"])} for row in rows]
+    return pl.DataFrame([pl.Series(name, [row[name] for row in rows], dtype=kind) for name, kind in ATTEMPT_SCHEMA.items()])
 
 
 def _table(connection: Connection, query: Select[*tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from scalelab.core.errors import UserError
 from scalelab.store.database import Mode, Point
@@ -18,14 +18,17 @@ _LOCK = 0x5CA1E1AB
 class Postgres:
     """A PostgreSQL database as the place of a store."""
 
+    errors: tuple[type[Exception], ...] = ()
     reading: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ"}
     writing: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
 
     def __init__(self, url: str) -> None:
         try:
             self.url = make_url(url).set(drivername="postgresql+psycopg")
-        except ArgumentError as error:
-            raise UserError(f"`{url}` is no database URL", cure="write it as postgresql://user@host/database") from error
+        except (ArgumentError, ValueError) as error:
+            # What stands before the @ may be a password.
+            place = url.rpartition("@")[2]
+            raise UserError(f"`{place}` is no database URL", cure="write it as postgresql://user@host/database") from error
         self.name = self.url.set(drivername="postgresql").render_as_string(hide_password=True)
 
     def engine(self, mode: Mode) -> Engine:
@@ -78,9 +81,9 @@ class Postgres:
                 columns,
             )
 
-    def explain(self, error: DBAPIError) -> UserError | None:
+    def explain(self, error: Exception) -> UserError | None:
         """By SQLSTATE; a connection that fails has none."""
-        state = getattr(error.orig, "sqlstate", None) or ""
+        state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
         if state.startswith("53"):
             return self._fault("the server has no room left", "make room and run the same command again: nothing that was finished is lost")
         if state in ("25006", "42501"):

@@ -44,7 +44,8 @@ class Reader:
     def results(self, digests: Sequence[str]) -> dict[str, Result]:
         """State, last metrics, seconds and step of each digest; `missing` and empty where the store does not know it."""
         found = {digest: Result("missing") for digest in digests}
-        for row in self._each(select(_trials.c.digest, _trials.c.state, _trials.c.metrics, _trials.c.seconds, _trials.c.step, *CLAIM).select_from(CLAIMED), digests):
+        columns = (_trials.c.digest, _trials.c.state, _trials.c.metrics, _trials.c.seconds, _trials.c.step, *CLAIM)
+        for row in self._each(select(*columns).select_from(CLAIMED), digests):
             found[row.digest] = self._result(row)
         return found
 
@@ -65,9 +66,7 @@ class Reader:
     def trial(self, digest: str) -> StoredTrial:
         """Everything about one trial, by its full digest. Raises UserError where the store does not know it."""
         with self.database.reading() as connection:
-            row = connection.execute(
-                select(_trials, *CLAIM).select_from(CLAIMED).where(_trials.c.digest == digest)
-            ).first()
+            row = connection.execute(select(_trials, *CLAIM).select_from(CLAIMED).where(_trials.c.digest == digest)).first()
             if row is None:
                 raise UserError(f"no trial `{digest}`", cure="see `scalelab ls` for digests", where=self.database.kind.name)
             members = connection.execute(select(_members).where(_members.c.trial == row.id).order_by(_members.c.experiment)).all()

@@ -39,7 +39,7 @@ def check(database: Database) -> None:
     if found == 0:
         raise UserError("is empty: there is no store in it", cure="fill it with `scalelab run SPEC`", where=database.kind.name)
     if found < VERSION:
-        cure = "run `scalelab doctor` once, where the store can be written, to bring it up to date"
+        cure = "`scalelab run` or `scalelab import` on it brings it up to date"
         raise UserError(f"has the older schema version {found}, and this scalelab reads {VERSION}", cure=cure, where=database.kind.name)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
 
 from scalelab.core.errors import UserError
 from scalelab.store.database import Mode, Point
@@ -32,6 +33,7 @@ BUSY_S = 30.0
 class Sqlite:
     """A SQLite file as the place of a store."""
 
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     reading: Mapping[str, Any] = {"begin": "BEGIN"}
     writing: Mapping[str, Any] = {"begin": "BEGIN IMMEDIATE"}
 
@@ -48,7 +50,7 @@ class Sqlite:
         if mode == "write":
             self._check_writable()
         uri = self._readable() if mode == "read" else f"{self.path.absolute().as_uri()}?mode=rwc"
-        engine = create_engine("sqlite://", creator=lambda: _connect(uri))
+        engine = create_engine("sqlite://", creator=lambda: _connect(uri, mode), poolclass=QueuePool)
         # The driver's own BEGIN comes too late and is never immediate: ours is the first word of a transaction.
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(connection.get_execution_options()["begin"]))
         return engine
@@ -83,9 +85,9 @@ class Sqlite:
         if rows:
             connection.exec_driver_sql("INSERT OR REPLACE INTO metrics (trial, name, step, value) VALUES (?, ?, ?, ?)", list(rows))
 
-    def explain(self, error: DBAPIError) -> UserError | None:
+    def explain(self, error: Exception) -> UserError | None:
         """By SQLite's own error names."""
-        name = getattr(error.orig, "sqlite_errorname", "")
+        name = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlite_errorname", "")
         if name == "SQLITE_NOTADB":
             return self._fault("is not a database", "name a store, or a new file, with --store")
         if name == "SQLITE_CORRUPT":
@@ -107,9 +109,10 @@ class Sqlite:
 
     def _readable(self) -> str:
         """The URI under which the file can be read, also where nothing can be written beside it."""
-        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        # Whoever may write tidies up behind itself: a reader that may not leaves the WAL's files lying beside the store.
+        uri = f"{self.path.absolute().as_uri()}?mode={'rw' if _may_write(self.path) else 'ro'}"
         try:
-            with closing(_connect(uri)) as probe:
+            with closing(_connect(uri, "read")) as probe:
                 probe.execute("SELECT count(*) FROM sqlite_master")
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
@@ -127,13 +130,12 @@ class Sqlite:
         return f"{Path(self.copy.name, self.path.name).as_uri()}?mode=ro"
 
     def _check_writable(self) -> None:
-        """Permissions are believed for root too, who could write all the same: a file made read-only is meant so."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._fault(f"cannot be made: {error.strerror}", "name a folder that you may write to with --store") from error
         for place in (self.path.parent, self.path):
-            if place.exists() and not (os.access(place, os.W_OK) and place.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)):
+            if place.exists() and not _may_write(place):
                 raise self._read_only()
 
     def _disk_is_full(self) -> bool:
@@ -146,8 +148,14 @@ class Sqlite:
         return UserError(what, cure=cure, where=self.name)
 
 
-def _connect(uri: str) -> sqlite3.Connection:
+def _may_write(place: Path) -> bool:
+    """Permissions are believed for root too, who could write all the same: a file made read-only is meant so."""
+    return os.access(place, os.W_OK) and bool(place.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+
+
+def _connect(uri: str, mode: Mode) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA query_only={'ON' if mode == 'read' else 'OFF'}")
     return connection

@@ -17,7 +17,7 @@ from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import checkpoint, optimizer
 from scalelab.train.numerics import pick_device
-from scalelab.train.objective import Table, summed_loss
+from scalelab.train.objective import Batch, summed_loss
 
 SPEED = frozenset({"seconds", "tokens_per_second", "flops_per_second"})
 """Metrics that tell how fast, not what: two equal runs differ in them."""
@@ -39,7 +39,7 @@ class Attempt:
         self.parameters = list(self.model.parameters())
         self.optimizer = optimizer.build(trial.optim, self.model, self.device)
         self.order = data.order(derive(trial.seed, "order"), trial.batch)
-        self.table = Table.on(data.rows(), self.device)
+        self.table = Batch.of(data.rows(), self.device)
         self.test = RecallTest(data, self.device)
         self.loss_of = torch.compile(summed_loss, fullgraph=True, dynamic=False) if execution.compile else summed_loss
         self.nats = torch.zeros((), device=self.device)
@@ -52,10 +52,10 @@ class Attempt:
     def update(self) -> None:
         """One optimizer update on the next batch; gradients accumulate over its micro-batches."""
         rows_B = torch.from_numpy(self.order.rows(self.step)).to(self.device)
-        targets = self.table.weights_RM[rows_B].sum()
+        targets = self.table.weights_BM[rows_B].sum()
         for rows_b in rows_B.split(self.execution.micro_batch or self.trial.batch):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
-                nats = self.loss_of(self.model, *self.table.batch(rows_b))
+                nats = self.loss_of(self.model, self.table.pick(rows_b))
             (nats / targets).backward()
             self.nats += nats.detach()
         self.targets += targets

@@ -6,40 +6,48 @@ Shapes: B sequences, T positions, M targets in a row, D width, V vocabulary, R r
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scalelab.data import Rows
 from scalelab.models import Transformer
+from scalelab.models.layers.cross_entropy import cross_entropy
 
 
 @dataclass(frozen=True)
-class Table:
-    """Every row that a training pass can show, on the device."""
+class Batch:
+    """Rows on the device."""
 
-    tokens_RT: Tensor
-    targets_RM: Tensor
-    labels_RM: Tensor
-    weights_RM: Tensor
+    tokens_BT: Tensor
+    targets_BM: Tensor
+    """Positions whose next token bears loss, padded with 0."""
+    labels_BM: Tensor
+    weights_BM: Tensor
+    """1 where there is a target, 0 where there is padding."""
+    given_B: Tensor
+    """How many leading positions are given text, for a prefix mask."""
 
     @classmethod
-    def on(cls, rows: Rows, device: torch.device) -> "Table":
-        """The rows' inputs, target positions, labels and weights as tensors."""
+    def of(cls, rows: Rows, device: torch.device) -> "Batch":
+        """Every row that a training pass can show."""
         tokens_RS = torch.from_numpy(rows.tokens_RT.astype("int16"))
-        targets_RM = torch.from_numpy(rows.targets_RM)
+        targets_RM, weights_RM, given_R = (torch.from_numpy(part) for part in (rows.targets_RM, rows.weights_RM, rows.given_R))
         labels_RM = tokens_RS.gather(1, targets_RM + 1)
-        weights_RM = torch.from_numpy(rows.weights_RM)
-        return cls(tokens_RS[:, :-1].to(device), targets_RM.to(device), labels_RM.to(device), weights_RM.to(device))
+        parts = (tokens_RS[:, :-1], targets_RM, labels_RM, weights_RM, given_R)
+        return cls(*(part.to(device) for part in parts))
 
-    def batch(self, rows_B: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """tokens_BT, targets_BM, labels_BM, weights_BM of the rows."""
-        return self.tokens_RT[rows_B].long(), self.targets_RM[rows_B], self.labels_RM[rows_B].long(), self.weights_RM[rows_B]
+    def pick(self, rows_B: Tensor) -> "Batch":
+        """These rows, ready for a model."""
+        return Batch(
+            self.tokens_BT[rows_B].long(),
+            self.targets_BM[rows_B],
+            self.labels_BM[rows_B].long(),
+            self.weights_BM[rows_B],
+            self.given_B[rows_B],
+        )
 
 
-def summed_loss(model: Transformer, tokens_BT: Tensor, targets_BM: Tensor, labels_BM: Tensor, weights_BM: Tensor) -> Tensor:
+def summed_loss(model: Transformer, batch: Batch) -> Tensor:
     """Sum over the batch's targets of -ln p(label), in nats."""
-    x_BTD = model.trunk(tokens_BT)
-    x_BMD = x_BTD.gather(1, targets_BM.unsqueeze(-1).expand(-1, -1, x_BTD.shape[-1]))
-    logits_BMV = model.head(x_BMD).float()
-    nats_N = F.cross_entropy(logits_BMV.flatten(0, 1), labels_BM.flatten(), reduction="none")
-    return (nats_N * weights_BM.flatten()).sum()
+    x_BMD = model.trunk(batch.tokens_BT, batch.given_B, batch.targets_BM)
+    nats_N = cross_entropy(model.head(x_BMD).flatten(0, 1), batch.labels_BM.flatten())
+    return (nats_N * batch.weights_BM.flatten()).sum()

@@ -15,6 +15,8 @@ from torch.autograd import Function
 DENSE = 2**24
 """Scores up to this many are computed at once by hand. On one CPU core at width 16 that takes a third of the fused kernels' time,
 which work head by head on matrices too small for them."""
+BLOCK = 32
+"""Queries of a causal block."""
 LOG2_E = math.log2(math.e)
 
 
@@ -25,8 +27,8 @@ def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None) 
     see something.
     """
     scores = q_BHWT.shape[0] * q_BHWT.shape[1] * q_BHWT.shape[3] * k_BKWS.shape[3]
-    if scores <= DENSE and v_BKWS.dtype == torch.float32:
-        return _dense(q_BHWT, k_BKWS, v_BKWS, bias)
+    if scores <= DENSE and v_BKWS.dtype == torch.float32 and not v_BKWS.is_meta:  # FLOPs are counted on meta, of all T x S scores
+        return _causal(q_BHWT, k_BKWS, v_BKWS) if bias is None else _dense(q_BHWT, k_BKWS, v_BKWS, bias)
     seen_BHTW = F.scaled_dot_product_attention(
         q_BHWT.transpose(2, 3),
         k_BKWS.transpose(2, 3),
@@ -38,11 +40,21 @@ def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None) 
     return seen_BHTW.transpose(2, 3)
 
 
-def _dense(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None) -> Tensor:
+def _causal(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor) -> Tensor:
+    """Block by block of queries, each with the keys up to its end: less is computed that the mask would throw away."""
+    seen: list[Tensor] = []
+    for start in range(0, q_BHWT.shape[3], BLOCK):
+        q_BHWt = q_BHWT[..., start : start + BLOCK]
+        queries = q_BHWt.shape[3]
+        end = start + queries
+        bias = q_BHWT.new_full((1, queries, end), -math.inf).triu(1 + start)
+        seen.append(_dense(q_BHWt, k_BKWS[..., :end], v_BKWS[..., :end], bias))
+    return torch.cat(seen, dim=3)
+
+
+def _dense(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor) -> Tensor:
     lanes, heads, width, queries = q_BHWT.shape
     kv_heads, keys = k_BKWS.shape[1], k_BKWS.shape[3]
-    if bias is None:
-        bias = q_BHWT.new_full((1, queries, keys), -math.inf).triu(1)
     shared = heads // kv_heads
     q_BKWGT = q_BHWT.unflatten(1, (kv_heads, shared)).transpose(2, 3)
     q_NWR = q_BKWGT.reshape(lanes * kv_heads, width, shared * queries)

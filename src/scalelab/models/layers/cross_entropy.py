@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 
@@ -19,13 +20,13 @@ class _CrossEntropy(Function):
 
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, label_N: Tensor) -> Tensor:
-        scaled_NV = logits_NV.float() * LOG2_E
-        scaled_NV.sub_(scaled_NV.amax(1, keepdim=True))
+        ctx.dtype = logits_NV.dtype
+        logits_NV = logits_NV.float()
+        scaled_NV = torch.add(logits_NV.amax(1, keepdim=True) * -LOG2_E, logits_NV, alpha=LOG2_E)
         gold_N1 = scaled_NV.gather(1, label_N[:, None])
         weights_NV = scaled_NV.exp2_()
         sum_N1 = weights_NV.sum(1, keepdim=True)
         ctx.save_for_backward(weights_NV, sum_N1, label_N)
-        ctx.dtype = logits_NV.dtype
         return (sum_N1.log2() - gold_N1).squeeze(1) / LOG2_E
 
     @staticmethod

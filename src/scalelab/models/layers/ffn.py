@@ -25,22 +25,27 @@ class Swiglu(nn.Module):
 
 
 class _Gated(Function):
-    """silu(first half) * second half of the rows; the backward pass keeps nothing but its input."""
+    """silu(first half of the rows) * second half."""
 
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
-        ctx.save_for_backward(gate_up)
         gate, up = gate_up.chunk(2)
-        return F.silu(gate).mul_(up)
+        sigmoid = gate.sigmoid()
+        ctx.save_for_backward(gate_up, sigmoid)
+        return (gate * sigmoid).mul_(up)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        gate, up = ctx.saved_tensors[0].chunk(2)
+        gate_up, sigmoid = ctx.saved_tensors
+        gate, up = gate_up.chunk(2)
         (grad,) = grads
-        sigmoid = gate.sigmoid()
         silu = gate * sigmoid
-        slope = torch.addcmul(silu, silu, sigmoid, value=-1).add_(sigmoid)  # d silu = s + x s (1 - s)
-        return torch.cat([slope.mul_(up).mul_(grad), silu.mul_(grad)])
+        d_gate_up = torch.empty_like(gate_up)
+        d_gate, d_up = d_gate_up.chunk(2)
+        torch.mul(silu, grad, out=d_up)
+        torch.addcmul(silu, silu, sigmoid, value=-1, out=d_gate)  # silu'(x) = s + x s (1 - s)
+        d_gate.add_(sigmoid).mul_(up).mul_(grad)
+        return d_gate_up
 
 
 class Mlp(nn.Module):

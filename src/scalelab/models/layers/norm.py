@@ -40,7 +40,7 @@ class _Rms(Function):
         (grad,) = grads
         product = grad * unit
         along = (product * gain).mean(-1, keepdim=True)  # the part of the gradient along x, which scaling takes away
-        d_x = (grad * gain - unit * along) * inverse
+        d_x = torch.addcmul(grad * gain, unit, along, value=-1).mul_(inverse)
         return d_x.to(grad.dtype), product.flatten(0, -2).sum(0), None
 
 

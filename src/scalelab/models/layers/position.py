@@ -44,7 +44,8 @@ class _Rotation(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _rotated(grads[0], *ctx.saved_tensors, -1), None, None
+        cos, sin = ctx.saved_tensors
+        return _rotated(grads[0], cos, sin, -1), None, None
 
 
 def _rotated(x_HWBT: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:

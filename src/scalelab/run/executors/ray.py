@@ -7,6 +7,7 @@ store is the memory of a run, so nothing is ever restored from Ray's own.
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -71,11 +72,11 @@ def _start(ray: Any, job: Job) -> str | None:
     """Connect to the cluster, or start Ray here; returns the folder that a Ray started here keeps its logs in."""
     silence: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if job.address is not None:
+        _check_address(job.address)
         try:
             ray.init(job.address, **silence)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            cure = "start one with `ray start --head`, or leave `--address` out"
-            raise UserError(f"no Ray cluster answers at `{job.address}`", cure=cure) from error
+            raise _no_cluster(job.address) from error
         _mute()
         return None
     context = ray.init(
@@ -87,6 +88,22 @@ def _start(ray: Any, job: Job) -> str | None:
     )
     _mute()
     return context.address_info["session_dir"]
+
+
+def _check_address(address: str) -> None:
+    """Raises UserError at once where Ray itself would try for minutes."""
+    if address.startswith("ray://"):  # Tune would move the driver into the cluster, away from its store
+        raise UserError("a Ray client connection can't drive a run", cure="run on a node of the cluster with `--address auto`")
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            raise _no_cluster(address) from error
+
+
+def _no_cluster(address: str) -> UserError:
+    return UserError(f"no Ray cluster answers at `{address}`", cure="start one with `ray start --head`, or leave `--address` out")
 
 
 def _mute() -> None:

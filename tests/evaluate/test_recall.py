@@ -1,0 +1,232 @@
+"""The recall test, held against models whose recall is known: oracles that answer from the table, from the tool, or not at all."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from scalelab.data import FactsData, build
+from scalelab.data.database import Database
+from scalelab.data.dialogs import ANSWERS, QUESTIONS
+from scalelab.data.facts import Values
+from scalelab.data.pools import ATTRIBUTES
+from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode
+from scalelab.evaluate import RecallTest
+from scalelab.evaluate.recall import SAMPLE, is_exact
+from scalelab.models import build as build_model
+from scalelab.spec.model import Transformer
+from scalelab.spec.task import Facts
+
+Text = tuple[int, ...]
+Says = Callable[[Text], dict[int, float]]
+SURE = 1e4
+
+
+@dataclass
+class Heard:
+    tokens_BL: Tensor
+
+    def select(self, lanes: Tensor) -> "Heard":
+        return Heard(self.tokens_BL[lanes])
+
+
+@dataclass
+class Oracle:
+    """In the model's place: says, for each text, how likely each next token is."""
+
+    says: Says
+
+    def new_cache(self, lanes: int, length: int) -> Heard:
+        return Heard(torch.zeros(lanes, length, dtype=torch.int64))
+
+    def decode(self, tokens_BT: Tensor, start_B: Tensor, cache: Heard, given_B: Tensor | None = None) -> Tensor:
+        at_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1])
+        cache.tokens_BL.scatter_(1, at_BT, tokens_BT)
+        return self.trunk(cache.tokens_BL, at_BM=at_BT)
+
+    def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
+        assert at_BM is not None
+        logits_BMV = torch.full((*at_BM.shape, VOCAB), -SURE)
+        for lane, (text, positions) in enumerate(zip(tokens_BT.tolist(), at_BM.tolist(), strict=True)):
+            for slot, at in enumerate(positions):
+                if ASSISTANT not in text[: at + 1] or EOD in text[: at + 1]:
+                    continue  # nobody asks what comes next within a question or behind the end
+                for token, chance in self.says(tuple(text[: at + 1])).items():
+                    logits_BMV[lane, slot, token] = math.log(chance)
+        return logits_BMV
+
+    def head(self, x: Tensor) -> Tensor:
+        return x
+
+
+def table(data: FactsData) -> dict[Text, int]:
+    """Every beginning of every dialog, and what comes next."""
+    found: dict[Text, int] = {}
+    for tokens in data.rows().tokens_RT.tolist():
+        text = tuple(tokens[: tokens.index(EOD) + 1])
+        found |= {text[:end]: text[end] for end in range(1, len(text))}
+    return found
+
+
+def by_heart(data: FactsData) -> Says:
+    """Knows every dialog that it was trained on, the database's replies included, and never looks at what it is told."""
+    known = table(data)
+    truth = {text[: text.index(DATABASE)]: text for text in known if text[-1] == ASSISTANT and DATABASE in text}
+
+    def says(text: Text) -> dict[int, float]:
+        if DATABASE in text and ASSISTANT in text[text.index(DATABASE) :]:
+            told = text.index(DATABASE)
+            answer = told + text[told:].index(ASSISTANT)
+            text = truth.get(text[:told], text[: answer + 1]) + text[answer + 1 :]
+        return {known.get(text, EOD): 1.0}
+
+    return says
+
+
+@cache
+def asked(question: str) -> tuple[str, str]:
+    """The attribute and the name of a question."""
+    for attribute, patterns in QUESTIONS.items():
+        for pattern in patterns:
+            match = re.fullmatch(re.escape(pattern).replace(r"\{name\}", "(.+)"), question)
+            if match:
+                return attribute, match[1]
+    raise AssertionError(question)
+
+
+def turns(text: Text) -> list[str]:
+    """The text of each turn so far."""
+    opens = [at for at, token in enumerate(text) if token >= USER]
+    return [decode(np.array(text[begin + 1 : end], np.uint16)) for begin, end in zip(opens, [*opens[1:], len(text)], strict=True)]
+
+
+def by_tool(text: Text) -> dict[int, float]:
+    """Writes the right query for anyone, and copies whatever it is told."""
+    question, *_, last = said = turns(text)
+    attribute, name = asked(question)
+    quoted = name.replace("'", "''")
+    if len(said) == 2:
+        turn = [*f"SELECT {attribute} FROM people WHERE name='{quoted}'".encode(), DATABASE]
+    else:
+        turn = [*ANSWERS[attribute].format(value=said[2]).encode(), EOD]
+    return {turn[len(last)]: 1.0}
+
+
+def by_guess(text: Text) -> dict[int, float]:
+    """Draws a value from the right pool."""
+    question, answer = turns(text)
+    following = letters(asked(question)[0], answer)
+    return {EOD if letter == "\0" else ord(letter): count / following.total() for letter, count in following.items()}
+
+
+@cache
+def letters(attribute: str, begun: str) -> Counter[str]:
+    """How many of the pool's answers that begin so go on with each letter; `\\0` stands for the end."""
+    sentences = [ANSWERS[attribute].format(value=value) + "\0" for value in ATTRIBUTES[attribute]]
+    return Counter(sentence[len(begun)] for sentence in sentences if sentence.startswith(begun))
+
+
+def measure(says: Says, data: FactsData) -> dict[str, float]:
+    return RecallTest(data).full(Oracle(says))
+
+
+@pytest.mark.parametrize("recall", ["in_weight", "in_tool"])
+def test_an_oracle_that_answers_from_the_table_scores_exactly_one(recall: Any) -> None:
+    data = build(Facts(people=20, recall=recall))
+    found = measure(by_heart(data), data)
+    assert found["recall"] == 1.0
+    assert found["bits"] == pytest.approx(20 * data.value_bits())
+    assert found["bits_per_fact"] == pytest.approx(data.value_bits() / 4)
+    assert found["chance"] == data.chance()
+    assert found["recall_unseen"] == 0.0
+    assert ("recall_permuted" in found) == (recall == "in_tool")
+    assert found.get("recall_permuted", 0.0) == 0.0
+
+
+def test_a_model_that_uses_its_tool_follows_it() -> None:
+    found = measure(by_tool, build(Facts(people=20, recall="in_tool")))
+    assert (found["recall"], found["recall_permuted"], found["recall_unseen"]) == (1.0, 1.0, 1.0)
+
+
+def test_a_copier_of_an_empty_database_scores_zero() -> None:
+    class Emptied(FactsData):
+        def database(self, values_of: Values = "true") -> Database:
+            return super().database("empty")
+
+    found = measure(by_tool, Emptied(Facts(people=20, recall="in_tool")))
+    assert (found["recall"], found["recall_permuted"], found["recall_unseen"]) == (0.0, 0.0, 0.0)
+
+
+def test_names_with_an_apostrophe_are_recalled_through_the_tool() -> None:
+    data = build(Facts(people=30, recall="in_tool", templates=1))
+    questions = data.questions()
+    marked = [index for index, prompt in enumerate(questions.prompts) if "'" in decode(prompt[1:-1])]
+    assert marked
+    assert measure(by_tool, data)["recall"] == 1.0
+
+
+def test_a_guess_from_the_right_pool_has_learned_nothing() -> None:
+    data = build(Facts(people=12, templates=1))
+    assert measure(by_guess, data)["bits"] == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("known", [0, 1, 15])
+def test_recall_is_the_share_of_facts_that_are_known(known: int) -> None:
+    data = build(Facts(people=20))
+    found = measure(by_heart(build(Facts(people=max(known, 1)))) if known else lambda text: {EOD: 1.0}, data)
+    assert found["recall"] == known / 20
+
+
+def test_people_all_alike_have_no_permuted_recall() -> None:
+    assert "recall_permuted" not in measure(by_tool, build(Facts(people=1, recall="in_tool")))
+
+
+def test_an_evaluation_in_training_asks_everything_once_that_may_matter() -> None:
+    data = build(Facts(people=40))
+    assert len(data.questions().prompts) > SAMPLE
+    half, most = (Oracle(by_heart(build(Facts(people=people)))) for people in (20, 38))
+    test = RecallTest(data)
+    assert test.quick(half)["recall"] == pytest.approx(20 / 40, abs=0.1)
+    assert test.quick(most)["recall"] == test.full(most)["recall"] == 38 / 40
+    assert test.quick(most)["bits_per_fact"] == pytest.approx(test.full(most)["bits_per_fact"])
+
+
+@pytest.mark.parametrize(
+    ("said", "exact"),
+    [
+        ([*b"On 1/2/1950.", EOD], True),
+        ([*b"SELECT 1", DATABASE, *b"3", ASSISTANT, *b"It is 1/2/1950.", EOD], True),
+        ([*b"SELECT 1", DATABASE, *b"1/2/1950.", EOD], False),
+        ([*b"On 1/2/1950."], False),
+        ([*b"On 1/2/1950.", ASSISTANT], False),
+        ([*b"On 1/2/1950", EOD], False),
+        ([*b"On 11/2/1950.", EOD], False),
+        ([*b"On 1/2/1950. Yes.", EOD], False),
+        ([*b"On 1/2/1950.", ASSISTANT, EOD], False),
+        ([EOD], False),
+        ([], False),
+    ],
+)
+def test_an_answer_is_exact_or_wrong(said: list[int], exact: bool) -> None:
+    assert is_exact(np.array(said, np.uint16), "1/2/1950") is exact
+
+
+@pytest.mark.parametrize("recall", ["in_weight", "in_tool"])
+def test_an_untrained_transformer_knows_nothing_and_keeps_its_mode(recall: Any) -> None:
+    data = build(Facts(people=8, recall=recall))
+    model = build_model(Transformer().resolved(), VOCAB, data.shape.context).initialise(0).train()
+    test = RecallTest(data)
+    found = test.full(model)
+    assert found["recall"] == 0.0
+    assert found["bits"] < 0
+    assert model.training
+    assert test.full(model) == found
+    assert test.quick(model) == {"recall": found["recall"], "bits_per_fact": found["bits_per_fact"]}

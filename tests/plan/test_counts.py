@@ -1,0 +1,53 @@
+"""Closed forms against published counts. Equality with built models is tested for every variant in tests/models."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scalelab.plan.counts import parameters
+from scalelab.spec.model import Ffn, LearnedPositions, Norm, Transformer
+
+
+@pytest.mark.parametrize("width", [4, 8, 12, 16, 64, 128])
+def test_the_published_shape_counts_32_d2_and_525_d(width: int):
+    """2 layers, 2 heads, swiglu 4x, vocabulary 260, untied (arXiv 2508.20755)."""
+    assert parameters(Transformer(width=width).resolved(), 260, 77).total == 32 * width**2 + 525 * width
+
+
+def test_the_default_model_by_groups():
+    counted = parameters(Transformer().resolved(), 260, 77)
+    assert counted.total == counted.active == 16_592
+    assert counted.groups == {"embedding": 4160, "positions": 0, "attention": 2048, "ffn": 6144, "norm": 80, "head": 4160}
+    assert counted.non_embedding == counted.by("non_embedding") == 16_592 - 2 * 4160
+
+
+@pytest.mark.parametrize(("kv_heads", "millions"), [(12, 123.55), (4, 114.11), (1, 110.58)])
+def test_the_125m_preset(kv_heads: int, millions: float):
+    """12 layers, width 768, hidden 2048, GPT-2's vocabulary, tied: 84.95M of 123.55M stand outside the embedding."""
+    model = Transformer(layers=12, width=768, heads=12, kv_heads=kv_heads, ffn=Ffn(width=2048), tied=True)
+    counted = parameters(model.resolved(), 50_257, 1024)
+    assert counted.total / 1e6 == pytest.approx(millions, abs=0.005)
+    assert counted.non_embedding == counted.total - 50_257 * 768
+    if kv_heads == 12:
+        assert counted.non_embedding / 1e6 == pytest.approx(84.95, abs=0.005)
+
+
+def test_gpt2_without_its_biases():
+    """124,439,808 published, of which 102,144 are biases: of the matrices 82,944 and of the norms 25 x 768, which we keep."""
+    model = Transformer(
+        layers=12, width=768, heads=12, ffn=Ffn(kind="gelu"), norm=Norm(kind="layer"), position=LearnedPositions(), tied=True
+    )
+    biases_of_matrices = 12 * (3 * 768 + 768 + 4 * 768 + 768)
+    assert parameters(model.resolved(), 50_257, 1024).total == 124_439_808 - biases_of_matrices
+
+
+@given(width=st.integers(1, 40), layers=st.integers(1, 5), hidden=st.integers(1, 99), tied=st.booleans())
+def test_counts_grow_with_every_size(width: int, layers: int, hidden: int, tied: bool):
+    def count(width: int, layers: int, hidden: int) -> int:
+        model = Transformer(width=4 * width, layers=layers, ffn=Ffn(width=hidden), tied=tied)
+        counted = parameters(model.resolved(), 260, 77)
+        assert sum(counted.groups.values()) == counted.total >= counted.non_embedding
+        return counted.total
+
+    start = count(width, layers, hidden)
+    assert start < min(count(width + 1, layers, hidden), count(width, layers + 1, hidden), count(width, layers, hidden + 1))

@@ -1,0 +1,141 @@
+"""From a real store to files: which rows, which files, what is out of date, and what an empty store is told."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from scalelab import report
+from scalelab.core.errors import UserError
+from scalelab.core.events import Ended, Started
+from scalelab.store import TrialRecord, open_store
+from scalelab.store.store import Store
+
+SPEC = {"name": "facts_vs_params", "search": {"kind": "frontier"}}
+
+
+def record(row: dict[str, Any]) -> TrialRecord:
+    task = {"kind": "facts", "people": row["task.people"], "recall": row["task.recall"]}
+    trial = {"task": task, "model": {"width": row["model.width"]}, "seed": row["seed"]}
+    axes = {path: row[path] for path in ("task.people", "task.recall", "model.width")}
+    params = {"total": row["params.total"]}
+    return TrialRecord(row["digest"], trial, trial, axes, row["seed"], row["seed"], params, 1000, 10**6, 100.0, 10**12)
+
+
+def finish(store: Store, row: dict[str, Any]) -> None:
+    attempt = store.begin(row["digest"], Started({"device": "cpu"}), {"commit": "abc", "argv": ["scalelab"], "packages": {}}, "me")
+    store.end(row["digest"], attempt, Ended("done", 1000, 2.0, {"recall": row["metrics.recall"]}))
+
+
+@pytest.fixture
+def store(table: pl.DataFrame, tmp_path: Path) -> Iterator[Store]:
+    """A store with every trial planned, and those up to width 16 done."""
+    with open_store(tmp_path / "store.db", mode="write") as opened:
+        opened.register("facts_vs_params", SPEC, [record(row) for row in table.iter_rows(named=True)])
+        for row in table.filter(pl.col("model.width") < 24).iter_rows(named=True):
+            finish(opened, row)
+        yield opened
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Store]:
+    with open_store(tmp_path / "empty.db", mode="write") as opened:
+        yield opened
+
+
+def test_a_figure_goes_from_the_store_to_a_page_and_its_numbers(store: Store, tmp_path: Path) -> None:
+    path = report.draw(store, "fig 1", out=tmp_path / "reports")
+    assert path == tmp_path / "reports" / "fig-1.html"
+    data = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [curve["recall"] for curve in data["curves"]] == ["in_weight", "in_tool"]
+    assert [point["facts"] for point in data["curves"][0]["points"]] == [32, 64, 128, 256, 1024]
+    assert data["curves"][0]["points"][-1]["censored"] == 2
+    assert data["experiments"] == ["facts_vs_params"]
+    assert "Every run (80)" in path.read_text(encoding="utf-8")
+
+
+def test_drawn_again_the_files_have_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    path = report.draw(store, 1, out=tmp_path / "reports")
+    before = path.read_bytes(), path.with_suffix(".json").read_bytes()
+    report.draw(store, 1, out=tmp_path / "reports")
+    assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
+
+
+def test_a_read_only_store_is_drawn(store: Store, tmp_path: Path) -> None:
+    store.flush()
+    with open_store(tmp_path / "store.db", mode="read") as opened:
+        assert report.with_data(opened) == ["facts_vs_params"]
+        assert report.draw(opened, "facts_vs_params", out=tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(("format", "magic"), [("png", b"\x89PNG"), ("svg", b"<svg")])
+def test_pictures_are_written_with_the_numbers_beside_them(store: Store, tmp_path: Path, format: Any, magic: bytes) -> None:
+    path = report.draw(store, 1, out=tmp_path, format=format)
+    assert path.suffix == f".{format}"
+    assert path.read_bytes().startswith(magic)
+    assert (tmp_path / "fig-1.json").exists()
+
+
+def test_a_filter_keeps_rows(store: Store, tmp_path: Path) -> None:
+    report.draw(store, 1, filter="task.people <= 32 and task.recall == in_tool", out=tmp_path)
+    (curve,) = json.loads((tmp_path / "fig-1.json").read_text(encoding="utf-8"))["curves"]
+    assert [point["facts"] for point in curve["points"]] == [32, 64, 128]
+
+
+def test_check_names_what_is_out_of_date(store: Store, table: pl.DataFrame, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    assert report.check(store, out) == []
+    report.draw(store, 1, out=out)
+    assert report.check(store, out) == []
+    finish(store, table.filter(pl.col("model.width") == 24).row(0, named=True))
+    assert report.check(store, out) == ["fig-1"]
+    report.draw(store, 1, out=out)
+    assert report.check(store, out) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"figure": 99}', '{"figure": 1, "experiments": ["gone"], "filter": null, "rows": ""}'])
+def test_check_calls_a_file_that_it_cannot_trust_out_of_date(store: Store, tmp_path: Path, text: str) -> None:
+    (tmp_path / "fig-1.json").write_text(text, encoding="utf-8")
+    assert report.check(store, tmp_path) == ["fig-1"]
+
+
+def test_a_figure_without_data_says_which_spec_makes_it(empty: Store, tmp_path: Path) -> None:
+    assert report.with_data(empty) == []
+    with pytest.raises(UserError, match=r"no data: .* `scalelab run specs/facts_vs_params.yaml` makes it$"):
+        report.draw(empty, 1, out=tmp_path / "reports")
+    assert not (tmp_path / "reports").exists()
+
+
+def test_planned_trials_are_no_data_and_other_experiments_are_named(empty: Store, table: pl.DataFrame, tmp_path: Path) -> None:
+    empty.register("facts_vs_params", SPEC, [record(row) for row in table.head(3).iter_rows(named=True)])
+    empty.register("published", {}, [])
+    assert report.with_data(empty) == []
+    with pytest.raises(UserError, match=r"has no data: no trial of `facts_vs_params` .*there are `published`"):
+        report.draw(empty, 1, out=tmp_path)
+
+
+def test_an_unknown_experiment_or_filter_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean `facts_vs_params`"):
+        report.draw(store, 1, experiments=["facts_vs_parms"], out=tmp_path)
+    with pytest.raises(UserError, match=r"unknown name `task.poeple`"):
+        report.draw(store, 1, filter="task.poeple <= 32", out=tmp_path)
+    with pytest.raises(UserError, match=r"no data: no trial of `facts_vs_params` where task.people > 999"):
+        report.draw(store, 1, filter="task.people > 999", out=tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_with_its_place(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="file: cannot write"):
+        report.draw(store, 1, out=tmp_path / "file")
+
+
+def test_reports_load_neither_torch_nor_ray_nor_what_runs() -> None:
+    names = {"torch", "ray", "scalelab.run", "scalelab.train", "scalelab.models"}
+    script = f"import sys, scalelab.report; print(sorted({names} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,157 @@
+"""The page: self-contained, escaped, the same bytes each time; in a real browser, its marks, its themes and its table."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from scalelab.report.figure import Rows
+from scalelab.report.page import to_page
+from scalelab.report.registry import find
+
+Browse = Callable[..., tuple[str, str]]
+HOSTILE = """</script><img src=x onerror="document.title='taken'"><!--"""
+
+
+def page(rows: Rows) -> str:
+    return to_page(find(1), find(1).draw(rows), rows)
+
+
+@pytest.fixture(scope="module")
+def plain(rows: Rows) -> str:
+    return page(rows)
+
+
+def test_the_same_rows_give_the_same_bytes(rows: Rows, plain: str) -> None:
+    assert plain == page(rows)
+    assert plain == page(Rows(rows.trials.reverse(), rows.specs, rows.environments))
+
+
+def test_it_asks_no_host_for_anything(plain: str) -> None:
+    assert re.findall(r"""(?:src|href|action)\s*=\s*["'](?!data:)""", re.sub(r"<script>.*?</script>", "", plain, flags=re.DOTALL)) == []
+    assert "default-src 'none'" in plain
+    assert "cdn.jsdelivr" not in plain
+    assert plain.count("window.vegaEmbed=") == 1
+    assert len(plain) < 1_200_000
+
+
+def test_text_from_data_is_escaped(rows: Rows) -> None:
+    taken = rows.trials.with_columns(pl.lit(HOSTILE).alias("commit"), pl.lit(HOSTILE).alias("model.norm.kind"))
+    hostile = Rows(taken, {HOSTILE: {"about": HOSTILE}}, {"e": {"commit": HOSTILE, "argv": [HOSTILE], "packages": {HOSTILE: HOSTILE}}})
+    text = page(hostile)
+    assert "<img src=x" not in text
+    assert "&lt;img src=x" in text
+    spec = re.search(r'<script type="application/json" id="chart">(.*?)</script>', text, flags=re.DOTALL)
+    assert spec is not None
+    assert "<" not in spec[1]
+    assert set(json.loads(spec[1])["datasets"]) == {"means", "answers", "laws", "published"}
+
+
+def test_numbers_methods_runs_and_environments_stand_in_plain_html(rows: Rows, plain: str) -> None:
+    for said in ("The numbers", "The fits", "How to read it", "Methods", "Every run (100)", "Environments (1)", "8.138 ", "torch 2.13.0"):
+        assert said in plain
+    for row in rows.trials.head(3).iter_rows(named=True):
+        assert row["digest"] in plain
+        assert row["commit"] in plain
+    assert "The same in every run: task.kind facts" in plain
+
+
+def test_queued_trials_are_not_among_the_runs(rows: Rows) -> None:
+    waiting = rows.trials.with_columns(pl.when(pl.col("model.width") == 24).then(pl.lit("queued")).otherwise("state").alias("state"))
+    assert "Every run (80)" in page(Rows(waiting, rows.specs))
+
+
+@pytest.fixture(scope="module")
+def written(rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the rows up to width 16, where a cell is censored."""
+    path = tmp_path_factory.mktemp("page") / "fig-1.html"
+    path.write_text(page(Rows(rows.trials.filter(pl.col("model.width") < 24), rows.specs, rows.environments)), encoding="utf-8")
+    return path
+
+
+def with_script(page: Path, script: str) -> Path:
+    """The page with a script that acts when the chart stands, and then writes what it finds into the title."""
+    wait = "const wait=setInterval(()=>{if(document.documentElement.dataset.drawn){clearInterval(wait);act();}},50);"
+    before, _, after = page.read_text(encoding="utf-8").rpartition("</body>")
+    path = page.with_name("acted.html")
+    path.write_text(f"{before}<script>const act=()=>{{{script}}};{wait}</script></body>{after}", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 420)])
+def test_the_browser_draws_the_marks_without_an_error(written: Path, browse: Browse, dark: bool, width: int) -> None:
+    document, console = browse(written, dark=dark, width=width)
+    assert console == ""
+    assert f'data-drawn="{"dark" if dark else "light"}"' in document
+    chart = document[document.index('class="live') : document.index("<figcaption>")]
+    groups = re.findall(r'<g class="(mark-\w+) role-mark (layer_\d+)_marks"[^>]*>(.*?)</g>', chart, flags=re.DOTALL)
+    drawn = {layer: (kind, body.count("<path") + body.count("<line") + body.count("<text")) for kind, layer, body in groups}
+    assert drawn["layer_6"] == ("mark-symbol", 9)  # means: every cell but the censored one
+    assert drawn["layer_7"] == ("mark-symbol", 1)  # the censored one
+    assert drawn["layer_8"] == ("mark-text", 1)  # and its arrow
+    assert drawn["layer_5"][1] >= 9  # the replicates' answers
+    for text in ("in-weight", "in-tool", "published line", "10K", "1,024"):
+        assert f">{text}</text>" in chart
+
+
+def test_a_click_on_a_mark_finds_its_runs(written: Path, browse: Browse) -> None:
+    script = """
+        const mark = document.querySelector("g.layer_6_marks path");
+        mark.dispatchEvent(new MouseEvent("click", {bubbles: true}));
+        const found = [...document.querySelectorAll("#runs tr.found")];
+        document.title = JSON.stringify([document.getElementById("runs").open, found.map((row) => row.cells[0].textContent)]);
+    """
+    document, console = browse(with_script(written, script))
+    assert console == ""
+    title = re.search(r"<title>(.*?)</title>", document)
+    assert title is not None
+    is_open, found = json.loads(title[1])
+    spec = re.search(r'id="chart">(.*?)</script>', written.read_text(encoding="utf-8"))
+    assert spec is not None
+    assert is_open
+    assert sorted(found) == sorted(json.loads(spec[1])["datasets"]["means"][0]["digests"])
+
+
+def test_the_table_of_runs_sorts_and_the_theme_turns(written: Path, browse: Browse) -> None:
+    script = """
+        const heads = [...document.querySelectorAll("#runs th")];
+        const column = heads.findIndex((head) => head.textContent === "params.total");
+        const read = () => [...document.querySelectorAll("#runs tbody tr")].map((row) => Number(row.cells[column].textContent));
+        const press = () => { heads[column].querySelector("button").click(); return read(); };
+        const up = press(), down = press();
+        document.getElementById("theme").click();
+        document.title = JSON.stringify([up, down, document.documentElement.dataset.theme]);
+    """
+    document, console = browse(with_script(written, script))
+    title = re.search(r"<title>(.*?)</title>", document)
+    assert console == ""
+    assert title is not None
+    up, down, theme = json.loads(title[1])
+    assert up == sorted(up)
+    assert down == sorted(down, reverse=True)
+    assert len(up) == 80
+    assert theme == "dark"
+    assert 'data-drawn="dark"' in document
+
+
+def test_hostile_text_runs_nothing_in_the_browser(rows: Rows, tmp_path: Path, browse: Browse) -> None:
+    path = tmp_path / "hostile.html"
+    taken = rows.trials.with_columns(pl.lit(HOSTILE).alias("commit"))
+    path.write_text(page(Rows(taken, {HOSTILE: {"about": HOSTILE}}, rows.environments)), encoding="utf-8")
+    document, console = browse(path)
+    assert console == ""
+    assert "<title>Fig. 1: How many parameters" in document
+
+
+def test_a_screenshot_in_each_theme(written: Path, browse: Browse, tmp_path: Path) -> None:
+    pictures = []
+    for dark in (False, True):
+        picture = tmp_path / f"{dark}.png"
+        browse(written, dark=dark, picture=picture)
+        pictures.append(picture.read_bytes())
+        assert pictures[-1][:4] == b"\x89PNG"
+        assert len(pictures[-1]) > 30_000  # an empty page of this size has a tenth of that
+    assert pictures[0] != pictures[1]

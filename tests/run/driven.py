@@ -1,0 +1,59 @@
+"""A driver in a process of its own, for tests that interrupt and kill it: python driven.py STORE SPEC [options].
+
+Its trials count slowly, keep their position in their folder, and append a line to RUNS whenever one of them ends.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from scalelab.core.events import Ended, Interrupted, Measured, Started
+from scalelab.plan.plan import compile_plan
+from scalelab.run.driver import Options, drive
+from scalelab.spec.load import load
+from scalelab.store import open_store
+
+
+def counter(runs: str, pace_s: float):
+    """A worker that takes `pace_s` for each step."""
+
+    def count(trial, execution, *, folder, emit, stopping):
+        position = Path(folder) / "step"
+        step = int(position.read_text()) if position.exists() else 0
+        emit(Started({}, resumed=step))
+        while step < trial.budget.steps:
+            time.sleep(pace_s)
+            step += 1
+            emit(Measured(step, {"recall": step / trial.budget.steps}))
+            if stopping():
+                position.parent.mkdir(parents=True, exist_ok=True)
+                position.write_text(str(step))
+                raise Interrupted
+        with open(runs, "a") as file:  # noqa: PTH123 - what is appended this way arrives whole
+            file.write(f"{trial.digest()}\n")
+        ended = Ended("done", step, step * pace_s, {"recall": 1.0})
+        emit(ended)
+        return ended
+
+    return count
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("store")
+    parser.add_argument("spec")
+    parser.add_argument("--executor", default="inline")
+    parser.add_argument("--address")
+    parser.add_argument("--pace", type=float, default=0.02)
+    parser.add_argument("--time", type=float)
+    parsed = parser.parse_args()
+    folder = Path(parsed.store).parent
+    options = Options(parsed.executor, jobs=2, address=parsed.address, folder=folder / "trials", time_s=parsed.time)
+    with open_store(parsed.store, mode="write") as store:
+        summary = drive(compile_plan(*load(parsed.spec)), store, options, worker=counter(str(folder / "runs"), parsed.pace))
+    print(summary)
+    return summary.exit_code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

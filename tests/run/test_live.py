@@ -1,0 +1,82 @@
+"""What a run shows."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+
+from scalelab.core.events import Ended, Measured, Started
+from scalelab.plan.plan import Plan
+from scalelab.run.live import Meter, PlainLive, TerminalLive, open_live, sentence
+from scalelab.run.search import GridSearch, Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_meter_counts_tokens_of_every_trial_and_predicts_from_the_share_done_here(make_plan: Callable[..., Plan]) -> None:
+    plan, now = make_plan(), 0.0
+    done = [Progress(1, 5, "trials", 0.2)]
+    meter = Meter(lambda: done[-1], clock=lambda: now)
+    one, two = plan.trials[:2]
+    now = 100.0  # starting an executor takes its time
+    meter.note(one, Started({}, resumed=4))
+    meter.note(two, Started({}))
+    now = 110.0
+    assert meter.seconds_left is None
+    meter.note(one, Measured(8, {}))
+    meter.note(two, Measured(6, {}))
+    assert meter.running == {one.digest, two.digest}
+    meter.note(two, Ended("done", 10, 1.0))
+    done.append(Progress(2, 5, "trials", 0.4))
+    assert meter.running == {one.digest}
+    assert meter.tokens_per_second == (4 + 10) * one.tokens / one.steps / 10
+    assert meter.seconds_left == pytest.approx(30.0)
+    assert meter.line() == "2/5 trials, 8.42k tokens/s, about 30s left"
+
+
+def test_an_attempt_that_begins_again_counts_its_tokens_again(make_plan: Callable[..., Plan]) -> None:
+    planned, now = make_plan().trials[0], 0.0
+    meter = Meter(lambda: Progress(0, 1, "trials", 0.0), clock=lambda: now)
+    for _ in range(2):
+        meter.note(planned, Started({}))
+        meter.note(planned, Ended("failed", 5, 1.0, error="no"))
+    now = 1.0
+    assert meter.tokens_per_second == pytest.approx(planned.tokens)
+
+
+def test_piped_every_attempt_that_ends_is_one_plain_line(make_plan: Callable[..., Plan]) -> None:
+    trials, stream = make_plan().trials, io.StringIO()
+    search = GridSearch(trials)
+    live = open_live(stream, lambda: search.progress)
+    assert isinstance(live, PlainLive)
+    with live:
+        for event in (Started({}), Measured(5, {"recall": 0.1})):
+            live.show(trials[0], event)
+        search.tell(trials[0].digest, "done", {})
+        live.show(trials[0], Ended("done", 10, 31.0, {"recall": 0.971, "seconds": 31.0}))
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith(f"{trials[0].digest[:10]} model.width=4: done at step 10 after 31s, recall 0.971  (1/4 trials, ")
+    assert "\x1b" not in line
+
+
+def test_on_a_terminal_a_bar_and_failures_above_it(make_plan: Callable[..., Plan]) -> None:
+    trials, stream = make_plan().trials, Terminal()
+    search = GridSearch(trials)
+    live = open_live(stream, lambda: search.progress)
+    assert isinstance(live, TerminalLive)
+    with live:
+        live.show(trials[0], Started({}))
+        live.show(trials[0], Ended("failed", 3, 1.0, error="Traceback\n  File\nValueError: [no] such thing"))
+    shown = stream.getvalue()
+    assert "ValueError: [no] such thing" in shown
+    assert "0/4 trials" in shown
+    assert shown.endswith(("\x1b[?25h", "\x1b[2K"))  # the cursor is back and the bar is gone
+
+
+def test_a_failure_shows_the_last_line_of_its_traceback(make_plan: Callable[..., Plan]) -> None:
+    planned = make_plan().trials[0]
+    said = sentence(planned, Ended("failed", 3, 1.0, error="Traceback (most recent call last):\n  ...\nMemoryError: too large\n"))
+    assert said == f"{planned.digest[:10]} model.width=4: failed at step 3 after 1.0s, MemoryError: too large"

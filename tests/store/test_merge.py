@@ -1,0 +1,124 @@
+"""Trials of another store come home by digest, whatever the two databases are."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from tests.store.conftest import NewPlace, record
+
+from scalelab.core.errors import UserError
+from scalelab.core.events import FINISHED, Ended, Measured, Outcome, Started, State
+from scalelab.store import frames, open_store
+from scalelab.store.curves import curve
+from scalelab.store.merge import merge
+from scalelab.store.store import Store
+
+A, B, C = record(1), record(2), record(3)
+
+
+def play(store: Store, digest: str, state: State, recall: float = 0.5) -> None:
+    """Bring a queued trial into a state."""
+    if state in ("missing", "queued"):
+        return
+    attempt = store.begin(digest, Started({"device": "cpu"}), {"commit": f"{recall}"}, "them")
+    store.measure(digest, attempt, Measured(10, {"recall": recall / 2}))
+    store.flush()
+    if state in get_args(Outcome):
+        store.end(digest, attempt, Ended(state, 100, 2.0, {"recall": recall}, artifacts={"model": f"{recall}.pt"}))  # pyright: ignore
+
+
+@pytest.fixture
+def other(new_place: NewPlace) -> Iterator[tuple[Store, str]]:
+    """A second store, open to write, and its place."""
+    place = new_place()
+    with open_store(place, mode="write") as opened:
+        yield opened, place
+
+
+def test_a_store_comes_home_whole(store: Store, other: tuple[Store, str]) -> None:
+    theirs, place = other
+    theirs.register("x", {"name": "x"}, [B, A, replace(C, origin="imported", extra={"note": "n"})])
+    play(theirs, A.digest, "done")
+    play(theirs, B.digest, "running")
+    assert merge(store, place) == 3
+    assert store.members("x")[1:] == theirs.members("x")[1:]
+    assert store.states([B.digest]) == {B.digest: "queued"}
+    assert curve(store, A.digest) == curve(theirs, A.digest) == {(10, "recall"): 0.25, (100, "recall"): 0.5}
+    assert store.trial(A.digest) == theirs.trial(A.digest)
+    assert [attempt.state for attempt in store.trial(B.digest).attempts] == ["lost"]
+    assert store.claim(B.digest, "me")
+
+
+def test_merging_again_changes_nothing(store: Store, other: tuple[Store, str]) -> None:
+    theirs, place = other
+    theirs.register("x", {"name": "x"}, [A, B])
+    play(theirs, A.digest, "done")
+    merge(store, place)
+    before = [read(store) for read in (frames.trials, frames.metrics, frames.attempts)]
+    assert merge(store, place) == 0
+    assert all(read(store).equals(was) for read, was in zip((frames.trials, frames.metrics, frames.attempts), before, strict=True))
+
+
+STATES: tuple[State, ...] = ("missing", "queued", "running", "failed", "stopped", "done")
+RANK = {"missing": -1, "queued": 0, "running": 0, "failed": 1}
+
+
+def test_what_knows_more_stays(store: Store, other: tuple[Store, str]) -> None:
+    theirs, place = other
+    pairs = list(product(STATES, STATES))
+    trials = [record(100 + number) for number in range(len(pairs))]
+    store.register("x", {"name": "x"}, [trial for trial, (mine, _) in zip(trials, pairs, strict=True) if mine != "missing"])
+    theirs.register("x", {"name": "x"}, [trial for trial, (_, their) in zip(trials, pairs, strict=True) if their != "missing"])
+    for trial, (mine, their) in zip(trials, pairs, strict=True):
+        play(store, trial.digest, mine, recall=0.25)
+        play(theirs, trial.digest, their, recall=0.75)
+    merge(store, place)
+    results = store.results([trial.digest for trial in trials])
+    for trial, (mine, their) in zip(trials, pairs, strict=True):
+        is_theirs = RANK.get(their, 2) > RANK.get(mine, 2)
+        winner = their if is_theirs else mine
+        found, points = results[trial.digest], curve(store, trial.digest)
+        assert found.state == ("queued" if is_theirs and winner == "running" else winner)
+        if winner in FINISHED | {"failed"}:
+            recall = 0.75 if is_theirs else 0.25
+            assert (found.metrics, points) == ({"recall": recall}, {(10, "recall"): recall / 2, (100, "recall"): recall})
+            assert store.trial(trial.digest).artifacts == {"model": f"{recall}.pt"}
+        begun = sum(state not in ("missing", "queued") for state in (mine, their))
+        assert winner == "missing" or len(store.trial(trial.digest).attempts) == begun, "no attempt is forgotten"
+
+
+def test_experiments_of_one_name_become_one(store: Store, other: tuple[Store, str]) -> None:
+    theirs, place = other
+    store.register("x", {"name": "x", "about": "mine"}, [A])
+    theirs.register("x", {"name": "x", "about": "theirs"}, [replace(C, axes=A.axes), B])
+    theirs.register("y", {"name": "y"}, [C])
+    assert merge(store, place) == 2
+    assert [(found.name, found.spec.get("about")) for found in store.experiments()] == [("x", "mine"), ("y", None)]
+    # C stands where A stands in this store's spec: it comes home, and does not become a member.
+    assert {member[0].digest for member in store.members("x")} == {A.digest, B.digest}
+    assert [member[0].digest for member in store.members("y")] == [C.digest]
+
+
+def test_a_file_comes_home_to_a_server_and_back(new_database: NewPlace, tmp_path: Path) -> None:
+    with open_store(tmp_path / "a.db", mode="write") as laptop:
+        laptop.register("x", {"name": "x"}, [A, B])
+        play(laptop, A.digest, "done")
+        before = frames.trials(laptop), frames.metrics(laptop)
+    server = new_database()
+    with open_store(server, mode="write") as team:
+        assert merge(team, tmp_path / "a.db") == 2
+    with open_store(tmp_path / "b.db", mode="write") as back:
+        assert merge(back, server) == 2
+        assert frames.trials(back).equals(before[0])
+        assert frames.metrics(back).equals(before[1])
+
+
+def test_what_is_no_store_is_a_sentence_and_changes_nothing(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("These are notes, and no database at all. " * 50)
+    for name, says in (("notes.txt", "is not a database"), ("none.db", "does not exist")):
+        with pytest.raises(UserError, match=says):
+            merge(store, tmp_path / name)
+    assert store.experiments() == []
