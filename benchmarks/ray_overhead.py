@@ -96,7 +96,7 @@ def main() -> None:
         execute(desk, Job(Execution(device="cpu"), worker=do_nothing, jobs=jobs))
         each = 1000 * (desk.last - desk.first) / (trials - 1)
         start, end = desk.first - began, time.perf_counter() - desk.last
-        print(f"{name:<12} {each:6.1f} ms a trial, start {start:.1f} s, end {end:.1f} s, PSS {desk.memory / 2**20:.0f} MiB with its workers")
+        print(f"{name:<12} {each:6.1f} ms a trial, start {start:.1f} s, end {end:.1f} s, PSS {desk.memory / 2**20:.0f} MiB in all")
 
 
 if __name__ == "__main__":

@@ -174,3 +174,14 @@ def test_help_is_instant() -> None:
     heavy = ("torch", "ray", "polars", "altair", "sqlalchemy", "optuna", "numpy", "scalelab.spec.experiment")
     assert [name for name in heavy if f" {name}\n" in done.stderr] == []
     assert "run" in done.stdout
+
+
+def test_doctor_looks_at_everything_and_finds_it_sound(scalelab: Command) -> None:
+    said = scalelab("doctor", "--json")
+    checks = {finding["check"]: finding for finding in said.json["checks"]}
+    assert {"python", "torch", "device", "disk", "store", "executor inline", "executor ray"} <= checks.keys()
+    assert said.code == 0, [finding for finding in checks.values() if not finding["ok"]]
+    Path("broken.db").write_text("no database")
+    said = scalelab("doctor", "--store", "broken.db")
+    assert said.code == 1
+    assert "cure for store:" in said.out

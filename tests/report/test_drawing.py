@@ -14,6 +14,7 @@ from scalelab import report
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Started
 from scalelab.store import TrialRecord, open_store
+from scalelab.store.adopt import adopt
 from scalelab.store.store import Store
 
 SPEC = {"name": "facts_vs_params", "search": {"kind": "frontier"}}
@@ -139,3 +140,25 @@ def test_reports_load_neither_torch_nor_ray_nor_what_runs() -> None:
     script = f"import sys, scalelab.report; print(sorted({names} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_imported_table_is_drawn_like_a_run_one(empty: Store, table: pl.DataFrame, tmp_path: Path) -> None:
+    columns = {
+        "n_people": "task.people",
+        "key": "task.recall",
+        "emb": "model.width",
+        "seed": "seed",
+        "size": "params.total",
+        "acc": "metrics.recall",
+    }
+    table.select(**{name: pl.col(path) for name, path in columns.items()}).write_csv(tmp_path / "runs.csv")
+    mapping = ["experiment: published_grid", "columns:", *(f"  {path}: {name}" for name, path in columns.items())]
+    (tmp_path / "map.yaml").write_text("\n".join(mapping), encoding="utf-8")
+    adopt(empty, tmp_path / "runs.csv", tmp_path / "map.yaml")
+    assert report.with_data(empty) == []
+    assert report.with_data(empty, ["published_grid"]) == ["facts_vs_params"]
+    path = report.draw(empty, 1, experiments=["published_grid"], out=tmp_path)
+    data = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    points = {curve["recall"]: [point["params_mean"] for point in curve["points"]] for curve in data["curves"]}
+    assert points == {"in_weight": [6248, 6248, 6248, 10_908, 31_032], "in_tool": [13_750] * 5}
+    assert data["fits"]["in_tool"]["better"] == "plateau"

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,8 @@ def test_what_another_driver_runs_is_waited_for(make_plan: Callable[..., Plan], 
     summary = drive(plan, store, inline, worker=recall_grows)
     other.join()
     assert (summary.outcomes, summary.exit_code) == ({"done": 3}, 0)
+    assert isinstance(inline.stream, StringIO)
+    assert inline.stream.getvalue().count("another driver works on this store") == 1
     assert [attempt.owner for attempt in store.trial(taken).attempts] == ["another"]
 
 

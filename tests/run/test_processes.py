@@ -91,6 +91,7 @@ def test_ctrl_c_saves_and_ends_with_130_and_the_same_command_goes_on(driven: Dri
     out, error = first.communicate(timeout=60)
     assert (first.returncode, error) == (130, "")
     assert time.monotonic() - asked < (2 if executor == "inline" else 12)
+    assert "interrupted: running trials save their position" in out
     assert "interrupted: what was finished is kept, and the same command goes on from here" in out
     states = driven.states(plan)
     assert states["done"] == len(driven.runs())

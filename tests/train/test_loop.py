@@ -131,7 +131,8 @@ def test_bf16_and_fp32_train_to_about_the_same_loss() -> None:
 def test_compiled_training_agrees_with_eager() -> None:
     eager, _ = run(trial())
     compiled, _ = run(trial(), Execution(device="cpu", compile=True))
-    assert numbers(eager)[-2][1]["loss"] == pytest.approx(numbers(compiled)[-2][1]["loss"], rel=1e-3)
+    losses = [[values["loss"] for _, values in numbers(events)[:2]] for events in (eager, compiled)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_in_weight_facts_are_learned() -> None:

@@ -35,7 +35,7 @@ def report(
             else:
                 print("\n".join(f"out of date: {name}" for name in stale) or "every figure is up to date")
             raise typer.Exit(1 if stale else 0)
-        figures = [fig] if fig is not None else room.with_data(opened)
+        figures = [fig] if fig is not None else room.with_data(opened, experiment)
         if not figures:
             raise UserError(
                 "no figure has data in this store", cure="run a spec first, such as `scalelab run specs/facts_vs_params.yaml`", where=store

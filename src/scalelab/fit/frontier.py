@@ -95,7 +95,7 @@ def _results(trials: pl.DataFrame, metric: str, at_least: float, size: str) -> p
     keys = ["task.recall", "task.people", "seed", "size"]
     return (
         trials.filter(pl.col("state").is_in(list(FINISHED)), value.is_not_null() | (pl.col("state") == "diverged"))
-        .with_columns(pl.col(size).cast(pl.Float64).alias("size"), passes.alias("passes"))
+        .with_columns(pl.col(size).alias("size"), passes.alias("passes"))
         .drop_nulls(keys)
         .select(*keys, "passes", "digest", value.alias("value"))
         .sort(*keys, "passes", "value", "digest", descending=[False] * 4 + [True, True, False], nulls_last=True)

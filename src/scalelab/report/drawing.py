@@ -70,10 +70,12 @@ def _rendered(figure: Figure, drawing: Drawing, rows: Rows, format: Format) -> b
     return to_svg(drawing.chart).encode() if format == "svg" else to_png(drawing.chart)
 
 
-def with_data(store: Reader) -> list[str]:
-    """Names of the figures whose own experiment has something to draw."""
+def with_data(store: Reader, experiments: Sequence[str] | None = None) -> list[str]:
+    """Names of the figures that have something to draw: from these experiments, or each from its own."""
     known = _names(store)
-    return [figure.name for figure in FIGURES if figure.experiment in known and figure.has_data(read(store, [figure.experiment], None))]
+    chosen = {figure: list(experiments or [figure.experiment]) for figure in FIGURES}
+    wanted = [figure for figure in FIGURES if experiments or figure.experiment in known]
+    return [figure.name for figure in wanted if figure.has_data(read(store, chosen[figure], None))]
 
 
 def check(store: Reader, out: Path) -> list[str]:

@@ -47,7 +47,7 @@ class FactsVsParams(Figure):
             tables=[points_table(curves), laws_table(cost)],
             reading=reading(curves),
             methods=methods(rows, metric, at_least, curves, cost),
-            data=rounded({"curves": _published_curves(curves), "fits": cost.to_json(), "answers": _answers(curves)}),
+            data={"curves": _points(curves), "fits": rounded(cost.to_json()), "answers": _answers(curves)},
         )
 
 
@@ -69,7 +69,7 @@ def _curves(rows: Rows, metric: str, at_least: float) -> Curves:
     return {recall: curve for recall in SERIES if (curve := [cell for cell in found if cell.recall == recall])}
 
 
-def _published_curves(curves: Curves) -> list[dict[str, Any]]:
+def _points(curves: Curves) -> list[dict[str, Any]]:
     return [{"recall": recall, "points": [cell.point() for cell in curve]} for recall, curve in curves.items()]
 
 

@@ -1,4 +1,4 @@
-"""How numbers are said: grouped digits for people, six significant digits in data, ranges as `a to b`."""
+"""How numbers are said: grouped digits for people, six significant digits of what is fitted or drawn, ranges as `a to b`."""
 
 import math
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from scalelab.core.units import format_count
 
 DIGITS = 6
-"""Significant digits in data: enough for any use, and the same on machines whose last bits differ."""
+"""Significant digits of a fit: enough for any use, and the same on machines whose last bits differ."""
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

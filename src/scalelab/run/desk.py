@@ -52,6 +52,7 @@ class StoreDesk:
         self._retries, self._retry_failed, self._deadline = retries, retry_failed, deadline
         self._live, self._clock = live, clock
         self._stopped_at = 0.0
+        self._said: set[str] = set()
         self._out: dict[str, PlannedTrial] = {}
         self._attempts: dict[str, int] = {}
         self._failures: Counter[str] = Counter()
@@ -69,6 +70,9 @@ class StoreDesk:
         """Whether somebody, or the clock, said stop."""
         if self._deadline is not None and self._clock() >= self._deadline:
             self.stop("out of time")
+        if self.stopped is not None:
+            # Not said in `stop`, which a signal may call while a line is being written.
+            self._say_once(f"{self.stopped}: running trials save their position; Ctrl-C ends without waiting for them")
         return self.stopped is not None
 
     @property
@@ -79,7 +83,7 @@ class StoreDesk:
     @property
     def finished(self) -> bool:
         """Whether there is nothing more to hand out, now or later."""
-        return self.stopping or self._search.finished
+        return self._search.finished or self.stopping
 
     def ask(self) -> PlannedTrial | None:
         """A trial with a claim on it; one that is to be tried again comes first, then one that another driver left."""
@@ -114,20 +118,29 @@ class StoreDesk:
         self.outcomes[ended.state] += 1
         self._search.tell(planned.digest, ended.state, ended.values)
 
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._live.say(text)
+
+    def _wait_for(self, planned: PlannedTrial) -> None:
+        self._elsewhere[planned.digest] = planned
+        self._polled = float("-inf")  # it may have its result by now
+        self._say_once("another driver works on this store: what it runs is not run here, and waited for where it is needed")
+
     def _claimed_again(self) -> PlannedTrial | None:
         while self._again:
             planned = self._again.popleft()
             if self._store.claim(planned.digest, self._owner, LEASE_S, retry=True):
                 return planned
-            self._elsewhere[planned.digest] = planned
+            self._wait_for(planned)
         return None
 
     def _claimed_new(self) -> PlannedTrial | None:
         while (planned := self._search.ask()) is not None:
             if self._store.claim(planned.digest, self._owner, LEASE_S, retry=self._retry_failed):
                 return planned
-            self._elsewhere[planned.digest] = planned
-            self._polled = float("-inf")  # it may have its result by now
+            self._wait_for(planned)
         return None
 
     def _left_by_others(self) -> PlannedTrial | None:

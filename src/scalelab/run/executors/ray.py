@@ -75,11 +75,14 @@ def _start(ray: Any, job: Job) -> str | None:
         _check_address(job.address)
         try:
             ray.init(job.address, **silence)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except ConnectionError as error:
             raise _no_cluster(job.address) from error
+        except (ValueError, RuntimeError) as error:  # another version of Ray, or no address at all
+            raise UserError(f"the Ray cluster at `{job.address}` can't be joined: {error}") from error
         _mute()
         return None
     context = ray.init(
+        "local",
         num_cpus=(job.jobs or _cores() // job.execution.threads or 1) * job.execution.threads,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
