@@ -48,6 +48,13 @@ def scalar(x: Tensor) -> Tensor:
     return (x * torch.linspace(-1, 1, x.numel()).sin().view(x.shape)).sum()
 
 
+def _value_and_grads(model: Transformer, value: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The value, and the gradients of all weights that move it."""
+    model.zero_grad()
+    value.backward()
+    return value.detach(), [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+
+
 def test_parameters_are_as_counted_on_the_meta_device(variant: Model, vocab: int, context: int):
     with torch.device("meta"):
         model = build(variant, vocab, context)
@@ -164,19 +171,36 @@ def test_it_compiles_in_one_graph(model: Transformer, tokens_BT: Tensor, at_BM: 
     """Forward and backward; the code generator itself is tried in a slow test."""
     torch._dynamo.reset()
     compiled = torch.compile(lambda tokens, at: scalar(model.trunk(tokens, at_BM=at)), fullgraph=True, backend="aot_eager")
-    compiled(tokens_BT, at_BM).backward()
-    found = [weight.grad for weight in model.parameters() if weight.grad is not None]
-    model.zero_grad()
-    scalar(model.trunk(tokens_BT, at_BM=at_BM)).backward()
-    expected = [weight.grad for weight in model.parameters() if weight.grad is not None]
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    found, found_grads = _value_and_grads(model, compiled(tokens_BT, at_BM))
+    value, grads = _value_and_grads(model, scalar(model.trunk(tokens_BT, at_BM=at_BM)))
+    torch.testing.assert_close(found, value, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found_grads, grads, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_compiled_code_computes_the_same(model: Transformer, tokens_BT: Tensor):
+def test_compiled_code_computes_the_same(model: Transformer, tokens_BT: Tensor, at_BM: Tensor):
     torch._dynamo.reset()
-    torch.testing.assert_close(torch.compile(model, fullgraph=True)(tokens_BT), model(tokens_BT), **CLOSE)
+    compiled = torch.compile(lambda tokens, at: scalar(model.head(model.trunk(tokens, at_BM=at))), fullgraph=True)
+    found, found_grads = _value_and_grads(model, compiled(tokens_BT, at_BM))
+    value, grads = _value_and_grads(model, scalar(model.head(model.trunk(tokens_BT, at_BM=at_BM))))
+    torch.testing.assert_close(found, value, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found_grads, grads, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("scores_by_hand", [0, 2**24])
+def test_a_gpu_computes_the_same(
+    model: Transformer, tokens_BT: Tensor, at_BM: Tensor, scores_by_hand: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("scalelab.models.layers.attend.DENSE", scores_by_hand)
+    value, grads = _value_and_grads(model, scalar(model.head(model.trunk(tokens_BT, at_BM=at_BM))))
+    model = model.cuda()
+    found, found_grads = _value_and_grads(model, scalar(model.head(model.trunk(tokens_BT.cuda(), at_BM=at_BM.cuda()))))
+    torch.testing.assert_close(found.cpu(), value, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close([grad.cpu() for grad in found_grads], grads, rtol=1e-3, atol=1e-4)
+    with torch.autocast("cuda", torch.bfloat16):
+        assert model(tokens_BT.cuda()).isfinite().all()
 
 
 def test_bf16_stays_near_fp32(model: Transformer, tokens_BT: Tensor, at_BM: Tensor):

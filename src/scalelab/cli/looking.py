@@ -87,9 +87,8 @@ def show(digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: Js
     print(f"trial {record.digest}\n{result.state}, in {', '.join(found.experiments) or 'no experiment'}\n")
     print(yaml.safe_dump(record.trial, sort_keys=False))
     print_table(["params", "count"], [[name, f"{count:,}"] for name, count in record.params.items()])
-    print(
-        f"\n{record.steps:,} steps, {format_count(record.tokens)} tokens, {record.exposures:g} exposures, {format_count(record.flops)} FLOPs\n"
-    )
+    lengths = [f"{record.steps:,} steps", f"{format_count(record.tokens)} tokens", f"{record.exposures:g} exposures"]
+    print(f"\n{', '.join(lengths)}, {format_count(record.flops)} FLOPs\n")
     print_table(["metric", "value"], [[name, _number(value)] for name, value in sorted(result.metrics.items())])
     for attempt in found.attempts:
         commit = str(attempt.environment.get("commit"))[:SHORT] + (" with changes" if attempt.environment.get("dirty") else "")

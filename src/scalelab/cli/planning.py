@@ -21,6 +21,11 @@ def plan(
 ) -> None:
     """Show what would run: state, parameters, tokens, FLOPs, predicted time."""
     compiled, _ = compiled_plan(spec, settings or [], only)
+    preview(compiled, store, as_json)
+
+
+def preview(compiled: "Plan", store: str, as_json: bool) -> None:
+    """Print a plan against what the store knows."""
     states, clock = known(store, compiled)
     if as_json:
         print_json(

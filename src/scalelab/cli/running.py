@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scalelab.cli.options import DEFAULT_STORE, JsonOption, OnlyOption, SetOption, SpecArgument, StoreOption, print_json
-from scalelab.cli.planning import compiled_plan, known, show, summary, trial_rows
+from scalelab.cli.planning import compiled_plan, preview
 from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def run(
     spec: SpecArgument,
     store: StoreOption = DEFAULT_STORE,
     executor: Annotated[Literal["ray", "inline"], typer.Option("--executor", help="ray (parallel) or inline (in this process).")] = "ray",
-    address: Annotated[str | None, typer.Option("--address", help="A Ray cluster, such as auto or ray://host:10001.")] = None,
+    address: Annotated[str | None, typer.Option("--address", help="A Ray cluster: auto, or host:port.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Trials at once; as many as there is room for without it.")] = None,
     settings: SetOption = None,
     only: OnlyOption = None,
@@ -34,13 +34,7 @@ def run(
     seconds = _seconds(time)
     compiled, _ = compiled_plan(spec, settings or [], only)
     if dry_run:
-        states, clock = known(store, compiled)
-        if as_json:
-            print_json(
-                {"experiment": compiled.experiment.name, **summary(compiled, states, clock), "trials": trial_rows(compiled, states, clock)}
-            )
-        else:
-            show(compiled, states, clock)
+        preview(compiled, store, as_json)
         return
     from scalelab.run.driver import Options, drive
     from scalelab.store import open_store

@@ -23,8 +23,8 @@ from scalelab.plan.plan import Plan, PlannedTrial
 from scalelab.run.desk import LEASE_S, StopReason, StoreDesk
 from scalelab.run.executors.base import Job, Worker, train_trial
 from scalelab.run.live import open_live
-from scalelab.run.owner import free_from_the_dead, new_owner
 from scalelab.run.search import Search, build_search
+from scalelab.store.claims import new_owner
 from scalelab.store.records import TrialRecord
 from scalelab.store.store import Store
 
@@ -131,9 +131,7 @@ def _executor(name: ExecutorName) -> Callable[[StoreDesk, Job], None]:
 
 def register(plan: Plan, store: Store) -> dict[str, State]:
     """Write the plan down; returns what was known of its trials before."""
-    digests = [planned.digest for planned in plan.trials]
-    free_from_the_dead(store, [digest for digest, state in store.states(digests).items() if state == "running"])
-    states = store.states(digests)
+    states = store.states([planned.digest for planned in plan.trials])
     store.register(plan.experiment.name, plan.experiment.model_dump(mode="json"), [record(planned) for planned in plan.trials])
     return states
 

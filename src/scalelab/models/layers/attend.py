@@ -74,11 +74,11 @@ class _Softmax(Function):
     def forward(ctx: Any, q_NWR: Tensor, k_NWS: Tensor, v_NWS: Tensor, bias: Tensor) -> Tensor:
         lanes, queries, keys = bias.shape[0], bias.shape[3], bias.shape[4]
         q_NWR = q_NWR * (LOG2_E / math.sqrt(q_NWR.shape[1]))
-        scores_NRS = q_NWR.transpose(1, 2) @ k_NWS
+        scores_NRS = torch.bmm(q_NWR.transpose(1, 2), k_NWS)
         scores_NRS.view(lanes, -1, scores_NRS.shape[1] // queries, queries, keys).add_(bias)
         weights_NRS = scores_NRS.sub_(scores_NRS.amax(-1, keepdim=True)).exp2_()
         inverse_N1R = weights_NRS.sum(-1).reciprocal_().unsqueeze(1)
-        o_NWR = (v_NWS @ weights_NRS.transpose(1, 2)).mul_(inverse_N1R)
+        o_NWR = torch.bmm(v_NWS, weights_NRS.transpose(1, 2)).mul_(inverse_N1R)
         ctx.save_for_backward(q_NWR, k_NWS, v_NWS, weights_NRS, inverse_N1R, o_NWR)
         return o_NWR
 
@@ -87,7 +87,7 @@ class _Softmax(Function):
         q_NWR, k_NWS, v_NWS, weights_NRS, inverse_N1R, o_NWR = ctx.saved_tensors
         grad_NWR = grads[0] * inverse_N1R
         along_NR1 = (grad_NWR * o_NWR).sum(1).unsqueeze(2)
-        d_scores_NRS = (grad_NWR.transpose(1, 2) @ v_NWS).sub_(along_NR1).mul_(weights_NRS)
-        d_q_NWR = (k_NWS @ d_scores_NRS.transpose(1, 2)).mul_(1 / math.sqrt(q_NWR.shape[1]))
-        d_k_NWS = (q_NWR @ d_scores_NRS).mul_(1 / LOG2_E)  # the kept queries carry log2(e) / sqrt(W)
-        return d_q_NWR, d_k_NWS, grad_NWR @ weights_NRS, None
+        d_scores_NRS = torch.bmm(grad_NWR.transpose(1, 2), v_NWS).sub_(along_NR1).mul_(weights_NRS)
+        d_q_NWR = torch.bmm(k_NWS, d_scores_NRS.transpose(1, 2)).mul_(1 / math.sqrt(q_NWR.shape[1]))
+        d_k_NWS = torch.bmm(q_NWR, d_scores_NRS).mul_(1 / LOG2_E)  # the kept queries carry log2(e) / sqrt(W)
+        return d_q_NWR, d_k_NWS, torch.bmm(grad_NWR, weights_NRS), None

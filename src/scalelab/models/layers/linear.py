@@ -30,7 +30,7 @@ class Linear(nn.Module):
 
     def features_first(self, x_BTD: Tensor) -> Tensor:
         """[B, T, width] -> [outputs, B, T]: the product transposes for free, and what follows reads long rows."""
-        return (self.weight @ x_BTD.flatten(0, 1).t()).unflatten(1, x_BTD.shape[:2])
+        return torch.mm(self.weight, x_BTD.flatten(0, 1).t()).unflatten(1, x_BTD.shape[:2])
 
     def from_features(self, x_FBT: Tensor) -> Tensor:
         """[width, B, T] -> [B, T, outputs]: back from `features_first`."""

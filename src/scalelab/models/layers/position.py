@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 Turn = tuple[Tensor, Tensor]
-"""Cosines and sines of the angles, [P, B or 1, T] each."""
+"""Cosines of the angles, for both halves of a head [W, B or 1, T], and sines [P, B or 1, T]."""
 
 
 class Rope(nn.Module):
     """Turns pair p of a head by position * theta^(-p/P) radians; a pair is feature p and feature p + P."""
 
-    cos_PT: Tensor
+    cos_WT: Tensor
     sin_PT: Tensor
 
     def __init__(self, head_width: int, context: int, theta: float) -> None:
@@ -21,12 +21,12 @@ class Rope(nn.Module):
         pair = torch.arange(0, head_width, 2, dtype=torch.float64, device="cpu")  # some devices have no float64
         angle_PT = torch.outer(theta ** (-pair / head_width), torch.arange(context, dtype=torch.float64, device="cpu"))
         device = torch.get_default_device()
-        self.register_buffer("cos_PT", angle_PT.cos().float().to(device), persistent=False)
+        self.register_buffer("cos_WT", angle_PT.cos().repeat(2, 1).float().to(device), persistent=False)
         self.register_buffer("sin_PT", angle_PT.sin().float().to(device), persistent=False)
 
     def turn(self, position_BT: Tensor) -> Turn:
         """The turn of the given positions [B or 1, T]."""
-        return self.cos_PT[:, position_BT], self.sin_PT[:, position_BT]
+        return self.cos_WT[:, position_BT], self.sin_PT[:, position_BT]
 
 
 def rotate(x_HWBT: Tensor, turn: Turn) -> Tensor:
@@ -50,7 +50,7 @@ class _Rotation(Function):
 
 def _rotated(x_HWBT: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
     first, second = x_HWBT.chunk(2, dim=1)
-    turned_HWBT = x_HWBT * torch.cat([cos, cos])
+    turned_HWBT = x_HWBT * cos
     turned_first, turned_second = turned_HWBT.chunk(2, dim=1)
     turned_first.addcmul_(second, sin, value=-way)
     turned_second.addcmul_(first, sin, value=way)
