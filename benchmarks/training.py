@@ -12,14 +12,13 @@ import statistics
 import time
 from typing import get_args
 
-import torch
-
 from scalelab.spec.budget import Budget
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.spec.model import Transformer
 from scalelab.spec.task import Facts
 from scalelab.train.attempt import Attempt
+from scalelab.train.process import prepare
 
 
 def windows(attempt: Attempt, num: int, updates: int) -> list[float]:
@@ -47,7 +46,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=20)
     args = parser.parse_args()
 
-    torch.set_num_threads(1)
+    prepare(1)
     trial = Trial(
         task=Facts(people=args.people, recall=args.recall, templates=args.templates),
         model=Transformer(width=args.width).resolved(),

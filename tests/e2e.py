@@ -16,6 +16,7 @@ name: small_facts
 about: A small version of the main job.
 extends: {main}
 replicates: 1
+batch: 16
 axes:
   task.recall: [in_weight, in_tool]
   task.people: [2, 4, 8]
@@ -65,15 +66,14 @@ def check_figure(folder: Path) -> None:
     scalelab(folder, "report", "--fig", "1", "--experiment", "small_facts", "--json")
     figure = json.loads((folder / "reports" / "fig-1.json").read_text())
     curves = {curve["recall"]: curve["points"] for curve in figure["curves"]}
-    assert {recall: [point["facts"] for point in points] for recall, points in curves.items()} == dict.fromkeys(
-        ("in_weight", "in_tool"), [8, 16, 32]
-    )
+    facts = {recall: [point["facts"] for point in points] for recall, points in curves.items()}
+    assert facts == {"in_weight": [8, 16, 32], "in_tool": [8, 16, 32]}
     params = [point["params_mean"] for point in curves["in_weight"]]
     assert None not in params
     assert params[0] <= params[-1] <= 31_032
     page = (folder / "reports" / "fig-1.html").read_text()
     assert "small_facts" in page
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
 
 
 def check_bits(folder: Path, trials: list[dict[str, Any]]) -> None:

@@ -34,6 +34,12 @@ def test_what_is_no_filter_is_refused(text: str) -> None:
         compile_filter(text)(ROW)
 
 
+@pytest.mark.parametrize("text", ["task.people == many", "task.recall <= 3", "model.width in 4", "task.people > null"])
+def test_what_does_not_compare_is_a_sentence(text: str) -> None:
+    with pytest.raises(UserError, match=r"does not compare with .*; compare numbers with numbers"):
+        compile_filter(text)(ROW)
+
+
 def test_an_unknown_name_names_the_nearest() -> None:
     with pytest.raises(UserError, match=r"did you mean `task\.people`"):
         compile_filter("task.peeple < 3")(ROW)

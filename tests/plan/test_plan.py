@@ -68,7 +68,10 @@ def test_specs_that_meet_at_one_trial_share_its_digest(tmp_path: Path) -> None:
 
 
 def test_an_axis_may_change_a_kind(tmp_path: Path) -> None:
-    made = plan(tmp_path, "{name: a, budget: {steps: 5}, model: {position: {theta: 500}}, axes: {model.position: [{kind: rope, theta: 9}, {kind: none}]}}")
+    made = plan(
+        tmp_path,
+        "{name: a, budget: {steps: 5}, model: {position: {theta: 500}}, axes: {model.position: [{kind: rope, theta: 9}, {kind: none}]}}",
+    )
     assert [trial.trial.model.position.kind for trial in made.trials] == ["rope", "none"]
 
 
@@ -86,6 +89,12 @@ def test_what_cannot_be_names_the_axis_and_its_line(tmp_path: Path) -> None:
         plan(tmp_path, "name: a\nbudget: {steps: 5}\naxes:\n  model.width: [4, 7]\n")
     with pytest.raises(UserError, match=r"spec\.yaml:3: the frontier's `size` is `model\.width`, which is no axis"):
         plan(tmp_path, "name: a\nbudget: {steps: 5}\nsearch: {kind: frontier}\naxes: {task.people: [2]}\n")
+    with pytest.raises(
+        UserError, match=r"spec\.yaml:5: the axis `evaluation\.stop\.at_least` sets a field of `evaluation\.stop`, which .* None"
+    ):
+        plan(tmp_path, "name: a\nbudget: {steps: 5}\nevaluation: {stop: null}\naxes:\n  evaluation.stop.at_least: [0.5, 0.9]\n")
+    with pytest.raises(UserError, match=r"spec\.yaml:4: .*sets a field of `budget\.params`"):
+        plan(tmp_path, "name: a\nmodel: {width: solve}\nbudget: {steps: 5, params: 16k}\naxes: {budget.params.target: [16k, 32k]}\n")
     with pytest.raises(UserError, match=r"spec\.yaml:2: .*reachable"):
         plan(tmp_path, "name: a\nbudget: {steps: 5, params: 7000}\nmodel: {width: solve}\n")
     with pytest.raises(UserError, match=r"spec\.yaml:3: "):
@@ -96,7 +105,9 @@ def test_the_published_grid_in_full() -> None:
     began = time.perf_counter()
     made = compile_plan(*load(SPECS / "paper" / "in_tool_learning.yaml"))
     assert len(made.trials) == 15 * 26 * 2 * 10 == 7800
-    assert {trial.params.total for trial in made.trials} == {32 * width**2 + 525 * width for width in (*range(4, 81, 4), *range(88, 129, 8))}
+    assert {trial.params.total for trial in made.trials} == {
+        32 * width**2 + 525 * width for width in (*range(4, 81, 4), *range(88, 129, 8))
+    }
     assert time.perf_counter() - began < 30
 
 

@@ -8,9 +8,9 @@ from scalelab.spec.axes import paths, points, values
 def test_forms_of_an_axis() -> None:
     assert values([3, "a"]) == [3, "a"]
     assert values({"range": [4, 16, 4]}) == [4, 8, 12, 16]
-    assert values({"range": [0.1, 0.3, 0.1]}) == pytest.approx([0.1, 0.2, 0.3])
+    assert values({"range": [0.1, 0.3, 0.1]}) == [0.1, 0.2, 0.3]
     assert values({"logspace": [2, 32768, 15]}) == [2**power for power in range(1, 16)]
-    assert values({"logspace": ["1e-3", 1e-1, 3]}) == pytest.approx([1e-3, 1e-2, 1e-1])
+    assert values({"logspace": ["1e-3", 1e-1, 3]}) == [1e-3, 1e-2, 1e-1]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,18 @@
-"""Golden digests: a default or a meaning that changes without a raised `recipe` turns one of these red."""
+"""Golden digests: an identity that changes, or a default that changes without a raised `recipe`, turns one of these red."""
 
 from typing import Any
 
 import pytest
 
+from scalelab.core.canon import sha256
+from scalelab.spec.base import Spec
+from scalelab.spec.budget import Budget, Params
+from scalelab.spec.evaluation import Evaluation, Stop
 from scalelab.spec.experiment import Trial
+from scalelab.spec.explain import classes_in, walk
+from scalelab.spec.model import Ffn, Init, LearnedPositions, NoPositions, Norm, Rope, Transformer
+from scalelab.spec.optim import AdamW, Constant, Cosine, Wsd
+from scalelab.spec.task import Facts
 
 GOLDEN: list[tuple[dict[str, Any], str]] = [
     ({"budget": {"steps": 100}}, "3023c7ec4373d77e9df8012370b8ceb6a3ea4373953ca1ffa1ac7d8e978c64fd"),
@@ -38,3 +46,42 @@ def test_two_kinds_with_equal_fields_are_two_trials() -> None:
     trials = [Trial.model_validate({"budget": {"steps": 9}, "model": {"position": {"kind": kind}}}) for kind in ("learned", "none")]
     assert trials[0].digest() != trials[1].digest()
     assert trials[0].identity()["model"]["position"] == {"kind": "learned"}
+
+
+def defaults(part: type[Spec]) -> dict[str, Any]:
+    """Field -> default; a part as its class and what it changes there, since its own defaults stand under its own name."""
+    found = {name: field.default for name, field in part.model_fields.items() if not field.is_required()}
+    parts = {
+        name: [type(value).__name__, value.model_dump(exclude_defaults=True)] for name, value in found.items() if isinstance(value, Spec)
+    }
+    return found | parts
+
+
+DEFAULTS: dict[type[Spec], tuple[int, str]] = {
+    Trial: (1, "f0c6186c08572f3d"),
+    Facts: (1, "2a7f29ce10bdcc09"),
+    Transformer: (1, "61b6063bfa74117d"),
+    Ffn: (1, "60222cdac9f92932"),
+    Norm: (1, "c9fb9869c549ca8e"),
+    Rope: (1, "bb81db349317578e"),
+    LearnedPositions: (1, "78fc13de01cb504b"),
+    NoPositions: (1, "2ff9cdff091aef6f"),
+    Init: (1, "53d26086b0ff7965"),
+    AdamW: (1, "6f320f41d9da02b9"),
+    Constant: (1, "236052bf785f6309"),
+    Cosine: (1, "6a1e7deb3fc4592e"),
+    Wsd: (1, "e158cc4ada45c533"),
+    Evaluation: (1, "1d351e4308f4d0fb"),
+    Stop: (1, "146940983c253c66"),
+}
+"""Class -> its recipe and a digest of its defaults. A trial's digest leaves defaults out, so a changed one must raise the recipe."""
+
+
+@pytest.mark.parametrize("part", DEFAULTS)
+def test_defaults_are_those_of_the_recipe(part: type[Spec]) -> None:
+    assert (part.recipe, sha256(defaults(part))[:16]) == DEFAULTS[part], f"raise {part.__name__}.recipe, then write both down here"
+
+
+def test_every_part_of_a_trial_has_its_defaults_written_down() -> None:
+    # A budget is resolved to steps, so its defaults enter no digest.
+    assert {Trial, *(child for _, _, field in walk(Trial) for child in classes_in(field.annotation))} - {Budget, Params} == DEFAULTS.keys()

@@ -24,6 +24,16 @@ def write(folder: Path, text: str, name: str = "spec.yaml") -> Path:
     return path
 
 
+def test_what_looks_like_a_date_is_text(tmp_path: Path) -> None:
+    assert load(write(tmp_path, GOOD.replace("little", "2024-13-45")))[0].name == "2024-13-45"
+
+
+def test_an_alias_inside_what_it_names_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: little\nbudget: {steps: 1}\naxes: &all {zip: *all}\n")
+    with pytest.raises(UserError, match=r"spec\.yaml: goes in a circle"):
+        load(path)
+
+
 def test_numbers_in_every_form(tmp_path: Path) -> None:
     experiment, document = load(write(tmp_path, GOOD))
     assert (experiment.budget.exposures, experiment.optim.lr) == (1000, 0.01)
@@ -48,6 +58,7 @@ def test_numbers_in_every_form(tmp_path: Path) -> None:
         ("name: little", "name: little\nname: large", 2, "stands there twice"),
         ("name: little", "name: little\nbatch: [1", 3, "is not YAML"),
         ("name: little", "name: little\nextends: nowhere.yaml", 2, "names nowhere.yaml, which does not exist"),
+        ("name: little", "name: little\nsearch: {size: model.width}", 2, "`search.size` is a key of another `kind`"),
         ("name: little\n", "", 1, "`name` is missing"),
     ],
 )

@@ -79,6 +79,22 @@ def test_a_killed_trial_goes_on_and_ends_with_the_same_bits(tmp_path: Path, afte
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
+def test_a_trial_that_dies_after_its_checkpoint_repeats_what_came_since(tmp_path: Path) -> None:
+    whole, ended = run(trial())
+
+    def die(event: Event) -> None:
+        if isinstance(event, Measured) and event.step == 20:
+            raise OSError("killed")
+
+    with pytest.raises(OSError, match="killed"):
+        train(trial(), CPU.model_copy(update={"checkpoint_every": 1e-9}), folder=tmp_path, emit=die)
+    rest, resumed = run(trial(), folder=tmp_path)
+    assert isinstance(rest[0], Started)
+    assert rest[0].resumed == 19
+    assert numbers(rest) == [(step, values) for step, values in numbers(whole) if step > 19]
+    assert resumed.artifacts["weights_sha256"] == ended.artifacts["weights_sha256"]
+
+
 def test_a_half_written_checkpoint_is_never_read(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt.part").write_bytes(b"half")
     events, _ = run(trial(), folder=tmp_path)

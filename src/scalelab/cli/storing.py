@@ -22,14 +22,18 @@ def import_(
         raise UserError("does not exist", cure="name a CSV table or a store", where=str(source))
     if mapping is None and source.suffix.lower() == ".csv":
         raise UserError("a table needs a mapping of its columns", cure="give it with --mapping M.yaml", where=str(source))
-    with open_store(store, mode="write") as opened:
-        if mapping is None:
-            from scalelab.store.merge import merge
+    if mapping is None:
+        from scalelab.store.merge import merge
 
+        open_store(source, mode="read").close()  # what is no store makes none
+        with open_store(store, mode="write") as opened:
             count = merge(opened, source)
-        else:
-            from scalelab.store.adopt import adopt
+    else:
+        from scalelab.store.adopt import adopt
+        from scalelab.store.table import read_published
 
+        read_published(source, mapping)  # a table that does not fit makes no store
+        with open_store(store, mode="write") as opened:
             count = adopt(opened, source, mapping)
     if as_json:
         print_json({"imported": count, "store": store})

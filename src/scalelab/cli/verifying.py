@@ -1,15 +1,10 @@
 """`verify` and `doctor`: does a result stand, and is the installation sound?"""
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from scalelab.cli.options import DEFAULT_STORE, DigestArgument, JsonOption, StoreOption, print_json, print_table
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 def verify(digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:

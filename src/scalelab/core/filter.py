@@ -93,8 +93,12 @@ def _compare(path: str, op: type[ast.cmpop], wanted: Any, row: Mapping[str, Any]
     if path not in row:
         raise UserError(f"unknown name `{path}` in the filter", cure=nearest(path, list(row)))
     value = row[path]
-    if isinstance(value, int | float) and isinstance(wanted, str):
-        wanted = parse_number(wanted)
     if value is None and wanted is not None and op not in (ast.NotEq, ast.NotIn):
         return False
-    return _COMPARE[op](value, wanted)
+    try:
+        if isinstance(value, int | float) and isinstance(wanted, str):
+            wanted = parse_number(wanted)
+        return _COMPARE[op](value, wanted)
+    except (TypeError, ValueError) as error:
+        what = f"`{path}` is {value!r} in the filter, which does not compare with {wanted!r}"
+        raise UserError(what, cure="compare numbers with numbers, words with words, and write lists as [8, 16]") from error

@@ -77,8 +77,13 @@ def _trial(base: dict[str, Any], point: Point, document: Document) -> Trial:
     for path, value in point.items():
         *above, last = path.split(".")
         inner = data
-        for key in above:
+        for depth, key in enumerate(above, 1):
             inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                parent = ".".join(above[:depth])
+                what = f"the axis `{path}` sets a field of `{parent}`, which the spec gives as {inner!r}"
+                cure = f"write `{parent}` as a mapping, or leave it out"
+                raise UserError(what, cure=cure, where=document.place(axis_loc(document, path)))
         if above == ["budget"] and last != "params":
             data["budget"] = {key: kept for key, kept in data["budget"].items() if key == "params"}
             inner = data["budget"]

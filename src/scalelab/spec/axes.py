@@ -19,7 +19,7 @@ class AxisError(ValueError):
 
 
 def values(axis: Any) -> list[Any]:
-    """A list as it is, `{range: [from, to, step]}` with both ends, or `{logspace: [from, to, num]}`, distinct.
+    """A list as it is, `{range: [from, to, step]}` with both ends, or `{logspace: [from, to, num]}` without repetitions.
 
     Raises ValueError where there is no value, or where the form is unknown.
     """
@@ -42,7 +42,9 @@ def _three(given: Any, form: str) -> list[float]:
     return [parse_number(number) for number in given]
 
 
-def _whole(number: float) -> float | int:
+def _plain(number: float) -> float | int:
+    """Without rounding noise (0.1 + 2 * 0.1 would be another trial than 0.3), and whole where it is whole."""
+    number = float(f"{number:.15g}")
     return int(number) if number == int(number) else number
 
 
@@ -50,14 +52,14 @@ def _range(first: float, last: float, step: float) -> list[Any]:
     if step <= 0:
         raise ValueError(f"a range's step is positive, and this is {step:g}")
     count = math.floor((last - first) / step * (1 + 1e-12)) + 1
-    return [_whole(first + index * step) for index in range(max(0, count))]
+    return [_plain(first + index * step) for index in range(max(0, count))]
 
 
 def _logspace(first: float, last: float, num: float) -> list[Any]:
     if first <= 0 or last <= 0:
         raise ValueError("a logspace runs between positive numbers")
     steps = parse_count(num)
-    found = [first * (last / first) ** (index / max(1, steps - 1)) for index in range(steps)]
+    found = [_plain(first * (last / first) ** (index / max(1, steps - 1))) for index in range(steps)]
     if first == int(first) and last == int(last):  # whole ends make whole values
         found = [round(value) for value in found]
     return list(dict.fromkeys(found))

@@ -89,6 +89,8 @@ def parse(path: Path) -> Document:
             raise UserError("is not a mapping of keys to values", cure="write it as `name: ...` on lines of its own", where=f"{path}:1")
         places: dict[Loc, str] = {}
         data = _build(node, (), str(path), places)
+    except RecursionError as error:
+        raise UserError("goes in a circle: an alias (`*name`) stands inside what it names", cure="write it out", where=str(path)) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"is not YAML: {error.problem}", cure="mend the syntax there", where=f"{path}:{line}") from error
@@ -145,7 +147,13 @@ def explained(error: ValidationError, document: Document, root: type[BaseModel])
 def _sentence(fault: ErrorDetails, loc: Loc, root: type[BaseModel]) -> tuple[str, str]:
     path = ".".join(map(str, loc))
     if fault["type"] == "extra_forbidden":
-        return f"unknown key `{path}`", nearest(str(loc[-1]), _siblings(loc, root))
+        known = _siblings(loc, root)
+        if loc[-1] in known:
+            return (
+                f"`{path}` is a key of another `kind`",
+                f"say which `kind` with it, or leave it out: `scalelab explain {'.'.join(map(str, loc[:-1]))}`",
+            )
+        return f"unknown key `{path}`", nearest(str(loc[-1]), known)
     if fault["type"] == "missing":
         return f"`{path}` is missing", f"run `scalelab explain {path}`"
     if fault["type"] == "union_tag_invalid":
@@ -243,4 +251,7 @@ def _build(node: yaml.Node | None, loc: Loc, path: str, places: dict[Loc, str]) 
         return found
     if isinstance(node, yaml.SequenceNode):
         return [_build(child, (*loc, index), path, places) for index, child in enumerate(node.value)]
-    return _Loader("").construct_object(node)  # pyright: ignore[reportUnknownMemberType]
+    try:
+        return _Loader("").construct_object(node)  # pyright: ignore[reportUnknownMemberType]
+    except ValueError:  # it looks like a date, and is none: 2024-13-45
+        return str(node.value)

@@ -4,13 +4,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from scalelab.core.events import Ended, Event, Interrupted, Measured, Outcome, Started
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train.attempt import Attempt
 from scalelab.train.numerics import numerics
+from scalelab.train.process import prepare
 
 GUARD_EVERY = 50
 """Steps between looks at the loss for NaN or infinity: each look waits for the device."""
@@ -29,7 +28,7 @@ def train(
     `folder` (a path or URL) keeps the checkpoint and at the end the model; without one nothing is kept. A checkpoint
     found there is gone on from, bit for bit. Raises Interrupted, after a checkpoint, where `stopping()` turns true.
     """
-    torch.set_num_threads(execution.threads)
+    prepare(execution.threads)
     began = time.perf_counter()
     attempt = Attempt(trial, execution, None if folder is None else str(folder))
     emit(Started(numerics(execution, attempt.device), resumed=attempt.step))
