@@ -55,7 +55,7 @@ def main() -> None:
         precision=args.precision,
     )
     began = time.perf_counter()
-    attempt = Attempt(trial, Execution(device="cpu", compile=args.compile), None)
+    attempt = Attempt(trial, Execution(device="cpu", compile=args.compile), None, stopping=lambda: False)
     attempt.update()
     first = time.perf_counter() - began
     windows(attempt, 1, args.updates)

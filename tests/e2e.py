@@ -57,7 +57,9 @@ def check_trials(trials: list[dict[str, Any]]) -> None:
         assert abs(metrics["chance"] - (1 / 17136 + 1 / 7 + 1 / 213 + 1 / 100) / 4) < 1e-9
         width = trial["axes"]["model.width"]
         assert trial["params"]["total"] == 32 * width**2 + 525 * width
-        if trial["axes"]["task.recall"] == "in_weight":
+        if trial["axes"]["task.recall"] == "in_tool":
+            assert 0 <= metrics["recall_permuted"] <= 1, "the probe that tells tool use from memory is not there"
+        else:
             assert metrics["recall_unseen"] <= 0.5, "the facts of people never trained on were recalled: a leak"
 
 

@@ -5,14 +5,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from scalelab.cli import main
+from tests.cli.conftest import Command
 
 SPEC = """\
 name: tiny
@@ -27,35 +24,10 @@ replicates: 2
 """
 
 
-@dataclass
-class Said:
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Command = Callable[..., Said]
-
-
 @pytest.fixture
-def scalelab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run a command in a folder of its own, with a spec there."""
-    monkeypatch.chdir(tmp_path)
+def scalelab(command: Command, tmp_path: Path) -> Command:
+    """Runs a command in a folder of its own, with a spec there."""
     (tmp_path / "tiny.yaml").write_text(SPEC)
-
-    def command(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["scalelab", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return Said(int(ended.value.code or 0), said.out, said.err)
-
     return command
 
 
@@ -199,3 +171,55 @@ def test_doctor_looks_at_everything_and_finds_it_sound(scalelab: Command) -> Non
     said = scalelab("doctor", "--store", "broken.db")
     assert said.code == 1
     assert "cure for store:" in said.out
+
+
+def test_a_newer_store_and_a_figure_without_data_are_refused(scalelab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scalelab.store import open_store, schema
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "VERSION", 2)
+        open_store("newer.db", mode="write").close()
+    open_store("empty.db", mode="write").close()
+    for arguments, words in (
+        (["ls", "--store", "newer.db"], "newer scalelab"),
+        (["run", "tiny.yaml", "--executor", "inline", "--store", "newer.db"], "update scalelab"),
+        (["report", "--fig", "1", "--store", "empty.db"], "scalelab run specs/facts_vs_params.yaml"),
+        (["report", "--fig", "99", "--store", "empty.db"], "99"),
+        (["report", "--store", "empty.db"], "no figure has data"),
+    ):
+        said = scalelab(*arguments)
+        assert (said.code, said.out) == (2, ""), arguments
+        assert words in said.err
+        assert said.err.count("\n") == 1
+
+
+def test_a_full_disk_is_one_sentence_and_the_store_stays_readable(scalelab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scalelab.store.sqlite import Sqlite
+
+    scalelab("run", "tiny.yaml", "--executor", "inline", "--only", "model.width == 4")
+    write_metrics = Sqlite.write_metrics
+
+    def on_a_full_disk(kind: Sqlite, connection: Any, rows: Any) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # SQLite itself says that there is no room beyond the pages that are there
+        many = [(trial, f"{name}_{copy}", step, value) for trial, name, step, value in rows for copy in range(500)]
+        write_metrics(kind, connection, many)
+
+    monkeypatch.setattr(Sqlite, "write_metrics", on_a_full_disk)
+    said = scalelab("run", "tiny.yaml", "--executor", "inline")
+    assert said.code == 2
+    assert "the disk is full; make room and run the same command again" in said.err
+    assert said.err.count("\n") == 1
+    assert scalelab("status", "--json").json["experiments"][0]["states"]["done"] == 4
+
+
+def test_a_fault_of_its_own_is_a_sentence_with_an_exit_code_of_its_own(scalelab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("a wire is loose")
+
+    monkeypatch.setattr("scalelab.spec.explain.schema", broken)
+    said = scalelab("schema")
+    assert (said.code, said.out) == (70, "")
+    assert said.err.startswith("error: RuntimeError: a wire is loose")
+    assert "Traceback" not in said.err
+    monkeypatch.setenv("SCALELAB_DEBUG", "")  # so that what --debug sets is taken back
+    assert "Traceback" in scalelab("--debug", "schema").err

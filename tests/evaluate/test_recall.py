@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from scalelab.core.events import Interrupted
 from scalelab.data import FactsData, build
 from scalelab.data.database import Database
 from scalelab.data.dialogs import ANSWERS, QUESTIONS
@@ -20,6 +21,7 @@ from scalelab.data.facts import Values
 from scalelab.data.pools import ATTRIBUTES
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode
 from scalelab.evaluate import RecallTest
+from scalelab.evaluate.bits import missing_bits
 from scalelab.evaluate.recall import SAMPLE, is_exact
 from scalelab.models import build as build_model
 from scalelab.spec.model import Transformer
@@ -230,3 +232,24 @@ def test_an_untrained_transformer_knows_nothing_and_keeps_its_mode(recall: Any) 
     assert model.training
     assert test.full(model) == found
     assert test.quick(model) == {"recall": found["recall"], "bits_per_fact": found["bits_per_fact"]}
+
+
+def test_a_long_evaluation_stops_where_it_is_when_asked() -> None:
+    data = build(Facts(people=8, recall="in_tool"))
+    model = build_model(Transformer().resolved(), VOCAB, data.shape.context).initialise(0).train()
+    asked: list[int] = []
+    RecallTest(data, stopping=lambda: bool(asked.append(1))).full(model)
+    for calls in (1, len(asked) // 2, len(asked)):
+        left = iter(range(calls - 1))
+        with pytest.raises(Interrupted):
+            RecallTest(data, stopping=lambda left=left: next(left, None) is None).full(model)
+        assert model.training
+
+
+def test_bits_are_counted_until_asked_to_stop() -> None:
+    data = build(Facts(people=8))
+    model = build_model(Transformer().resolved(), VOCAB, data.shape.context).initialise(0)
+    stops = iter([False, False, True])
+    with pytest.raises(Interrupted):
+        missing_bits(model, data.rows(), np.arange(16), torch.device("cpu"), batch=4, stopping=lambda: next(stops))
+    assert next(stops, None) is None

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from scipy.stats import linregress
+from scipy.stats import t as student
 
 from scalelab.core.errors import UserError
 from scalelab.fit.capacity import as_published, crossing, linear, logarithm, plateau
@@ -118,10 +120,17 @@ def test_a_band_holds_the_law_and_widens_away_from_the_data() -> None:
     assert bands[2][1] - bands[2][0] > 3 * (bands[1][1] - bands[1][0])
 
 
-def test_one_replicate_gives_a_law_without_intervals() -> None:
-    law = linear(curve(noisy_line(0), 1))
-    assert law.intervals == {"intercept": None, "slope": None}
-    assert law.band(np.array([100.0])) == [None]
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_where_replicates_tell_nothing_the_scatter_of_the_cells_does(replicates: int) -> None:
+    steps = {32: 6248, 64: 6248, 128: 10908, 256: 10908, 512: 16592}
+    cells = curve(lambda facts: steps[round(facts)], replicates)
+    known = linregress(FACTS, list(steps.values()))
+    half = student.ppf(0.975, 3) * known.stderr
+    law = linear(cells)
+    assert law.intervals["slope"] == pytest.approx((known.slope - half, known.slope + half))
+    [low, high] = law.band(np.array([512.0]))[0] or (0, 0)
+    assert low < law.predict(np.array([512.0]))[0] < high
+    assert all(interval is not None for interval in logarithm(cells).intervals.values())
 
 
 def test_fewer_than_three_cells_are_no_law() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from scalelab.core.events import Interrupted
 from scalelab.core.seeds import derive
 from scalelab.data import build
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, Tokens, decode, encode
@@ -119,6 +120,18 @@ def test_a_reply_that_does_not_fit_ends_the_lane(room: int) -> None:
 
 def test_no_prompts_give_no_texts() -> None:
     assert greedy(Scripted(lambda text: EOD), [], limit=5) == []
+
+
+def test_it_stops_between_two_tokens_when_asked() -> None:
+    asked: list[int] = []
+
+    def stopping() -> bool:
+        asked.append(len(asked))
+        return len(asked) == 3
+
+    with pytest.raises(Interrupted):
+        greedy(Scripted(lambda text: 65), [np.array([USER, ASSISTANT], np.uint16)], limit=50, stopping=stopping)
+    assert len(asked) == 3
 
 
 VARIANTS: list[dict[str, Any]] = [

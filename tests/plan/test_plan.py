@@ -67,6 +67,14 @@ def test_specs_that_meet_at_one_trial_share_its_digest(tmp_path: Path) -> None:
     assert said.trials[0].digest == other.trials[0].digest
 
 
+def test_values_of_an_axis_are_read_like_any_other(tmp_path: Path) -> None:
+    made = plan(tmp_path, "{name: a, budget: {steps: 5}, axes: {task.people: [1k, 2e2, 16], optim.betas: [[0.9, 0.99]], optim.lr: [1]}}")
+    assert [trial.axes for trial in made.trials] == [
+        {"task.people": people, "optim.betas": [0.9, 0.99], "optim.lr": 1} for people in (1000, 200, 16)
+    ]
+    assert type(made.trials[1].axes["task.people"]) is int
+
+
 def test_an_axis_may_change_a_kind(tmp_path: Path) -> None:
     made = plan(
         tmp_path,
@@ -95,6 +103,11 @@ def test_what_cannot_be_names_the_axis_and_its_line(tmp_path: Path) -> None:
         plan(tmp_path, "name: a\nbudget: {steps: 5}\nevaluation: {stop: null}\naxes:\n  evaluation.stop.at_least: [0.5, 0.9]\n")
     with pytest.raises(UserError, match=r"spec\.yaml:4: .*sets a field of `budget\.params`"):
         plan(tmp_path, "name: a\nmodel: {width: solve}\nbudget: {steps: 5, params: 16k}\naxes: {budget.params.target: [16k, 32k]}\n")
+    with pytest.raises(UserError, match=r"spec\.yaml:3: the frontier's `along` is `optim\.clip`, whose value None is no number"):
+        plan(
+            tmp_path,
+            "name: a\nbudget: {steps: 5}\nsearch: {kind: frontier, along: optim.clip}\naxes: {model.width: [4], optim.clip: [null, 1]}\n",
+        )
     with pytest.raises(UserError, match=r"spec\.yaml:2: .*reachable"):
         plan(tmp_path, "name: a\nbudget: {steps: 5, params: 7000}\nmodel: {width: solve}\n")
     with pytest.raises(UserError, match=r"spec\.yaml:3: "):
@@ -134,3 +147,33 @@ def test_times_come_from_the_nearest_sizes_or_are_called_a_guess(tmp_path: Path)
     measured = Clock([Speed(6_000, 1e9)] * 5 + [Speed(600_000, 1e11)] * 5)
     assert measured.seconds(small) == small.flops / 1e9
     assert measured.seconds(large) == large.flops / 1e11
+
+
+def test_a_context_that_is_written_down_is_the_same_trial(tmp_path: Path) -> None:
+    said = plan(tmp_path, "{name: a, task: {people: 4}, budget: {steps: 5}}").trials[0]
+    context = said.trial.task.context
+    assert context is not None
+    again = plan(tmp_path, f"{{name: a, task: {{people: 4, context: {context}}}, budget: {{steps: 5}}}}").trials[0]
+    wider = plan(tmp_path, f"{{name: a, task: {{people: 4, context: {context + 8}}}, budget: {{steps: 5}}}}").trials[0]
+    assert said.digest == again.digest != wider.digest
+
+
+def test_a_length_may_come_from_an_axis_alone(tmp_path: Path) -> None:
+    made = plan(tmp_path, "{name: a, budget: {params: {target: 6k, tolerance: 0.1}}, model: {width: solve}, axes: {budget.steps: [5, 9]}}")
+    assert [trial.steps for trial in made.trials] == [5, 9]
+    assert [trial.steps for trial in plan(tmp_path, "{name: a, axes: {budget.steps: [5, 9]}}").trials] == [5, 9]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("evaluation: {stop: {metric: recal}}", "no evaluation measures `recal`; did you mean `recall`?"),
+        ("evaluation: {stop: {metric: loss}}", "no evaluation measures `loss`"),
+        ("search: {kind: frontier, metric: recal}", "no trial ends with a metric `recal`; did you mean `recall`?"),
+    ],
+)
+def test_a_metric_that_nobody_measures_is_found_before_the_run(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        plan(tmp_path, f"name: a\nbudget: {{steps: 5}}\n{text}\naxes: {{model.width: [4, 8], task.people: [2, 4]}}\n")
+    assert words in str(caught.value)
+    assert "spec.yaml:3: " in str(caught.value)

@@ -82,12 +82,59 @@ def test_a_wider_axis_runs_what_is_new(make_plan: Callable[..., Plan], store: St
     assert (summary.outcomes, summary.known) == ({"done": 2}, 4)
 
 
+def test_an_experiment_is_what_its_spec_says_now(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+    before = make_plan()
+    drive(before, store, inline, worker=recall_grows)
+    now = make_plan("name: small\nbudget: {steps: 10}\naxes: {model.width: [8, 12]}\n")
+    drive(now, store, inline, worker=recall_grows)
+    assert [record.digest for record, _, _ in store.members("small")] == [planned.digest for planned in now.trials]
+    fewer = "name: small\nbudget: {steps: 10}\naxes: {model.width: [8]}\n"
+    drive(make_plan(fewer), store, inline, worker=recall_grows)
+    assert len(store.members("small")) == len(make_plan(fewer).trials) == 1, "though nothing was to run"
+    assert set(store.states([planned.digest for planned in before.trials]).values()) == {"done"}, "the trials stay"
+
+
+def test_a_chosen_part_is_run_and_the_whole_plan_written_down(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+    plan = make_plan()
+    chosen = replace(plan, trials=plan.trials[:1])
+    assert drive(plan, store, inline, chosen=chosen, worker=recall_grows).outcomes == {"done": 1}
+    assert [state for _, state, _ in store.members("small")] == ["done", "missing", "missing", "missing"]
+    assert drive(plan, store, inline, chosen=chosen, worker=recall_grows).known == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "execution", "says"),
+    [
+        (Options("inline"), "device: cuda", "`execution.device` is cuda, and this machine has none .*; set `execution.device: auto`"),
+        (Options("inline"), "device: mps", "`execution.device` is mps"),
+        (Options("ray"), "device: cuda", "`execution.device` is cuda"),
+        (Options("ray"), "threads: 64", "asks for 64 CPUs"),
+    ],
+)
+def test_a_run_that_is_refused_writes_nothing(
+    make_plan: Callable[..., Plan],
+    store: Store,
+    ray_session: None,
+    monkeypatch: pytest.MonkeyPatch,
+    options: Options,
+    execution: str,
+    says: str,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    plan = make_plan(f"name: small\nbudget: {{steps: 10}}\nexecution: {{{execution}}}\n")
+    with pytest.raises(UserError, match=says):
+        drive(plan, store, replace(options, stream=StringIO()), worker=recall_grows)
+    assert store.experiments() == []
+    assert set(store.states([plan.trials[0].digest]).values()) == {"missing"}
+
+
 def test_a_frontier_runs_what_decides_and_nothing_on_the_second_time(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
     plan = make_plan(FRONTIER)
     summary = drive(plan, store, inline, worker=recall_grows)
     states = store.states([planned.digest for planned in plan.trials])
     assert summary.outcomes == {"stopped": 6, "done": 6}
-    assert sum(state == "queued" for state in states.values()) == len(plan.trials) - 12
+    assert sum(state == "missing" for state in states.values()) == len(plan.trials) - 12, "what was never asked for is not queued"
     again = drive(plan, store, inline, worker=recall_grows)
     assert (again.outcomes, again.known) == ({}, 12)
 
@@ -170,7 +217,7 @@ def test_claims_are_given_back_when_the_worker_breaks_the_driver(make_plan: Call
     plan = make_plan()
     with pytest.raises(KeyboardInterrupt):
         drive(plan, store, inline, worker=second_ctrl_c)
-    assert set(store.states([planned.digest for planned in plan.trials]).values()) == {"queued"}
+    assert list(store.states([planned.digest for planned in plan.trials]).values()) == ["queued"] + ["missing"] * 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -229,6 +276,7 @@ def test_without_ray_the_ray_executor_says_the_cure(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"Ray is not installed; .*--executor inline"):
         drive(make_plan(), store, replace(inline, executor="ray"))
+    assert store.experiments() == []
 
 
 def test_a_summary_says_how_to_go_on() -> None:

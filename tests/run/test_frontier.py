@@ -131,6 +131,19 @@ def test_independent_chains_are_asked_at_once_and_each_waits_for_its_own_result(
     assert (following.axes["task.recall"], following.replicate) == (asked[0].axes["task.recall"], asked[0].replicate)
 
 
+def test_what_may_yet_be_asked_lies_in_the_cells_without_an_answer(make_plan: Callable[..., Plan]) -> None:
+    trials = make_plan(SPEC).trials
+    passes = passes_from({2: 4, 4: 8, 8: 16})
+    search = FrontierSearch(Frontier(), trials)
+    assert {planned.digest for planned in search.open} == {planned.digest for planned in trials}
+    while (planned := search.ask()) is not None:
+        assert planned in search.open
+        search.tell(planned.digest, "done", {"recall": 0.97 if passes(planned) else 0.5})
+        assert planned not in search.open
+    assert search.finished
+    assert search.open == []
+
+
 def test_what_is_known_is_not_asked_and_an_interrupted_search_goes_on(make_plan: Callable[..., Plan]) -> None:
     trials = make_plan(SPEC).trials
     passes = passes_from({2: 4, 4: 8, 8: 16})

@@ -17,6 +17,7 @@ def test_what_is_told_before_is_not_asked(make_plan: Callable[..., Plan]) -> Non
     search = GridSearch(trials)
     search.tell(trials[0].digest, "done", {})
     search.tell(trials[2].digest, "failed", {})
+    assert search.open == [trials[1], trials[3]]
     assert [search.ask(), search.ask(), search.ask()] == [trials[1], trials[3], None]
 
 

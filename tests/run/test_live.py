@@ -37,6 +37,19 @@ def test_the_meter_counts_tokens_of_every_trial_and_predicts_from_the_share_done
     assert meter.line() == "2/5 trials, 8.42k tokens/s, about 30s left"
 
 
+def test_the_first_trials_of_a_search_predict_nothing(make_plan: Callable[..., Plan]) -> None:
+    planned, now = make_plan().trials[0], 0.0
+    done = [Progress(10, 20, "cells", 0.5)]
+    meter = Meter(lambda: done[-1], clock=lambda: now)
+    meter.note(planned, Started({}))
+    now = 60.0
+    done.append(Progress(11, 20, "cells", 0.54))
+    assert meter.seconds_left is None
+    assert "left" not in meter.line()
+    done.append(Progress(12, 20, "cells", 0.56))
+    assert meter.seconds_left == pytest.approx(440)
+
+
 def test_an_attempt_that_begins_again_counts_its_tokens_again(make_plan: Callable[..., Plan]) -> None:
     planned, now = make_plan().trials[0], 0.0
     meter = Meter(lambda: Progress(0, 1, "trials", 0.0), clock=lambda: now)
@@ -80,3 +93,8 @@ def test_a_failure_shows_the_last_line_of_its_traceback(make_plan: Callable[...,
     planned = make_plan().trials[0]
     said = sentence(planned, Ended("failed", 3, 1.0, error="Traceback (most recent call last):\n  ...\nMemoryError: too large\n"))
     assert said == f"{planned.digest[:10]} model.width=4: failed at step 3 after 1.0s, MemoryError: too large"
+
+
+def test_a_trial_without_axes_is_called_by_its_digest(make_plan: Callable[..., Plan]) -> None:
+    planned = make_plan("name: one\nbudget: {steps: 10}\n").trials[0]
+    assert sentence(planned, Ended("done", 10, 1.0)) == f"{planned.digest[:10]}: done at step 10 after 1.0s"

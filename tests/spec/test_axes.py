@@ -14,7 +14,20 @@ def test_forms_of_an_axis() -> None:
 
 
 @pytest.mark.parametrize(
-    "axis", [[], 3, "ab", {"range": [1, 2]}, {"range": [3, 1, 1]}, {"range": [1, 3, 0]}, {"logspace": [0, 8, 3]}, {"list": [1]}, None]
+    "axis",
+    [
+        [],
+        3,
+        "ab",
+        {"range": [1, 2]},
+        {"range": [3, 1, 1]},
+        {"range": [1, 3, 0]},
+        {"logspace": [0, 8, 3]},
+        {"list": [1]},
+        None,
+        {"range": [1, 1e12, 1]},
+        {"logspace": [1, 10, 1e9]},
+    ],
 )
 def test_what_is_no_axis_is_refused(axis: object) -> None:
     with pytest.raises(ValueError, match=r".+"):
@@ -40,3 +53,9 @@ def test_a_product_has_every_combination_once(axes: dict[str, list[int]]) -> Non
     for axis in axes.values():
         size *= len(axis)
     assert len(found) == len(set(found)) == size
+
+
+def test_a_product_without_end_is_refused_before_it_fills_the_memory() -> None:
+    thousand = {"range": [1, 1000, 1]}
+    with pytest.raises(ValueError, match="more than 1,000,000"):
+        points({"a": thousand, "b": thousand, "c": thousand})

@@ -148,7 +148,15 @@ def test_a_table_is_not_mixed_into_an_experiment_that_was_run(store: Store, file
     store.register("published_grid", {"name": "published_grid"}, [record(1)])
     with pytest.raises(UserError, match="`published_grid` was run here"):
         adopt(store, *files)
-    assert [found.states for found in store.experiments()] == [{"queued": 1}]
+    assert [found.states for found in store.experiments()] == [{"missing": 1}]
+
+
+def test_a_spec_is_not_run_into_an_imported_table(store: Store, files: tuple[Path, Path]) -> None:
+    adopt(store, *files)
+    with pytest.raises(UserError, match=r"`published_grid` is an imported table, .*; give the spec another `name`"):
+        store.register("published_grid", {"name": "published_grid"}, [record(1)])
+    [found] = store.experiments()
+    assert (found.states, "imported" in found.spec) == ({"done": 3}, True)
 
 
 def test_a_missing_table_is_a_sentence(tmp_path: Path, files: tuple[Path, Path]) -> None:

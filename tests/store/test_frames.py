@@ -38,7 +38,7 @@ def test_a_row_for_each_membership_in_the_order_of_the_plan(filled: Store) -> No
     frame = frames.trials(filled)
     assert frame["digest"].to_list() == [B.digest, A.digest, A.digest, C.digest]
     assert frame["experiment"].to_list() == ["x", "x", "y", "y"]
-    assert frame["state"].to_list() == ["queued", "done", "done", "queued"]
+    assert frame["state"].to_list() == ["missing", "done", "done", "missing"]
     assert frame["replicate"].to_list() == [0, 0, 7, 0]
 
 

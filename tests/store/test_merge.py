@@ -20,7 +20,10 @@ A, B, C = record(1), record(2), record(3)
 
 
 def play(store: Store, digest: str, state: State, recall: float = 0.5) -> None:
-    """Bring a queued trial into a state."""
+    """Bring a registered trial into a state."""
+    if state == "queued":
+        assert store.claim(digest, "them")
+        store.release("them")
     if state in ("missing", "queued"):
         return
     attempt = store.begin(digest, Started({"device": "cpu"}), {"commit": f"{recall}"}, "them")

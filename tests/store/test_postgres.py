@@ -57,6 +57,6 @@ def test_a_user_who_may_only_read_reads(new_database: NewPlace) -> None:
         connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA scalelab TO guest")
     guest = place.replace("postgres@", "guest@")
     with open_store(guest, mode="read") as store:
-        assert store.states([A.digest]) == {A.digest: "queued"}
+        assert store.states([A.digest]) == {A.digest: "missing"}
     with open_store(guest, mode="write") as store, pytest.raises(UserError, match="is read-only for this user"):
         store.claim(A.digest, "me")

@@ -103,7 +103,7 @@ def test_a_file_made_read_only_is_read_and_not_written(path: Path) -> None:
 
 def read_as_nobody(path: Path) -> None:
     with unprivileged(), open_store(path, mode="read") as store:
-        assert store.states([A.digest, B.digest]) == {A.digest: "done", B.digest: "queued"}
+        assert store.states([A.digest, B.digest]) == {A.digest: "done", B.digest: "missing"}
         assert frames.trials(store).height == 2
         assert curve(store, A.digest) == {(100, "recall"): 0.5}
 
@@ -161,7 +161,7 @@ def test_a_store_that_another_process_holds_is_a_sentence(path: Path, monkeypatc
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UserError, match="another process has held it"):
             store.claim(B.digest, "me")
-        assert store.states([B.digest]) == {B.digest: "queued"}, "a reader is never blocked"
+        assert store.states([B.digest]) == {B.digest: "missing"}, "a reader is never blocked"
         other.execute("ROLLBACK")
         assert store.claim(B.digest, "me")
 

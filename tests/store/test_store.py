@@ -34,24 +34,24 @@ def test_what_nobody_registered_is_missing(store: Store) -> None:
     assert store.results([A.digest]) == {A.digest: Result("missing")}
 
 
-def test_registered_trials_are_queued_and_come_back_as_they_went_in(store: Store) -> None:
+def test_registered_trials_are_missing_and_come_back_as_they_went_in(store: Store) -> None:
     trials = [B, replace(A, extra={"note": "ä", "none": None}), C]
     store.register("x", SPEC, trials)
-    assert [member[:2] for member in store.members("x")] == [(trial, "queued") for trial in trials]
+    assert [member[:2] for member in store.members("x")] == [(trial, "missing") for trial in trials]
 
 
 def test_registering_again_changes_nothing(store: Store) -> None:
     store.register("x", SPEC, [A, B])
     finish(store, A.digest)
     store.register("x", SPEC, [A, B])
-    assert store.states([A.digest, B.digest]) == {A.digest: "done", B.digest: "queued"}
+    assert store.states([A.digest, B.digest]) == {A.digest: "done", B.digest: "missing"}
     assert len(store.members("x")) == 2
 
 
 def test_thousands_of_trials_pass_the_limits_of_a_statement(store: Store) -> None:
     trials = [record(number) for number in range(1, 6002)]
     store.register("x", SPEC, trials)
-    assert list(store.states([trial.digest for trial in trials]).values()) == ["queued"] * 6001
+    assert list(store.states([trial.digest for trial in trials]).values()) == ["missing"] * 6001
 
 
 def test_a_trial_belongs_to_two_experiments_with_the_axes_of_each(store: Store) -> None:
@@ -63,14 +63,27 @@ def test_a_trial_belongs_to_two_experiments_with_the_axes_of_each(store: Store) 
     assert store.trial(A.digest).experiments == ["x", "y"]
 
 
-def test_another_trial_in_its_place_ends_a_membership_and_keeps_the_trial(store: Store) -> None:
+def test_what_the_spec_no_longer_has_leaves_the_experiment_and_stays_in_the_store(store: Store) -> None:
     store.register("x", SPEC, [A, B])
+    store.register("y", SPEC, [A])
     finish(store, A.digest)
-    store.register("x", SPEC, [replace(C, axes=A.axes)])
-    assert {member[0].digest for member in store.members("x")} == {B.digest, C.digest}
+    store.register("x", SPEC, [C])
+    assert [member[0].digest for member in store.members("x")] == [C.digest]
+    assert [member[0].digest for member in store.members("y")] == [A.digest]
     assert store.states([A.digest]) == {A.digest: "done"}
-    store.register("x", SPEC, [A])
-    assert {member[0].digest for member in store.members("x")} == {A.digest, B.digest}
+    store.register("x", SPEC, [A, B, C])
+    assert [(member[0].digest, member[1]) for member in store.members("x")] == [
+        (A.digest, "done"), (B.digest, "missing"), (C.digest, "missing")
+    ]  # fmt: skip
+
+
+def test_a_trial_is_queued_from_the_moment_that_it_is_claimed(store: Store) -> None:
+    store.register("x", SPEC, [A, B])
+    assert store.claim(A.digest, "me")
+    assert store.states([A.digest, B.digest]) == {A.digest: "queued", B.digest: "missing"}
+    store.release("me")
+    store.register("x", SPEC, [A, B])
+    assert [found.states for found in store.experiments()] == [{"queued": 1, "missing": 1}]
 
 
 def test_an_attempt_from_begin_to_end(store: Store, clock: Clock) -> None:
@@ -254,8 +267,8 @@ def test_experiments_count_their_states(store: Store, clock: Clock) -> None:
     store.register("second", {"name": "second"}, [B, C])
     finish(store, B.digest)
     first, second = store.experiments()
-    assert (first.name, first.spec, first.states) == ("first", SPEC, {"queued": 1, "done": 1})
-    assert (second.name, second.states) == ("second", {"done": 1, "queued": 1})
+    assert (first.name, first.spec, first.states) == ("first", SPEC, {"missing": 1, "done": 1})
+    assert (second.name, second.states) == ("second", {"done": 1, "missing": 1})
 
 
 def test_speed_is_what_was_trained_in_the_attempt(store: Store) -> None:

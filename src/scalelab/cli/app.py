@@ -1,6 +1,6 @@
 """The `scalelab` command: its commands and its exit codes.
 
-0: all done. 1: some trial failed. 2: the input is wrong. 130: interrupted, run again to go on.
+0: all done. 1: some trial failed. 2: the input is wrong. 70: a fault of scalelab's own. 130: interrupted, run again to go on.
 """
 
 import os
@@ -12,6 +12,9 @@ import typer
 
 from scalelab.cli import explaining, looking, planning, reporting, running, storing, verifying
 from scalelab.core.errors import UserError
+
+UNEXPECTED = 70
+"""The exit code of a fault that is not the user's (EX_SOFTWARE of sysexits.h)."""
 
 app = typer.Typer(
     name="scalelab",
@@ -61,6 +64,9 @@ def main() -> None:
         # The reader of a pipe (`| head`) has gone: nothing is wrong, and nothing more is to be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except Exception as error:
+        _show(f"error: {type(error).__name__}: {error}; this should not happen: see where with `scalelab --debug ...`, and report it")
+        raise SystemExit(UNEXPECTED) from None
 
 
 def _show(sentence: str) -> None:

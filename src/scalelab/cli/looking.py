@@ -13,7 +13,7 @@ from scalelab.cli.options import (
     print_table,
 )
 from scalelab.core.canon import SHORT
-from scalelab.core.events import State
+from scalelab.core.events import SPEED, State
 from scalelab.core.units import format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ def _full(found: "StoredTrial") -> dict[str, Any]:
 def _flat(found: "StoredTrial") -> dict[str, Any]:
     from scalelab.plan.diff import flatten
 
-    result = {"state": found.result.state, "metrics": found.result.metrics}
+    metrics = {name: value for name, value in found.result.metrics.items() if name not in SPEED}
+    result = {"state": found.result.state, "metrics": metrics}
     return flatten({**found.record.trial, "params": found.record.params, **result})
 
 

@@ -5,7 +5,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from scalelab.cli.options import DEFAULT_STORE, JsonOption, OnlyOption, SetOption, SpecArgument, StoreOption, print_json, print_table
-from scalelab.core.events import FINISHED, State
+from scalelab.core.errors import UserError
+from scalelab.core.events import State
 from scalelab.core.units import format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -13,64 +14,76 @@ if TYPE_CHECKING:
 
     from scalelab.plan.cost import Clock
     from scalelab.plan.plan import Plan, PlannedTrial
-    from scalelab.spec.load import Document
+    from scalelab.store import Result
 
 
 def plan(
     spec: SpecArgument, store: StoreOption = DEFAULT_STORE, settings: SetOption = None, only: OnlyOption = None, as_json: JsonOption = False
 ) -> None:
     """Show what would run: state, parameters, tokens, FLOPs, predicted time."""
-    compiled, _ = compiled_plan(spec, settings or [], only)
-    preview(compiled, store, as_json)
+    preview(chosen_part(compiled_plan(spec, settings or []), only), store, as_json)
 
 
 def preview(compiled: "Plan", store: str, as_json: bool) -> None:
     """Print a plan against what the store knows."""
-    states, clock = known(store, compiled)
+    results, clock = known(store, compiled)
+    states: dict[str, State] = {digest: result.state for digest, result in results.items()}
+    total = summary(compiled, results, clock)
     if as_json:
-        print_json(
-            {"experiment": compiled.experiment.name, **summary(compiled, states, clock), "trials": trial_rows(compiled, states, clock)}
-        )
+        print_json({"experiment": compiled.experiment.name, **total, "trials": trial_rows(compiled, states, clock)})
     else:
         show(compiled, states, clock)
+        show_total(compiled, total)
 
 
-def compiled_plan(spec: "Path", settings: list[str], only: str | None) -> "tuple[Plan, Document]":
-    """The plan of a spec file with its settings and filter."""
-    from scalelab.core.filter import compile_filter
-    from scalelab.plan.diff import keep
+def compiled_plan(spec: "Path", settings: list[str]) -> "Plan":
+    """The plan of a spec file with its settings."""
     from scalelab.plan.plan import compile_plan
     from scalelab.spec.load import load
 
-    experiment, document = load(spec, settings)
-    return keep(compile_plan(experiment, document), compile_filter(only) if only else None), document
+    return compile_plan(*load(spec, settings))
 
 
-def known(where: str, compiled: "Plan") -> "tuple[Mapping[str, State], Clock]":
-    """States and speeds from the store; where there is none yet, all is missing."""
+def chosen_part(compiled: "Plan", only: str | None) -> "Plan":
+    """The trials that `--only` chooses. Raises UserError where it chooses none."""
+    from scalelab.core.filter import compile_filter
+    from scalelab.plan.diff import keep
+
+    part = keep(compiled, compile_filter(only) if only else None)
+    if not part.trials:
+        what = f"`{only}` matches none of the {len(compiled.trials):,} trials of {compiled.experiment.name}"
+        raise UserError(what, cure="see `scalelab plan` for them", where="--only")
+    return part
+
+
+def known(where: str, compiled: "Plan") -> "tuple[Mapping[str, Result], Clock]":
+    """Results and speeds from the store; where there is none yet, all is missing."""
     from pathlib import Path
 
     from scalelab.plan.cost import Clock
+    from scalelab.store import Result, open_store
 
     if "://" not in where and not Path(where).exists():
-        return dict.fromkeys((planned.digest for planned in compiled.trials), "missing"), Clock([])
-    from scalelab.store import open_store
-
+        return {planned.digest: Result("missing") for planned in compiled.trials}, Clock([])
     with open_store(where, mode="read") as store:
-        return store.states([planned.digest for planned in compiled.trials]), Clock(store.speeds())
+        return store.results([planned.digest for planned in compiled.trials]), Clock(store.speeds())
 
 
-def summary(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> dict[str, Any]:
-    """Totals of a plan."""
+def summary(compiled: "Plan", results: "Mapping[str, Result]", clock: "Clock") -> dict[str, Any]:
+    """Totals of a plan: how far it is, and what its search may yet run."""
     from scalelab.plan.diff import tally
+    from scalelab.run.search import build_search, tell_known
 
-    waiting = [planned for planned in compiled.trials if states[planned.digest] not in FINISHED]
+    search = build_search(compiled)
+    tell_known(search, compiled, results)
+    progress, left = search.progress, search.open
     return {
         "search": compiled.experiment.search.kind,
-        "states": tally(compiled, states),
-        "tokens": sum(planned.tokens for planned in waiting),
-        "flops": sum(planned.flops for planned in waiting),
-        "seconds": sum(map(clock.seconds, waiting)),
+        "states": tally(compiled, {digest: result.state for digest, result in results.items()}),
+        **({"cells": {"answered": progress.done, "total": progress.total}} if progress.unit == "cells" else {}),
+        "tokens": sum(planned.tokens for planned in left),
+        "flops": sum(planned.flops for planned in left),
+        "seconds": sum(map(clock.seconds, left)),
         "basis": clock.basis,
     }
 
@@ -98,15 +111,23 @@ def trial_rows(compiled: "Plan", states: Mapping[str, State], clock: "Clock") ->
 
 
 def show(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> None:
-    """A line for each combination of the axes, its replicates together, and the totals."""
+    """A line for each combination of the axes, its replicates together."""
     axes = list(dict.fromkeys(path for planned in compiled.trials for path in planned.axes))
     columns = ["digest", "state", *axes, "replicates", "params", "tokens", "FLOPs", "time"]
     print_table(
         columns, [_line(list(group), axes, states, clock) for _, group in groupby(compiled.trials, key=lambda planned: planned.axes)]
     )
-    total = summary(compiled, states, clock)
+
+
+def show_total(compiled: "Plan", total: dict[str, Any]) -> None:
+    """The totals in words."""
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(total["states"].items()))
     print(f"\n{len(compiled.trials):,} trials of {compiled.experiment.name}: {counts or 'none'}")
+    if "cells" in total:
+        print(f"{total['cells']['answered']:,} of {total['cells']['total']:,} cells answered")
+    if not total["flops"]:
+        print("nothing to run")
+        return
     bound = "at most, as a frontier search runs a part of them" if compiled.experiment.search.kind == "frontier" else "on one slot"
     print(
         f"to run: {format_count(total['tokens'])} tokens, {format_count(total['flops'])} FLOPs, {format_seconds(total['seconds'])} {bound}"

@@ -1,13 +1,14 @@
 """`run`: run what is missing of a spec."""
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from scalelab.cli.options import DEFAULT_STORE, JsonOption, OnlyOption, SetOption, SpecArgument, StoreOption, print_json
-from scalelab.cli.planning import compiled_plan, preview
+from scalelab.cli.planning import chosen_part, compiled_plan, preview
 from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,26 +33,31 @@ def run(
 ) -> None:
     """Run what is missing of a spec; an interrupted run goes on where it was."""
     seconds = _seconds(time)
-    compiled, _ = compiled_plan(spec, settings or [], only)
+    compiled = compiled_plan(spec, settings or [])
+    chosen = chosen_part(compiled, only)
     if dry_run:
-        preview(compiled, store, as_json)
+        preview(chosen, store, as_json)
         return
-    from scalelab.run.driver import Options, drive
+    from scalelab.run.driver import Options, drive, ready
     from scalelab.store import open_store
 
     folder = artifacts or default_folder(store)
     stream = sys.stderr if as_json else sys.stdout
-    with open_store(store, mode="write") as opened:
-        options = Options(
-            executor=executor, jobs=jobs, address=address, folder=folder, time_s=seconds, retry_failed=retry_failed, stream=stream
-        )
-        ended = drive(compiled, opened, options)
+    options = Options(
+        executor=executor, jobs=jobs, address=address, folder=folder, time_s=seconds, retry_failed=retry_failed, stream=stream
+    )
+    with ExitStack() as stack:
+        if not _is_there(store):
+            stack.enter_context(ready(compiled, options))  # a run that is refused makes no store
+        opened = stack.enter_context(open_store(store, mode="write"))
+        ended = drive(compiled, opened, options, chosen=chosen)
         rows = _result_rows(opened, compiled.experiment.name) if as_json else []
     if as_json:
         outcome = {
             "outcomes": ended.outcomes,
             "known": ended.known,
             "failed": ended.failed,
+            "failed_before": ended.failed_before,
             "seconds": ended.seconds,
             "stopped": ended.stopped,
         }
@@ -64,6 +70,19 @@ def run(
 def default_folder(store: str) -> str:
     """Where trials keep checkpoints and models: beside a store that is a file, else in results/."""
     return "results/trials" if "://" in store else str(Path(store).parent.resolve() / "trials")
+
+
+def _is_there(store: str) -> bool:
+    """Whether the store exists already."""
+    if "://" not in store:
+        return Path(store).exists()
+    from scalelab.store import open_store
+
+    try:
+        open_store(store, mode="read").close()
+    except UserError:
+        return False
+    return True
 
 
 def _result_rows(opened: "Store", experiment: str) -> list[dict[str, Any]]:

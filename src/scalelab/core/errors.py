@@ -22,7 +22,14 @@ class UserError(ValueError):
         return UserError(self.what, cure=self.cure, where=self.where or where)
 
 
+SHOWN = 12
+"""How many known words a cure names."""
+
+
 def nearest(word: str, known: list[str]) -> str:
-    """A cure that names the nearest known word, or all of them where none is near."""
+    """A cure that names the nearest known word, or the first of them where none is near."""
     close = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean `{close[0]}`?" if close else "known are " + ", ".join(f"`{name}`" for name in sorted(known))
+    if close:
+        return f"did you mean `{close[0]}`?"
+    shown = ", ".join(f"`{name}`" for name in sorted(known)[:SHOWN])
+    return f"known are {shown}" + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")

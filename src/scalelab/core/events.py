@@ -9,6 +9,9 @@ Outcome = Literal["done", "stopped", "diverged", "failed"]
 FINISHED: frozenset[State] = frozenset({"done", "stopped", "diverged"})
 """States that are results: the trial is not run again."""
 
+SPEED = frozenset({"seconds", "tokens_per_second", "flops_per_second"})
+"""Metrics that tell how fast, not what: two equal runs differ in them."""
+
 
 @dataclass(frozen=True)
 class Started:
@@ -20,7 +23,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Measured:
-    """Metric values at a step."""
+    """Metric values at a step. An attempt that goes on tells again what its checkpoint knows of: the last news may have been lost."""
 
     step: int
     values: dict[str, float]

@@ -26,8 +26,11 @@ def environment() -> dict[str, Any]:
 
 
 def code_version(folder: Path) -> dict[str, Any]:
-    """The commit that the code stands at and, where files differ from it, a digest of the difference."""
-    commit = _git(folder, "rev-parse", "HEAD").strip()
+    """The commit that the code stands at and, where files differ from it, a digest of the difference.
+
+    Both are None for code that git does not track, such as a package installed inside somebody's own repository.
+    """
+    commit = _git(folder, "rev-parse", "HEAD").strip() if _git(folder, "ls-files", "--", ".") else ""
     if not commit:
         return {"commit": None, "dirty": None}
     root = Path(_git(folder, "rev-parse", "--show-toplevel").strip())

@@ -4,6 +4,7 @@ B rows of a batch, R rows, T positions, M loss positions of a row, S positions o
 """
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalelab.core.events import Interrupted
 from scalelab.data import Rows
 
 
@@ -28,12 +30,25 @@ class Scorer(Protocol):
 
 
 @torch.inference_mode()
-def missing_bits(model: Scorer, rows: Rows, chosen: npt.NDArray[np.int64], device: torch.device, batch: int = 512) -> float:
+def missing_bits(
+    model: Scorer,
+    rows: Rows,
+    chosen: npt.NDArray[np.int64],
+    device: torch.device,
+    *,
+    batch: int = 512,
+    stopping: Callable[[], bool] = lambda: False,
+) -> float:
     """-log2 of the probability of the value and the full stop that ends it, given the dialog before it: the mean over the chosen rows.
 
     A model that draws from the right pool misses log2 of its size, one that knows the value misses nothing.
+    `stopping` is asked before every batch; Interrupted is raised where it turns true.
     """
-    nats = sum(_nats(model, rows, chosen[start : start + batch], device) for start in range(0, len(chosen), batch))
+    nats = 0.0
+    for start in range(0, len(chosen), batch):
+        if stopping():
+            raise Interrupted
+        nats += _nats(model, rows, chosen[start : start + batch], device)
     return nats / math.log(2) / len(chosen)
 
 

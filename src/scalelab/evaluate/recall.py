@@ -1,6 +1,6 @@
 """The recall test: every fact is asked for with every template, and the answer must be the exact value."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Protocol
@@ -34,10 +34,10 @@ class Model(Decoder, Scorer, Protocol):
 
 
 class RecallTest:
-    """Recall and bits of a model on one task, on one device."""
+    """Recall and bits of a model on one task, on one device. Raises Interrupted where `stopping()` turns true on the way."""
 
-    def __init__(self, data: FactsData, device: torch.device | str = "cpu") -> None:
-        self.data, self.device = data, torch.device(device)
+    def __init__(self, data: FactsData, device: torch.device | str = "cpu", stopping: Callable[[], bool] = lambda: False) -> None:
+        self.data, self.device, self.stopping = data, torch.device(device), stopping
         self._in_tool = data.task.recall == "in_tool"
 
     def quick(self, model: Model) -> dict[str, float]:
@@ -83,12 +83,13 @@ class RecallTest:
             reply=None if database is None else lambda queries: [database.query(query) for query in queries],
             device=self.device,
             lanes=_LANES.get(self.device.type, 512),
+            stopping=self.stopping,
         )
         return float(np.mean([is_exact(text, questions.answers[index]) for text, index in zip(texts, asked, strict=True)]))
 
     def _bits_per_fact(self, model: Model, asked: npt.NDArray[np.int64]) -> float:
         pool_bits = self.data.pool_bits()[self._seen.fact[asked] % len(self.data.pool_bits())]
-        return float(pool_bits.mean()) - missing_bits(model, self.data.rows(), asked, self.device)
+        return float(pool_bits.mean()) - missing_bits(model, self.data.rows(), asked, self.device, stopping=self.stopping)
 
     @cached_property
     def _seen(self) -> Questions:

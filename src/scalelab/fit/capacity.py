@@ -19,6 +19,7 @@ from scalelab.core.errors import UserError
 from scalelab.fit.censored import Fitted, Floats, fit_censored
 from scalelab.fit.frontier import Cell
 from scalelab.fit.resample import Interval, cell_weights, draw_weights, intervals
+from scalelab.fit.scatter import Scatter
 
 DRAWS = 1000
 """Bootstrap draws behind every interval."""
@@ -32,8 +33,10 @@ Noise = Literal["constant", "relative"]
 
 @dataclass(frozen=True)
 class Law:
-    """A fitted law. Sizes are parameters, places are numbers of facts; intervals are 95 %, None where replicates don't tell.
+    """A fitted law. Sizes are parameters, places are numbers of facts; intervals are 95 %.
 
+    An interval comes from the bootstrap over replicates; where these agree, from the scatter of the cells about the law; it
+    is None where that tells nothing either.
     `aicc` is over the replicates' answers, lower is better; `r2` over the means of the cells in which every replicate passed.
     """
 
@@ -47,6 +50,7 @@ class Law:
     r2: float
     replicates: tuple[int, ...]
     censored: int
+    scatter: Scatter | None = field(default=None, repr=False)
 
     @property
     def values(self) -> dict[str, float]:
@@ -58,7 +62,8 @@ class Law:
         """The interval of every parameter but a plateau's way up, which draws with other knees don't share."""
         kept = 1 if self.kind == "plateau" else len(self.names)
         found = intervals(self.values_BK[0, :kept], self.values_BK[1:, :kept], self.weight_BN, self.replicates)
-        return dict(zip(self.names, found, strict=False))
+        along_KP = np.eye(kept, len(_design(self.kind, self.values_BK[0], np.ones(1))[0]))
+        return dict(zip(self.names, self._filled(found, self.values_BK[0, :kept], along_KP), strict=False))
 
     def predict(self, facts_X: Floats) -> Floats:
         """Parameters that the law says these numbers of facts need."""
@@ -67,7 +72,13 @@ class Law:
     def band(self, facts_X: Floats) -> list[Interval | None]:
         """The interval of the law at each number of facts."""
         curve_BX = _CURVES[self.kind](self.values_BK, facts_X)
-        return intervals(curve_BX[0], curve_BX[1:], self.weight_BN, self.replicates)
+        found = intervals(curve_BX[0], curve_BX[1:], self.weight_BN, self.replicates)
+        return self._filled(found, curve_BX[0], _design(self.kind, self.values_BK[0], facts_X))
+
+    def _filled(self, found: list[Interval | None], at_X: Floats, along_XP: Floats) -> list[Interval | None]:
+        if self.scatter is None:
+            return found
+        return [one or self.scatter.interval(at, along_P) for one, at, along_P in zip(found, at_X, along_XP, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         """The law as plain numbers."""
@@ -97,6 +108,15 @@ def _plateau(values_BK: Floats, facts_X: Floats) -> Floats:
 
 
 _CURVES: dict[str, Callable[[Floats, Floats], Floats]] = {"line": _line, "logarithm": _logarithm, "plateau": _plateau}
+
+
+def _design(kind: Kind, value_K: Floats, facts_X: Floats) -> Floats:
+    """[X, P]: what multiplies the coefficients of a law at these numbers of facts; a flat plateau has one."""
+    ones_X = np.ones_like(facts_X)
+    if kind == "plateau":
+        rise_X = -np.maximum(0.0, np.log2(value_K[2] / facts_X))
+        return np.column_stack([ones_X, rise_X] if value_K[1] else [ones_X])
+    return np.column_stack([ones_X, facts_X if kind == "line" else np.log2(facts_X)])
 
 
 @dataclass(frozen=True)
@@ -134,8 +154,11 @@ class _Answers:
         whole = [slice(first, last) for first, last in pairwise(starts) if not self.censored_N[first:last].any()]
         mean_X = np.array([self.size_N[cell].mean() for cell in whole])
         facts_X = np.array([self.facts_N[cell][0] for cell in whole])
-        r2 = _r2(mean_X, _CURVES[kind](values_BK[:1], facts_X)[0]) if whole else float("nan")
-        return Law(kind, names, values_BK, weight_BN, float(fitted.sigma_B[0]), aicc, r2, self.replicates, int(self.censored_N.sum()))
+        said_X = _CURVES[kind](values_BK[:1], facts_X)[0]
+        r2 = _r2(mean_X, said_X) if whole else float("nan")
+        scatter = Scatter.of(_design(kind, values_BK[0], facts_X), mean_X, said_X)
+        sigma, censored = float(fitted.sigma_B[0]), int(self.censored_N.sum())
+        return Law(kind, names, values_BK, weight_BN, sigma, aicc, r2, self.replicates, censored, scatter)
 
 
 def linear(cells: Sequence[Cell], *, origin: bool = False, noise: Noise = "constant", draws: int = DRAWS, seed: int = 0) -> Law:

@@ -1,12 +1,13 @@
 """Greedy decoding in lanes, with a key-value cache and tool calls. B lanes, T positions of a call, L tokens of a lane's text."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from scalelab.core.events import Interrupted
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, Tokens, decode, encode
 
 Reply = Callable[[list[str]], list[str]]
@@ -31,8 +32,11 @@ class Decoder(Protocol):
         """An empty memory for `lanes` sequences of at most `length` positions."""
         ...
 
-    def decode(self, tokens_BT: Tensor, start_B: Tensor, cache: Cache, given_B: Tensor | None = None) -> Tensor:
-        """Logits [B, T, V] of tokens at positions `start_B` and on; the lane's first `given_B` are given text."""
+    def decode(self, tokens_BT: Tensor, start_B: Tensor, cache: Any, given_B: Tensor | None = None) -> Tensor:
+        """Logits [B, T, V] of tokens at positions `start_B` and on; the lane's first `given_B` are given text.
+
+        `cache` is what `new_cache` made, each model's own kind.
+        """
         ...
 
 
@@ -45,18 +49,22 @@ def greedy(
     reply: Reply | None = None,
     device: torch.device | str = "cpu",
     lanes: int = LANES,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> list[Tokens]:
     """The likeliest next token after each prompt, again and again; returns what follows each prompt, the tool's answers included.
 
     A turn that ends in DATABASE calls the tool: its text goes to `reply`, whose answer is fed to the lane and an ASSISTANT token after it.
     A lane ends with any other turn token, or when the model has read `limit` positions; the token predicted at the last is kept.
     No prompt may be longer than `limit`. Under a prefix mask the model sees a whole prompt at once.
+    `stopping` is asked at every token; Interrupted is raised where it turns true.
     """
     assert all(len(prompt) <= limit for prompt in prompts), "a prompt fills all positions"
     texts: list[Tokens] = []
     for start in range(0, len(prompts), lanes):
         batch = _Batch(model, prompts[start : start + lanes], limit, reply, torch.device(device))
         while batch.is_open():
+            if stopping():
+                raise Interrupted
             batch.step()
         texts += batch.texts
     return texts

@@ -2,17 +2,20 @@
 
 import copy
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from pydantic import ValidationError
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, nearest
 from scalelab.data import TaskShape, describe
 from scalelab.plan.counts import Parameters, parameters
 from scalelab.plan.flops import train_flops
 from scalelab.plan.solve import solve
 from scalelab.spec.axes import Point, paths, points
+from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Experiment, Trial
 from scalelab.spec.load import Document, axis_loc, explained
@@ -26,7 +29,7 @@ class PlannedTrial:
     trial: Trial
     digest: str
     axes: Point
-    """Spec path -> value, as the spec's axes set them."""
+    """Spec path -> value, as the spec's axes set them and the trial reads them."""
     replicate: int
     params: Parameters
     steps: int
@@ -53,8 +56,11 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
     base = {key: value for key, value in document.data.items() if key not in Experiment.outside}
     found: dict[str, PlannedTrial] = {}
     for point in points(experiment.axes):
-        for planned in _replicates(_trial(base, point, document), point, experiment.replicates, document):
+        trial = _trial(base, point, document)
+        _check_metrics(trial, experiment, document)
+        for planned in _replicates(trial, _read(trial, point), experiment.replicates, document):
             found.setdefault(planned.digest, planned)
+    _check_along(experiment, found.values(), document)
     return Plan(experiment, list(found.values()))
 
 
@@ -70,6 +76,24 @@ def _check_search(experiment: Experiment, document: Document) -> None:
                 cure=f"add `{path}` to `axes`",
                 where=document.place(("search", name)),
             )
+
+
+def _check_metrics(trial: Trial, experiment: Experiment, document: Document) -> None:
+    stop, search = trial.evaluation.stop, experiment.search
+    if stop is not None and stop.metric not in trial.task.measures:
+        cure = nearest(stop.metric, list(trial.task.measures))
+        raise UserError(f"no evaluation measures `{stop.metric}`", cure=cure, where=document.place(("evaluation", "stop", "metric")))
+    if isinstance(search, Frontier) and search.metric not in trial.task.concludes:
+        cure = nearest(search.metric, list(trial.task.concludes))
+        raise UserError(f"no trial ends with a metric `{search.metric}`", cure=cure, where=document.place(("search", "metric")))
+
+
+def _check_along(experiment: Experiment, trials: Iterable[PlannedTrial], document: Document) -> None:
+    search = experiment.search
+    for planned in trials:
+        if isinstance(search, Frontier) and not isinstance(planned.axes[search.along], int | float):
+            what = f"the frontier's `along` is `{search.along}`, whose value {planned.axes[search.along]!r} is no number"
+            raise UserError(what, cure="name an axis of numbers, such as task.people", where=document.place(("search", "along")))
 
 
 def _trial(base: dict[str, Any], point: Point, document: Document) -> Trial:
@@ -95,6 +119,12 @@ def _trial(base: dict[str, Any], point: Point, document: Document) -> Trial:
         raise UserError(fault.what, cure=fault.cure, where=_axis_place(error, point, document) or fault.where) from error
 
 
+def _read(trial: Trial, point: Point) -> Point:
+    """The point with its values as the trial reads them: `10k` and `1e4` are both 10,000. A whole part stays as it is written."""
+    found = {path: reduce(getattr, path.split("."), trial) for path in point}
+    return {path: point[path] if isinstance(value, Spec | tuple) else value for path, value in found.items()}
+
+
 def _axis_place(error: ValidationError, point: Point, document: Document) -> str:
     """The line of the axis that set the wrong value, or empty."""
     loc = [str(part) for part in error.errors()[0]["loc"]]
@@ -111,7 +141,9 @@ def _replicates(trial: Trial, point: Point, count: int, document: Document) -> l
     params = parameters(model, shape.vocab, shape.context)
     sequence_flops = train_flops(model, shape.vocab, shape.context, shape.targets)
     steps = num_steps(trial.budget, shape, trial.batch, sequence_flops)
-    resolved = trial.model_copy(update={"model": model, "budget": Budget(steps=steps)})
+    # Every field has its value: a context that is written down and one that follows from the data are one trial.
+    task = trial.task.model_copy(update={"context": shape.context + 1})
+    resolved = trial.model_copy(update={"task": task, "model": model, "budget": Budget(steps=steps)})
     found: list[PlannedTrial] = []
     for replicate in range(count):
         one = resolved.model_copy(update={"seed": trial.seed + replicate})

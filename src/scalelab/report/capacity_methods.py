@@ -6,9 +6,7 @@ from scalelab.fit.frontier import ATTRIBUTES
 from scalelab.report.capacity_words import SERIES, Curves
 from scalelab.report.figure import Rows
 from scalelab.report.numbers import line
-from scalelab.report.runs import state_counts, varying
-
-_SIZES = ("model.width", "model.layers", "model.ffn.width")
+from scalelab.report.runs import free, state_counts
 
 _CENSORED = (
     "A replicate that passes at no size tried is censored, and never dropped: into every fit but the published recipe it goes with "
@@ -21,7 +19,9 @@ _LINE = (
 )
 _INTERVALS = (
     f"Intervals: {DRAWS:,} bootstrap draws of n-1 of the n replicates at each number of facts; the estimate plus and minus Student's t "
-    "times the standard deviation of the draws. They say how far the spread of the replicates moves a law, not whether it is the right law."
+    "times the standard deviation of the draws. They say how far the spread of the replicates moves a law, not whether it is the right "
+    "law. Where the replicates agree, as they often do on a grid of sizes, the interval is Student's t over the scatter of the means "
+    "about the law."
 )
 _TOOL = (
     "In-tool, a plateau (one size from a knee on; up to it, if there is a way up, the size rises with the logarithm of the facts) is "
@@ -39,7 +39,7 @@ def methods(rows: Rows, metric: str, at_least: float, curves: Curves, cost: Cost
     asked = [f"{name}: {spec['about']}" for name, spec in sorted(rows.specs.items()) if spec.get("about")]
     counted = (
         f"Trials by state: {states}. Done and stopped trials count with their last {metric}; a diverged one does not pass; one without "
-        "a result (queued, running, failed) says nothing about its size; a frontier search leaves those queued that it has no need of."
+        "a result (missing, queued, running, failed) says nothing about its size; a frontier search asks only for what it needs."
     )
     passing = (
         f"A trial passes where {metric} is at least {at_least:.4g}. A replicate (one seed) answers with the smallest passing size of "
@@ -52,7 +52,7 @@ def methods(rows: Rows, metric: str, at_least: float, curves: Curves, cost: Cost
 def _cautions(rows: Rows, curves: Curves, cost: Cost) -> list[str]:
     answers = [answer for curve in curves.values() for cell in curve for answer in cell.answers]
     lowest = sum(answer.passed and answer.below is None for answer in answers)
-    others = ", ".join(varying(rows.trials, ["task.people", "task.recall", *_SIZES]))
+    others = ", ".join(free(rows.trials, ["task.people", "task.recall", "params.total"]))
     said = [f"No law for {SERIES[recall]}: {why}." for recall, why in sorted(cost.why.items()) if recall in curves]
     if lowest:
         said.append(f"In {lowest} of {len(answers)} replicates the smallest size that was run passes: the true answer may be smaller.")

@@ -24,6 +24,13 @@ def varying(trials: pl.DataFrame, but: Sequence[str]) -> list[str]:
     return [column for column in axis_columns(trials) if column not in but and trials[column].drop_nulls().n_unique() > 1]
 
 
+def free(trials: pl.DataFrame, given: Sequence[str]) -> list[str]:
+    """Spec paths that vary among rows which agree in the given columns: what does not follow from these."""
+    paths, given = varying(trials, given), [column for column in given if column in trials.columns]
+    most = trials.group_by(given).agg(pl.col(path).drop_nulls().n_unique() for path in paths).select(pl.col(path).max() for path in paths)
+    return [path for path in paths if most[path].item() > 1]
+
+
 def state_counts(trials: pl.DataFrame) -> dict[str, int]:
     """Number of trials in each state, each trial once."""
     counted = Counter(trials.unique("digest")["state"].to_list())

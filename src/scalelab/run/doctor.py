@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from scalelab.core.errors import UserError
 
 NEEDED = ("torch", "numpy", "pydantic", "sqlmodel", "typer", "yaml")
 """Without these nothing runs."""
+
 USEFUL = {
     "ray": "parallel runs",
     "polars": "reports and fits",
@@ -21,6 +23,8 @@ USEFUL = {
     "optuna": "searches",
     "vl_convert": "pages and pictures",
 }
+"""A bare machine trains without these, with `--executor inline`: their lack is told and not held against it."""
+
 FREE_BYTES = 1 << 30
 
 
@@ -40,7 +44,7 @@ class Finding:
 
 def examine(store: str) -> list[Finding]:
     """Every finding, the good ones too."""
-    return [*_python(), *_packages(), _device(), _compiler(), _disk(store), _store(store), _executor("inline"), _executor("ray")]
+    return [*_python(), *_packages(), _device(), _compiler(), _disk(store), _store(store), _executor("inline"), _ray()]
 
 
 def _python() -> Iterator[Finding]:
@@ -52,7 +56,8 @@ def _packages() -> Iterator[Finding]:
     for name in NEEDED:
         yield _package(name, "nothing runs without it")
     for name, use in USEFUL.items():
-        yield _package(name, f"needed for {use}")
+        missing = Finding(name, True, f"not installed; needed for {use}")
+        yield _package(name, f"needed for {use}") if find_spec(name) else missing
 
 
 def _package(name: str, use: str) -> Finding:
@@ -104,6 +109,12 @@ def _store(store: str) -> Finding:
         return Finding("store", False, error.what, error.cure)
     trials = sum(sum(found.states.values()) for found in experiments)
     return Finding("store", True, f"{store}: {len(experiments)} experiments, {trials} trials")
+
+
+def _ray() -> Finding:
+    if not find_spec("ray"):
+        return Finding("executor ray", True, "not examined, as Ray is not installed; run with --executor inline")
+    return _executor("ray")
 
 
 def _executor(name: str) -> Finding:

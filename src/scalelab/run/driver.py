@@ -9,21 +9,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Literal, TextIO
 
 from scalelab.core.canon import SHORT
-from scalelab.core.events import FINISHED, State
 from scalelab.core.provenance import environment
 from scalelab.core.units import format_seconds
 from scalelab.plan.plan import Plan, PlannedTrial
 from scalelab.run.desk import LEASE_S, StopReason, StoreDesk
-from scalelab.run.executors.base import Job, Worker, train_trial
+from scalelab.run.executors.base import Executor, Job, Worker, train_trial
 from scalelab.run.live import open_live
-from scalelab.run.search import Search, build_search
+from scalelab.run.search import build_search, tell_known
 from scalelab.store.claims import new_owner
 from scalelab.store.records import TrialRecord
 from scalelab.store.store import Store
@@ -87,14 +86,18 @@ class Options:
     """Where the run shows itself."""
 
 
-def drive(plan: Plan, store: Store, options: Options | None = None, *, worker: Worker = train_trial) -> Summary:
-    """Run what is missing of a plan. Raises UserError where the executor or the store can't do it."""
-    options, began = options or Options(), time.monotonic()
-    states = register(plan, store)
-    search = build_search(plan)
-    known = tell_known(plan, states, search, store, retry_failed=options.retry_failed)
-    failed_before = 0 if options.retry_failed else sum(state == "failed" for state in states.values())
+def drive(plan: Plan, store: Store, options: Options | None = None, *, chosen: Plan | None = None, worker: Worker = train_trial) -> Summary:
+    """Run what is missing of a plan, or of the part of it that was `chosen`; the whole plan is written down.
+
+    Raises UserError where the executor or the store can't do it, and then nothing is written.
+    """
+    options, chosen, began = options or Options(), chosen or plan, time.monotonic()
+    results = store.results([planned.digest for planned in chosen.trials])
+    search = build_search(chosen)
+    known = tell_known(search, chosen, results, retry_failed=options.retry_failed)
+    failed_before = 0 if options.retry_failed else sum(result.state == "failed" for result in results.values())
     if search.finished:
+        register(plan, store)
         return Summary({}, known, {}, time.monotonic() - began, failed_before=failed_before)
     owner = new_owner()
     with ExitStack() as stack:
@@ -112,28 +115,40 @@ def drive(plan: Plan, store: Store, options: Options | None = None, *, worker: W
         stack.callback(store.release, owner)
         stack.enter_context(heartbeat(lambda: store.renew(owner, LEASE_S)))
         stack.enter_context(interrupts(lambda: desk.stop("interrupted")))
-        folder = None if options.folder is None else str(options.folder)
-        job = Job(plan.experiment.execution, folder, worker, options.jobs, options.address)
-        _executor(options.executor)(desk, job)
+        executor, job = _executor(options.executor), _job(plan, options, worker)
+        stack.enter_context(executor.ready(job))
+        register(plan, store)
+        executor.execute(desk, job)
     seconds = time.monotonic() - began
     return Summary(dict(desk.outcomes), known, dict(desk.errors), seconds, None if search.finished else desk.stopped, failed_before)
 
 
-def _executor(name: ExecutorName) -> Callable[[StoreDesk, Job], None]:
+def ready(plan: Plan, options: Options) -> AbstractContextManager[None]:
+    """What a run of the plan needs of its executor, held until it ends; `drive` inside uses it.
+
+    For a caller that has no store yet: raises UserError where no trial could run, before a store is made.
+    """
+    return _executor(options.executor).ready(_job(plan, options, train_trial))
+
+
+def _job(plan: Plan, options: Options, worker: Worker) -> Job:
+    folder = None if options.folder is None else str(options.folder)
+    return Job(plan.experiment.execution, folder, worker, options.jobs, options.address)
+
+
+def _executor(name: ExecutorName) -> Executor:
     if name == "inline":
         from scalelab.run.executors import inline
 
-        return inline.execute
+        return inline
     from scalelab.run.executors import ray
 
-    return ray.execute
+    return ray
 
 
-def register(plan: Plan, store: Store) -> dict[str, State]:
-    """Write the plan down; returns what was known of its trials before."""
-    states = store.states([planned.digest for planned in plan.trials])
+def register(plan: Plan, store: Store) -> None:
+    """Write the plan down."""
     store.register(plan.experiment.name, plan.experiment.model_dump(mode="json"), [record(planned) for planned in plan.trials])
-    return states
 
 
 def record(planned: PlannedTrial) -> TrialRecord:
@@ -151,16 +166,6 @@ def record(planned: PlannedTrial) -> TrialRecord:
         exposures=planned.exposures,
         flops=planned.flops,
     )
-
-
-def tell_known(plan: Plan, states: Mapping[str, State], search: Search, store: Store, *, retry_failed: bool) -> int:
-    """Tell the search what the store knows; returns how many results that were."""
-    told = FINISHED if retry_failed else FINISHED | {"failed"}
-    results = store.results([digest for digest, state in states.items() if state in told])
-    for planned in plan.trials:
-        if planned.digest in results:
-            search.tell(planned.digest, results[planned.digest].state, results[planned.digest].metrics)
-    return sum(result.state in FINISHED for result in results.values())
 
 
 @contextmanager

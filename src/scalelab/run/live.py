@@ -11,6 +11,9 @@ from scalelab.core.units import format_count, format_seconds
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.search import Progress
 
+TELLING = 0.1
+"""The share of what there was to do that must be done before it tells of the rest: a search's first trials are no fair sample."""
+
 
 class Live(Protocol):
     """Shows a run. A context manager: what it holds of the terminal is given back."""
@@ -49,7 +52,8 @@ class Meter:
         self._began = self._clock() if self._began is None else self._began
         step = event.resumed if isinstance(event, Started) else event.step
         if not isinstance(event, Started):
-            self._tokens += max(0, step - self._steps.get(planned.digest, step)) * planned.tokens / max(1, planned.steps)
+            step = max(step, self._steps.get(planned.digest, step))  # a resumed attempt tells its curve again
+            self._tokens += (step - self._steps.get(planned.digest, step)) * planned.tokens / max(1, planned.steps)
         self._steps[planned.digest] = step
         (self.running.discard if isinstance(event, Ended) else self.running.add)(planned.digest)
 
@@ -60,9 +64,9 @@ class Meter:
 
     @property
     def seconds_left(self) -> float | None:
-        """By the share of the work that was done since the first trial began; None while there is none."""
+        """By the share of the work that was done since the first trial began; None while that says little."""
         share = self._progress().share
-        if share <= self._share:
+        if share <= self._share or share - self._share < TELLING * (1 - self._share):
             return None
         return self._seconds * (1 - share) / (share - self._share)
 
@@ -136,9 +140,9 @@ class TerminalLive:
 
 def sentence(planned: PlannedTrial, ended: Ended) -> str:
     """`3f2a91c0de task.people=16 model.width=8: stopped at step 1400 after 31s, recall 0.97`."""
-    axes = " ".join(f"{path}={value}" for path, value in planned.axes.items())
+    name = " ".join([planned.digest[:SHORT], *(f"{path}={value}" for path, value in planned.axes.items())])
     outcome: Any = ended.error.strip().splitlines()[-1:] if ended.state == "failed" else _metrics(ended.values)
-    said = f"{planned.digest[:SHORT]} {axes}: {ended.state} at step {ended.step} after {format_seconds(ended.seconds)}"
+    said = f"{name}: {ended.state} at step {ended.step} after {format_seconds(ended.seconds)}"
     return ", ".join([said, *outcome])
 
 

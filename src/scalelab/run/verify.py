@@ -1,14 +1,14 @@
-"""Run a stored trial again under the numerics of its last attempt, and compare the bits."""
+"""Run a stored trial again under the numerics of the attempt that finished it, and compare the bits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from scalelab.core.canon import SHORT
-from scalelab.core.events import Event, Measured
+from scalelab.core.events import FINISHED, SPEED, Event, Measured
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.store.records import StoredTrial
+from scalelab.store.records import Attempt, StoredTrial
 
 Curve = Mapping[tuple[int, str], float]
 """(step, metric) -> value."""
@@ -28,15 +28,15 @@ class Verdict:
     first: str = ""
     """The first difference, in words."""
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    """Numerics that are not what they were: then equal bits are not promised."""
+    """Numerics that are not what they were, in any of the attempts that led to the result: then equal bits are not promised."""
 
     @property
     def sentence(self) -> str:
         """The verdict in words."""
         short = self.digest[:SHORT]
-        if self.equal:
-            return f"{short}: all {self.compared} values and the weights are equal, bit for bit"
         moved = ", ".join(f"{name} was {was}, is {now}" for name, (was, now) in self.changed.items())
+        if self.equal:
+            return f"{short}: all {self.compared} values and the weights are equal, bit for bit" + (f", though {moved}" if moved else "")
         excuse = f"; equal bits are promised only for equal numerics, and {moved}" if moved else ""
         return f"{short}: the runs differ: {self.first}{excuse}"
 
@@ -48,13 +48,13 @@ class Verdict:
 def verify(stored: StoredTrial, kept: Curve) -> Verdict:
     """Train a stored trial again in this process; `kept` is its stored curve."""
     from scalelab.train import train
-    from scalelab.train.attempt import SPEED
     from scalelab.train.numerics import numerics, pick_device
 
-    before = stored.attempts[-1].numerics
+    chain = leading_to_result(stored.attempts)
+    before = chain[-1].numerics
     execution = Execution.model_validate({name: before[name] for name in EXECUTION if name in before})
     now = numerics(execution, pick_device(execution))
-    changed = {name: (value, now.get(name)) for name, value in before.items() if now.get(name) != value}
+    changed = {name: (value, now.get(name)) for one in chain for name, value in one.numerics.items() if now.get(name) != value}
     events: list[Event] = []
     ended = train(Trial.model_validate(stored.record.trial), execution, emit=events.append)
     again = {(event.step, name): value for event in events if isinstance(event, Measured) for name, value in event.values.items()}
@@ -65,6 +65,19 @@ def verify(stored: StoredTrial, kept: Curve) -> Verdict:
     if not first and weights is not None and weights != ended.artifacts["weights_sha256"]:
         first = "the weights at the end"
     return Verdict(stored.record.digest, not first, len(compared), first, changed)
+
+
+def leading_to_result(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The attempt that finished the trial, and before it those that it went on from, the first one first.
+
+    What came after it (interrupted, lost) changed nothing.
+    """
+    last = max(index for index, one in enumerate(attempts) if one.state in FINISHED)
+    chain = [attempts[last]]
+    for one in reversed(attempts[:last]):
+        if one.resumed < chain[0].resumed:  # it came further than where it began, and its checkpoint was gone on from
+            chain.insert(0, one)
+    return chain
 
 
 def _equal(first: float | None, second: float | None) -> bool:

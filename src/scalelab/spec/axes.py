@@ -10,6 +10,10 @@ Point = dict[str, Any]
 """Spec path -> value: one combination of the axes."""
 
 
+MOST = 1_000_000
+"""Combinations of axes, and values of one: more are a slip of the pen."""
+
+
 class AxisError(ValueError):
     """An axis whose values are wrong; `path` names it."""
 
@@ -42,6 +46,11 @@ def _three(given: Any, form: str) -> list[float]:
     return [parse_number(number) for number in given]
 
 
+def _check_many(count: float) -> None:
+    if count > MOST:
+        raise ValueError(f"{count:,.0f} values or combinations are more than {MOST:,}; take fewer, or wider steps")
+
+
 def _plain(number: float) -> float | int:
     """Without rounding noise (0.1 + 2 * 0.1 would be another trial than 0.3), and whole where it is whole."""
     number = float(f"{number:.15g}")
@@ -52,6 +61,7 @@ def _range(first: float, last: float, step: float) -> list[Any]:
     if step <= 0:
         raise ValueError(f"a range's step is positive, and this is {step:g}")
     count = math.floor((last - first) / step * (1 + 1e-12)) + 1
+    _check_many(count)
     return [_plain(first + index * step) for index in range(max(0, count))]
 
 
@@ -59,6 +69,7 @@ def _logspace(first: float, last: float, num: float) -> list[Any]:
     if first <= 0 or last <= 0:
         raise ValueError("a logspace runs between positive numbers")
     steps = parse_count(num)
+    _check_many(steps)
     found = [_plain(first * (last / first) ** (index / max(1, steps - 1))) for index in range(steps)]
     if first == int(first) and last == int(last):  # whole ends make whole values
         found = [round(value) for value in found]
@@ -66,8 +77,9 @@ def _logspace(first: float, last: float, num: float) -> list[Any]:
 
 
 def points(node: dict[str, Any]) -> list[Point]:
-    """Every combination of an `axes` mapping, in the order in which it is written."""
+    """Every combination of an `axes` mapping, in the order in which it is written. Raises ValueError for more than MOST."""
     parts = [part for key, entry in node.items() for part in _entry(key, entry)]
+    _check_many(math.prod(map(len, parts)))
     return [_merge(combination) for combination in product(*parts)]
 
 

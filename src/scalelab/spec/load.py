@@ -103,9 +103,18 @@ def check(document: Document) -> Experiment:
     """The experiment that a document describes. Raises UserError with the place of the first fault."""
     _check_axes(document)
     try:
-        return Experiment.model_validate(document.data)
+        return Experiment.model_validate(_with_length(document.data))
     except ValidationError as error:
         raise explained(error, document, Experiment) from error
+
+
+def _with_length(data: dict[str, Any]) -> dict[str, Any]:
+    """The data with a length in its budget, where only the axes give one: the experiment then has the first."""
+    axes, budget = points(data.get("axes", {}))[0], data.get("budget", {})
+    lengths = {path.removeprefix("budget."): value for path, value in axes.items() if path.removeprefix("budget.") in LENGTHS}
+    if not lengths or not isinstance(budget, dict) or LENGTHS & budget.keys():
+        return data
+    return {**data, "budget": {**budget, **lengths}}
 
 
 def _check_axes(document: Document) -> None:

@@ -23,7 +23,7 @@ class Frontier(Spec):
     along: str = "task.people"
     """The axis along which an answer is the next one's first guess."""
     metric: str = "recall"
-    """The metric that decides."""
+    """The final metric that decides: `recall`, `recall_unseen`, `recall_permuted`, `bits` or `bits_per_fact`."""
     at_least: Number = 0.95
     """A trial passes where its metric is at least this."""
 

@@ -1,6 +1,6 @@
 """Tasks: what a user may say of the data. Each class here has its generator in `data/`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,11 @@ from scalelab.spec.base import Spec
 
 class Facts(Spec):
     """Questions about people with four attributes each, answered from the weights or through a database."""
+
+    measures: ClassVar[tuple[str, ...]] = ("recall", "bits_per_fact")
+    """Metrics of every evaluation: an early stop may watch them."""
+    concludes: ClassVar[tuple[str, ...]] = ("recall", "recall_unseen", "recall_permuted", "bits", "bits_per_fact")
+    """Metrics of a trial's end: a search may decide by them."""
 
     kind: Literal["facts"] = "facts"
     people: Count = 16

@@ -42,7 +42,10 @@ def is_gone(owner: str) -> bool:
 
 
 def take(database: Database, digest: str, owner: str, *, now: float, lease_s: float, retry: bool) -> bool:
-    """Claim a trial for `owner`, or say no: it is claimed by another, unknown, finished, or failed and not to be retried."""
+    """Claim a trial for `owner`, or say no: it is claimed by another, unknown, finished, or failed and not to be retried.
+
+    A trial that was `missing` is `queued` from now on, whatever becomes of the claim.
+    """
     closed = FINISHED if retry else FINISHED | {"failed"}
     try:
         with database.writing() as connection:
@@ -52,6 +55,7 @@ def take(database: Database, digest: str, owner: str, *, now: float, lease_s: fl
             # Only now: whoever had the claim a moment ago may have given it back with a result.
             if connection.scalar(select(_trials.c.state).where(_trials.c.id == trial)) in closed:
                 raise Taken
+            connection.execute(update(_trials).where(_trials.c.id == trial, _trials.c.state == "missing").values(state="queued"))
     except Taken:
         return False
     return True

@@ -31,7 +31,7 @@ class Reader:
         self.database, self.clock = database, clock
 
     def states(self, digests: Sequence[str]) -> dict[str, State]:
-        """The state of each digest; `missing` where the store does not know it.
+        """The state of each digest; `missing` where the store does not know it, or where nobody has asked for it yet.
 
         `running` means that somebody holds a live claim: a trial whose driver was killed is `queued` again.
         """

@@ -5,7 +5,6 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from scalelab.core.canon import canonical_json
 from scalelab.store.database import Database, table_of
 from scalelab.store.records import TrialRecord
 from scalelab.store.tables import Experiments, Memberships, Trials
@@ -32,7 +31,7 @@ def ids_of(connection: Connection, digests: Sequence[str]) -> dict[str, int]:
 
 
 def insert_new(connection: Connection, records: Iterable[TrialRecord]) -> dict[str, int]:
-    """Queue the trials that are not known yet; row ids of them all."""
+    """Write down the trials that are not known yet; row ids of them all."""
     unique = {record.digest: record for record in records}
     known = ids_of(connection, list(unique))
     rows = [row_of(record) for digest, record in unique.items() if digest not in known]
@@ -42,12 +41,12 @@ def insert_new(connection: Connection, records: Iterable[TrialRecord]) -> dict[s
     return ids_of(connection, list(unique))
 
 
-def leave_places(connection: Connection, experiment: str, records: Sequence[TrialRecord]) -> None:
-    """End the membership of trials whose place, axes and replicate, one of these takes."""
-    taken = {_place(record.axes, record.replicate): record.digest for record in records}
-    query = select(_members, _trials.c.digest).join(_trials, _trials.c.id == _members.c.trial).where(_members.c.experiment == experiment)
-    members = connection.execute(query).all()
-    gone = [row.trial for row in members if taken.get(_place(row.axes, row.replicate), row.digest) != row.digest]
+def end_others(connection: Connection, experiment: str, records: Sequence[TrialRecord]) -> None:
+    """End the membership of trials that are none of these. The trials stay."""
+    kept = {record.digest for record in records}
+    query = select(_members.c.trial, _trials.c.digest).join(_trials, _trials.c.id == _members.c.trial)
+    members = connection.execute(query.where(_members.c.experiment == experiment)).all()
+    gone = [row.trial for row in members if row.digest not in kept]
     for begin in range(0, len(gone), CHUNK):
         leaving = _members.c.trial.in_(gone[begin : begin + CHUNK])
         connection.execute(delete(_members).where(_members.c.experiment == experiment, leaving))
@@ -65,13 +64,9 @@ def write_members(
 
 
 def row_of(record: TrialRecord) -> dict[str, Any]:
-    """A queued trial's row."""
+    """The row of a trial that nobody has asked for."""
     return {
         "digest": record.digest, "identity": record.identity, "trial": record.trial, "seed": record.seed, "params": record.params,
         "steps": record.steps, "tokens": record.tokens, "exposures": record.exposures, "flops": float(record.flops),
-        "origin": record.origin, "extra": record.extra, "state": "queued", "metrics": {},
+        "origin": record.origin, "extra": record.extra, "state": "missing", "metrics": {},
     }  # fmt: skip
-
-
-def _place(axes: dict[str, Any], replicate: int) -> str:
-    return canonical_json([axes, replicate])

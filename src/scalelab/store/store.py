@@ -9,18 +9,20 @@ from uuid import uuid4
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from scalelab.core.canon import sha256
+from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED, Ended, Measured, Started
 from scalelab.store import claims
 from scalelab.store.database import Database, table_of
 from scalelab.store.reader import Reader
 from scalelab.store.records import TrialRecord
-from scalelab.store.registering import insert_new, leave_places, write_experiment, write_members
-from scalelab.store.tables import Artifacts, Attempts, Environments, Metrics, Trials
+from scalelab.store.registering import end_others, insert_new, write_experiment, write_members
+from scalelab.store.tables import Artifacts, Attempts, Environments, Experiments, Metrics, Trials
 
 BATCH_ROWS, BATCH_S = 2000, 0.5
 """Metric rows wait for each other until there are this many, or until the first has waited this long."""
 
 _trials, _attempts, _environments, _metrics = table_of(Trials), table_of(Attempts), table_of(Environments), table_of(Metrics)
+_experiments = table_of(Experiments)
 
 Row = tuple[int, str, int]
 """Trial, name, step."""
@@ -38,14 +40,18 @@ class Store(Reader):
         self._current: dict[int, int] = {}
 
     def register(self, experiment: str, spec: dict[str, Any], trials: Sequence[TrialRecord]) -> None:
-        """Write an experiment down with its trials; those that are new are queued, those that are known stay as they are.
+        """Write an experiment down with all its trials: new ones are `missing` until one claims them, known ones stay as they are.
 
         A trial may belong to many experiments: its axes and its replicate are kept with the membership. An experiment is what
-        its spec says now: a trial whose place (axes and replicate) another one takes leaves it, and stays in the store.
+        its spec says now: what is no longer among its trials leaves it, and stays in the store. Raises UserError where the
+        name is that of an imported table.
         """
         with self._lock, self.database.writing() as connection:
+            if "imported" in (connection.scalar(select(_experiments.c.spec).where(_experiments.c.name == experiment)) or {}):
+                what = f"the experiment `{experiment}` is an imported table, and is not mixed with runs"
+                raise UserError(what, cure="give the spec another `name`", where=self.database.kind.name)
             write_experiment(self.database, connection, experiment, spec, self.clock())
-            leave_places(connection, experiment, trials)
+            end_others(connection, experiment, trials)
             write_members(self.database, connection, experiment, trials, insert_new(connection, trials))
 
     def claim(self, digest: str, owner: str, lease_s: float = 60.0, *, retry: bool = False) -> bool:

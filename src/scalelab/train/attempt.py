@@ -3,11 +3,13 @@
 import hashlib
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scalelab.core.events import Outcome
+from scalelab.core.events import Measured, Outcome
 from scalelab.core.seeds import derive
 from scalelab.data import build as build_data
 from scalelab.evaluate import RecallTest
@@ -19,33 +21,24 @@ from scalelab.train import checkpoint, optimizer
 from scalelab.train.numerics import pick_device
 from scalelab.train.objective import Batch, summed_loss
 
-SPEED = frozenset({"seconds", "tokens_per_second", "flops_per_second"})
-"""Metrics that tell how fast, not what: two equal runs differ in them."""
-
 
 class Attempt:
-    """Everything that a training run holds. `step` counts the updates done."""
+    """Everything that a training run holds. `step` counts the updates done; evaluations raise Interrupted once `stopping()` is true."""
 
-    def __init__(self, trial: Trial, execution: Execution, folder: str | None) -> None:
+    def __init__(self, trial: Trial, execution: Execution, folder: str | None, stopping: Callable[[], bool]) -> None:
         assert trial.budget.steps is not None, "the plan turns every budget into steps"
         self.trial, self.execution, self.folder = trial, execution, folder
         self.device = pick_device(execution)
-        self.steps, self.step, self.streak = trial.budget.steps, 0, 0
+        self.steps = trial.budget.steps
+        self.evaluated = frozenset(trial.evaluation.steps(self.steps))
         data = build_data(trial.task)
         self.shape = data.shape
-        self.model = (
-            build_model(trial.model, data.shape.vocab, data.shape.context).initialise(derive(trial.seed, "weights")).to(self.device)
-        )
-        self.parameters = list(self.model.parameters())
-        self.optimizer = optimizer.build(trial.optim, self.model, self.device)
         self.order = data.order(derive(trial.seed, "order"), trial.batch)
         self.table = Batch.of(data.rows(), self.device)
-        self.test = RecallTest(data, self.device)
+        self.test = RecallTest(data, self.device, stopping)
         self.loss_of = torch.compile(summed_loss, fullgraph=True, dynamic=False) if execution.compile else summed_loss
-        self.nats = torch.zeros((), device=self.device)
-        self.targets = torch.zeros((), device=self.device)
-        torch.manual_seed(derive(trial.seed, "noise"))
-        self._restore()
+        self._begin()
+        self._resume()
         self.began, self.began_at = time.perf_counter(), self.step
         self.saved = self.began
 
@@ -66,20 +59,30 @@ class Attempt:
         """Whether the loss and the weights are still numbers. Waits for the device."""
         return math.isfinite(self.nats.item()) and all(bool(weight.isfinite().all()) for weight in self.parameters)
 
-    def measure(self) -> dict[str, float]:
-        """Metrics at this step; the loss is the mean over the targets since the last measurement, in nats."""
+    @property
+    def is_due(self) -> bool:
+        """Whether this step is to be evaluated and has not been."""
+        return self.step in self.evaluated and not (self.curve and self.curve[-1].step == self.step)
+
+    def measure(self) -> Measured:
+        """Metrics at this step; the loss is the mean over the targets since the last measurement, in nats.
+
+        Where the evaluation is interrupted nothing has changed: whoever goes on from here measures this step.
+        """
         values = {"loss": (self.nats / self.targets.clamp(min=1)).item(), **self._position(), **self._speed()}
+        values |= self.test.quick(self.model)
         self.nats.zero_()
         self.targets.zero_()
-        return values | self.test.quick(self.model)
+        self.curve.append(Measured(self.step, values))
+        return self.curve[-1]
 
-    def has_passed(self, values: dict[str, float]) -> bool:
+    @property
+    def has_passed(self) -> bool:
         """Whether the early stop is due: its metric was high enough in several evaluations in a row."""
         stop = self.trial.evaluation.stop
-        if stop is None:
+        if stop is None or len(self.curve) < stop.patience:
             return False
-        self.streak = self.streak + 1 if values[stop.metric] >= stop.at_least else 0
-        return self.streak >= stop.patience
+        return all(measured.values[stop.metric] >= stop.at_least for measured in self.curve[-stop.patience :])
 
     def final(self, state: Outcome) -> dict[str, float]:
         """The trial's final metrics; a diverged trial has no evaluation."""
@@ -98,7 +101,7 @@ class Attempt:
             return
         content = {
             "step": self.step,
-            "streak": self.streak,
+            "curve": [(measured.step, measured.values) for measured in self.curve],
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "nats": self.nats,
@@ -116,11 +119,34 @@ class Attempt:
             checkpoint.remove(self.folder, checkpoint.CHECKPOINT)
         return artifacts
 
-    def _restore(self) -> None:
-        content = None if self.folder is None else checkpoint.load(self.folder, checkpoint.CHECKPOINT, self.device)
-        if content is None:
+    def _begin(self) -> None:
+        """Stand at step 0."""
+        trial, self.step = self.trial, 0
+        self.curve: list[Measured] = []
+        model = build_model(trial.model, self.shape.vocab, self.shape.context)
+        self.model = model.initialise(derive(trial.seed, "weights")).to(self.device)
+        self.parameters = list(self.model.parameters())
+        self.optimizer = optimizer.build(trial.optim, self.model, self.device)
+        exact = torch.float32 if self.device.type == "mps" else torch.float64  # a long sum in fp32 loses digits
+        self.nats, self.targets = torch.zeros((), dtype=exact, device=self.device), torch.zeros((), dtype=exact, device=self.device)
+        torch.manual_seed(derive(trial.seed, "noise"))
+
+    def _resume(self) -> None:
+        """Go on from the checkpoint. One that can't be read, or doesn't fit, is set aside, and the trial begins anew."""
+        if self.folder is None:
             return
-        self.step, self.streak = content["step"], content["streak"]
+        try:
+            content = checkpoint.load(self.folder, checkpoint.CHECKPOINT, self.device)
+            if content is not None:
+                self._restore(content)
+        except (OSError, MemoryError, torch.OutOfMemoryError):
+            raise  # no fault of the checkpoint's: it may do at the next try
+        except Exception:
+            checkpoint.set_aside(self.folder, checkpoint.CHECKPOINT)
+            self._begin()
+
+    def _restore(self, content: dict[str, Any]) -> None:
+        self.step, self.curve = content["step"], [Measured(step, values) for step, values in content["curve"]]
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.nats, self.targets = content["nats"], content["targets"]
@@ -137,8 +163,10 @@ class Attempt:
         }
 
     def _speed(self) -> dict[str, float]:
-        """Seconds of this attempt, and its throughput with evaluations counted in."""
+        """Seconds of this attempt, and its throughput with evaluations counted in; none where it only evaluates."""
         seconds = time.perf_counter() - self.began
+        if self.step == self.began_at:
+            return {"seconds": seconds}
         sequences = (self.step - self.began_at) * self.trial.batch
         return {
             "seconds": seconds,

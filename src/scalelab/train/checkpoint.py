@@ -4,12 +4,14 @@ A folder is a local path or any fsspec URL. It holds `checkpoint.pt` while the t
 """
 
 import io
+import os
 from typing import Any
 
 import fsspec
 import torch
+from fsspec.implementations.local import LocalFileSystem
 
-CHECKPOINT, MODEL = "checkpoint.pt", "model.pt"
+CHECKPOINT, MODEL, BROKEN = "checkpoint.pt", "model.pt", ".broken"
 
 
 def save(folder: str, name: str, content: dict[str, Any]) -> str:
@@ -21,6 +23,9 @@ def save(folder: str, name: str, content: dict[str, Any]) -> str:
     half, whole = f"{path}/{name}.part", f"{path}/{name}"
     with files.open(half, "wb") as file:
         file.write(buffer.getvalue())
+        if isinstance(files, LocalFileSystem):  # else a power cut could leave the new name on an empty file
+            file.flush()
+            os.fsync(file.fileno())
     files.mv(half, whole)
     return f"{folder}/{name}"
 
@@ -32,6 +37,12 @@ def load(folder: str, name: str, device: torch.device) -> dict[str, Any] | None:
         return None
     with files.open(f"{path}/{name}", "rb") as file:
         return torch.load(io.BytesIO(file.read()), map_location=device, weights_only=True)
+
+
+def set_aside(folder: str, name: str) -> None:
+    """Give `folder/name` another name, under which nothing looks for it."""
+    files, path = fsspec.url_to_fs(folder)
+    files.mv(f"{path}/{name}", f"{path}/{name}{BROKEN}")
 
 
 def remove(folder: str, name: str) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scalelab.core.events import Ended, Event, Interrupted, Measured, Outcome, Started
+from scalelab.core.events import Ended, Event, Interrupted, Outcome, Started
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train.attempt import Attempt
@@ -26,29 +26,38 @@ def train(
     """Run one trial to its end and tell what happens through `emit`.
 
     `folder` (a path or URL) keeps the checkpoint and at the end the model; without one nothing is kept. A checkpoint
-    found there is gone on from, bit for bit. Raises Interrupted, after a checkpoint, where `stopping()` turns true.
+    found there is gone on from, bit for bit. Raises Interrupted, after a checkpoint, where `stopping()` turns true,
+    be it in the middle of an evaluation: that one is then repeated.
     """
     prepare(execution.threads)
     began = time.perf_counter()
-    attempt = Attempt(trial, execution, None if folder is None else str(folder))
+    attempt = Attempt(trial, execution, None if folder is None else str(folder), stopping)
     emit(Started(numerics(execution, attempt.device), resumed=attempt.step))
-    evaluated = set(trial.evaluation.steps(attempt.steps))
-    state: Outcome = "done"
-    while attempt.step < attempt.steps:
-        attempt.update()
-        if (attempt.step in evaluated or attempt.step % GUARD_EVERY == 0) and not attempt.is_finite():
-            state = "diverged"
-            break
-        if attempt.step in evaluated:
-            values = attempt.measure()
-            emit(Measured(attempt.step, values))
-            if attempt.has_passed(values) and attempt.step < attempt.steps:
-                state = "stopped"
-                break
-        if stopping():
-            attempt.save()
-            raise Interrupted
-        attempt.save_when_due()
-    ended = Ended(state, attempt.step, time.perf_counter() - began, attempt.final(state), artifacts=attempt.keep())
+    for measured in attempt.curve:
+        emit(measured)
+    try:
+        state = loop(attempt, emit, stopping)
+        values = attempt.final(state)
+    except Interrupted:
+        attempt.save()
+        raise
+    ended = Ended(state, attempt.step, time.perf_counter() - began, values, artifacts=attempt.keep())
     emit(ended)
     return ended
+
+
+def loop(attempt: Attempt, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> Outcome:
+    """Update and measure until the trial has come to its end, which may be before its budget's."""
+    while True:
+        if attempt.is_due:
+            emit(attempt.measure())
+        if attempt.step == attempt.steps:
+            return "done"
+        if attempt.has_passed:
+            return "stopped"
+        if stopping():
+            raise Interrupted
+        attempt.save_when_due()
+        attempt.update()
+        if (attempt.step in attempt.evaluated or attempt.step % GUARD_EVERY == 0) and not attempt.is_finite():
+            return "diverged"

@@ -5,9 +5,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Event, Interrupted
 from scalelab.plan.plan import PlannedTrial
 from scalelab.spec.execution import Execution
@@ -49,6 +51,18 @@ class Job:
     """Of a Ray cluster; None starts Ray on this machine."""
 
 
+class Executor(Protocol):
+    """A module that runs trials."""
+
+    def ready(self, job: Job) -> AbstractContextManager[None]:
+        """Whatever it needs, held while trials run. Raises UserError where no trial could: asked before anything is written."""
+        ...
+
+    def execute(self, desk: "Desk", job: Job) -> None:
+        """Run what the desk hands out, until it is finished."""
+        ...
+
+
 class Desk(Protocol):
     """Where an executor gets its work and takes the news."""
 
@@ -74,6 +88,17 @@ class Desk(Protocol):
     def overdue(self) -> bool:
         """Whether trials that have not ended by now are to be given up."""
         ...
+
+
+def check_device(execution: Execution) -> None:
+    """Raises UserError where this machine lacks the device that is asked for by name."""
+    if execution.device in ("auto", "cpu"):
+        return
+    import torch
+
+    if not (torch.cuda if execution.device == "cuda" else torch.backends.mps).is_available():
+        what = f"`execution.device` is {execution.device}, and this machine has none that torch can use"
+        raise UserError(what, cure="set `execution.device: auto`")
 
 
 def attempt(job: Job, trial: Trial, digest: str, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> None:

@@ -1,9 +1,11 @@
 """The inline executor: one trial after the other in this process, for a debugger, for tests, and where there is no Ray."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from scalelab.core.events import Event
-from scalelab.run.executors.base import Desk, Job, attempt
+from scalelab.run.executors.base import Desk, Job, attempt, check_device
 
 PATIENCE_S = 0.2
 """Between two questions at a desk that has nothing to run now."""
@@ -11,6 +13,13 @@ PATIENCE_S = 0.2
 
 class DeskFault(BaseException):
     """The desk itself failed, on a full disk perhaps: no worker may take that for a fault of its trial."""
+
+
+@contextmanager
+def ready(job: Job) -> Iterator[None]:
+    """Raises UserError where this machine lacks the job's device."""
+    check_device(job.execution)
+    yield
 
 
 def execute(desk: Desk, job: Job) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scalelab.core.errors import UserError
-from scalelab.run.executors.base import Desk, Job
+from scalelab.run.executors.base import Desk, Job, check_device
 from scalelab.spec.execution import Execution
 
 if TYPE_CHECKING:
@@ -35,6 +35,16 @@ QUIET = {
 
 OBJECT_STORE_BYTES = 80_000_000
 """Trials pass small events; this is about the least that Ray takes."""
+
+
+@contextmanager
+def ready(job: Job) -> Iterator[None]:
+    """Ray, with room for a trial in it. Raises UserError where there is none, or no such device on this machine."""
+    if job.address is None:
+        check_device(job.execution)
+    with ray_cluster(job):
+        find_slots(job)
+        yield
 
 
 def execute(desk: Desk, job: Job) -> None:
@@ -136,7 +146,8 @@ def find_slots(job: Job) -> "Slots":
         room = min(room, int(there.get("GPU", 0.0) / gpus + 1e-9))
     if room < 1:
         what = f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, and Ray has {there.get('CPU', 0.0):g} and {there.get('GPU', 0.0):g}"
-        raise UserError(what, cure="set `execution.threads`, `execution.gpus` or `execution.device`")
+        no_gpu = gpus and not there.get("GPU")
+        raise UserError(what, cure="set `execution.device: auto`" if no_gpu else "set fewer of `execution.threads` and `execution.gpus`")
     return Slots(min(room, job.jobs or room), cpus, gpus)
 
 

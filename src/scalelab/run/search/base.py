@@ -1,6 +1,6 @@
 """What a search is: it asks for trials and is told what became of them. Pure Python, no executor in sight."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,11 @@ class Search(Protocol):
     @property
     def finished(self) -> bool:
         """Whether every result that is needed is there."""
+        ...
+
+    @property
+    def open(self) -> Sequence[PlannedTrial]:
+        """What may yet be asked for; empty where the search is finished."""
         ...
 
     @property

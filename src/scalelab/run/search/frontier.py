@@ -48,6 +48,11 @@ class FrontierSearch:
         return all(chain.wanted is None for chain in self._chains)
 
     @property
+    def open(self) -> list[PlannedTrial]:
+        """What has no result in the cells without an answer: more than will be asked for."""
+        return [planned for chain in self._chains for planned in chain.open]
+
+    @property
     def progress(self) -> Progress:
         """Cells answered; cells are weighed by the FLOPs of their mean trial."""
         answered = sum(len(chain.answers) for chain in self._chains)
@@ -96,6 +101,10 @@ class _Chain:
     def flops_left(self) -> float:
         """About what the cells without an answer cost."""
         return sum(self.costs[len(self.answers) :])
+
+    @property
+    def open(self) -> list[PlannedTrial]:
+        return [planned for cell in self.cells[len(self.answers) :] for planned in cell if planned.digest not in self._known]
 
     def tell(self, digest: str, passed: bool) -> None:
         self._known[digest] = passed

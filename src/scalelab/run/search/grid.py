@@ -35,6 +35,11 @@ class GridSearch:
         return not self._open
 
     @property
+    def open(self) -> list[PlannedTrial]:
+        """What has no result."""
+        return list(self._open.values())
+
+    @property
     def progress(self) -> Progress:
         """Trials, weighed by their training FLOPs."""
         left = sum(planned.flops for planned in self._open.values())

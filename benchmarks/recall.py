@@ -1,0 +1,52 @@
+"""The recall test: seconds to ask 4,096 in-weight facts, on one thread.
+
+    taskset -c 1 python benchmarks/recall.py
+
+The model is not trained: its lanes go on to the end of the context, where those of a trained one leave early. `full` asks every fact,
+1,024 questions about people never trained on, and counts the bits of every fact; the first part alone is the bar's.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+from scalelab.data import build
+from scalelab.evaluate import RecallTest
+from scalelab.evaluate.recall import is_exact
+from scalelab.generate import greedy
+from scalelab.models import build as build_model
+from scalelab.spec.model import Transformer
+from scalelab.spec.task import Facts
+from scalelab.train.process import prepare
+
+REPEATS = 5
+
+
+def main() -> None:
+    """Measure and print two lines."""
+    prepare(1)
+    data = build(Facts(people=1024, templates=1))
+    model = build_model(Transformer(width=16).resolved(), data.shape.vocab, data.shape.context).initialise(0).eval()
+    questions, test = data.questions("seen"), RecallTest(data)
+    test.full(model)  # what is built once is built
+
+    def ask() -> None:
+        texts = greedy(model, questions.prompts, limit=data.shape.context)
+        assert len([is_exact(text, answer) for text, answer in zip(texts, questions.answers, strict=True)]) == 4096
+
+    print(f"every fact asked, and nothing else: {seconds(ask):.2f} s for {len(questions.prompts):,} questions")
+    print(f"the whole of the final test:        {seconds(lambda: test.full(model)):.2f} s")
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """The median of some repetitions."""
+    found: list[float] = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        action()
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What `plan`, `run` and `status` say of one experiment while it is begun, changed, refused and finished."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Command
+
+GRID = """\
+name: grid
+budget: {steps: 4}
+batch: 4
+axes: {model.width: [4, 8]}
+replicates: 2
+"""
+FRONTIER = """\
+name: cells
+budget: {steps: 4}
+batch: 4
+axes:
+  task.people: [2, 3]
+  model.width: [4, 8, 12, 16]
+search: {kind: frontier, at_least: 0}
+"""
+
+
+@pytest.fixture(autouse=True)
+def specs(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(GRID)
+    (tmp_path / "cells.yaml").write_text(FRONTIER)
+
+
+def test_a_finished_frontier_looks_finished(command: Command) -> None:
+    before = command("plan", "cells.yaml", "--json").json
+    assert (before["states"], before["cells"]) == ({"missing": 8}, {"answered": 0, "total": 2})
+    assert before["seconds"] > 0
+    ran = command("run", "cells.yaml", "--executor", "inline", "--json").json
+    assert ran["outcomes"] == {"done": 2}  # every model passes: the smallest is tried, and there is none below
+    after = command("plan", "cells.yaml", "--json").json
+    assert after["states"] == {"done": 2, "missing": 6}
+    assert after["cells"] == {"answered": 2, "total": 2}
+    assert (after["seconds"], after["tokens"], after["flops"]) == (0, 0, 0)
+    said = command("plan", "cells.yaml").out
+    assert "2 of 2 cells answered\nnothing to run\n" in said
+    assert "to run:" not in said
+    assert command("status", "--json").json["experiments"] == [{"name": "cells", "states": {"done": 2, "missing": 6}, "trials": 8}]
+    assert sorted(trial["state"] for trial in command("ls", "--json").json["trials"]) == ["done"] * 2 + ["missing"] * 6
+
+
+def test_a_grid_has_no_cells(command: Command) -> None:
+    assert "cells" not in command("plan", "grid.yaml", "--json").json
+
+
+def test_what_only_leaves_out_belongs_to_the_experiment_and_what_the_spec_leaves_out_does_not(command: Command) -> None:
+    command("run", "grid.yaml", "--executor", "inline", "--only", "model.width == 4")
+    assert command("status", "--json").json["experiments"][0]["states"] == {"done": 2, "missing": 2}
+    command("run", "grid.yaml", "--executor", "inline", "--set", "replicates=1")
+    trials = command("ls", "--json").json["trials"]
+    assert [(trial["axes"]["model.width"], trial["replicate"], trial["state"]) for trial in trials] == [(4, 0, "done"), (8, 0, "done")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plan", "grid.yaml", "--only", "model.width == 6"], "--only: `model.width == 6` matches none of the 4 trials of grid"),
+        (["run", "grid.yaml", "--only", "model.width == 6"], "matches none"),
+        (["run", "grid.yaml", "--address", "127.0.0.1:1"], "no Ray cluster answers at `127.0.0.1:1`"),
+        (["run", "grid.yaml", "--set", "execution.device=cuda"], "set `execution.device: auto`"),
+        (["run", "grid.yaml", "--executor", "inline", "--set", "execution.device=mps"], "set `execution.device: auto`"),
+    ],
+)
+def test_a_refused_run_makes_no_store(command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    said = command(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert not Path("results").exists()
+
+
+def test_without_ray_a_run_is_refused_before_a_store_is_made(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    said = command("run", "grid.yaml")
+    assert said.code == 2
+    assert "Ray is not installed" in said.err
+    assert not Path("results").exists()
+
+
+def test_failures_of_an_earlier_run_are_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **named: object) -> None:
+        raise RuntimeError("a wire is loose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scalelab.train.train", broken)
+        first = command("run", "grid.yaml", "--executor", "inline", "--json")
+    assert (first.code, first.json["outcomes"], first.json["failed_before"]) == (1, {"failed": 4}, 0)
+    again = command("run", "grid.yaml", "--executor", "inline", "--json")
+    assert (again.code, again.json["outcomes"], again.json["failed"], again.json["failed_before"]) == (1, {}, {}, 4)
+    plan = command("plan", "grid.yaml", "--json").json
+    assert (plan["states"], plan["flops"]) == ({"failed": 4}, 0)  # as a run leaves them alone
+
+
+def test_a_bare_machine_is_sound(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ray", "polars", "altair", "optuna", "vl_convert"):
+        monkeypatch.setitem(sys.modules, name, None)
+    said = command("doctor", "--json")
+    checks = {finding["check"]: finding for finding in said.json["checks"]}
+    assert said.code == 0, [finding for finding in checks.values() if not finding["ok"]]
+    assert checks["polars"]["what"] == "not installed; needed for reports and fits"
+    assert "Ray is not installed" in checks["executor ray"]["what"]
+    assert checks["executor inline"]["what"] == "a tiny trial is done"
+
+
+def test_the_published_grid_is_planned_in_a_moment(command: Command) -> None:
+    spec = Path(__file__).parents[2] / "specs" / "paper" / "in_tool_learning.yaml"
+    began = time.perf_counter()
+    plan = command("plan", str(spec), "--json").json
+    assert len(plan["trials"]) == 7800
+    assert time.perf_counter() - began < 10  # 3 s in a quiet moment: see docs/benchmarks.md
