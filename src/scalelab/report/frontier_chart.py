@@ -7,7 +7,7 @@ import altair as alt
 
 from scalelab.report.charts import HEIGHT, SIZE_LABEL, WIDTH, Data, finished, log_ticks, thinned
 
-LINES = ("mean", "fit, 95 % band", "published line")
+LINES = ("mean", "fit, 95 %", "published line")
 _DASHES = ([1, 0], [7, 4], [2, 3])
 _SHAPES = ("circle", "square")
 _TOLD = {
