@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+_NUMERIC = re.compile(r"-?[\d,.]+(e[+-]?\d+)?[kMBTPE%]?|([\d.]+[smhd] ?)+")
 
 DEFAULT_STORE = "results/scalelab.db"
 
@@ -41,7 +44,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def _is_numeric(cell: str) -> bool:
-    return cell in ("", "-") or cell[0].isdigit() or (cell[0] == "-" and cell[1:2].isdigit())
+    """A number, a count with its suffix, or a duration; a digest may begin with a digit and is none."""
+    return cell in ("", "-") or _NUMERIC.fullmatch(cell) is not None
 
 
 def _finite(value: Any) -> Any:
