@@ -126,6 +126,13 @@ def test_an_import_that_does_not_fit_writes_nothing(scalelab: Command) -> None:
         assert not Path("results").exists()
 
 
+def test_the_version_the_solved_sizes_and_a_warm_up_without_end_are_told(scalelab: Command) -> None:
+    assert scalelab("--version").out == "scalelab 0.1.0\n"
+    out = scalelab("plan", "tiny.yaml", "--set", "model.ffn.width=solve", "--set", "budget.params={target: 10k, tolerance: 0.5}").out
+    assert "model.ffn.width" in out.splitlines()[0]
+    assert "8 of the trials end within their warm-up" in out
+
+
 def test_an_unknown_command_or_option_is_wrong_input(scalelab: Command) -> None:
     assert scalelab("rum").code == 2
     assert scalelab("run", "tiny.yaml", "--executer", "inline").code == 2

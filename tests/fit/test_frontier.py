@@ -103,3 +103,12 @@ def test_answers_follow_the_definition_in_any_order_of_rows(tried: list[tuple[in
     order = list(range(table.height))
     random.shuffle(order)
     assert cells(table[order]) == [cell]
+
+
+def test_equal_seeds_of_two_experiments_are_two_replicates_unless_they_share_trials() -> None:
+    ours, theirs = [{"experiment": "ours"}, {"experiment": "theirs"}]
+    (cell,) = cells(frame(run(100, 0.5, **ours), run(200, 0.9, **ours), run(100, 0.1, **theirs), run(200, 0.99, **theirs)))
+    assert [(answer.size, answer.passed) for answer in cell.answers] == [(200, False), (200, True)]
+    shared = run(200, 0.9, digest="same")
+    (cell,) = cells(frame({**shared, **ours}, {**shared, **theirs}, run(400, 1.0, **theirs)))
+    assert [(answer.size, answer.passed) for answer in cell.answers] == [(400, True)]

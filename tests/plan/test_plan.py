@@ -177,3 +177,8 @@ def test_a_metric_that_nobody_measures_is_found_before_the_run(tmp_path: Path, t
         plan(tmp_path, f"name: a\nbudget: {{steps: 5}}\n{text}\naxes: {{model.width: [4, 8], task.people: [2, 4]}}\n")
     assert words in str(caught.value)
     assert "spec.yaml:3: " in str(caught.value)
+
+
+def test_a_budget_that_cannot_be_met_names_the_point_of_the_axes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"\(at model\.layers 4\); the nearest reachable"):
+        plan(tmp_path, "{name: a, budget: {steps: 5, params: 5480}, model: {width: solve, ffn: {ratio: 2}}, axes: {model.layers: [2, 4]}}")

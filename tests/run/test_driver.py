@@ -282,4 +282,7 @@ def test_without_ray_the_ray_executor_says_the_cure(
 def test_a_summary_says_how_to_go_on() -> None:
     stopped = Summary({"done": 3}, 0, {}, 61.0, stopped="out of time")
     assert stopped.exit_code == 130
-    assert str(stopped).splitlines()[-1] == "out of time: what was finished is kept, and the same command goes on from here"
+    assert (
+        str(stopped).splitlines()[-1]
+        == "out of time: what was finished is kept, what was running saved its position, and the same command goes on from here"
+    )

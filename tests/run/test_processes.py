@@ -92,7 +92,7 @@ def test_ctrl_c_saves_and_ends_with_130_and_the_same_command_goes_on(driven: Dri
     assert (first.returncode, error) == (130, "")
     assert time.monotonic() - asked < (2 if executor == "inline" else 12)
     assert "interrupted: running trials save their position" in out
-    assert "interrupted: what was finished is kept, and the same command goes on from here" in out
+    assert "interrupted: what was finished is kept, what was running saved its position, and the same command goes on from here" in out
     states = driven.states(plan)
     assert states["done"] == len(driven.runs())
     assert states["queued"] + states["missing"] == 8 - states["done"]

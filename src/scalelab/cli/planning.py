@@ -113,10 +113,19 @@ def trial_rows(compiled: "Plan", states: Mapping[str, State], clock: "Clock") ->
 def show(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> None:
     """A line for each combination of the axes, its replicates together."""
     axes = list(dict.fromkeys(path for planned in compiled.trials for path in planned.axes))
-    columns = ["digest", "state", *axes, "replicates", "params", "tokens", "FLOPs", "time"]
-    print_table(
-        columns, [_line(list(group), axes, states, clock) for _, group in groupby(compiled.trials, key=lambda planned: planned.axes)]
-    )
+    solved = solved_sizes(compiled)
+    columns = ["digest", "state", *axes, *solved, "replicates", "params", "tokens", "FLOPs", "time"]
+    groups = [list(group) for _, group in groupby(compiled.trials, key=lambda planned: planned.axes)]
+    print_table(columns, [_line(group, axes, solved, states, clock) for group in groups])
+    cold = sum(planned.trial.optim.schedule.warmup >= planned.steps for planned in compiled.trials)
+    if cold:
+        print(f"\nnote: {cold:,} of the trials end within their warm-up and never reach the learning rate; see `optim.schedule.warmup`")
+
+
+def solved_sizes(compiled: "Plan") -> list[str]:
+    """The paths of the sizes that the plan solved."""
+    model = compiled.experiment.model
+    return [path for path, size in (("model.width", model.width), ("model.ffn.width", model.ffn.width)) if size == "solve"]
 
 
 def show_total(compiled: "Plan", total: dict[str, Any]) -> None:
@@ -128,20 +137,22 @@ def show_total(compiled: "Plan", total: dict[str, Any]) -> None:
     if not total["flops"]:
         print("nothing to run")
         return
-    bound = "at most, as a frontier search runs a part of them" if compiled.experiment.search.kind == "frontier" else "on one slot"
+    bound = "at most: a frontier search runs a small part, the small models" if total["search"] == "frontier" else "on one slot"
     print(
         f"to run: {format_count(total['tokens'])} tokens, {format_count(total['flops'])} FLOPs, {format_seconds(total['seconds'])} {bound}"
     )
     print(f"times rest on {total['basis']}")
 
 
-def _line(group: "list[PlannedTrial]", axes: list[str], states: Mapping[str, State], clock: "Clock") -> list[str]:
+def _line(group: "list[PlannedTrial]", axes: list[str], solved: list[str], states: Mapping[str, State], clock: "Clock") -> list[str]:
     first = group[0]
+    sizes = {"model.width": first.trial.model.width, "model.ffn.width": first.trial.model.ffn.width}
     found = sorted({states[planned.digest] for planned in group})
     return [
         first.digest[:10],
         "/".join(found),
         *(str(first.axes.get(path, "-")) for path in axes),
+        *(str(sizes[path]) for path in solved),
         str(len(group)),
         f"{first.params.total:,}",
         format_count(sum(planned.tokens for planned in group)),

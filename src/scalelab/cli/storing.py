@@ -38,7 +38,7 @@ def import_(
     if as_json:
         print_json({"imported": count, "store": store})
     else:
-        print(f"{count:,} trials brought into {store}")
+        print(f"{count:,} trials of {source.name} {'brought into' if mapping is None else 'are in'} {store}")
 
 
 def export(

@@ -74,12 +74,13 @@ def cells(trials: pl.DataFrame, metric: str = "metrics.recall", at_least: float 
 
     A trial is a result if it is done, stopped or diverged; a diverged one does not pass, whatever its last metric.
     Others (queued, running, failed, missing) say nothing about a size and are left out. A trial that belongs to
-    several experiments counts once. Where several trials share a size and a seed, the size passes if one of them does.
+    several experiments counts once, and experiments that share a trial are one source; equal seeds of two sources are two
+    replicates. Where several trials of a source share a size and a seed, the size passes if one of them does.
     Raises UserError where a column is missing.
     """
     results = _results(trials, metric, at_least, size)
     found: dict[tuple[str, int], list[Answer]] = {}
-    for (recall, people, seed), tried in results.group_by("task.recall", "task.people", "seed", maintain_order=True):
+    for (recall, people, _, seed), tried in results.group_by("task.recall", "task.people", "source", "seed", maintain_order=True):
         key = (str(recall), ATTRIBUTES * int(str(people)))
         found.setdefault(key, []).append(_answer(int(str(seed)), tried))
     return [Cell(recall, facts, tuple(sorted(found[recall, facts], key=lambda answer: answer.seed))) for recall, facts in sorted(found)]
@@ -92,15 +93,27 @@ def _results(trials: pl.DataFrame, metric: str, at_least: float, size: str) -> p
             raise UserError(f"the table has no column `{column}`", cure=nearest(column, trials.columns))
     value = pl.col(metric).fill_nan(None)
     passes = (value >= at_least).fill_null(False) & (pl.col("state") != "diverged")
-    keys = ["task.recall", "task.people", "seed", "size"]
+    keys = ["task.recall", "task.people", "source", "seed", "size"]
     return (
         trials.filter(pl.col("state").is_in(list(FINISHED)), value.is_not_null() | (pl.col("state") == "diverged"))
-        .with_columns(pl.col(size).alias("size"), passes.alias("passes"))
+        .with_columns(pl.col(size).alias("size"), passes.alias("passes"), _source(trials))
         .drop_nulls(keys)
         .select(*keys, "passes", "digest", value.alias("value"))
-        .sort(*keys, "passes", "value", "digest", descending=[False] * 4 + [True, True, False], nulls_last=True)
+        .sort(*keys, "passes", "value", "digest", descending=[False] * 5 + [True, True, False], nulls_last=True)
         .unique(keys, keep="first", maintain_order=True)
     )
+
+
+def _source(trials: pl.DataFrame) -> pl.Expr:
+    """The first of the experiments that hang together by trials that they share; one for all where the table names none."""
+    if "experiment" not in trials.columns:
+        return pl.lit("").alias("source")
+    first = {name: name for name in trials["experiment"].to_list()}
+    for names in trials.group_by("digest", maintain_order=True).agg(pl.col("experiment"))["experiment"].to_list():
+        joined = {first[name] for name in names}
+        if len(joined) > 1:
+            first = {name: min(joined) if source in joined else source for name, source in first.items()}
+    return pl.col("experiment").replace_strict(first, return_dtype=pl.String).alias("source")
 
 
 def _answer(seed: int, tried: pl.DataFrame) -> Answer:

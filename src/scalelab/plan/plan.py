@@ -137,7 +137,11 @@ def _axis_place(error: ValidationError, point: Point, document: Document) -> str
 
 def _replicates(trial: Trial, point: Point, count: int, document: Document) -> list[PlannedTrial]:
     shape = _described(trial, document)
-    model = solve(trial.model, shape.vocab, shape.context, trial.budget.params, where=document.place(("budget", "params"))).resolved()
+    try:
+        model = solve(trial.model, shape.vocab, shape.context, trial.budget.params, where=document.place(("budget", "params"))).resolved()
+    except UserError as error:
+        at = ", ".join(f"{path} {value}" for path, value in point.items())
+        raise UserError(f"{error.what} (at {at})" if at else error.what, cure=error.cure, where=error.where) from error
     params = parameters(model, shape.vocab, shape.context)
     sequence_flops = train_flops(model, shape.vocab, shape.context, shape.targets)
     steps = num_steps(trial.budget, shape, trial.batch, sequence_flops)

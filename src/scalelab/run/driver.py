@@ -56,14 +56,18 @@ class Summary:
 
     def __str__(self) -> str:
         """Some lines for the user."""
-        ran = ", ".join(f"{count} {state}" for state, count in sorted(self.outcomes.items())) or "nothing to run"
+        ran = ", ".join(f"{count} {state}" for state, count in sorted(self.outcomes.items())) or (
+            "nothing ended" if self.stopped else "nothing to run"
+        )
         lines = [f"{ran} in {format_seconds(self.seconds)}; {self.known} trials had their result before"]
         for digest, error in self.failed.items():
             lines.append(f"failed: {digest[:SHORT]} {''.join(error.strip().splitlines()[-1:])} (see `scalelab show {digest[:SHORT]}`)")
         if self.failed_before:
             lines.append(f"{self.failed_before} trials failed in an earlier run; try them again with --retry-failed")
         if self.stopped:
-            lines.append(f"{self.stopped}: what was finished is kept, and the same command goes on from here")
+            lines.append(
+                f"{self.stopped}: what was finished is kept, what was running saved its position, and the same command goes on from here"
+            )
         return "\n".join(lines)
 
 

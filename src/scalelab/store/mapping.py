@@ -100,10 +100,16 @@ def _column(document: Document, key: str, entry: Any) -> Column:
     return Column(key, str(name), parser, place)
 
 
+PARAMS = ("total", "non_embedding", "active", "embedding", "positions", "attention", "ffn", "norm", "head")
+"""Numbers of parameters that a trial has, by convention and by group (see `plan.counts.Parameters`)."""
+
+
 def _parser(key: str, place: str) -> Parser:
     above, _, below = key.partition(".")
     if key in LENGTHS:
         return LENGTHS[key]
+    if above == "params" and below not in PARAMS:
+        raise UserError(f"`{key}` is no way to count parameters", cure=nearest(key, [f"params.{name}" for name in PARAMS]), where=place)
     if above in _OPEN and re.fullmatch(r"[A-Za-z0-9_]+", below):
         return _OPEN[above]
     fields = [field for _, field in fields_at(key)]
