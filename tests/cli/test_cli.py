@@ -61,7 +61,10 @@ def test_looking_at_a_store(scalelab: Command) -> None:
     trials = scalelab("ls", "--filter", "model.width == 8 and metrics.recall >= 0", "--json").json["trials"]
     assert len(trials) == 4
     first, second = (trial["digest"] for trial in trials[:2])
-    assert scalelab("show", first[:12], "--json").json["trials"][0]["attempts"][0]["state"] == "done"
+    shown = scalelab("show", first[:12], "--json").json["trials"][0]
+    assert shown["attempts"][0]["state"] == "done"
+    assert [step for step, _ in shown["curves"]["loss"]] == sorted(step for step, _ in shown["curves"]["recall"])
+    assert shown["curves"]["recall"][-1][0] == shown["steps"]
     assert set(scalelab("compare", first[:12], second[:12], "--json").json["different"]) >= {"seed"}
     for words in (("ls",), ("status",), ("show", first[:12]), ("compare", first[:12], second[:12])):
         said = scalelab(*words)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalelab.models.layers.attend import attend
-from scalelab.models.layers.cross_entropy import cross_entropy
+from scalelab.models.layers.cross_entropy import cross_entropy, summed_cross_entropy
 from scalelab.models.layers.ffn import Swiglu
 from scalelab.models.layers.linear import Embedding
 from scalelab.models.layers.norm import RmsNorm
@@ -67,6 +67,20 @@ def test_cross_entropy(scale: float):
     """Far-off logits too: no overflow, and no infinite loss where a probability rounds to zero."""
     label = torch.tensor([0, 3, 3, 10])
     compare(lambda z: cross_entropy(z, label), lambda z: F.cross_entropy(z, label, reduction="none"), drawn(4, 11, scale=scale))
+
+
+@pytest.mark.parametrize("scale", [1.0, 200.0])
+@pytest.mark.parametrize("block", [1, 30, 2**18])
+def test_summed_cross_entropy_in_blocks(scale: float, block: int, monkeypatch: pytest.MonkeyPatch):
+    """Blocks of one prediction, of two with one left over, and all at once."""
+    monkeypatch.setattr("scalelab.models.layers.cross_entropy.BLOCK", block)
+    label = torch.tensor([0, 3, 3, 10, 7])
+    compare(
+        lambda x, weight: summed_cross_entropy(x, weight, label).view(1),
+        lambda x, weight: F.cross_entropy(x @ weight.t(), label, reduction="sum").view(1),
+        drawn(5, 6, scale=scale),
+        drawn(11, 6, seed=1),
+    )
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 77])

@@ -41,6 +41,23 @@ def test_gpt2_without_its_biases():
     assert parameters(model.resolved(), 50_257, 1024).total == 124_439_808 - biases_of_matrices
 
 
+@pytest.mark.parametrize(("tied", "rows"), [(True, 1), (False, 2)])
+def test_rows_of_tokens_that_never_occur_are_not_used(tied: bool, rows: int):
+    counted = parameters(Transformer(tied=tied).resolved(), 260, 77, used=100)
+    assert counted.used == counted.by("used") == counted.total - 160 * 16 * rows
+    assert counted.as_dict()["used"] == counted.used
+    unknown = parameters(Transformer(tied=tied).resolved(), 260, 77)
+    assert unknown.used is None
+    assert "used" not in unknown.as_dict()
+
+
+def test_gpt2_small_counts_as_88_million():
+    """arXiv 2404.05405: rotary, tied, 3,275 of the 50,256 tokens are used, and biases count there and not here."""
+    model = Transformer(layers=12, width=768, heads=12, ffn=Ffn(kind="gelu"), norm=Norm(kind="layer"), tied=True).resolved()
+    assert parameters(model, 50_257, 511, used=3275).used == pytest.approx(87.5e6, rel=0.002)
+    assert parameters(model, 50_257, 511, used=3275).total == pytest.approx(123.6e6, rel=0.002)
+
+
 @given(width=st.integers(1, 40), layers=st.integers(1, 5), hidden=st.integers(1, 99), tied=st.booleans())
 def test_counts_grow_with_every_size(width: int, layers: int, hidden: int, tied: bool):
     def count(width: int, layers: int, hidden: int) -> int:

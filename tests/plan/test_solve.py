@@ -39,6 +39,14 @@ def test_another_convention():
     assert parameters(solved.resolved(), VOCAB, CONTEXT).non_embedding == pytest.approx(100_000, rel=0.1)
 
 
+def test_a_budget_of_the_parameters_that_are_used():
+    budget = Params(target=100_000, convention="used", tolerance=0.1)
+    solved = solve(Transformer(width="solve", tied=True), 2500, CONTEXT, budget, used=800)
+    assert parameters(solved.resolved(), 2500, CONTEXT, 800).used == pytest.approx(100_000, rel=0.1)
+    with pytest.raises(UserError, match="does not tell how many of its tokens occur; take the convention `total`"):
+        solve(Transformer(width="solve"), VOCAB, CONTEXT, budget)
+
+
 @given(target=st.integers(1_000, 10**8), heads=st.sampled_from([1, 2, 3, 8]), rope=st.booleans())
 def test_no_step_away_is_nearer(target: int, heads: int, rope: bool):
     model = Transformer(width="solve", heads=heads) if rope else Transformer(width="solve", heads=heads, position=NoPositions())

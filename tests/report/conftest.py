@@ -1,6 +1,8 @@
 """Rows to draw, made by a rule; and a real browser, where there is one."""
 
 import hashlib
+import math
+import random
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,7 +13,10 @@ import polars as pl
 import pytest
 
 from scalelab.report.figure import Drawing, Rows
+from scalelab.report.reading import Reading
 from scalelab.report.registry import find
+from scalelab.store import open_store
+from scalelab.store.adopt import adopt
 
 WIDTHS = (4, 8, 12, 16, 24)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -78,3 +83,38 @@ def browse(tmp_path: Path) -> Callable[..., tuple[str, str]]:
         return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
     return open_page
+
+
+@pytest.fixture(scope="session")
+def chinchilla(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    """Epoch's 240 rows of Chinchilla's runs, imported into a store and read back by a filter."""
+    tables = Path(__file__).parents[1] / "tables"
+    with open_store(tmp_path_factory.mktemp("chinchilla") / "runs.db", mode="write") as store:
+        adopt(store, tables / "chinchilla_epoch_245.csv", tables / "chinchilla.yaml")
+        return Reading(store, "metrics.loss < 3.42").rows(find(4), ["chinchilla"])
+
+
+TRUE = {"E": 1.7, "A": 400.0, "alpha": 0.34, "B": 410.0, "beta": 0.28}
+"""The law that `isoflop_grid` obeys."""
+
+
+def true_loss(params: float, tokens: float) -> float:
+    """Chinchilla's law with the coefficients of `TRUE`."""
+    return TRUE["E"] + TRUE["A"] * params ** -TRUE["alpha"] + TRUE["B"] * tokens ** -TRUE["beta"]
+
+
+@pytest.fixture(scope="session")
+def isoflop_grid() -> pl.DataFrame:
+    """Five budgets with seven sizes about the best one each, losses by a known law with noise of 0.1 %."""
+    rng = random.Random(0)
+    rows = []
+    for flops in (1e18, 3e18, 1e19, 3e19, 1e20):
+        best = 1.3 * (flops / 6) ** 0.4516
+        for step in range(-3, 4):
+            params = round(best * 1.6**step)
+            tokens = flops / (6 * params)
+            loss = true_loss(params, tokens) * math.exp(rng.gauss(0, 1e-3))
+            digest = hashlib.sha256(f"{flops}/{step}".encode()).hexdigest()
+            fixed = {"digest": digest, "experiment": "grid", "state": "done", "seed": 0, "commit": COMMIT, "environment": "e"}
+            rows.append({**fixed, "params.total": params, "tokens": tokens, "flops": flops, "metrics.loss": loss})
+    return pl.DataFrame(rows)

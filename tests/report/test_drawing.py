@@ -1,9 +1,11 @@
 """From a real store to files: which rows, which files, what is out of date, and what an empty store is told."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,13 @@ import pytest
 from scalelab import report
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Started
+from scalelab.report.drawing import write
+from scalelab.report.figure import Drawing, Rows
+from scalelab.report.reading import fingerprint
+from scalelab.report.registry import find
 from scalelab.store import TrialRecord, open_store
 from scalelab.store.adopt import adopt
+from scalelab.store.fits import StoredFit
 from scalelab.store.store import Store
 
 SPEC = {"name": "facts_vs_params", "search": {"kind": "frontier"}}
@@ -70,7 +77,7 @@ def test_drawn_again_the_files_have_the_same_bytes(store: Store, tmp_path: Path)
 def test_a_read_only_store_is_drawn(store: Store, tmp_path: Path) -> None:
     store.flush()
     with open_store(tmp_path / "store.db", mode="read") as opened:
-        assert report.with_data(opened) == ["facts_vs_params"]
+        assert "facts_vs_params" in report.with_data(opened)
         assert report.draw(opened, "facts_vs_params", out=tmp_path / "reports").exists()
 
 
@@ -120,6 +127,58 @@ def test_planned_trials_are_no_data_and_other_experiments_are_named(empty: Store
         report.draw(empty, 1, out=tmp_path)
 
 
+def test_the_only_experiment_with_data_is_drawn_and_of_several_one_must_be_named(empty: Store, table: pl.DataFrame, tmp_path: Path) -> None:
+    rows = list(table.filter(pl.col("model.width") < 24).iter_rows(named=True))
+    empty.register("mine", SPEC, [record(row) for row in rows])
+    for row in rows:
+        finish(empty, row)
+    data = json.loads(report.draw(empty, 1, out=tmp_path).with_suffix(".json").read_text(encoding="utf-8"))
+    assert data["experiments"] == ["mine"]
+    empty.register("ours", SPEC, [record(row) for row in rows])
+    with pytest.raises(UserError, match=r"several experiments; name one: `--experiment ours` or `--experiment mine`"):
+        report.draw(empty, 1, out=tmp_path)
+    paths = report.draw_all(empty, out=tmp_path)
+    assert json.loads((tmp_path / "fig-1.json").read_text(encoding="utf-8"))["experiments"] == ["ours"]
+    assert "scalelab report --fig 1 --experiment mine" in paths["index"].read_text(encoding="utf-8")
+
+
+def test_all_figures_have_an_index_that_leads_to_them(store: Store, tmp_path: Path) -> None:
+    paths = report.draw_all(store, out=tmp_path)
+    assert next(iter(paths)) == "index"
+    assert "facts_vs_params" in paths
+    index = paths["index"].read_text(encoding="utf-8")
+    assert '<a href="fig-1.html">How many parameters does a fact cost?</a>' in index
+    assert "In the weights, a fact costs" in index
+    assert index.count("data:image/png") == 2 * (len(paths) - 1)
+    report.draw_all(store, out=tmp_path / "again")
+    assert (tmp_path / "again" / "index.html").read_text(encoding="utf-8") == index
+
+
+def test_pictures_of_all_figures_have_no_index(store: Store, tmp_path: Path) -> None:
+    paths = report.draw_all(store, out=tmp_path, format="svg")
+    assert "index" not in paths
+    assert paths["facts_vs_params"].read_bytes().startswith(b"<svg")
+    assert report.draw_all(store, experiments=["facts_vs_params"], filter="task.people > 999", out=tmp_path) == {}
+
+
+def test_every_further_panel_has_a_picture_of_its_own(rows: Rows, drawing: Drawing, tmp_path: Path) -> None:
+    (panel,) = drawing.panels
+    both = replace(drawing, panels=[panel, replace(panel, name="more")])
+    path = write(find(1), both, rows, ["facts_vs_params"], None, tmp_path, "svg")
+    assert path.name == "fig-1.svg"
+    assert (tmp_path / "fig-1-more.svg").read_bytes() == path.read_bytes()
+
+
+def test_fits_and_curves_are_among_what_is_drawn(rows: Rows) -> None:
+    curves = pl.DataFrame({"digest": ["b", "a"], "step": [1, 1], "name": "loss", "value": [1.0, math.nan]})
+    fit = StoredFit("k", "facts_vs_params", "power", 0.0, {}, {"coefficients": {"A": 1.0}})
+    known = {fingerprint(find(1), drawn) for drawn in (rows, replace(rows, curves=curves), replace(rows, fits=[fit]))}
+    assert len(known) == 3
+    assert fingerprint(find(1), replace(rows, curves=curves.reverse())) in known
+    assert fingerprint(find(1), replace(rows, curves=curves.with_columns(pl.lit(2.0).alias("value")))) not in known
+    assert fingerprint(find(1), replace(rows, fits=[replace(fit, result={})])) not in known
+
+
 def test_an_unknown_experiment_or_filter_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean `facts_vs_params`"):
         report.draw(store, 1, experiments=["facts_vs_parms"], out=tmp_path)
@@ -155,9 +214,9 @@ def test_an_imported_table_is_drawn_like_a_run_one(empty: Store, table: pl.DataF
     mapping = ["experiment: published_grid", "columns:", *(f"  {path}: {name}" for name, path in columns.items())]
     (tmp_path / "map.yaml").write_text("\n".join(mapping), encoding="utf-8")
     adopt(empty, tmp_path / "runs.csv", tmp_path / "map.yaml")
-    assert report.with_data(empty) == []
-    assert report.with_data(empty, ["published_grid"]) == ["facts_vs_params"]
-    path = report.draw(empty, 1, experiments=["published_grid"], out=tmp_path)
+    assert "facts_vs_params" in report.with_data(empty)
+    assert report.with_data(empty) == report.with_data(empty, ["published_grid"])
+    path = report.draw(empty, 1, out=tmp_path)
     data = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     points = {curve["recall"]: [point["params_mean"] for point in curve["points"]] for curve in data["curves"]}
     assert points == {"in_weight": [6248, 6248, 6248, 10_908, 31_032], "in_tool": [13_750] * 5}

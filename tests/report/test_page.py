@@ -3,12 +3,15 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from scalelab.report.figure import Rows
+from scalelab.report.figure import Drawing, Rows, Warned
+from scalelab.report.markup import prose
 from scalelab.report.page import to_page
 from scalelab.report.registry import find
 
@@ -44,7 +47,7 @@ def test_text_from_data_is_escaped(rows: Rows) -> None:
     text = page(hostile)
     assert "<img src=x" not in text
     assert "&lt;img src=x" in text
-    spec = re.search(r'<script type="application/json" id="chart">(.*?)</script>', text, flags=re.DOTALL)
+    spec = re.search(r'<script type="application/json" id="chart-cost">(.*?)</script>', text, flags=re.DOTALL)
     assert spec is not None
     assert "<" not in spec[1]
     assert set(json.loads(spec[1])["datasets"]) == {"means", "answers", "laws", "published"}
@@ -97,22 +100,26 @@ def test_the_browser_draws_the_marks_without_an_error(written: Path, browse: Bro
         assert f">{text}</text>" in chart
 
 
-def test_a_click_on_a_mark_finds_its_runs(written: Path, browse: Browse) -> None:
+def test_a_click_on_a_mark_names_its_trials_and_finds_their_rows(written: Path, browse: Browse) -> None:
     script = """
         const mark = document.querySelector("g.layer_6_marks path");
         mark.dispatchEvent(new MouseEvent("click", {bubbles: true}));
+        const said = [...document.querySelectorAll("#picked code")].map((code) => code.textContent);
+        document.querySelector("#picked button[data-find]").click();
         const found = [...document.querySelectorAll("#runs tr.found")];
-        document.title = JSON.stringify([document.getElementById("runs").open, found.map((row) => row.cells[0].textContent)]);
+        document.title = JSON.stringify([document.getElementById("runs").open, said, found.map((row) => row.cells[0].textContent)]);
     """
     document, console = browse(with_script(written, script))
     assert console == ""
     title = re.search(r"<title>(.*?)</title>", document)
     assert title is not None
-    is_open, found = json.loads(title[1])
-    spec = re.search(r'id="chart">(.*?)</script>', written.read_text(encoding="utf-8"))
+    is_open, said, found = json.loads(title[1])
+    spec = re.search(r'id="chart-cost">(.*?)</script>', written.read_text(encoding="utf-8"))
     assert spec is not None
     assert is_open
-    assert sorted(found) == sorted(json.loads(spec[1])["datasets"]["means"][0]["digests"])
+    digests = json.loads(spec[1])["datasets"]["means"][0]["digests"]
+    assert sorted(found) == sorted(digests)
+    assert said == [f"scalelab show {digest[:10]}" for digest in digests]
 
 
 def test_the_table_of_runs_sorts_and_the_theme_turns(written: Path, browse: Browse) -> None:
@@ -135,6 +142,60 @@ def test_the_table_of_runs_sorts_and_the_theme_turns(written: Path, browse: Brow
     assert len(up) == 80
     assert theme == "dark"
     assert 'data-drawn="dark"' in document
+
+
+def test_a_panel_is_saved_as_a_picture_and_its_numbers_as_csv(written: Path, browse: Browse) -> None:
+    script = """
+        const saved = [];
+        HTMLAnchorElement.prototype.click = function () { saved.push([this.download, this.href.slice(0, 21)]); };
+        const texts = [];
+        URL.createObjectURL = (blob) => { blob.text().then((text) => texts.push(text)); return "blob:x"; };
+        for (const button of document.querySelectorAll("figure button")) if (!button.closest("th")) button.click();
+        setTimeout(() => { document.title = JSON.stringify([saved, texts]); }, 1500);
+    """
+    document, console = browse(with_script(written, script))
+    assert console == ""
+    title = re.search(r"<title>(.*?)</title>", document, flags=re.DOTALL)
+    assert title is not None
+    saved, texts = json.loads(unescape(title[1]))
+    names = dict(saved)
+    assert set(names) == {"fig-1-cost.svg", "fig-1-cost.png", "fig-1-numbers-cost.csv"}
+    assert names["fig-1-cost.png"].startswith("data:image/png;base64")
+    (svg,) = [text for text in texts if text.startswith("<svg")]
+    assert ">in-tool<" in svg
+    (csv,) = [text for text in texts if not text.startswith("<svg")]
+    assert csv.splitlines()[0].startswith('"recall","people","facts","mean size"')
+    assert '"in-weight","8","32","6248"' in csv
+
+
+def test_warnings_stand_before_the_charts_with_their_codes(rows: Rows, drawing: Drawing, plain: str) -> None:
+    assert 'class="warnings"' not in plain
+    warned = replace(drawing, warnings=[Warned("few_levels", "D takes <2> values."), Warned("at_bound", "alpha stands at 1.")])
+    text = to_page(find(1), warned, rows)
+    assert "<code>few_levels</code> D takes &lt;2&gt; values." in text
+    assert text.index('class="verdict"') < text.index("2 warnings") < text.index("<figure")
+
+
+def test_prose_has_code_powers_and_per_cents_that_stay_together() -> None:
+    said = prose("`scalelab ls` <b>: N^\N{MINUS SIGN}0.34. grows by 5 %")
+    assert said == "<code>scalelab ls</code> &lt;b&gt;: N<sup>\N{MINUS SIGN}0.34</sup>. grows by 5\N{NO-BREAK SPACE}%"
+
+
+def test_several_panels_are_drawn_and_narrow_ones_stand_side_by_side(rows: Rows, drawing: Drawing, tmp_path: Path, browse: Browse) -> None:
+    (panel,) = drawing.panels
+    small = [replace(panel, name=name, title=name, chart={**panel.chart, "width": 380}) for name in ("left", "right")]
+    path = tmp_path / "several.html"
+    path.write_text(to_page(find(1), replace(drawing, panels=[panel, *small]), rows), encoding="utf-8")
+    script = """
+        const at = (name) => document.getElementById(name).getBoundingClientRect();
+        const drawn = [...document.querySelectorAll(".live svg")].map((svg) => svg.querySelectorAll("path").length > 20);
+        document.title = JSON.stringify([drawn, at("left").top === at("right").top, at("cost").width > 2 * at("left").width]);
+    """
+    document, console = browse(with_script(path, script))
+    title = re.search(r"<title>(.*?)</title>", document)
+    assert console == ""
+    assert title is not None
+    assert json.loads(title[1]) == [[True, True, True], True, True]
 
 
 def test_hostile_text_runs_nothing_in_the_browser(rows: Rows, tmp_path: Path, browse: Browse) -> None:

@@ -12,7 +12,7 @@ from scalelab.spec.experiment import Trial
 from scalelab.spec.explain import classes_in, walk
 from scalelab.spec.model import Ffn, Init, LearnedPositions, NoPositions, Norm, Rope, Transformer
 from scalelab.spec.optim import AdamW, Constant, Cosine, Wsd
-from scalelab.spec.task import Facts
+from scalelab.spec.task import BioD, Biography, BioS, BioSSimple, Facts, Junk
 
 GOLDEN: list[tuple[dict[str, Any], str]] = [
     ({"budget": {"steps": 100}}, "3023c7ec4373d77e9df8012370b8ceb6a3ea4373953ca1ffa1ac7d8e978c64fd"),
@@ -28,6 +28,18 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
     (
         {"budget": {"steps": 100}, "optim": {"lr": "1e-2", "clip": None, "schedule": {"kind": "wsd"}}, "evaluation": {"stop": {}}},
         "58e58db4865a421e6f2a395d7cac6e34f5bfbc21a551bff6b11e06a58c0af23f",
+    ),
+    ({"budget": {"steps": 100}, "task": {"kind": "biography"}}, "6d4ba05e1d7899d99113760154d29d16c7f4874345aef638379e3ad5b7814868"),
+    (
+        {
+            "budget": {"steps": 100},
+            "task": {"kind": "biography", "people": "1k", "text": {"kind": "bioS_simple"}, "junk": {"people": 1000}},
+        },
+        "93254cc4305345a170566a26afd599ffbdd9cfe8263b16b3b0164d8ec52f26af",
+    ),
+    (
+        {"budget": {"steps": 100}, "task": {"kind": "biography", "text": {"kind": "bioD", "chunks": 3}, "tokens": "bytes"}},
+        "08234387e77336a4c2f17891593dbc4aa363d36fd8224926e62cdbed1583cd8d",
     ),
 ]
 
@@ -60,6 +72,11 @@ def defaults(part: type[Spec]) -> dict[str, Any]:
 DEFAULTS: dict[type[Spec], tuple[int, str]] = {
     Trial: (1, "f0c6186c08572f3d"),
     Facts: (1, "2a7f29ce10bdcc09"),
+    Biography: (1, "d952dc3f011966fc"),
+    BioS: (1, "946c57e14d7fd9b7"),
+    BioSSimple: (1, "255746877b6789b2"),
+    BioD: (1, "f54412d58110b91d"),
+    Junk: (1, "4d9aabf227f4d5ed"),
     Transformer: (1, "61b6063bfa74117d"),
     Ffn: (1, "60222cdac9f92932"),
     Norm: (1, "c9fb9869c549ca8e"),

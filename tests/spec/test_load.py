@@ -59,6 +59,13 @@ def test_numbers_in_every_form(tmp_path: Path) -> None:
         ("name: little", "name: little\nbatch: [1", 3, "is not YAML"),
         ("name: little", "name: little\nextends: nowhere.yaml", 2, "names nowhere.yaml, which does not exist"),
         ("name: little", "name: little\nsearch: {size: model.width}", 2, "`search.size` is a key of another `kind`"),
+        (
+            "name: little",
+            "name: little\ntask: {kind: biography, text: {kind: bioD, length: 1, alphabet: 3}}",
+            2,
+            "`task.text`: there are no 100 distinct strings of 1 out of 3 symbols; take a smaller `diversity`",
+        ),
+        ("name: little", "name: little\ntask: {kind: biography, text: {chunks: 3}}", 2, "`task.text.chunks` is a key of another `kind`"),
         ("name: little\n", "", 1, "`name` is missing"),
     ],
 )

@@ -217,4 +217,4 @@ def test_kill_9_of_a_writer_leaves_a_readable_store_with_all_that_was_finished(t
 def test_the_file_is_in_wal(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)

@@ -325,19 +325,21 @@ def test_reading_writes_nothing(place: str) -> None:
 
 def test_a_store_of_a_newer_version_is_refused(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 2)
+        patch.setattr(schema, "VERSION", 3)
+        patch.setitem(schema.MIGRATIONS, 2, lambda connection: None)
         open_store(place, mode="write").close()
     for mode in ("read", "write"):
-        with pytest.raises(UserError, match=r"newer scalelab: it has schema version 2, .* up to 1; update scalelab"):
+        with pytest.raises(UserError, match=r"newer scalelab: it has schema version 3, .* up to 2; update scalelab"):
             open_store(place, mode=mode)
 
 
 def test_an_older_store_is_brought_up_to_date_when_it_is_written(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_store(place, mode="write") as store:
         store.register("x", SPEC, [A])
-    monkeypatch.setattr(schema, "VERSION", 2)
-    monkeypatch.setitem(schema.MIGRATIONS, 1, lambda connection: connection.exec_driver_sql("ALTER TABLE trials ADD COLUMN note TEXT"))
-    with pytest.raises(UserError, match="older schema version 1"):
+    monkeypatch.setattr(schema, "VERSION", 3)
+    monkeypatch.setattr(schema, "READABLE", 3)
+    monkeypatch.setitem(schema.MIGRATIONS, 2, lambda connection: connection.exec_driver_sql("ALTER TABLE trials ADD COLUMN note TEXT"))
+    with pytest.raises(UserError, match="older schema version 2, and this scalelab reads 3 and later"):
         open_store(place, mode="read")
     with open_store(place, mode="write") as store, store.database.reading() as connection:
         assert connection.exec_driver_sql("SELECT digest, note FROM trials").all() == [(A.digest, None)]
@@ -352,8 +354,8 @@ def test_a_migration_that_fails_changes_nothing(place: str, monkeypatch: pytest.
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 2)
-        patch.setitem(schema.MIGRATIONS, 1, migrate)
+        patch.setattr(schema, "VERSION", 3)
+        patch.setitem(schema.MIGRATIONS, 2, migrate)
         with pytest.raises(RuntimeError):
             open_store(place, mode="write")
     with open_store(place, mode="write") as store, store.database.reading() as connection:

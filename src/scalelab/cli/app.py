@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from scalelab.cli import explaining, looking, planning, reporting, running, storing, verifying
+from scalelab.cli import explaining, fitting, looking, planning, reporting, running, showing, storing, verifying
 from scalelab.core.errors import UserError
 
 UNEXPECTED = 70
@@ -45,10 +45,11 @@ def _options(
 for command in (
     planning.plan,
     running.run,
+    fitting.fit,
     reporting.report,
     looking.status,
     looking.ls,
-    looking.show,
+    showing.show,
     looking.compare,
     verifying.verify,
     verifying.doctor,

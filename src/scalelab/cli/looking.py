@@ -1,4 +1,4 @@
-"""`status`, `ls`, `show`, `compare`: what the store knows."""
+"""`status`, `ls`, `compare`: what the store knows."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +9,17 @@ from scalelab.cli.options import (
     FilterOption,
     JsonOption,
     StoreOption,
+    number,
     print_json,
     print_table,
 )
+from scalelab.cli.showing import full_json, trial_json
 from scalelab.core.canon import SHORT
 from scalelab.core.events import SPEED, State
-from scalelab.core.units import format_count, format_seconds
+from scalelab.core.units import format_seconds
 
 if TYPE_CHECKING:
-    from scalelab.store import Result, StoredTrial, TrialRecord
+    from scalelab.store import StoredTrial
 
 
 def status(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
@@ -41,7 +43,7 @@ def status(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
 def ls(
     experiment: ExperimentOption = None, filter_: FilterOption = None, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 ) -> None:
-    """List trials with their state, axes, size and recall."""
+    """List trials with their state, axes, size and main metrics."""
     from scalelab.core.filter import compile_filter
     from scalelab.store import open_store
 
@@ -54,8 +56,10 @@ def ls(
         print_json({"trials": [{key: value for key, value in row.items() if key != "trial"} for row in rows]})
         return
     axes = list(dict.fromkeys(path for row in rows for path in row["axes"]))
+    measured = {name for row in rows for name in row["metrics"]}
+    shown = [name for name in ("recall", "bits_per_param", "loss") if name in measured]
     print_table(
-        ["digest", "state", "experiment", *axes, "seed", "params", "recall", "time"],
+        ["digest", "state", "experiment", *axes, "seed", "params", *shown, "time"],
         [
             [
                 row["digest"][:SHORT],
@@ -64,42 +68,12 @@ def ls(
                 *(str(row["axes"].get(path, "-")) for path in axes),
                 str(row["seed"]),
                 f"{row['params'].get('total', 0):,}",
-                _number(row["metrics"].get("recall")),
+                *(number(row["metrics"].get(name)) for name in shown),
                 format_seconds(row["seconds"]) if row["seconds"] else "-",
             ]
             for row in rows
         ],
     )
-
-
-def show(digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Show one trial: its spec, its metrics, its attempts and where they ran."""
-    from scalelab.store import open_store
-
-    with open_store(store, mode="read") as opened:
-        found = opened.trial(opened.find(digest))
-    if as_json:
-        print_json({"trials": [_full(found)]})
-        return
-    import yaml
-
-    record, result = found.record, found.result
-    print(f"trial {record.digest}\n{result.state}, in {', '.join(found.experiments) or 'no experiment'}\n")
-    print(yaml.safe_dump(record.trial, sort_keys=False))
-    print_table(["params", "count"], [[name, f"{count:,}"] for name, count in record.params.items()])
-    lengths = [f"{record.steps:,} steps", f"{format_count(record.tokens)} tokens", f"{record.exposures:g} exposures"]
-    print(f"\n{', '.join(lengths)}, {format_count(record.flops)} FLOPs\n")
-    print_table(["metric", "value"], [[name, _number(value)] for name, value in sorted(result.metrics.items())])
-    for attempt in found.attempts:
-        commit = str(attempt.environment.get("commit"))[:SHORT] + (" with changes" if attempt.environment.get("dirty") else "")
-        numerics = ", ".join(f"{name} {value}" for name, value in attempt.numerics.items())
-        print(
-            f"\nattempt {attempt.key[:SHORT]}: {attempt.state} after {format_seconds(attempt.seconds or 0)}, commit {commit}\n  {numerics}"
-        )
-        if attempt.error:
-            print(f"  {attempt.error}")
-    for name, place in found.artifacts.items():
-        print(f"\n{name}: {place}")
 
 
 def compare(first: DigestArgument, second: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
@@ -112,43 +86,11 @@ def compare(first: DigestArgument, second: DigestArgument, store: StoreOption = 
     different = [path for path in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(path) != sides[1].get(path)]
     if as_json:
         print_json(
-            {"trials": [_full(trial) for trial in pair], "different": {path: [side.get(path) for side in sides] for path in different}}
+            {"trials": [full_json(trial) for trial in pair], "different": {path: [side.get(path) for side in sides] for path in different}}
         )
         return
-    rows = [[path, *(_number(side.get(path)) for side in sides)] for path in different]
+    rows = [[path, *(number(side.get(path)) for side in sides)] for path in different]
     print_table(["field", *(trial.record.digest[:SHORT] for trial in pair)], rows or [["(no field differs)", "", ""]])
-
-
-def trial_json(experiment: str, record: "TrialRecord", result: "Result") -> dict[str, Any]:
-    """A stored trial in the form of every `--json` answer, with the resolved trial for filters."""
-    return {
-        "digest": record.digest,
-        "state": result.state,
-        "experiment": experiment,
-        "axes": record.axes,
-        "replicate": record.replicate,
-        "seed": record.seed,
-        "params": record.params,
-        "steps": record.steps,
-        "tokens": record.tokens,
-        "exposures": record.exposures,
-        "flops": record.flops,
-        "seconds": result.seconds,
-        "metrics": result.metrics,
-        "origin": record.origin,
-        "trial": record.trial,
-    }
-
-
-def _full(found: "StoredTrial") -> dict[str, Any]:
-    record = found.record
-    return {
-        **trial_json(", ".join(found.experiments), record, found.result),
-        "experiments": found.experiments,
-        "artifacts": found.artifacts,
-        "extra": record.extra,
-        "attempts": [{name: getattr(attempt, name) for name in type(attempt).__dataclass_fields__} for attempt in found.attempts],
-    }
 
 
 def _flat(found: "StoredTrial") -> dict[str, Any]:
@@ -164,9 +106,3 @@ def _filter_row(row: dict[str, Any]) -> dict[str, Any]:
 
     known = {key: value for key, value in row.items() if key not in ("axes", "trial")}
     return {"metrics.recall": None, **flatten(row["trial"]), **row["axes"], **flatten(known)}
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -43,6 +43,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         print(line.rstrip()[:limit])
 
 
+def number(value: Any) -> str:
+    """A value in a table: six digits of a float, a dash for nothing."""
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _is_numeric(cell: str) -> bool:
     """A number, a count with its suffix, or a duration; a digest may begin with a digit and is none."""
     return cell in ("", "-") or _NUMERIC.fullmatch(cell) is not None

@@ -2,12 +2,15 @@
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from scalelab.cli.options import DEFAULT_STORE, ExperimentOption, FilterOption, JsonOption, StoreOption, print_json
 from scalelab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from scalelab.store.reader import Reader
 
 Format = Literal["html", "png", "svg"]
 
@@ -16,6 +19,8 @@ def report(
     fig: Annotated[str | None, typer.Option("--fig", help="Number or name of a figure; every one that has data without it.")] = None,
     experiment: ExperimentOption = None,
     filter_: FilterOption = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="The metric of the learning curves (fig 7), such as loss.")] = None,
+    x: Annotated[str | None, typer.Option("--x", help="Their x: tokens, flops, seconds or steps.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The folder to write into.")] = Path("reports"),
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     format_: Annotated[Format, typer.Option("--format", help="html, png or svg.")] = "html",
@@ -27,23 +32,35 @@ def report(
     from scalelab import report as room
     from scalelab.store import open_store
 
+    options = {name: value for name, value in (("metric", metric), ("x", x)) if value is not None}
+    if options and fig is None:
+        raise UserError(f"--{next(iter(options))} belongs to one figure", cure="name it with --fig")
     with open_store(store, mode="read") as opened:
         if check:
-            stale = room.check(opened, out)
-            if as_json:
-                print_json({"stale": stale})
-            else:
-                print("\n".join(f"out of date: {name}" for name in stale) or "every figure is up to date")
-            raise typer.Exit(1 if stale else 0)
-        figures = [fig] if fig is not None else room.with_data(opened, experiment)
-        if not figures:
-            raise UserError(
-                "no figure has data in this store", cure="run a spec first, such as `scalelab run specs/facts_vs_params.yaml`", where=store
-            )
-        paths = [room.draw(opened, figure, experiments=experiment, filter=filter_, out=out, format=format_) for figure in figures]
+            _check(opened, out, as_json)
+        if fig is None:
+            paths = room.draw_all(opened, experiments=experiment, filter=filter_, out=out, format=format_)
+        else:
+            paths = {fig: room.draw(opened, fig, experiments=experiment, filter=filter_, options=options, out=out, format=format_)}
+    if not paths:
+        cure = "run a spec first, such as `scalelab run specs/facts_vs_params.yaml`"
+        raise UserError("no figure has data in this store", cure=cure, where=store)
     if as_json:
-        print_json({"figures": [{"figure": str(figure), "path": str(path)} for figure, path in zip(figures, paths, strict=True)]})
+        figures = [{"figure": name, "path": str(path)} for name, path in paths.items() if name != "index"]
+        print_json({"figures": figures, **({"index": str(paths["index"])} if "index" in paths else {})})
     else:
-        print("\n".join(map(str, paths)))
+        print("\n".join(map(str, paths.values())))
     if show:
-        webbrowser.open(paths[0].resolve().as_uri())
+        webbrowser.open(next(iter(paths.values())).resolve().as_uri())
+
+
+def _check(store: "Reader", out: Path, as_json: bool) -> None:
+    """Says which figures are out of date, and ends with 1 where some are."""
+    from scalelab import report as room
+
+    stale = room.check(store, out)
+    if as_json:
+        print_json({"stale": stale})
+    else:
+        print("\n".join(f"out of date: {name}" for name in stale) or "every figure is up to date")
+    raise typer.Exit(1 if stale else 0)

@@ -86,7 +86,7 @@ def _is_there(store: str) -> bool:
 
 
 def _result_rows(opened: "Store", experiment: str) -> list[dict[str, Any]]:
-    from scalelab.cli.looking import trial_json
+    from scalelab.cli.showing import trial_json
 
     rows = [trial_json(experiment, record, result) for record, _, result in opened.members(experiment)]
     return [{key: value for key, value in row.items() if key != "trial"} for row in rows]

@@ -12,6 +12,9 @@ FINISHED: frozenset[State] = frozenset({"done", "stopped", "diverged"})
 SPEED = frozenset({"seconds", "tokens_per_second", "flops_per_second"})
 """Metrics that tell how fast, not what: two equal runs differ in them."""
 
+POSITION = frozenset({"tokens", "exposures", "flops"})
+"""Metrics that tell how far a trial has come; with the seconds they are the x of a learning curve."""
+
 
 @dataclass(frozen=True)
 class Started:

@@ -1,12 +1,25 @@
 """Data of the tasks: deterministic, the same on every machine, and free of torch."""
 
+from typing import overload
+
+from scalelab.data import shape
+from scalelab.data.biography import BiographyData, BitPools, Probes, sizes
 from scalelab.data.facts import FactsData, Questions, Rows
-from scalelab.data.shape import TaskShape, describe
-from scalelab.spec.task import Facts
+from scalelab.data.shape import TaskShape
+from scalelab.spec.task import Biography, Facts, Task
 
-__all__ = ["FactsData", "Questions", "Rows", "TaskShape", "build", "describe"]
+__all__ = ["BiographyData", "BitPools", "FactsData", "Probes", "Questions", "Rows", "TaskShape", "build", "describe"]
 
 
-def build(task: Facts) -> FactsData:
-    """The data of a task. Raises UserError if `task.context` is shorter than the longest dialog."""
-    return FactsData(task)
+@overload
+def build(task: Facts) -> FactsData: ...
+@overload
+def build(task: Biography) -> BiographyData: ...
+def build(task: Task) -> FactsData | BiographyData:
+    """The data of a task. Raises UserError if `task.context` is too short for it."""
+    return BiographyData(task) if isinstance(task, Biography) else FactsData(task)
+
+
+def describe(task: Task) -> TaskShape:
+    """The sizes of a task, counted without building a batch; cached. Raises UserError where `build` does."""
+    return sizes.shape(task) if isinstance(task, Biography) else shape.describe(task)

@@ -23,12 +23,14 @@ class TaskShape:
     """Positions the model runs over: the tokens of a window, less the last, which is only predicted."""
     facts: int
     """Number of facts."""
-    sequences: int
-    """Sequences shown in one pass over every fact."""
+    sequences: float
+    """Sequences shown in one pass over every fact; where windows are packed, as many as are expected, junk counted in."""
     targets: int
     """Most positions of one row whose next token bears loss."""
     mean_tokens: float
     """Mean positions of a row without padding."""
+    used: int | None = None
+    """Tokens that occur in the text, special ones counted in; None where all may."""
 
 
 def describe(task: Facts) -> TaskShape:

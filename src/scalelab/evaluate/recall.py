@@ -1,20 +1,19 @@
 """The recall test: every fact is asked for with every template, and the answer must be the exact value."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from scalelab.data import FactsData, Questions
 from scalelab.data.database import Database
 from scalelab.data.hashing import words
 from scalelab.data.tokens import ASSISTANT, EOD, USER, Tokens, decode
 from scalelab.evaluate.bits import Scorer, missing_bits
+from scalelab.evaluate.mode import evaluating
 from scalelab.generate import Decoder, greedy
 
 SAMPLE = 256
@@ -43,7 +42,7 @@ class RecallTest:
     def quick(self, model: Model) -> dict[str, float]:
         """`recall` and `bits_per_fact` while a model trains: of a sample, and of every question where the sample is promising."""
         asked = _spread(len(self._seen.prompts), SAMPLE)
-        with _evaluating(model):
+        with evaluating(model):
             recall = self._recall(model, self._seen, asked, self._database)
             if len(asked) < len(self._seen.prompts) and recall >= PROMISING:
                 asked = np.arange(len(self._seen.prompts))
@@ -60,7 +59,7 @@ class RecallTest:
         each other's values, of the facts that this changes: a model that uses its tool follows, one that knows by heart does not.
         """
         everything = np.arange(len(self._seen.prompts))
-        with _evaluating(model):
+        with evaluating(model):
             recall = self._recall(model, self._seen, everything, self._database)
             bits = self._bits_per_fact(model, everything)
             probes = {f"recall_{name}": recall for name, recall in self._probes(model)}
@@ -115,17 +114,3 @@ def _spread(size: int, most: int) -> npt.NDArray[np.int64]:
     if size <= most:
         return np.arange(size)
     return np.sort(np.argsort(words(0, "sample", at=np.arange(size)))[:most])
-
-
-@contextmanager
-def _evaluating(model: object) -> Iterator[None]:
-    """The model in evaluation mode, and back in its own afterwards."""
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -97,7 +97,12 @@ class Transformer(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """Features [..., D] -> logits [..., V]."""
-        return nn.functional.linear(x, self.embedding.weight) if self.output is None else self.output(x)
+        return nn.functional.linear(x, self.head_weight)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The head's matrix, [V, D]."""
+        return self.embedding.weight if self.output is None else self.output.weight
 
     def new_cache(self, lanes: int, length: int) -> KvCache:
         """An empty cache for `lanes` sequences of at most `length` positions."""

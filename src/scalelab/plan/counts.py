@@ -1,6 +1,6 @@
 """Parameters of a model, in closed form.
 
-D width, H query heads, K key heads, W width of a head, F hidden width, V vocabulary, T context, L layers.
+D width, H query heads, K key heads, W width of a head, F hidden width, V vocabulary, U tokens of it that occur, T context, L layers.
 """
 
 from dataclasses import dataclass
@@ -21,18 +21,21 @@ class Parameters:
     """Those that take part in the computation of one token."""
     groups: dict[str, int]
     """embedding, positions, attention, ffn, norm, head: they sum to the total."""
+    used: int | None = None
+    """Without the embedding's and the head's rows of tokens that never occur (arXiv 2404.05405); None where that is not known."""
 
-    def by(self, convention: Convention) -> int:
-        """The count under a convention."""
+    def by(self, convention: Convention) -> int | None:
+        """The count under a convention; None where the task does not tell what it takes."""
         return getattr(self, convention)
 
     def as_dict(self) -> dict[str, int]:
-        """Every convention and every group by name, as the store keeps them."""
-        return {"total": self.total, "non_embedding": self.non_embedding, "active": self.active, **self.groups}
+        """Every known convention and every group by name, as the store keeps them."""
+        used = {} if self.used is None else {"used": self.used}
+        return {"total": self.total, "non_embedding": self.non_embedding, "active": self.active, **used, **self.groups}
 
 
-def parameters(model: Transformer, vocab: int, context: int) -> Parameters:
-    """Parameters of a resolved model; `context` matters to learned positions alone."""
+def parameters(model: Transformer, vocab: int, context: int, used: int | None = None) -> Parameters:
+    """Parameters of a resolved model; `context` matters to learned positions alone, `used` (tokens that occur) to that count alone."""
     assert isinstance(model.width, int), "a resolved model is counted"
     groups = {
         "embedding": vocab * model.width,
@@ -44,7 +47,14 @@ def parameters(model: Transformer, vocab: int, context: int) -> Parameters:
     }
     total = sum(groups.values())
     non_embedding = total - groups["embedding"] - groups["positions"] - groups["head"]
-    return Parameters(total=total, non_embedding=non_embedding, active=total, groups=groups)
+    unused_rows = 0 if used is None else (vocab - used) * (1 if model.tied else 2)
+    return Parameters(
+        total=total,
+        non_embedding=non_embedding,
+        active=total,
+        groups=groups,
+        used=None if used is None else total - unused_rows * model.width,
+    )
 
 
 def _attention_matrices(model: Transformer) -> int:

@@ -138,11 +138,12 @@ def _axis_place(error: ValidationError, point: Point, document: Document) -> str
 def _replicates(trial: Trial, point: Point, count: int, document: Document) -> list[PlannedTrial]:
     shape = _described(trial, document)
     try:
-        model = solve(trial.model, shape.vocab, shape.context, trial.budget.params, where=document.place(("budget", "params"))).resolved()
+        sizes = (shape.vocab, shape.context, trial.budget.params)
+        model = solve(trial.model, *sizes, used=shape.used, where=document.place(("budget", "params"))).resolved()
     except UserError as error:
         at = ", ".join(f"{path} {value}" for path, value in point.items())
         raise UserError(f"{error.what} (at {at})" if at else error.what, cure=error.cure, where=error.where) from error
-    params = parameters(model, shape.vocab, shape.context)
+    params = parameters(model, shape.vocab, shape.context, shape.used)
     sequence_flops = train_flops(model, shape.vocab, shape.context, shape.targets)
     steps = num_steps(trial.budget, shape, trial.batch, sequence_flops)
     # Every field has its value: a context that is written down and one that follows from the data are one trial.

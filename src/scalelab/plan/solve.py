@@ -11,22 +11,24 @@ FFN_STEP = 8
 """Hidden widths come in steps of 8: fast kernels want rows of 16 bytes in bf16."""
 
 
-def solve(model: Transformer, vocab: int, context: int, budget: Params | None, *, where: str = "") -> Transformer:
+def solve(model: Transformer, vocab: int, context: int, budget: Params | None, *, used: int | None = None, where: str = "") -> Transformer:
     """The model with its field that says `solve` replaced by the size that meets the budget best.
 
     Raises UserError where the nearest reachable size is out of tolerance, where there is a field to solve and no budget or the
-    reverse does not fit, and where two fields would have to be solved from one number.
+    reverse does not fit, and where two fields would have to be solved from one number. `used` is how many tokens occur.
     """
+    if budget is not None and budget.convention == "used" and used is None:
+        raise UserError("this task does not tell how many of its tokens occur", cure="take the convention `total`", where=where)
     sized = _sizes(model, where)
     if sized is None:
-        _check(model, vocab, context, budget, where)
+        _check(model, vocab, context, budget, used, where)
         return model
     if budget is None:
         raise UserError("a size says `solve`, and there is no parameter budget", cure="give `budget.params`, such as 1M", where=where)
     name, step, with_size = sized
 
     def count(size: int) -> int:
-        return parameters(with_size(size).resolved(), vocab, context).by(budget.convention)
+        return _count(with_size(size), vocab, context, budget, used)
 
     below, above = _around(budget.target, step, count)
     best = min((below, above), key=lambda size: abs(count(size) - budget.target))
@@ -65,14 +67,20 @@ def _around(target: int, step: int, count: Callable[[int], int]) -> tuple[int, i
     return max(1, low) * step, high * step
 
 
+def _count(model: Transformer, vocab: int, context: int, budget: Params, used: int | None) -> int:
+    count = parameters(model.resolved(), vocab, context, used).by(budget.convention)
+    assert count is not None, "a convention that the task can't count was refused"
+    return count
+
+
 def _fits(count: int, budget: Params) -> bool:
     return abs(count - budget.target) <= budget.tolerance * budget.target
 
 
-def _check(model: Transformer, vocab: int, context: int, budget: Params | None, where: str) -> None:
+def _check(model: Transformer, vocab: int, context: int, budget: Params | None, used: int | None, where: str) -> None:
     if budget is None:
         return
-    count = parameters(model.resolved(), vocab, context).by(budget.convention)
+    count = _count(model, vocab, context, budget, used)
     if not _fits(count, budget):
         raise UserError(
             f"the model has {count:,} parameters ({budget.convention}) and the budget asks {budget.target:,}",

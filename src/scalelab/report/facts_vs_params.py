@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
 from scalelab.fit.capacity import PUBLISHED, Law
 from scalelab.fit.cost import Cost
 from scalelab.fit.frontier import Answer, Cell, cells
 from scalelab.report.capacity_methods import methods
 from scalelab.report.capacity_words import SERIES, laws_table, points_table, reading, verdict
-from scalelab.report.figure import Drawing, Figure, Rows
+from scalelab.report.charts import behind
+from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.frontier_chart import LINES, frontier_chart
 from scalelab.report.numbers import NONE, rounded, whole
 from scalelab.spec.search import Frontier
@@ -21,8 +21,6 @@ from scalelab.spec.search import Frontier
 NEEDED = ("digest", "state", "seed", "task.people", "task.recall", "params.total")
 Curves = dict[str, list[Cell]]
 _PLACES = 60
-_SHOWN = 6
-"""Digests in a tooltip; the table of runs has all."""
 
 
 class FactsVsParams(Figure):
@@ -30,28 +28,29 @@ class FactsVsParams(Figure):
 
     def has_data(self, rows: Rows) -> bool:
         """Whether some trial has finished with the metric that decides."""
-        metric, at_least = _threshold(rows)
+        metric, at_least = threshold(rows)
         return {*NEEDED, metric} <= set(rows.trials.columns) and bool(_curves(rows, metric, at_least))
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError where the experiments don't agree on what passes."""
-        metric, at_least = _threshold(rows)
+        metric, at_least = threshold(rows)
         curves = _curves(rows, metric, at_least)
         cost = Cost.of([cell for curve in curves.values() for cell in curve])
+        chart = frontier_chart(rounded(_chart_data(curves, cost)), [SERIES[recall] for recall in curves])
+        caption = f"The smallest model whose {metric.removeprefix('metrics.')} reaches {at_least:.4g}, against the number of facts."
         return Drawing(
             title=self.title,
             verdict=verdict(curves, cost),
-            chart=frontier_chart(rounded(_chart_data(curves, cost)), [SERIES[recall] for recall in curves]),
-            caption=f"The smallest model whose {metric.removeprefix('metrics.')} reaches {at_least:.4g}, against the number of facts.",
+            panels=[Panel("cost", "", chart, caption, points_table(curves))],
             metric=metric,
-            tables=[points_table(curves), laws_table(cost)],
+            tables=[laws_table(cost)],
             reading=reading(curves),
             methods=methods(rows, metric, at_least, curves, cost),
             data={"curves": _points(curves), "fits": rounded(cost.to_json()), "answers": _answers(curves)},
         )
 
 
-def _threshold(rows: Rows) -> tuple[str, float]:
+def threshold(rows: Rows) -> tuple[str, float]:
     """The column that decides and the value that passes, as the experiments' frontier searches say."""
     searches = {name: spec.get("search") or {} for name, spec in rows.specs.items()}
     asked = {name: search for name, search in searches.items() if search.get("kind") == "frontier"}
@@ -94,7 +93,7 @@ def _chart_data(curves: Curves, cost: Cost) -> dict[str, list[dict[str, Any]]]:
     places = np.geomspace(min(facts), max(facts), _PLACES)
     laws = {"in_weight": cost.in_weight.get("linear"), "in_tool": cost.in_tool.get(cost.better) if cost.in_tool else None}
     return {
-        "means": [_mean(cell) for curve in curves.values() for cell in curve],
+        "means": [mean_mark(cell) for curve in curves.values() for cell in curve],
         "answers": [row for curve in curves.values() for cell in curve for row in _sizes(cell)],
         "laws": [row for recall in curves if (law := laws[recall]) for row in _law(recall, law, curves[recall])],
         "published": [
@@ -103,7 +102,7 @@ def _chart_data(curves: Curves, cost: Cost) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _mean(cell: Cell) -> dict[str, Any]:
+def mean_mark(cell: Cell) -> dict[str, Any]:
     """The cell's mark: the mean, or where some replicate is censored, the largest size tried."""
     point = cell.point()
     mean, std, censored = point["params_mean_passed"], point["params_std"], point["censored"]
@@ -143,10 +142,8 @@ def _sizes(cell: Cell) -> list[dict[str, Any]]:
 
 
 def _trials(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Digests behind a mark: short ones to read, whole ones to find the runs by."""
-    more = f" and {len(answers) - _SHOWN} more" if len(answers) > _SHOWN else ""
-    shown = ", ".join(answer.digest[:SHORT] for answer in answers[:_SHOWN]) + more
-    return {"trials": shown, "digests": [answer.digest for answer in answers]}
+    """The trials behind a mark."""
+    return behind([answer.digest for answer in answers])
 
 
 def _law(recall: str, law: Law, curve: Sequence[Cell]) -> list[dict[str, Any]]:

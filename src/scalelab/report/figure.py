@@ -7,6 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from scalelab.core.errors import UserError
+from scalelab.store.fits import StoredFit
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -15,6 +18,10 @@ class Rows:
     trials: pl.DataFrame
     specs: Mapping[str, Mapping[str, Any]]
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    curves: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """`digest`, `step`, `name`, `value` (`store.frames.metrics`), for figures that ask for curves; else empty."""
+    fits: Sequence[StoredFit] = ()
+    """Fits of these experiments that the store keeps, the newest last."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +36,40 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """One chart of a page, with the numbers that it shows as a table that can be saved."""
+
+    name: str
+    """Of its files and its anchor: letters, digits and dashes."""
+    title: str
+    """Above the chart; empty where the page's title says it."""
+    chart: Mapping[str, Any]
+    caption: str
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that a reader must know before believing the figure."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Drawing:
     """One figure, drawn: what the page says and shows, and `data` for the JSON file beside it."""
 
     title: str
     verdict: Sequence[str]
-    chart: Mapping[str, Any]
-    caption: str
+    panels: Sequence[Panel]
     metric: str
     """The column of the rows that decides, shown for every run."""
     tables: Sequence[Table]
     reading: Sequence[str]
     methods: Sequence[str]
     data: Mapping[str, Any]
+    warnings: Sequence[Warned] = ()
 
 
 @dataclass(frozen=True)
@@ -52,11 +80,31 @@ class Figure(ABC):
     name: str
     title: str
     experiment: str
-    """The experiment that is drawn where none is named."""
+    """The experiment that is drawn where none is named; empty where it belongs to no spec."""
     spec: str
-    """The spec file that makes its data."""
+    """The spec file that makes its data, if one does."""
     recipe: int = 1
     """Raised when the same rows give another drawing."""
+    needs_curves: bool = False
+    """Whether it draws curves (`Rows.curves`), which are many rows."""
+    needs_fits: bool = False
+    """Whether it draws fits that the store keeps (`Rows.fits`)."""
+
+    def curves_of(self, names: Sequence[str]) -> Sequence[str]:
+        """Those of the recorded names whose curves it draws, or needs to draw the others."""
+        return names
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What was chosen of the ways in which it can be drawn; kept beside the drawing."""
+        return {}
+
+    def chosen(self, options: Mapping[str, str]) -> "Figure":
+        """The figure as it is drawn with these options. Raises UserError for one that it does not take."""
+        if options:
+            listed = " and ".join(f"--{name}" for name in options)
+            raise UserError(f"figure {self.number} ({self.name}) takes no {listed}", cure="leave it out")
+        return self
 
     @abstractmethod
     def has_data(self, rows: Rows) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from scalelab.report.charts import HEIGHT, SIZE_LABEL, WIDTH, Data, finished, log_ticks, thinned
+from scalelab.report.charts import HEIGHT, WIDTH, Data, finished, layer, log_y, thinned, told
 
 LINES = ("mean", "fit, 95 %", "published line")
 _DASHES = ([1, 0], [7, 4], [2, 3])
@@ -29,25 +29,24 @@ def frontier_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
     """
     colour, shape, dash = _series(series)
     x, y = _facts_axis(sorted({row["facts"] for row in data["means"]})), _size_axis(data)
+    tooltip = told(_TOLD, ",d")
     spread = (alt.Y("low:Q"), alt.Y2("high:Q"))
-    told = [alt.Tooltip(field, title=title, format=",d" if field.endswith(":Q") else alt.Undefined) for field, title in _TOLD.items()]
 
-    def layer(name: str, keep: str | None = None) -> alt.Chart:
-        chart = alt.Chart(alt.NamedData(name=name)).encode(x, y)
-        return chart if keep is None else chart.transform_filter(keep)
+    def placed(name: str, keep: str | None = None) -> alt.Chart:
+        return layer(name, x, y, keep=keep)
 
-    answers, whole, censored = layer("answers"), layer("means", "!datum.open"), layer("means", "datum.open")
+    answers, whole, censored = placed("answers"), placed("means", "!datum.open"), placed("means", "datum.open")
     parts = [
-        layer("laws").mark_area(opacity=0.14, clip=True).encode(*spread, colour),
-        layer("published").mark_line(clip=True, style="reference", strokeWidth=1.8).encode(dash),
-        layer("laws").mark_line(clip=True, strokeWidth=1.8).encode(colour, dash),
-        layer("means", "datum.high > datum.low").mark_rule(clip=True, strokeWidth=1.6).encode(*spread, colour),
+        placed("laws").mark_area(opacity=0.14, clip=True).encode(*spread, colour),
+        placed("published").mark_line(clip=True, style="reference", strokeWidth=1.8).encode(dash),
+        placed("laws").mark_line(clip=True, strokeWidth=1.8).encode(colour, dash),
+        placed("means", "datum.high > datum.low").mark_rule(clip=True, strokeWidth=1.6).encode(*spread, colour),
         whole.mark_line(strokeWidth=2.4).encode(colour, dash),
         answers.mark_point(filled=True, opacity=0.4, cursor="pointer").encode(
-            colour, shape, alt.Size("area:Q", legend=None).scale(None), tooltip=told
+            colour, shape, alt.Size("area:Q", legend=None).scale(None), tooltip=tooltip
         ),
-        whole.mark_point(filled=True, opacity=1, size=90, cursor="pointer").encode(colour, shape, tooltip=told),
-        censored.mark_point(style="open", opacity=1, size=90, strokeWidth=2, cursor="pointer").encode(colour, shape, tooltip=told),
+        whole.mark_point(filled=True, opacity=1, size=90, cursor="pointer").encode(colour, shape, tooltip=tooltip),
+        censored.mark_point(style="open", opacity=1, size=90, strokeWidth=2, cursor="pointer").encode(colour, shape, tooltip=tooltip),
         censored.mark_text(text="↑", dy=-15, fontSize=15, fontWeight="bold").encode(colour),
     ]
     return finished(alt.layer(*parts).properties(width=WIDTH, height=HEIGHT), data)
@@ -72,10 +71,4 @@ def _size_axis(data: Data) -> alt.Y:
     marks = [row["params"] for name in ("means", "answers", "published") for row in data[name]]
     bars = [row["low"] for row in data["means"] if row["low"] > min(marks) / 3] + [row["high"] for row in data["means"]]
     low, high = min(marks + bars) / 1.35, max(marks + bars) * 1.35
-    axis = alt.Axis(values=log_ticks(low, high), labelExpr=SIZE_LABEL)
-    return alt.Y(
-        "params:Q",
-        title="parameters of the smallest model that passes",
-        scale=alt.Scale(type="log", domain=[low, high], nice=False),
-        axis=axis,
-    )
+    return log_y("params:Q", "parameters of the smallest model that passes", (low, high))

@@ -42,3 +42,8 @@ def short(value: float) -> str:
 def line(slope: float, intercept: float) -> str:
     """A line in words, such as `8.138 times facts + 5,171` with a multiplication sign."""
     return f"{slope:.4g} {TIMES} facts {MINUS if intercept < 0 else '+'} {abs(intercept):,.0f}"
+
+
+def value(number: float) -> str:
+    """A metric in four significant digits."""
+    return f"{number:.4g}".replace("-", MINUS)

@@ -1,60 +1,45 @@
 """The page: one HTML file that opens from disk, asks no host for anything, and prints.
 
-The Vega bundle is in it once. The chart's spec is data (JSON that no browser runs), a still picture of the chart stands in for
-it on paper and where scripts are off, and the tables are plain HTML. All text from data is escaped.
+The Vega bundle is in it once. The charts' specs are data (JSON that no browser runs), a still picture of each chart stands in
+for it on paper and where scripts are off, and the tables are plain HTML. All text from data is escaped.
 """
 
-import base64
-import json
-from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
-from importlib.resources import files
-from typing import Any
 
 import vl_convert
 
 from scalelab.report.charts import THEMES, VEGA_LITE, to_svg
-from scalelab.report.figure import Drawing, Figure, Rows, Table
+from scalelab.report.figure import Drawing, Figure, Panel, Rows
+from scalelab.report.markup import asset, data, folded, head, image, items, prose, section
 from scalelab.report.runs import environments_table, runs_table
 
-_KINDS = {"digest": "digest", "commit": "digest", "changed since": "digest", "packages": "wide", "command": "wide"}
-"""How columns are shown that are no numbers: digests at ten digits (the whole is there to copy), long text in lines."""
-
-# Nothing from any host; Vega compiles its expressions, and styles and scripts are in the page.
-_POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
+HALF = 400
+"""A chart of at most this width stands beside another, where the window is wide enough."""
 
 
 def to_page(figure: Figure, drawing: Drawing, rows: Rows) -> str:
     """The whole page; the same drawing gives the same bytes."""
     kicker = f"Fig. {figure.number} · {', '.join(sorted(rows.specs)) or figure.name}"
     parts = [
-        "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>Fig. {figure.number}: {escape(drawing.title)}</title>',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">',
-        '<link rel="icon" href="data:,">',
-        f"<style>{_asset('page.css')}</style>",
-        '<script>document.documentElement.classList.add("js")</script></head><body><main>',
+        head(f"Fig. {figure.number}: {drawing.title}"),
+        f'<main data-figure="fig-{figure.number}">',
         f'<header><p class="kicker">{escape(kicker)}</p><button id="theme" type="button">Light or dark</button></header>',
         f"<h1>{escape(drawing.title)}</h1>",
-        f'<ul class="verdict">{_items(drawing.verdict)}</ul>',
-        f'<figure>{_still(drawing)}<div class="live"></div>',
-        f"<figcaption>{escape(drawing.caption)}</figcaption></figure>",
-        *(_section(table) for table in drawing.tables),
-        f"<h2>How to read it</h2><ul>{_items(drawing.reading)}</ul>",
-        f'<h2>Methods</h2><div class="box"><ul>{_items(drawing.methods)}</ul></div>',
-        _folded("runs", runs_table(rows, drawing.metric)),
-        _folded("environments", environments_table(rows)),
-        f"</main>{_data('chart', drawing.chart)}{_data('themes', THEMES)}",
-        f"<script>{_vega()}</script><script>{_asset('page.js')}</script></body></html>",
+        f'<ul class="verdict">{items(drawing.verdict)}</ul>',
+        _warnings(drawing),
+        f'<div class="panels">{"".join(map(_panel, drawing.panels))}</div>',
+        *map(section, drawing.tables),
+        f"<h2>How to read it</h2><ul>{items(drawing.reading)}</ul>",
+        f'<h2>Methods</h2><div class="box"><ul>{items(drawing.methods)}</ul></div>',
+        folded("runs", runs_table(rows, drawing.metric)),
+        folded("environments", environments_table(rows)) if rows.environments else "",
+        '</main><aside id="picked" aria-live="polite" hidden></aside>',
+        *(data(f"chart-{panel.name}", panel.chart) for panel in drawing.panels),
+        data("themes", THEMES),
+        f"<script>{_vega()}</script><script>{asset('page.js')}</script></body></html>",
     ]
-    return "\n".join(parts) + "\n"
-
-
-@cache
-def _asset(name: str) -> str:
-    return files("scalelab.report").joinpath(name).read_text(encoding="utf-8")
+    return "\n".join(part for part in parts if part) + "\n"
 
 
 @cache
@@ -65,47 +50,20 @@ def _vega() -> str:
     return f"(()=>{{{bundle}\n}})();"
 
 
-def _data(name: str, value: Any) -> str:
-    """JSON in the page; `<` is written as an escape, so that no text in it can end the element."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return f'<script type="application/json" id="{name}">{text}</script>'
+def _warnings(drawing: Drawing) -> str:
+    said = "".join(f"<li><code>{escape(warned.code)}</code> {prose(warned.text)}</li>" for warned in drawing.warnings)
+    count = f"{len(drawing.warnings)} warning{'s' if len(drawing.warnings) > 1 else ''}"
+    return f'<div class="warnings"><h2>{count}</h2><ul>{said}</ul></div>' if said else ""
 
 
-def _still(drawing: Drawing) -> str:
-    # As an image, so that the identifiers inside it can't meet those of the live chart.
-    encoded = base64.b64encode(to_svg(drawing.chart).encode()).decode()
-    return f'<img class="still" alt="{escape(drawing.caption)}" src="data:image/svg+xml;base64,{encoded}">'
-
-
-def _items(sentences: Iterable[str]) -> str:
-    return "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-
-
-def _section(table: Table) -> str:
-    return f'<h2>{escape(table.title)}</h2><div class="scroll short">{_table(table)}</div>'
-
-
-def _folded(name: str, table: Table) -> str:
-    tools = f'<div class="tools"><button type="button" data-csv="{name}">Save as CSV</button></div>'
-    title, note = f"{escape(table.title)} ({len(table.rows):,})", f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    return f'<details id="{name}"><summary>{title}</summary>{tools}<div class="scroll">{_table(table, sortable=True)}</div>{note}</details>'
-
-
-def _table(table: Table, sortable: bool = False) -> str:
-    kinds = ["number" if index in table.numeric else _KINDS.get(title, "") for index, title in enumerate(table.columns)]
-    heads = "".join(_head(title, kind, sortable) for title, kind in zip(table.columns, kinds, strict=True))
-    body = "\n".join(_row(row, kinds) for row in table.rows)
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table>"
-
-
-def _head(title: str, kind: str, sortable: bool) -> str:
-    text = f'<button type="button">{escape(title)}</button>' if sortable else escape(title)
-    return f'<th scope="col"{_class(kind)}>{text}</th>'
-
-
-def _row(row: Sequence[str], kinds: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<td{_class(kind)}>{escape(text)}</td>' for text, kind in zip(row, kinds, strict=True))}</tr>"
-
-
-def _class(kind: str) -> str:
-    return f' class="{kind}"' if kind else ""
+def _panel(panel: Panel) -> str:
+    width = panel.chart.get("width")
+    size = "half" if isinstance(width, int | float) and width <= HALF else "full"
+    title = f"<h2>{escape(panel.title)}</h2>" if panel.title else ""
+    still = image(to_svg(panel.chart).encode(), "svg+xml", panel.caption, "still")
+    tools = "".join(f'<button type="button" data-save="{kind}">Save {kind.upper()}</button>' for kind in ("svg", "png"))
+    numbers = folded(f"numbers-{panel.name}", panel.table) if panel.table is not None else ""
+    return (
+        f'<figure class="{size}" id="{escape(panel.name)}">{title}{still}<div class="live"></div>'
+        f'<figcaption>{prose(panel.caption)}</figcaption><div class="tools">{tools}</div>{numbers}</figure>'
+    )

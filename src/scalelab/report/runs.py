@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -12,6 +12,8 @@ from scalelab.report.figure import Rows, Table
 
 _PREFIXES = ("task.", "model.", "budget.", "optim.", "evaluation.")
 _FIELDS = ("batch", "precision")
+SHOWN = 3000
+"""Runs that a page lists: more would make it too large to open."""
 
 
 def axis_columns(trials: pl.DataFrame) -> list[str]:
@@ -31,6 +33,25 @@ def free(trials: pl.DataFrame, given: Sequence[str]) -> list[str]:
     return [path for path in paths if most[path].item() > 1]
 
 
+def told_apart(trials: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The fewest columns that tell trials apart but for their seeds: the experiments' axes first, then what else varies."""
+    declared: list[str] = [path for spec in specs.values() for path in spec.get("axes") or () if path in trials.columns and path != "seed"]
+    kept: list[str] = []
+    groups = 1
+    several = ["experiment"] if "experiment" in trials.columns else []
+    for path in dict.fromkeys(several + declared + varying(trials, [])):
+        found = trials.select(*kept, path).n_unique()
+        if found > groups:
+            kept, groups = [*kept, path], found
+    return kept
+
+
+def names_of(paths: Sequence[str]) -> dict[str, str]:
+    """Spec path -> its last word, or the whole path where another one ends in the same word."""
+    last = Counter(path.rsplit(".", 1)[-1] for path in paths)
+    return {path: word if last[word := path.rsplit(".", 1)[-1]] == 1 else path for path in paths}
+
+
 def state_counts(trials: pl.DataFrame) -> dict[str, int]:
     """Number of trials in each state, each trial once."""
     counted = Counter(trials.unique("digest")["state"].to_list())
@@ -44,11 +65,14 @@ def runs_table(rows: Rows, metric: str) -> Table:
     axes = varying(trials, [])
     wanted = ["digest", "state", *some, *axes, "seed", "params.total", metric, "step", "seconds", "commit"]
     columns = list(dict.fromkeys(column for column in wanted if column in trials.columns))
-    shown = trials.sort([*axes, "seed", "digest", *some], nulls_last=True).select(columns)
+    shown = trials.sort([*axes, "seed", "digest", *some], nulls_last=True).select(columns).head(SHOWN)
     numeric = frozenset(index for index, column in enumerate(columns) if shown[column].dtype.is_numeric())
-    same = [f"{column} {_cell(trials[column].drop_nulls()[0])}" for column in _constant(trials)]
+    same = [f"{column} {cell(trials[column].drop_nulls()[0])}" for column in _constant(trials)]
     note = f"The same in every run: {', '.join(same)}." if same else ""
-    return Table("Every run", columns, [[_cell(value) for value in row] for row in shown.iter_rows()], numeric, note)
+    if trials.height > SHOWN:
+        note = f"The first {SHOWN:,} of {trials.height:,} runs; `scalelab ls` lists all. {note}".strip()
+    title = "Every run" if trials.height <= SHOWN else "Runs"
+    return Table(title, columns, [[cell(value) for value in row] for row in shown.iter_rows()], numeric, note)
 
 
 def _constant(trials: pl.DataFrame) -> list[str]:
@@ -69,7 +93,8 @@ def _environment(data: Any) -> list[str]:
     return [str(data.get("commit") or ""), dirty, packages, *plain, " ".join(map(str, data.get("argv") or ()))]
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of a trial as text."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float):

@@ -10,7 +10,7 @@ from scalelab.spec.base import Spec
 LENGTHS = frozenset({"exposures", "tokens", "steps", "flops"})
 """The ways to say how long a trial trains; a budget has exactly one of them."""
 
-Convention = Literal["total", "non_embedding", "active"]
+Convention = Literal["total", "non_embedding", "active", "used"]
 
 
 class Params(Spec):
@@ -19,7 +19,8 @@ class Params(Spec):
     target: Count
     """Number of parameters."""
     convention: Convention = "total"
-    """What is counted: `total`, `non_embedding` (without embedding and head), or `active` (for each token)."""
+    """What is counted: `total`, `non_embedding` (without embedding and head), `active` (for each token), or `used` (without the rows of
+    tokens that never occur; for biographies)."""
     tolerance: Annotated[Number, Field(gt=0, lt=1)] = 0.01
     """Largest relative distance from the target."""
 
@@ -28,7 +29,7 @@ class Budget(Spec):
     """Exactly one of `exposures`, `tokens`, `steps`, `flops`; with or without `params`."""
 
     exposures: Count | None = None
-    """Training passes over each fact."""
+    """Training passes over each fact, or over each person's biography."""
     tokens: Count | None = None
     """Positions trained on: sequences times context."""
     steps: Count | None = None

@@ -12,7 +12,7 @@ class Stop(Spec):
     """Early stop: the metric has reached the threshold in `patience` evaluations in a row."""
 
     metric: str = "recall"
-    """The metric to watch: `recall` or `bits_per_fact`."""
+    """The metric to watch: `recall` or `bits_per_fact`; for biographies `loss`, `bits`, `bits_per_param` or `recall`."""
     at_least: Number = 0.95
     """The threshold."""
     patience: Count = 2

@@ -148,7 +148,7 @@ def axis_loc(document: Document, path: str) -> Loc:
 def explained(error: ValidationError, document: Document, root: type[BaseModel]) -> UserError:
     """The first fault of a validation as one sentence with its place."""
     first = error.errors(include_url=False)[0]
-    loc = _written(first["loc"], document.data)
+    loc = _written(first["loc"], document.data, missing=first["type"] == "missing")
     what, cure = _sentence(first, loc, root)
     return UserError(what, cure=cure, where=document.place(loc))
 
@@ -194,11 +194,11 @@ def _siblings(loc: Loc, root: type[BaseModel]) -> list[str]:
     )
 
 
-def _written(loc: tuple[int | str, ...], data: Any) -> Loc:
-    """A pydantic location without the names of union members that stand in it: the file has no such keys."""
+def _written(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> Loc:
+    """A pydantic location without the names of union members that stand in it: the file has no such keys. What is missing stands last."""
     found: list[str | int] = []
     for index, part in enumerate(loc):
-        if isinstance(data, dict) and (part in data or index == len(loc) - 1):
+        if isinstance(data, dict) and (part in data or (missing and index == len(loc) - 1)):
             found.append(part)
             data = data.get(part)
         elif isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):

@@ -19,13 +19,15 @@ README = """An export of scalelab.
 trials.csv         one row for each trial in each experiment: every field of its spec, sizes, lengths, last metrics
 metrics.csv        the curves: digest, name, step, value
 attempts.csv       every execution of a trial: when, for how long, under which numerics, in which environment
+fits.csv           laws fitted to the experiments: what was asked, what came out
+draws/             the coefficients in every draw of the bootstrap, by the key of the fit
 environments.json  code, packages and machine, by the digest in the column `environment`
 specs/             what was asked, experiment by experiment
 """
 
 
 def export(store: Reader, out: Path, format: Format, experiments: Sequence[str] | None = None) -> list[Path]:
-    """Write trials, metrics and attempts as tables into the folder `out`, or everything as the zip `out`; returns the files.
+    """Write trials, metrics, attempts and fits as tables into the folder `out`, or everything as the zip `out`; returns the files.
 
     A file is replaced as a whole or not at all. Raises UserError where it can't be written, or for an unknown experiment.
     """
@@ -33,6 +35,7 @@ def export(store: Reader, out: Path, format: Format, experiments: Sequence[str] 
         "trials": frames.trials(store, experiments),
         "metrics": frames.metrics(store, experiments),
         "attempts": frames.attempts(store, experiments),
+        "fits": frames.fits(store, experiments),
     }
     if format == "bundle":
         path = out if out.suffix else out.with_name(f"{out.name}.zip")
@@ -58,6 +61,7 @@ def _replace(path: Path, write: Callable[[Any], Any]) -> None:
 
 
 def _bundle(store: Reader, tables: dict[str, Any], experiments: Sequence[str] | None, file: Any) -> None:
+    import polars as pl
     import yaml
 
     used = set(tables["attempts"]["environment"])
@@ -67,6 +71,8 @@ def _bundle(store: Reader, tables: dict[str, Any], experiments: Sequence[str] | 
         buffer = io.StringIO()
         frame.write_csv(buffer)
         content[f"{name}.csv"] = buffer.getvalue()
+    for fit in store.fits(experiments):
+        content[f"draws/{fit.key}.csv"] = pl.DataFrame(dict(fit.draws)).write_csv()
     for found in store.experiments():
         if experiments is None or found.name in experiments:
             content[f"specs/{found.name}.yaml"] = yaml.safe_dump(found.spec, sort_keys=False)

@@ -1,15 +1,20 @@
 """A store as Polars frames, for fits and figures."""
 
+import gc
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, Select, func, select
 
+from scalelab.core.canon import sha256
 from scalelab.plan.diff import flatten
 from scalelab.store.database import table_of
 from scalelab.store.reader import CLAIM, CLAIMED, Reader
+from scalelab.store.table import Published
 from scalelab.store.tables import Attempts, Environments, Experiments, Memberships, Metrics, Trials
 
 _trials, _members, _metrics = table_of(Trials), table_of(Memberships), table_of(Metrics)
@@ -31,8 +36,10 @@ SCHEMA: dict[str, Any] = {
     "commit": pl.String,
     "dirty": pl.String,
     "environment": pl.String,
+    "configuration": pl.String,
 }
-"""Columns that every frame of trials has. `step` and `seconds` are what was run, `steps` to `flops` the whole budget."""
+"""Columns that every frame of trials has. `step` and `seconds` are what was run, `steps` to `flops` the whole budget.
+Trials of one `configuration` differ in nothing but the seed."""
 
 ATTEMPT_SCHEMA: dict[str, Any] = {
     "digest": pl.String,
@@ -47,6 +54,15 @@ ATTEMPT_SCHEMA: dict[str, Any] = {
     "numerics": pl.String,
     "environment": pl.String,
     "error": pl.String,
+}
+
+FIT_SCHEMA: dict[str, Any] = {
+    "key": pl.String,
+    "experiment": pl.String,
+    "law": pl.String,
+    "created": pl.Float64,
+    "record": pl.String,
+    "result": pl.String,
 }
 
 
@@ -69,6 +85,13 @@ def trials(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFr
     return _frame([_columns(row, store.state_of(row)) | origins.get(row.id, {}) for row in rows])
 
 
+def published(table: Published) -> pl.DataFrame:
+    """The rows of a published table as `trials` gives them once it is imported."""
+    pairs = zip(table.trials, table.results, strict=True)
+    rows = [SimpleNamespace(**vars(record), **vars(result), experiment=table.experiment) for record, result in pairs]
+    return _frame([_columns(row, row.state) for row in rows])
+
+
 def metrics(store: Reader, experiments: Sequence[str] | None = None, names: Sequence[str] | None = None) -> pl.DataFrame:
     """The curves, one after the other: `digest`, `step`, `name`, `value`; all of them, where no experiment or no metric is named.
 
@@ -88,6 +111,13 @@ def metrics(store: Reader, experiments: Sequence[str] | None = None, names: Sequ
     return values.join(digests, on="trial", maintain_order="left").select("digest", "step", "name", "value")
 
 
+def metric_names(store: Reader, experiments: Sequence[str]) -> list[str]:
+    """Every name that the curves of these experiments have. Raises UserError for an experiment that the store does not know."""
+    members = select(_members.c.trial).where(_members.c.experiment.in_(store.known(experiments)))
+    with store.database.reading() as connection:
+        return sorted(connection.scalars(select(_metrics.c.name).where(_metrics.c.trial.in_(members)).distinct()))
+
+
 def attempts(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFrame:
     """Every execution of a trial, in the order in which they began; `numerics` is JSON text.
 
@@ -104,12 +134,36 @@ def attempts(store: Reader, experiments: Sequence[str] | None = None) -> pl.Data
     return pl.DataFrame([pl.Series(name, [row[name] for row in rows], dtype=kind) for name, kind in ATTEMPT_SCHEMA.items()])
 
 
+def fits(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFrame:
+    """Every fit that is kept, the newest last, without its draws; `record` and `result` are JSON text.
+
+    Raises UserError for an experiment that the store does not know.
+    """
+    found = store.fits(experiments)
+    plain = {name: [getattr(fit, name) for fit in found] for name in ("key", "experiment", "law", "created")}
+    texts = {name: [json.dumps(getattr(fit, name)) for fit in found] for name in ("record", "result")}
+    return pl.DataFrame(plain | texts, schema=FIT_SCHEMA)
+
+
 def _table(connection: Connection, query: Select[*tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
     # The driver's own tuples: SQLAlchemy's rows take longer to make than all the rest.
     cursor = connection.execute(query).cursor
     assert cursor is not None
-    rows = cursor.fetchall()
-    return pl.DataFrame(list(zip(*rows, strict=True)) or None, schema=schema, orient="col")
+    with _no_collection():
+        columns = list(zip(*cursor.fetchall(), strict=True))
+    return pl.DataFrame(columns or None, schema=schema, orient="col")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No search for garbage, which takes half the time where a million rows are made and none is garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _columns(row: Any, state: str) -> dict[str, Any]:
@@ -117,10 +171,14 @@ def _columns(row: Any, state: str) -> dict[str, Any]:
     fixed = {
         "digest": row.digest, "experiment": row.experiment, "state": state, "origin": row.origin, "replicate": row.replicate,
         "steps": row.steps or None, "tokens": row.tokens or None, "exposures": row.exposures or None, "flops": row.flops or None,
-        "step": row.step, "seconds": row.seconds,
+        "step": row.step, "seconds": row.seconds, "configuration": _configuration(row.identity),
     }  # fmt: skip
     parts = {"params": row.params, "metrics": row.metrics, "extra": row.extra}
     return {**flatten(row.trial), **flatten(row.axes), **flatten(parts), **fixed, "seed": row.seed}
+
+
+def _configuration(identity: Mapping[str, Any]) -> str:
+    return sha256({name: value for name, value in identity.items() if name != "seed"})
 
 
 def _origins(connection: Connection) -> dict[int, dict[str, Any]]:
@@ -140,4 +198,6 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 def _series(name: str, values: Iterable[Any]) -> pl.Series:
     plain = [json.dumps(value) if isinstance(value, list | dict) else value for value in values]
-    return pl.Series(name, plain, dtype=SCHEMA.get(name), strict=False)
+    # FLOPs outgrow 64 bits, and a column of such integers would lose them.
+    large = any(isinstance(value, int) and abs(value) >= 2**63 for value in plain)
+    return pl.Series(name, plain, dtype=pl.Float64 if large else SCHEMA.get(name), strict=False)

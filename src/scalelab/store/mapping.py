@@ -6,6 +6,7 @@ columns:
   task.recall: {column: key, values: {qa: in_weight, qatool: in_tool}}
   params.total: nb_params
   metrics.recall: accuracy
+  extra.dataset: corpus    # no part of a spec, and tells trials apart all the same
 """
 
 import re
@@ -42,7 +43,10 @@ def _flops(text: str) -> int:
 LENGTHS: dict[str, Parser] = {"steps": _whole, "tokens": _whole, "flops": _flops, "exposures": parse_number, "seconds": parse_number}
 """Columns beside spec paths, `params.*` and `metrics.*`."""
 
-_OPEN: dict[str, Parser] = {"params": _whole, "metrics": parse_number}
+BUDGETS: dict[str, Parser] = {f"budget.{name}": LENGTHS[name] for name in ("steps", "tokens", "flops")}
+"""Budgets are read as lengths are: a published one may be a fraction, or more than a spec's may be."""
+
+_OPEN: dict[str, Parser] = {"params": _whole, "metrics": parse_number, "extra": str}
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,14 @@ def _column(document: Document, key: str, entry: Any) -> Column:
     return Column(key, str(name), parser, place)
 
 
-PARAMS = ("total", "non_embedding", "active", "embedding", "positions", "attention", "ffn", "norm", "head")
+PARAMS = ("total", "non_embedding", "active", "used", "embedding", "positions", "attention", "ffn", "norm", "head")
 """Numbers of parameters that a trial has, by convention and by group (see `plan.counts.Parameters`)."""
 
 
 def _parser(key: str, place: str) -> Parser:
     above, _, below = key.partition(".")
-    if key in LENGTHS:
-        return LENGTHS[key]
+    if key in LENGTHS | BUDGETS:
+        return (LENGTHS | BUDGETS)[key]
     if above == "params" and below not in PARAMS:
         raise UserError(f"`{key}` is no way to count parameters", cure=nearest(key, [f"params.{name}" for name in PARAMS]), where=place)
     if above in _OPEN and re.fullmatch(r"[A-Za-z0-9_]+", below):
@@ -116,7 +120,7 @@ def _parser(key: str, place: str) -> Parser:
     if not fields:
         known = [*paths_below(), *LENGTHS, "params.total", "params.non_embedding", "params.active", "metrics.loss", "metrics.recall"]
         close = nearest(key, known)
-        cure = close if close.startswith("did") else f"name a spec path, params.*, metrics.*, or one of {', '.join(LENGTHS)}"
+        cure = close if close.startswith("did") else f"name a spec path, params.*, metrics.*, extra.*, or one of {', '.join(LENGTHS)}"
         raise UserError(f"`{key}` is no path of a trial", cure=cure, where=place)
     if any(classes_in(field.annotation) for field in fields):
         raise UserError(f"`{key}` has fields of its own", cure=f"name one of them: `scalelab explain {key}`", where=place)

@@ -1,6 +1,6 @@
 """The trials of another store into this one, by digest."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,20 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 from scalelab.core.canon import canonical_json
 from scalelab.core.events import FINISHED
 from scalelab.store.database import table_of
+from scalelab.store.fits import fit_rows
 from scalelab.store.opening import open_at
 from scalelab.store.registering import CHUNK, ids_of
 from scalelab.store.store import Store
-from scalelab.store.tables import Artifacts, Attempts, Environments, Experiments, Memberships, Metrics, Trials
+from scalelab.store.tables import Artifacts, Attempts, Environments, Experiments, Fits, Memberships, Metrics, Trials
 
 _trials, _members, _attempts, _environments = table_of(Trials), table_of(Memberships), table_of(Attempts), table_of(Environments)
-_experiments, _metrics, _artifacts = table_of(Experiments), table_of(Metrics), table_of(Artifacts)
+_experiments, _metrics, _artifacts, _fits = table_of(Experiments), table_of(Metrics), table_of(Artifacts), table_of(Fits)
 
 Row = dict[str, Any]
 
 
 def merge(store: Store, where: str | Path) -> int:
-    """Bring another store's trials home, with curves, attempts and environments; returns how many are new or have news.
+    """Bring another store's trials home, with curves, attempts, environments and fits; returns how many are new or have news.
 
     A result beats a failure, a failure beats a trial that has not ended, and where both stores know as much, this one's
     stays. Again, it changes nothing. All in one transaction. Raises UserError.
@@ -32,6 +33,7 @@ def merge(store: Store, where: str | Path) -> int:
             _rows_home(theirs, ours, table, {their: ids[their] for their in brought})
         _attempts_home(theirs, ours, ids, _environments_home(theirs, ours))
         _experiments_home(theirs, ours, ids)
+        _fits_home(fit_rows(other.database, theirs), ours)
     return len(brought)
 
 
@@ -110,6 +112,14 @@ def _experiments_home(theirs: Connection, ours: Connection, ids: dict[int, int])
     ]
     if rows:
         ours.execute(insert(_members), rows)
+
+
+def _fits_home(theirs: Sequence[Any], ours: Connection) -> None:
+    """Fits by key: a key is all that decides a fit, so that one which stands here is the same."""
+    known = set(ours.scalars(select(_fits.c.key)))
+    rows = [dict(row._mapping) for row in theirs if row.key not in known]
+    if rows:
+        ours.execute(insert(_fits), rows)
 
 
 def _place(row: Any) -> str:

@@ -12,6 +12,7 @@ from scalelab.core.events import State
 from scalelab.plan.cost import Speed
 from scalelab.store.claims import is_gone
 from scalelab.store.database import Database, table_of
+from scalelab.store.fits import StoredFit, read_fits
 from scalelab.store.records import Attempt, Result, StoredExperiment, StoredTrial, TrialRecord
 from scalelab.store.registering import CHUNK
 from scalelab.store.tables import Artifacts, Attempts, Claims, Environments, Experiments, Memberships, Trials
@@ -119,6 +120,12 @@ class Reader:
         """Code, packages and machine of every attempt, by the digest of them."""
         with self.database.reading() as connection:
             return {row.digest: row.data for row in connection.execute(select(_environments))}
+
+    def fits(self, experiments: Sequence[str] | None = None) -> list[StoredFit]:
+        """The fits that are kept of these experiments (of all, where none is named), the newest last. Raises UserError."""
+        names = None if experiments is None else self.known(experiments)
+        with self.database.reading() as connection:
+            return read_fits(self.database, connection, names)
 
     def state_of(self, row: Row[*tuple[Any, ...]]) -> State:
         """The state that a row of trials and claims tells."""

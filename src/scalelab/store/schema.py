@@ -1,16 +1,24 @@
-"""Schema versions: a new store gets the newest, an older one is brought up to it, a newer one is refused."""
+"""Schema versions: a new store gets the newest, an older one is brought up to it when it is written, a newer one is refused."""
 
 from collections.abc import Callable
 
 from sqlalchemy import Connection
 
 from scalelab.core.errors import UserError
-from scalelab.store.database import Database
-from scalelab.store.tables import Base
+from scalelab.store.database import Database, table_of
+from scalelab.store.tables import Base, Fits
 
-VERSION = 1
+VERSION = 2
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+READABLE = 1
+"""The oldest version that can be read as it is: what has come since is empty there."""
+
+
+def _add_fits(connection: Connection) -> None:
+    table_of(Fits).create(connection)
+
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_fits}
 """Version -> what turns its tables into the next version's. A change of `tables` raises VERSION and writes one here."""
 
 
@@ -32,15 +40,17 @@ def prepare(database: Database) -> None:
 
 
 def check(database: Database) -> None:
-    """Accept the tables for reading. Raises UserError where there are none, or of another version."""
+    """Accept the tables for reading. Raises UserError where there are none, or of a version that is too old or too new."""
     with database.reading() as connection:
         found = database.kind.version(connection)
     refuse_newer(database, found)
     if found == 0:
         raise UserError("is empty: there is no store in it", cure="fill it with `scalelab run SPEC`", where=database.kind.name)
-    if found < VERSION:
+    if found < READABLE:
         cure = "`scalelab run` or `scalelab import` on it brings it up to date"
-        raise UserError(f"has the older schema version {found}, and this scalelab reads {VERSION}", cure=cure, where=database.kind.name)
+        raise UserError(
+            f"has the older schema version {found}, and this scalelab reads {READABLE} and later", cure=cure, where=database.kind.name
+        )
 
 
 def refuse_newer(database: Database, found: int) -> None:

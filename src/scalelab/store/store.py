@@ -13,6 +13,7 @@ from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED, Ended, Measured, Started
 from scalelab.store import claims
 from scalelab.store.database import Database, table_of
+from scalelab.store.fits import StoredFit, write_fit
 from scalelab.store.reader import Reader
 from scalelab.store.records import TrialRecord
 from scalelab.store.registering import end_others, insert_new, write_experiment, write_members
@@ -118,6 +119,11 @@ class Store(Reader):
                 self.database.upsert(connection, Artifacts, places, keys=("trial", "name"))
                 claims.give_back(connection, trial, attempt)
             self._pending.clear()
+
+    def keep_fit(self, fit: StoredFit) -> None:
+        """Keep a fit with its draws; one with the same key is replaced. Its experiment must be in the store."""
+        with self._lock, self.database.writing() as connection:
+            write_fit(self.database, connection, fit)
 
     def flush(self) -> None:
         """Write the metric rows that wait. With a UserError (a full disk, say) they wait on, and none is lost."""

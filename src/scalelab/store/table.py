@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +24,29 @@ class Published:
     results: list[Result] = field(default_factory=list)
 
 
-def read_published(table: Path, mapping: Path) -> Published:
+def read_published(table: Path, mapping: Path, *, repeats: bool = False) -> Published:
     """Read a CSV table through a mapping. Raises UserError with file, row and column of the first fault.
 
     A trial's digest covers the experiment, every mapped column but `metrics.*` and `seconds`, and the seed (0 where none is
-    mapped), so that the same table gives the same trials again.
+    mapped), so that the same table gives the same trials again. Rows that are equal in all of it are an error, or, with
+    `repeats`, replicates of one configuration.
     """
     checked = read_mapping(mapping)
     header, rows = _read(table)
     for column in checked.columns:
         if column.name not in header:
             raise UserError(f"the table {table} has no column `{column.name}`", cure=nearest(column.name, header), where=column.place)
-    parsed = [_parse(table, number, row, header, checked) for number, row in enumerate(rows, 1)]
+    parsed = _parse_extras([_parse(table, number, row, header, checked) for number, row in enumerate(rows, 1)], checked)
     extras = _extras(header, rows, checked)
     published, replicates, seen = Published(checked.experiment), Counter[str](), dict[str, int]()
     for number, (values, extra) in enumerate(zip(parsed, extras, strict=True), 1):
         identity = {column.key: values[column.key] for column in checked.columns if column.is_identity}
         record = _record(checked.experiment, identity, extra, replicates)
-        if record.digest in seen:
+        if record.digest in seen and repeats:
+            record = replace(record, digest=sha256(record.identity | {"row": number}))
+        elif record.digest in seen:
             what = f"row {number} is the same trial as row {seen[record.digest]}"
-            cure = "map a column that tells them apart, such as `seed`"
+            cure = "map a column that tells them apart: `seed`, or any other, as `extra.dataset: dataset`"
             raise UserError(what, cure=cure, where=f"{table}:{rows[number - 1][0]}")
         seen[record.digest] = number
         metrics = {key.removeprefix("metrics."): value for key, value in values.items() if key.startswith("metrics.")}
@@ -86,6 +89,14 @@ def _parse(table: Path, number: int, row: Row, header: list[str], mapping: Mappi
             what, _, cure = str(error).partition("; ")
             raise UserError(f"row {number}, column `{column.name}`: {what}", cure=cure, where=f"{table}:{line}") from error
     return values
+
+
+def _parse_extras(parsed: list[dict[str, Any]], mapping: Mapping) -> list[dict[str, Any]]:
+    """Mapped `extra.*` columns have no form that a spec gives them: they are typed as a whole."""
+    for key in [column.key for column in mapping.columns if column.key.startswith("extra.")]:
+        for row, value in zip(parsed, _typed([row[key] for row in parsed]), strict=True):
+            row[key] = value
+    return parsed
 
 
 def _extras(header: list[str], rows: list[Row], mapping: Mapping) -> list[dict[str, Any]]:

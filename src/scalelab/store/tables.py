@@ -1,7 +1,7 @@
-"""The tables of a store, schema version 1.
+"""The tables of a store, schema version 2.
 
     experiments --< memberships >-- trials --< attempts >-- environments
-                                    trials --< metrics, artifacts;   trials --- claims
+    experiments --< fits            trials --< metrics, artifacts;   trials --- claims
 
 A trial's last metrics stand in its own row, its curves in `metrics`. Objects are kept as JSON text: it reads the same
 on every database, and in SQL as `json_extract(params, '$.total')` or `params::json`.
@@ -142,6 +142,19 @@ class Claims(Base, table=True):
     trial: int = Field(primary_key=True, foreign_key="trials.id")
     owner: str = Field(index=True)
     until: float
+
+
+class Fits(Base, table=True):
+    """A law fitted to an experiment, with the draws behind its intervals."""
+
+    key: str = Field(primary_key=True)
+    experiment: str = Field(foreign_key="experiments.name", index=True)
+    law: str
+    created: float
+    record: dict[str, Any] = Field(sa_type=Json)
+    result: dict[str, Any] = Field(sa_type=Json)
+    # An .npz file: thousands of floats, bit for bit.
+    draws: bytes
 
 
 METADATA = Base.metadata

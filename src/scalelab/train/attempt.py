@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from scalelab.core.events import Measured, Outcome
 from scalelab.core.seeds import derive
 from scalelab.data import build as build_data
-from scalelab.evaluate import RecallTest
+from scalelab.evaluate import build_test
 from scalelab.models import build as build_model
 from scalelab.plan.flops import train_flops
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import checkpoint, optimizer
 from scalelab.train.numerics import pick_device
-from scalelab.train.objective import Batch, summed_loss
+from scalelab.train.objective import summed_loss
+from scalelab.train.source import open_source
 
 
 class Attempt:
@@ -33,9 +34,8 @@ class Attempt:
         self.evaluated = frozenset(trial.evaluation.steps(self.steps))
         data = build_data(trial.task)
         self.shape = data.shape
-        self.order = data.order(derive(trial.seed, "order"), trial.batch)
-        self.table = Batch.of(data.rows(), self.device)
-        self.test = RecallTest(data, self.device, stopping)
+        self.source = open_source(trial, data, self.device)
+        self.test = build_test(trial, data, self.device, stopping)
         self.loss_of = torch.compile(summed_loss, fullgraph=True, dynamic=False) if execution.compile else summed_loss
         self._begin()
         self._resume()
@@ -44,11 +44,10 @@ class Attempt:
 
     def update(self) -> None:
         """One optimizer update on the next batch; gradients accumulate over its micro-batches."""
-        rows_B = torch.from_numpy(self.order.rows(self.step)).to(self.device)
-        targets = self.table.weights_BM[rows_B].sum()
-        for rows_b in rows_B.split(self.execution.micro_batch or self.trial.batch):
+        targets, batches = self.source.draw(self.step, self.execution.micro_batch or self.trial.batch)
+        for batch in batches:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
-                nats = self.loss_of(self.model, self.table.pick(rows_b))
+                nats = self.loss_of(self.model, batch)
             (nats / targets).backward()
             self.nats += nats.detach()
         self.targets += targets
@@ -85,9 +84,9 @@ class Attempt:
         return all(measured.values[stop.metric] >= stop.at_least for measured in self.curve[-stop.patience :])
 
     def final(self, state: Outcome) -> dict[str, float]:
-        """The trial's final metrics; a diverged trial has no evaluation."""
+        """The trial's final metrics, with the loss as it was last measured; a diverged trial has neither loss nor evaluation."""
         values = self._position() | self._speed()
-        return values if state == "diverged" else values | self.test.full(self.model)
+        return values if state == "diverged" else values | {"loss": self.curve[-1].values["loss"]} | self.test.full(self.model)
 
     def save_when_due(self) -> None:
         """Save a checkpoint where the last one is old enough."""

@@ -1,0 +1,252 @@
+"""`fit`: fit a law to an experiment or to a published table."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from scalelab.cli.options import DEFAULT_STORE, ExperimentOption, FilterOption, JsonOption, StoreOption, number, print_json, print_table
+from scalelab.core.errors import UserError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from scalelab.fit.estimate import Estimate
+    from scalelab.fit.fit import Fit
+    from scalelab.fit.holdout import Holdout
+
+
+def fit(
+    law: Annotated[str | None, typer.Argument(help="A law by name, a formula, or a YAML file that declares one; see --list.")] = None,
+    experiment: ExperimentOption = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="A published table; nothing is stored.")] = None,
+    mapping: Annotated[Path | None, typer.Option("--mapping", help="YAML that says which column of the table is what.")] = None,
+    filter_: FilterOption = None,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Refits behind the intervals.")] = 4000,
+    tie: Annotated[list[str] | None, typer.Option("--tie", help="--tie beta=alpha")] = None,
+    fix: Annotated[list[str] | None, typer.Option("--fix", help="--fix E=1.69")] = None,
+    bound: Annotated[list[str] | None, typer.Option("--bound", help="--bound alpha=0:1")] = None,
+    column: Annotated[list[str] | None, typer.Option("--column", help="--column N=params.non_embedding")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="The column that is predicted, such as metrics.loss.")] = None,
+    residual: Annotated[Literal["log", "linear"] | None, typer.Option("--residual", help="log or linear.")] = None,
+    loss: Annotated[str | None, typer.Option("--loss", help="huber:1e-3 or squared.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="A column that multiplies each row's loss.")] = None,
+    starts: Annotated[str, typer.Option("--starts", help="How many starts are drawn, or hoffmann.")] = "500",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the starts and of the draws.")] = 0,
+    holdout: Annotated[
+        str | None, typer.Option("--holdout", help="largest_params, largest_flops, expanding, or a filter of the rows to predict.")
+    ] = None,
+    at: Annotated[list[str] | None, typer.Option("--at", help="Ask the law: --at flops=1e24, --at N=7e10,D=1.4e12")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the laws that are known by name.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a scaling law, with intervals and warnings."""
+    if list_:
+        _list(as_json)
+        return
+    if law is None:
+        raise UserError("no law is named", cure="name one, as `scalelab fit chinchilla`; `scalelab fit --list` shows them")
+    from scalelab.fit.fit import fit_law
+    from scalelab.fit.law import Choices, Loss
+    from scalelab.fit.laws import find
+
+    choices = Choices(
+        tie=_pairs(tie, "--tie", str),
+        fix=_pairs(fix, "--fix", _float),
+        bounds=_pairs(bound, "--bound", _bounds),
+        residual=residual,
+        loss=None if loss is None else Loss.parse(loss),
+        weights=weights,
+        columns=_pairs(column, "--column", str),
+        target=target,
+        starts=_starts(starts),
+        seed=seed,
+    )
+    found, places = find(law), [_pairs(place.split(","), "--at", _float) for place in at or []]
+    frame, source = _rows(experiment, csv, mapping, store)
+    frame, source = _filtered(frame, source, filter_)
+    with _progress() as tell:
+        fitted = fit_law(frame, found, choices, bootstrap=bootstrap, holdout=holdout, at=places, about={"source": source}, tell=tell)
+    kept = experiment is not None and _keep(fitted, experiment[0], store)
+    if as_json:
+        print_json(fitted.to_json() | {"kept": kept})
+    else:
+        _show(fitted, f"kept in {store}" if kept else "")
+
+
+def _list(as_json: bool) -> None:
+    from scalelab.fit.laws import LAWS
+
+    if as_json:
+        print_json({"laws": [law.to_json() | {"about": law.about} for law in LAWS.values()]})
+        return
+    for law in LAWS.values():
+        where = "".join(f", {name} = {text}" for name, text in law.let.items())
+        columns = ", ".join(f"{symbol} = {column}" for symbol, column in law.columns.items())
+        print(f"{law.name}\n  {law.target.removeprefix('metrics.')} = {law.formula}{where}\n  {columns}\n  {law.about}\n  {law.source}\n")
+
+
+def _rows(experiment: list[str] | None, csv: Path | None, mapping: Path | None, store: str) -> "tuple[pl.DataFrame, dict[str, Any]]":
+    """The rows, and where they come from for the record."""
+    if (experiment is None) == (csv is None):
+        raise UserError("the rows to fit are not named", cure="give --experiment NAME, or --csv FILE with --mapping M.yaml; not both")
+    from scalelab.store import frames, open_store
+
+    if experiment is not None:
+        with open_store(store, mode="read") as opened:
+            return frames.trials(opened, experiment), {"experiments": experiment}
+    from scalelab.store.table import read_published
+
+    assert csv is not None
+    if mapping is None:
+        raise UserError("a table needs a mapping of its columns", cure="give it with --mapping M.yaml", where=str(csv))
+    published = read_published(csv, mapping, repeats=True)
+    return frames.published(published), {"table": csv.name, "table_sha256": _sha256(csv), "mapping": mapping.name}
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _filtered(frame: "pl.DataFrame", source: dict[str, Any], text: str | None) -> "tuple[pl.DataFrame, dict[str, Any]]":
+    import polars as pl
+
+    from scalelab.fit.matching import matching
+
+    kept = frame if text is None else frame.filter(pl.Series(matching(frame, text)))
+    if text is not None and kept.is_empty() and not frame.is_empty():
+        raise UserError(f"no row matches `{text}`", cure=f"loosen the filter: there are {frame.height} rows")
+    return kept, source | {"filter": text, "filtered_out": frame.height - kept.height}
+
+
+def _keep(fitted: "Fit", experiment: str, store: str) -> bool:
+    """Keep the fit with its draws; a store that can't be written is no reason to lose what was fitted."""
+    import time
+
+    from scalelab.fit.kept import to_store
+    from scalelab.store import open_store
+
+    try:
+        with open_store(store, mode="write") as opened:
+            opened.keep_fit(to_store(fitted, experiment, time.time()))
+    except UserError as error:
+        print(f"the fit is not kept: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _pairs(texts: list[str] | None, option: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """`name=value` -> value by name."""
+    found: dict[str, Any] = {}
+    for text in texts or []:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not (name and sign and value):
+            raise UserError(f"`{text}` is no name=value", cure=f"write it like {option} NAME=VALUE", where=option)
+        try:
+            found[name] = parse(value)
+        except UserError:
+            raise
+        except ValueError as error:
+            what, _, cure = str(error).partition("; ")
+            raise UserError(what, cure=cure, where=option) from error
+    return found
+
+
+def _float(text: str) -> float:
+    from scalelab.core.units import parse_number
+
+    return parse_number(text)
+
+
+def _bounds(text: str) -> tuple[float, float]:
+    low, colon, high = text.partition(":")
+    if not colon:
+        raise ValueError(f"{text!r} are no bounds; write them like 0:1, or 0: for no upper one")
+    return (_float(low) if low else float("-inf"), _float(high) if high else float("inf"))
+
+
+def _starts(text: str) -> int | str:
+    from scalelab.core.units import parse_count
+
+    try:
+        return parse_count(text) if text[:1].isdigit() else text
+    except ValueError as error:
+        what, _, cure = str(error).partition("; ")
+        raise UserError(what, cure=cure, where="--starts") from error
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each part of the work on a terminal, a line for each when piped; always on stderr."""
+    if not sys.stderr.isatty():
+        said = set[str]()
+
+        def line(what: str, done: int, count: int) -> None:
+            if what not in said:
+                said.add(what)
+                print(f"fitting: {count:,} {what}", file=sys.stderr)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def bar(what: str, done: int, count: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=count)
+            bars.update(tasks[what], completed=done)
+
+        yield bar
+
+
+def _show(fitted: "Fit", kept: str) -> None:
+    law, optimum, record = fitted.law, fitted.optimum, fitted.record
+    print(f"{law.name}: {law.target} = {law.formula}")
+    print("".join(f"  {name} = {text}\n" for name, text in law.let.items()), end="")
+    print("  " + ", ".join(f"{symbol} = {name}" for symbol, name in law.columns.items()) + "\n")
+    _estimates("coefficient", fitted.estimates)
+    if fitted.derived:
+        print()
+        _estimates("derived", fitted.derived)
+    rows, left_out = record["rows"], record["source"]["filtered_out"]
+    filtered = f", {left_out} left out by the filter" if left_out else ""
+    print(f"\n{rows['used']} of {rows['given']} rows in {rows['configurations']} configurations{filtered}")
+    print(f"objective {optimum.objective:.10g} (sum of {law.loss}, {law.residual} residuals)")
+    print(f"{optimum.at_best} of {optimum.tried} starts at the best, gradient norm {optimum.gradient_norm:.2g}")
+    if fitted.holdout is not None:
+        print(f"\nhold-out {fitted.holdout.rollout}: mean absolute error {fitted.holdout.error:.4%}")
+        _held(fitted.holdout)
+    for warned in fitted.warnings:
+        print(f"\nwarning {warned.code}: {warned.text}")
+    if kept:
+        print(f"\n{kept}")
+
+
+def _estimates(title: str, found: "Mapping[str, Estimate]") -> None:
+    estimates = list(found.items())
+    predicted = any(one.prediction95 for _, one in estimates)
+    columns = [title, "value", "se", "95 % interval"] + ["of one more run"] * predicted
+    cells = [[name, number(one.value), number(one.se), _ends(one.ci95)] + [_ends(one.prediction95)] * predicted for name, one in estimates]
+    print_table(columns, cells)
+
+
+def _held(holdout: "Holdout") -> None:
+    cells = [
+        [fold.about, f"{actual:.6g}", f"{predicted:.6g}", f"{error:+.4%}"]
+        for fold in holdout.folds
+        for actual, predicted, error in zip(fold.actual_T, fold.predicted_T, fold.error_T, strict=True)
+    ]
+    print_table(["fitted on", "actual", "predicted", "error"], cells)
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}"

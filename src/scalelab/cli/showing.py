@@ -1,0 +1,110 @@
+"""`show`: one trial, from its spec to its curves."""
+
+from typing import TYPE_CHECKING, Any
+
+from scalelab.cli.options import DEFAULT_STORE, DigestArgument, JsonOption, StoreOption, number, print_json, print_table
+from scalelab.core.canon import SHORT
+from scalelab.core.events import POSITION, SPEED
+from scalelab.core.units import format_count, format_seconds
+
+if TYPE_CHECKING:
+    from scalelab.store import Result, StoredTrial, TrialRecord
+    from scalelab.store.curves import Curve
+    from scalelab.store.records import Attempt
+
+_SHOWN = 12
+"""Rows of a curve; `--json` has all."""
+
+
+def show(digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Show one trial: its spec, its metrics, its curves, its attempts and where they ran."""
+    from scalelab.store import open_store
+    from scalelab.store.curves import curve
+
+    with open_store(store, mode="read") as opened:
+        found = opened.trial(opened.find(digest))
+        points = curve(opened, found.record.digest)
+    if as_json:
+        print_json({"trials": [{**full_json(found), "curves": _by_metric(points)}]})
+        return
+    _print_trial(found)
+    _print_curves(points)
+    for attempt in found.attempts:
+        _print_attempt(attempt)
+    for name, place in found.artifacts.items():
+        print(f"\n{name}: {place}")
+
+
+def _print_trial(found: "StoredTrial") -> None:
+    import yaml
+
+    record, result = found.record, found.result
+    print(f"trial {record.digest}\n{result.state}, in {', '.join(found.experiments) or 'no experiment'}\n")
+    print(yaml.safe_dump(record.trial, sort_keys=False))
+    print_table(["params", "count"], [[name, f"{count:,}"] for name, count in record.params.items()])
+    lengths = {"steps": record.steps, "tokens": record.tokens, "exposures": record.exposures, "FLOPs": record.flops}
+    known = [f"{format_count(value) if name in ('tokens', 'FLOPs') else f'{value:,}'} {name}" for name, value in lengths.items() if value]
+    print(f"\n{', '.join(known)}\n")
+    print_table(["metric", "value"], [[name, number(value)] for name, value in sorted(result.metrics.items())])
+
+
+def _print_curves(points: "Curve") -> None:
+    """Every metric but speeds and positions, at most a dozen of the measured steps."""
+    steps, names = sorted({step for step, _ in points}), sorted({name for _, name in points} - SPEED - POSITION)
+    if not steps:
+        return
+    every = (len(steps) - 1) / (_SHOWN - 1)
+    shown = steps if len(steps) <= _SHOWN else [steps[round(index * every)] for index in range(_SHOWN)]
+    print()
+    print_table(["step", *names], [[f"{step:,}", *(number(points.get((step, name))) for name in names)] for step in shown])
+    if len(shown) < len(steps):
+        print(f"{len(shown)} of {len(steps)} measured steps; --json has all of them")
+
+
+def _print_attempt(attempt: "Attempt") -> None:
+    commit = str(attempt.environment.get("commit"))[:SHORT] + (" with changes" if attempt.environment.get("dirty") else "")
+    numerics = ", ".join(f"{name} {value}" for name, value in attempt.numerics.items())
+    print(f"\nattempt {attempt.key[:SHORT]}: {attempt.state} after {format_seconds(attempt.seconds or 0)}, commit {commit}\n  {numerics}")
+    if attempt.error:
+        print(f"  {attempt.error}")
+
+
+def _by_metric(points: "Curve") -> dict[str, list[list[float]]]:
+    """Metric -> [step, value] in the order of the steps."""
+    found: dict[str, list[list[float]]] = {}
+    for (step, name), value in points.items():
+        found.setdefault(name, []).append([step, value])
+    return found
+
+
+def trial_json(experiment: str, record: "TrialRecord", result: "Result") -> dict[str, Any]:
+    """A stored trial in the form of every `--json` answer, with the resolved trial for filters."""
+    return {
+        "digest": record.digest,
+        "state": result.state,
+        "experiment": experiment,
+        "axes": record.axes,
+        "replicate": record.replicate,
+        "seed": record.seed,
+        "params": record.params,
+        "steps": record.steps,
+        "tokens": record.tokens,
+        "exposures": record.exposures,
+        "flops": record.flops,
+        "seconds": result.seconds,
+        "metrics": result.metrics,
+        "origin": record.origin,
+        "trial": record.trial,
+    }
+
+
+def full_json(found: "StoredTrial") -> dict[str, Any]:
+    """A stored trial with everything that the store knows of it but its curves."""
+    record = found.record
+    return {
+        **trial_json(", ".join(found.experiments), record, found.result),
+        "experiments": found.experiments,
+        "artifacts": found.artifacts,
+        "extra": record.extra,
+        "attempts": [{name: getattr(attempt, name) for name in type(attempt).__dataclass_fields__} for attempt in found.attempts],
+    }

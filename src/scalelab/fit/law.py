@@ -1,0 +1,197 @@
+"""A law as it is declared: a formula, the columns that its names stand for, and how it is fitted.
+
+    Law("chinchilla", "E + A*N^-alpha + B*D^-beta", {"N": "params.total", "D": "budget.tokens"})
+
+Every name of the formula that is no column and no `let` is a coefficient. Coefficients in the exponent of a power are real
+numbers, all others are positive unless `real` names them.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from scalelab.core.errors import UserError, nearest
+from scalelab.fit import formula
+from scalelab.fit.formula import Node, Number
+
+Residual = Literal["log", "linear"]
+Bounds = tuple[float, float]
+HOFFMANN = "hoffmann"
+"""The name of the published grid of starts of Hoffmann et al. 2022 (arXiv 2203.15556), for Chinchilla's law."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is summed over the rows: Huber's loss of the residual (half its square up to `delta`, straight beyond), or its square."""
+
+    kind: Literal["huber", "squared"] = "huber"
+    delta: float = 1e-3
+
+    @classmethod
+    def parse(cls, text: "str | Loss") -> "Loss":
+        """From `huber`, `huber:1e-3` or `squared`. Raises UserError for anything else."""
+        if isinstance(text, Loss):
+            return text
+        kind, _, delta = str(text).partition(":")
+        if kind not in ("huber", "squared") or (delta and kind == "squared"):
+            raise UserError(f"there is no loss `{text}`", cure="write `huber:1e-3` or `squared`")
+        return cls("squared") if kind == "squared" else cls("huber", _positive(delta, text) if delta else cls.delta)
+
+    def __str__(self) -> str:
+        return f"huber:{self.delta:g}" if self.kind == "huber" else "squared"
+
+
+def _positive(text: str, whole: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(f"`{whole}` is no loss: its delta is no positive number", cure="write `huber:1e-3`")
+    return value
+
+
+@dataclass(frozen=True)
+class Law:
+    """A law and the way it is fitted by default. Raises UserError where its parts do not fit together."""
+
+    name: str
+    formula: str
+    columns: Mapping[str, str]
+    """Symbol of the formula -> column of the table."""
+    target: str = "metrics.loss"
+    about: str = ""
+    source: str = ""
+    residual: Residual = "log"
+    """`log`: log of the prediction minus log of the target; `linear`: their difference."""
+    loss: Loss = Loss()
+    let: Mapping[str, str] = field(default_factory=dict)
+    """Symbol -> expression of columns, earlier lets and coefficients, as `C: 6*N*D`."""
+    real: frozenset[str] = frozenset()
+    """Coefficients that may be negative though they multiply a term."""
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    tied: Mapping[str, str] = field(default_factory=dict)
+    """Coefficient -> expression of other coefficients, as `beta: alpha` or `beta: 2*alpha`."""
+    weights: str | None = None
+    """A column by which every row's loss is multiplied."""
+
+    def __post_init__(self) -> None:
+        if self.residual not in get_args(Residual):
+            raise UserError(f"there is no residual space `{self.residual}`", cure="write `log` or `linear`")
+        self._check_names()
+        for name, (low, high) in self.bounds.items():
+            if not low < high or math.isnan(low) or math.isnan(high):
+                raise UserError(f"the bounds of `{name}` hold no number", cure="write the smaller one first, as 0:1")
+        for name, value in self.fixed.items():
+            if not math.isfinite(value) or (value < 0 and name not in self.exponents | self.real):
+                raise UserError(f"`{name}` is fixed at {value:g}", cure="give a finite number, not negative where it multiplies a term")
+
+    def _check_names(self) -> None:
+        used = formula.names(self.tree)
+        for symbol in self.columns:
+            if symbol not in used:
+                raise UserError(f"the formula of `{self.name}` does not use `{symbol}`, which has a column", cure=nearest(symbol, used))
+        for name in {*self.bounds, *self.fixed, *self.tied, *self.real} - set(self.coefficients):
+            raise UserError(f"the law `{self.name}` has no coefficient `{name}`", cure=nearest(name, self.coefficients))
+        for name, text in self.tied.items():
+            for other in formula.names(formula.parse(text)):
+                if other not in self.coefficients or other == name or other in self.tied:
+                    raise UserError(f"`{name}` is tied to `{text}`", cure="tie it to coefficients that are free themselves, as beta=alpha")
+            if name in self.fixed or name in self.bounds:
+                raise UserError(f"`{name}` is tied, and fixed or bounded too", cure="say one of them")
+
+    @property
+    def tree(self) -> Node:
+        """The formula with every `let` put in, before anything is tied or fixed."""
+        lets: dict[str, Node] = {}
+        for name, text in self.let.items():
+            lets[name] = formula.substitute(formula.parse(text), lets)
+        return formula.substitute(formula.parse(self.formula), lets)
+
+    @property
+    def coefficients(self) -> list[str]:
+        """Every coefficient of the formula in order of appearance, tied and fixed ones too."""
+        return [name for name in formula.names(self.tree) if name not in self.columns]
+
+    @property
+    def free(self) -> list[str]:
+        """The coefficients that are fitted."""
+        return [name for name in self.coefficients if name not in self.fixed and name not in self.tied]
+
+    @property
+    def exponents(self) -> set[str]:
+        """Coefficients that stand in the exponent of a power somewhere: these may be negative."""
+        return _exponents(self.tree) - set(self.columns)
+
+    @property
+    def reduced(self) -> Node:
+        """The formula that is fitted: lets, ties and fixed values put in."""
+        fixed: dict[str, Node] = {name: Number(float(value)) for name, value in self.fixed.items()}
+        tied = {name: formula.substitute(formula.parse(text), fixed) for name, text in self.tied.items()}
+        return formula.substitute(self.tree, {**fixed, **tied})
+
+    def to_json(self) -> dict[str, Any]:
+        """The law as plain values, for a record."""
+        return {
+            "name": self.name,
+            "formula": self.formula,
+            "columns": dict(self.columns),
+            "let": dict(self.let),
+            "target": self.target,
+            "residual": self.residual,
+            "loss": str(self.loss),
+            "weights": self.weights,
+            "real": sorted(self.real),
+            "bounds": {name: list(bounds) for name, bounds in self.bounds.items()},
+            "fixed": dict(self.fixed),
+            "tied": dict(self.tied),
+            "source": self.source,
+        }
+
+
+def _exponents(node: Node) -> set[str]:
+    inside = set(formula.names(node.exponent)) if isinstance(node, formula.Power) else set()
+    return inside.union(*map(_exponents, formula.children(node)))
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a user says differently from the law's defaults; None leaves a default."""
+
+    tie: Mapping[str, str] = field(default_factory=dict)
+    fix: Mapping[str, float] = field(default_factory=dict)
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    residual: Residual | None = None
+    loss: Loss | None = None
+    weights: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Symbol -> column, as N -> params.non_embedding."""
+    target: str | None = None
+    starts: int | str = 500
+    """How many starts are drawn from the box, or `hoffmann`."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.starts != HOFFMANN and (isinstance(self.starts, str) or self.starts < 1):
+            raise UserError(f"{self.starts} starts make no fit", cure=f"give a number from 1 on, or `{HOFFMANN}`")
+
+
+def apply(law: Law, choices: Choices) -> Law:
+    """The law under a user's choices. Raises UserError for an unknown coefficient or column symbol, naming the nearest."""
+    for symbol in choices.columns:
+        if symbol not in formula.names(law.tree):
+            raise UserError(f"the formula of `{law.name}` has no `{symbol}`", cure=nearest(symbol, formula.names(law.tree)))
+    chosen = {**choices.fix, **choices.tie}
+    return replace(
+        law,
+        columns={**law.columns, **choices.columns},
+        tied={**{name: text for name, text in law.tied.items() if name not in chosen}, **choices.tie},
+        fixed={**{name: value for name, value in law.fixed.items() if name not in chosen}, **choices.fix},
+        bounds={**{name: bounds for name, bounds in law.bounds.items() if name not in chosen}, **choices.bounds},
+        residual=choices.residual or law.residual,
+        loss=choices.loss or law.loss,
+        weights=choices.weights or law.weights,
+        target=choices.target or law.target,
+    )

@@ -1,0 +1,206 @@
+"""The laws known by name, each with its source; `find` also takes a formula or a YAML file that declares one."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scalelab.core.errors import UserError, nearest
+from scalelab.fit import formula
+from scalelab.fit.law import Law, Loss
+
+_N, _D = "params.total", "budget.tokens"
+COLUMNS = {"N": _N, "D": _D, "C": "budget.flops"}
+"""What these names stand for in a formula given as text."""
+
+_SQUARED = Loss("squared")
+
+_ALL = [
+    Law(
+        "power",
+        "A*N^-alpha",
+        {"N": _N},
+        about="a power of one column, no floor",
+        source="Hestness et al. 2017 (arXiv 1712.00409)",
+    ),
+    Law(
+        "power_offset",
+        "E + A*N^-alpha",
+        {"N": _N},
+        about="a power of one column above an irreducible term",
+        source="Henighan et al. 2020 (arXiv 2010.14701)",
+    ),
+    Law(
+        "chinchilla",
+        "E + A*N^-alpha + B*D^-beta",
+        {"N": _N, "D": _D},
+        about="loss from parameters and tokens",
+        source="Hoffmann et al. 2022 (arXiv 2203.15556), approach 3; refitted by Besiroglu et al. 2024 (arXiv 2404.10102)",
+    ),
+    Law(
+        "kaplan",
+        "((Nc/N)^(alphaN/alphaD) + Dc/D)^alphaD",
+        {"N": "params.non_embedding", "D": _D},
+        about="loss from non-embedding parameters and tokens, no floor",
+        source="Kaplan et al. 2020 (arXiv 2001.08361), equation 1.5",
+    ),
+    Law(
+        "width_depth",
+        "E + A*W^-alpha + B*L^-beta + F*N^-gamma + G*D^-zeta",
+        {"W": "model.width", "L": "model.layers", "N": _N, "D": _D},
+        about="loss from width, depth, parameters and tokens",
+        source="McLeish et al. 2025, Gemstones (arXiv 2502.06857)",
+    ),
+    Law(
+        "width_depth_tokens",
+        "E + A*W^-alpha + B*L^-beta + G*D^-zeta",
+        {"W": "model.width", "L": "model.layers", "D": _D},
+        about="loss from width, depth and tokens",
+        source="McLeish et al. 2025, Gemstones (arXiv 2502.06857)",
+    ),
+    Law(
+        "overtraining",
+        "E + (a*M^eta + b*M^-eta)*C^-eta",
+        {"N": _N, "D": _D},
+        let={"M": "D/N", "C": "6*N*D"},
+        residual="linear",
+        loss=_SQUARED,
+        about="Chinchilla's law with tied exponents, in tokens per parameter M and compute C",
+        source="Gadre et al. 2024 (arXiv 2403.08540), equation 4",
+    ),
+    Law(
+        "data_constrained",
+        "E + A*N^-alpha + B*Deff^-beta",
+        {"N": _N, "D": _D, "U": "extra.unique_tokens"},
+        let={"Deff": "U*(1 + R*(1 - exp(-(D/U - 1)/R)))"},
+        about="Chinchilla's law where D tokens repeat U unique ones; a repetition is worth less, by R",
+        source="Muennighoff et al. 2023 (arXiv 2305.16264), equation 5",
+    ),
+    Law(
+        "moe_granularity",
+        "c + (g*G^-gamma + a)*N^-alpha + b*D^-beta",
+        {"N": _N, "D": _D, "G": "extra.granularity"},
+        loss=Loss("huber", 0.1),
+        about="mixture of experts with granularity G",
+        source="Krajewski et al. 2024 (arXiv 2402.07871)",
+    ),
+    Law(
+        "moe_experts",
+        "c + a*X^delta*N^(-alpha - gamma*log(X)) + b*X^omega*D^(-beta - zeta*log(X))",
+        {"N": "params.active", "D": _D, "X": "extra.experts"},
+        about="mixture of experts with X experts and N active parameters",
+        source="Ludziejewski et al. 2025 (arXiv 2502.05172)",
+    ),
+    Law(
+        "moe_sparsity",
+        "e + a*N^-alpha + b*D^-beta + c*K^-lam + d*K^-delta*N^-gamma",
+        {"N": _N, "D": _D, "S": "extra.sparsity"},
+        let={"K": "1 - S"},
+        about="mixture of experts with a share S of the experts idle",
+        source="Abnar et al. 2025 (arXiv 2501.12370)",
+    ),
+    Law(
+        "precision",
+        "E + A*Neff^-alpha + B*D^-beta",
+        {"N": _N, "D": _D, "P": "extra.bits"},
+        let={"Neff": "N*(1 - exp(-P/gamma))"},
+        about="Chinchilla's law where weights of P bits count as fewer parameters",
+        source="Kumar et al. 2024 (arXiv 2411.04330), equation 3",
+    ),
+    Law(
+        "broken_power",
+        "a + b*N^-c0*(1 + (N/d)^(1/f))^(-c1*f)",
+        {"N": _N},
+        bounds={"f": (0.02, 10.0)},
+        about="a power law that bends once, at d, over a width f",
+        source="Caballero et al. 2022 (arXiv 2210.14891), one break",
+    ),
+    Law(
+        "sigmoid",
+        "low + rise/(1 + (mid/N)^slope)",
+        {"N": _N},
+        target="metrics.recall",
+        residual="linear",
+        loss=_SQUARED,
+        about="an accuracy that rises from `low` by `rise`, half-way at `mid`: a logistic in log N",
+        source="Ruan et al. 2024 (arXiv 2405.10938), logistic link",
+    ),
+    Law(
+        "capacity",
+        "intercept + bits_per_param*P",
+        {"P": "params.used"},
+        target="metrics.bits",
+        residual="linear",
+        loss=_SQUARED,
+        real=frozenset({"intercept"}),
+        about="learned bits against parameters, a line",
+        source="Allen-Zhu and Li 2024 (arXiv 2404.05405)",
+    ),
+    Law(
+        "error_from_loss",
+        "eps - k*exp(-gamma*L)",
+        {"L": "metrics.loss"},
+        target="metrics.error",
+        residual="linear",
+        loss=_SQUARED,
+        about="downstream error from validation loss",
+        source="Gadre et al. 2024 (arXiv 2403.08540), equation 5",
+    ),
+]
+
+LAWS: dict[str, Law] = {law.name: law for law in _ALL}
+"""Every law known by name."""
+
+_CURE = "see docs/fits.md for how to declare a law"
+_KEYS = {field.name for field in fields(Law)}
+
+
+def find(text: str) -> Law:
+    """The law of this name; or the one that a YAML file of this path declares; or a formula in N, D and C.
+
+    Raises UserError for an unknown name, naming the nearest, and for a file or formula that declares no law.
+    """
+    if text in LAWS:
+        return LAWS[text]
+    if text.endswith((".yaml", ".yml")):
+        return _from_file(Path(text))
+    if any(sign in text for sign in "+-*/^("):
+        used = formula.names(formula.parse(text))
+        return Law(
+            "formula", text, {name: column for name, column in COLUMNS.items() if name in used}, about="declared on the command line"
+        )
+    raise UserError(f"there is no law `{text}`", cure=nearest(text, list(LAWS)))
+
+
+def _from_file(path: Path) -> Law:
+    try:
+        declared = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"`{path}` cannot be read", cure="give the path of a file that declares a law") from error
+    except yaml.YAMLError as error:
+        raise UserError("the file is no YAML", cure=_CURE, where=str(path)) from error
+    if not isinstance(declared, dict) or "formula" not in declared:
+        raise UserError("the file declares no law", cure="give it `formula:` and `columns:`", where=str(path))
+    for key in declared:
+        if key not in _KEYS:
+            raise UserError(f"a law has no `{key}`", cure=nearest(str(key), sorted(_KEYS)), where=str(path))
+    return _declared(declared, path)
+
+
+def _declared(declared: Mapping[str, Any], path: Path) -> Law:
+    try:
+        law = {"name": path.stem, "columns": COLUMNS, **declared}
+        used = formula.names(Law("", law["formula"], {}, let=law.get("let", {})).tree)
+        law["columns"] = {str(name): str(column) for name, column in law["columns"].items() if "columns" in declared or name in used}
+        law["loss"] = Loss.parse(law.get("loss", "huber:1e-3"))
+        law["real"] = frozenset(law.get("real", ()))
+        law["bounds"] = {name: (float(low), float(high)) for name, (low, high) in law.get("bounds", {}).items()}
+        law["fixed"] = {name: float(value) for name, value in law.get("fixed", {}).items()}
+        law["tied"] = {name: str(text) for name, text in law.get("tied", {}).items()}
+        return Law(**law)
+    except UserError as error:
+        raise error.at(str(path)) from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"the file declares no law: {error}", cure=_CURE, where=str(path)) from error

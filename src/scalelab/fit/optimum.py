@@ -1,0 +1,193 @@
+"""The optimum of a fit, reached from many starts, with what says whether to believe it.
+
+Shape letters: S starts, P parameters, K local minima.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalelab.core.errors import UserError
+from scalelab.fit.formula import Floats
+from scalelab.fit.law import HOFFMANN, Choices
+from scalelab.fit.layout import FLOOR
+from scalelab.fit.minimise import Minima, Tell, minimise
+from scalelab.fit.problem import Problem
+
+SAME = 1e-6
+"""Starts whose objective is the best one to this share of it are at the best."""
+
+_RIDGE = 1e-2
+_RIVALS, _NEAR = 2, 2.0
+_DRAWN = 10
+"""Places drawn for each start, the best of which it is."""
+
+_TOURS, _AWAY = 4, np.geomspace(0.03, 1.0, 40)
+"""How often the best is left again, and how far in widths of the box."""
+
+_GRID: dict[str, Floats] = {
+    "A": np.exp(np.arange(0.0, 26.0, 5.0)),
+    "B": np.exp(np.arange(0.0, 26.0, 5.0)),
+    "E": np.exp(np.arange(-1.0, 1.1, 0.5)),
+    "alpha": np.arange(0.0, 2.1, 0.5),
+    "beta": np.arange(0.0, 2.1, 0.5),
+}
+"""Hoffmann et al. 2022, appendix D.3: 4,500 starts."""
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best of all starts. `coefficients` holds every one, tied and fixed ones too."""
+
+    coefficients: dict[str, float]
+    objective: float
+    tried: int
+    at_best: int
+    """How many starts ended at the best objective; none where it was only found by going on from the best start."""
+    objectives_S: Floats = field(repr=False)
+    """Where the starts ended, ascending."""
+    gradient_norm: float
+    """Of the objective over normalised parameters that no bound holds, as a share of the objective."""
+    moved: bool
+    """Whether the parameters left the start that led here."""
+    at_bounds: tuple[str, ...]
+    """Coefficients that lie at a bound, or at zero."""
+    ridges: dict[str, tuple[float, float]]
+    """Coefficients that differ between starts of the same best objective, with the range: these the rows do not tell."""
+    box: str
+    """A sentence that names what the starts were drawn from."""
+    theta_P: Floats = field(repr=False)
+    rivals_KP: Floats = field(repr=False)
+    """Other local minima whose objective is not far above the best."""
+
+
+def optimise(problem: Problem, choices: Choices | None = None, tell: Tell | None = None) -> Optimum:
+    """Minimise from every start that `choices` asks for. Raises UserError where no start has a finite objective."""
+    choices = choices or Choices()
+    if not problem.axes:
+        return _nothing_free(problem)
+    starts_SP, box = starts(problem, choices)
+    minima = minimise(problem, starts_SP, tell=tell)
+    if not np.isfinite(minima.objective_S).any():
+        raise UserError(
+            f"the law `{problem.law.name}` has no value on these rows",
+            cure="take powers of positive columns only",
+        )
+    return _optimum(problem, minima, _around(problem, minima, choices.seed), box)
+
+
+def _around(problem: Problem, minima: Minima, seed: int) -> Minima:
+    """The best start's minimum, or a lower one that is found by going on from places around it."""
+    best = minima.at(int(minima.objective_S.argmin()))
+    width_P = np.array([axis.start[1] - axis.start[0] for axis in problem.axes])
+    rng = np.random.default_rng(seed)
+    for _ in range(_TOURS):
+        away_SP = rng.normal(size=(len(_AWAY), len(width_P))) * width_P * _AWAY[:, None]
+        found = minimise(problem, best.theta_SP + away_SP)
+        if not found.objective_S.min() < best.objective_S[0] * (1 - SAME):
+            break
+        best = found.at(int(found.objective_S.argmin()))
+    return best
+
+
+def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimum:
+    objective = float(best.objective_S[0])
+    same_S = minima.objective_S <= objective * (1 + SAME) + negligible(problem)
+    theta_P, held = _settled(problem, best.theta_SP[0])
+    same_SP = np.concatenate([theta_P[None], minima.theta_SP[same_S]])
+    return Optimum(
+        coefficients={name: float(value[0]) for name, value in problem.coefficients(theta_P[None]).items()},
+        objective=objective,
+        tried=len(minima.objective_S),
+        at_best=int(same_S.sum()),
+        objectives_S=np.sort(minima.objective_S),
+        gradient_norm=float(best.gradient_norm_S[0]) / max(objective, negligible(problem)),
+        moved=bool(best.moved_S[0]),
+        at_bounds=held,
+        ridges=_ridges(problem, problem.coefficients(same_SP), held),
+        box=box,
+        theta_P=theta_P,
+        rivals_KP=_rivals(minima, same_S),
+    )
+
+
+def negligible(problem: Problem) -> float:
+    """An objective that says that the law meets every row: residuals of a billionth of the target."""
+    unit = 1.0 if problem.law.residual == "log" else float(np.abs(problem.y_N).mean())
+    return float(problem.weight_N.sum()) * (1e-9 * unit) ** 2
+
+
+def _settled(problem: Problem, theta_P: Floats) -> tuple[Floats, tuple[str, ...]]:
+    """The parameters, a constant that is nothing set to zero; and the names of those that lie at a bound or are nothing in every row."""
+    near_P = 1e-7 * np.maximum(1.0, np.abs(theta_P))
+    held_P = (theta_P <= problem.lower_P + near_P) | (theta_P >= problem.upper_P - near_P)
+    nothing_P = np.array([axis.term and _is_nothing(problem, theta_P, index) for index, axis in enumerate(problem.axes)])
+    constant_P = problem.lower_P == -FLOOR
+    names = tuple(name for name, held in zip(problem.names, held_P | nothing_P, strict=True) if held)
+    return np.where(nothing_P & constant_P, -FLOOR, theta_P), names
+
+
+def _is_nothing(problem: Problem, theta_P: Floats, term: int) -> bool:
+    without_P = theta_P.copy()
+    without_P[term] = problem.axes[term].lower
+    values = problem.coefficients(np.stack([theta_P, without_P]))
+    whole_N, rest_N = problem.predict(values)
+    return bool(np.allclose(whole_N, rest_N, rtol=1e-7, atol=0.0))
+
+
+def _ridges(problem: Problem, values: Mapping[str, Floats], held: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """Ranges over the starts at the best objective that are wider than a hundredth of the coefficient."""
+    found = {name: (float(values[name].min()), float(values[name].max())) for name in problem.names if name not in held}
+    return {name: (low, high) for name, (low, high) in found.items() if high - low > _RIDGE * max(abs(low), abs(high), 1e-300)}
+
+
+def _rivals(minima: Minima, same_S: NDArray[np.bool_]) -> Floats:
+    """One set for each of the next-best objectives."""
+    objective = float(minima.objective_S.min())
+    order_S = np.argsort(minima.objective_S)
+    chosen: list[int] = []
+    last = objective
+    for index in order_S[~same_S[order_S]]:
+        value = minima.objective_S[index]
+        if len(chosen) == _RIVALS or not value < _NEAR * objective:
+            break
+        if value > last * (1 + 1e-3):
+            chosen.append(int(index))
+            last = value
+    return minima.theta_SP[chosen]
+
+
+def _nothing_free(problem: Problem) -> Optimum:
+    none: Floats = np.zeros(0)
+    fixed = {name: float(value[0]) for name, value in problem.coefficients(np.zeros((1, 0))).items()}
+    objective = problem.objective(fixed)
+    return Optimum(fixed, objective, 1, 1, np.array([objective]), 0.0, False, (), {}, "every coefficient is fixed", none, np.zeros((0, 0)))
+
+
+def starts(problem: Problem, choices: Choices) -> tuple[Floats, str]:
+    """Starts [S, P] and the sentence that says what they were drawn from."""
+    if choices.starts == HOFFMANN:
+        return _grid(problem)
+    number = int(choices.starts)
+    low_P = np.array([axis.start[0] for axis in problem.axes])
+    high_P = np.array([axis.start[1] for axis in problem.axes])
+    drawn_SP = np.random.default_rng(choices.seed).uniform(low_P, high_P, (number * _DRAWN, len(problem.axes)))
+    value_SW = problem.value_and_gradient(drawn_SP)[0].reshape(number, _DRAWN)
+    chosen_SP = drawn_SP.reshape(number, _DRAWN, -1)[np.arange(number), value_SW.argmin(axis=1)]
+    says = "; ".join(axis.says for axis in problem.axes)
+    how = f"each the best of {_DRAWN} places drawn evenly (seed {choices.seed}; positive coefficients by their logarithms)"
+    return chosen_SP, f"{number} starts, {how} from the box {says}"
+
+
+def _grid(problem: Problem) -> tuple[Floats, str]:
+    if set(problem.law.coefficients) != set(_GRID):
+        raise UserError(f"Hoffmann's grid of starts is for Chinchilla's law, not for `{problem.law.name}`", cure="give a number of starts")
+    names = [name for name in problem.names if name in _GRID]
+    number = reduce(int.__mul__, (len(_GRID[name]) for name in names), 1)
+    mesh = np.meshgrid(*[_GRID[name] for name in names], indexing="ij")
+    where = {name: value.ravel() for name, value in zip(names, mesh, strict=True)}
+    says = "log A and log B in {0, 5 .. 25}, log E in {-1, -0.5 .. 1}, alpha and beta in {0, 0.5 .. 2}"
+    return problem.theta(where).reshape(number, len(names)), f"the {number} starts of Hoffmann et al. 2022: {says}"

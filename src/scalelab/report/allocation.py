@@ -1,0 +1,172 @@
+"""Fig. 8: which shape of one parameter budget learns most facts."""
+
+import polars as pl
+
+from scalelab.fit.allocation import DRAWS, SIZES, Ranking, is_one_budget, rank, shape_axes
+from scalelab.report.allocation_chart import NAMES, best_chart, best_rows, heat_chart, named, shape_rows
+from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table, Warned
+from scalelab.report.numbers import NONE, rounded, short, whole
+from scalelab.report.runs import state_counts, varying
+
+METRIC = "metrics.recall"
+NEEDED = ("digest", "state", "seed", "params.total", METRIC)
+
+
+class Allocation(Figure):
+    """A heat map of the shapes of one budget, and the best of them with intervals over replicates."""
+
+    def has_data(self, rows: Rows) -> bool:
+        """Whether several shapes of one budget have finished."""
+        if not set(NEEDED) <= set(rows.trials.columns):
+            return False
+        known = _finished(rows.trials)
+        return is_one_budget(known) and bool(_axes(rows, known))
+
+    def draw(self, rows: Rows) -> Drawing:
+        """The drawing."""
+        known = _finished(rows.trials)
+        axes = _axes(rows, known)
+        solved = [path for path in SIZES if path in known.columns and path not in axes and known[path].drop_nulls().n_unique() > 1]
+        # The hidden width says what the ratio says, and a width that is an axis needs no second telling.
+        solved = [path for path in solved if path not in ("model.ffn.ratio", "model.head_width", "model.kv_heads")]
+        ranking = rank(known, METRIC, axes)
+        heat = heat_chart({"shapes": shape_rows(ranking, solved)}, ranking)
+        best = best_chart(best_rows(ranking, solved))
+        table = _shapes_table(ranking, solved)
+        told_apart = "; a frame marks shapes that are not told from the best" if ranking.noise is not None else ""
+        return Drawing(
+            title=self.title,
+            verdict=_verdict(ranking, solved),
+            panels=[
+                Panel("shapes", "", heat, f"Mean recall of each shape of one budget{told_apart}.", table),
+                Panel("best", "The best shapes", best, _BEST, None),
+            ],
+            metric=METRIC,
+            tables=_effects_tables(ranking),
+            reading=_READING,
+            methods=_methods(rows, known, ranking, axes),
+            data={"allocation": rounded(ranking.to_json())},
+            warnings=_warnings(known, ranking, axes),
+        )
+
+
+_BEST = (
+    "Mean recall with its 95 % t interval, the replicates behind it in grey, and at the right the probability that the shape is the best "
+    "one, by the bootstrap over replicates."
+)
+_READING = [
+    "Every cell has the same number of parameters: what one size takes, another gives. The number in a cell is the mean over the "
+    "replicates; below it stands the size that was solved for the budget.",
+    "The best of many shapes is partly lucky: its own mean is more likely too high than too low. A framed shape may be as good.",
+    "Point at a mark to see its trials; click it to find them among the runs below; `scalelab show DIGEST` tells all of one.",
+]
+
+
+def _finished(trials: pl.DataFrame) -> pl.DataFrame:
+    return trials.filter(pl.col("state").is_in(["done", "stopped"]), pl.col(METRIC).is_finite(), pl.col("params.total").is_not_null())
+
+
+def _axes(rows: Rows, known: pl.DataFrame) -> list[str]:
+    return shape_axes(known, {path for spec in rows.specs.values() for path in spec.get("axes") or {}})
+
+
+def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
+    best, worst = ranking.shapes[0], ranking.shapes[-1]
+    half = ranking.half(best)
+    about = f" ± {half:.2g}" if half is not None else ""
+    sizes = sorted(shape.params for shape in ranking.shapes)
+    name, other = named(best, [*ranking.axes, *solved]), named(worst, [*ranking.axes, *solved])
+    said = [
+        f"Of {len(ranking.shapes)} shapes with {short(sizes[0])} to {short(sizes[-1])} parameters, {name} recalls most: "
+        f"{best.mean:.2f}{about}. The least, {worst.mean:.2f}, is recalled by {other}."
+    ]
+    if ranking.noise is not None:
+        rivals = len(ranking.rivals()) - 1
+        others = "every other shape is" if not rivals else "one other shape is not" if rivals == 1 else f"{rivals} others are not"
+        said.append(f"It is the best one with a probability of {ranking.best[0]:.2f}; {others} told from it at the 5 % level.")
+    effects = ranking.effects()
+    if effects is not None:
+        shares = ", ".join(f"{NAMES[axis]} {share:.0%}" for axis, share in sorted(effects.axes.items(), key=lambda item: -item[1]))
+        said.append(f"Of all variance, {shares}; how they go together {effects.together:.0%}, replicates {effects.replicates:.0%}.")
+    return said
+
+
+def _shapes_table(ranking: Ranking, solved: list[str]) -> Table:
+    paths = [*ranking.axes, *solved]
+    columns = (*(NAMES[path] for path in paths), "parameters", "recall", "95 % interval", "std", "replicates", "best with probability")
+    rows = []
+    for shape, chance in zip(ranking.shapes, ranking.best, strict=True):
+        interval, std = ranking.interval(shape), shape.std
+        told = [f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else NONE, f"{std:.3g}" if std is not None else NONE]
+        sizes = [f"{shape.sizes[path]:g}" if path in shape.sizes else "" for path in paths]
+        rows.append([*sizes, whole(shape.params), f"{shape.mean:.3f}", *told, str(len(shape.measured)), f"{chance:.3f}"])
+    return Table("The shapes, the best first", columns, rows, frozenset(range(len(columns))))
+
+
+def _effects_tables(ranking: Ranking) -> list[Table]:
+    effects, p_equal = ranking.effects(), ranking.p_equal
+    if effects is None:
+        return []
+    shares = {**{NAMES[axis]: share for axis, share in effects.axes.items()}, "how they go together": effects.together}
+    rows = [[name, f"{share:.1%}"] for name, share in {**shares, "replicates": effects.replicates}.items()]
+    note = (
+        f"If shape made no difference, an F as large as here would come up with probability {p_equal:.2g}." if p_equal is not None else ""
+    )
+    return [Table("Where the variance comes from", ("source", "share"), rows, frozenset({1}), note)]
+
+
+def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str]) -> list[str]:
+    states = ", ".join(f"{count:,} {state}" for state, count in state_counts(rows.trials).items())
+    asked = [f"{name}: {spec['about']}" for name, spec in sorted(rows.specs.items()) if spec.get("about")]
+    sizes = sorted(set(known["params.total"].to_list()))
+    spread = (sizes[-1] - sizes[0]) / sizes[0]
+    said = [
+        *asked,
+        f"Trials by state: {states}. Done and stopped trials count with their last recall: the share of all questions about the people "
+        "trained on whose answer is exact.",
+        f"One budget: {whole(sizes[0])} to {whole(sizes[-1])} parameters, embedding and head included ({spread:.1%} apart). "
+        f"Axes: {', '.join(NAMES[axis] for axis in axes)}; other sizes follow from them and the budget. All "
+        "shapes train by the same recipe; another learning rate, or longer training, may favour another shape.",
+    ]
+    if ranking.noise is not None:
+        said.append(
+            "Intervals are Student's t over the replicates, with one standard deviation of a replicate for all shapes "
+            f"({ranking.noise:.2g}, pooled, {ranking.freedom} degrees of freedom): few replicates say little of their own spread. Shapes "
+            "near a recall of 0 or 1 spread less than that. A shape is told from the best where a two-sided t test of their difference "
+            "says so at 5 %, not corrected for the number of shapes."
+        )
+        said.append(
+            f"Probability of being best: {DRAWS:,} bootstrap draws of every shape's replicates, by their deviations from the shape's mean, "
+            "which are drawn from those of all shapes."
+        )
+    return said
+
+
+def _warnings(known: pl.DataFrame, ranking: Ranking, axes: list[str]) -> list[Warned]:
+    found = []
+    others = [path for path in varying(known, SIZES) if path not in SIZES]
+    if others:
+        text = f"Among these trials {', '.join(others)} varies too, and a shape is the mean over all of them; draw one value with --filter."
+        found.append(Warned("others_vary", text))
+    fewest = min(len(shape.measured) for shape in ranking.shapes)
+    if fewest < 3:
+        found.append(Warned("few_replicates", f"Some shape has {fewest} replicate{'s' if fewest > 1 else ''}: intervals need three."))
+    if ranking.p_equal is not None and ranking.p_equal > 0.05:
+        found.append(Warned("not_told_apart", "Shapes differ no more than replicates of one shape do."))
+    edges = _edges(ranking, axes)
+    if edges:
+        text = f"The best shape has {' and '.join(edges)} of those tried: a better one may lie beyond."
+        found.append(Warned("best_at_edge", text))
+    return found
+
+
+def _edges(ranking: Ranking, axes: list[str]) -> list[str]:
+    """Where the best shape stands at the end of an axis that could go on; no model has fewer than one layer or head."""
+    best, said = ranking.shapes[0], []
+    for axis in axes:
+        levels = sorted({shape.sizes[axis] for shape in ranking.shapes})
+        if len(levels) > 1 and best.sizes[axis] == levels[-1]:
+            said.append(f"the largest {NAMES[axis]}")
+        elif len(levels) > 1 and best.sizes[axis] == levels[0] != 1:
+            said.append(f"the smallest {NAMES[axis]}")
+    return said

@@ -1,0 +1,167 @@
+"""Which fit a figure draws: the newest that the store keeps of the very rows, else the same law fitted to them here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+
+from scalelab.core.canon import sha256
+from scalelab.core.errors import UserError
+from scalelab.fit.censored import Floats
+from scalelab.fit.compute import FLOPS, split_compute, symbols_of
+from scalelab.fit.fit import Fit, fit_law
+from scalelab.fit.kept import law_of, restore
+from scalelab.fit.law import Law
+from scalelab.fit.laws import find
+from scalelab.fit.sample import Sample, sample
+from scalelab.report.figure import Rows
+from scalelab.report.runs import varying
+from scalelab.store.fits import StoredFit
+
+DRAWS = 1000
+"""Bootstrap draws of a fit that is made for a figure."""
+DEFAULT = "chinchilla"
+"""The law that is fitted where the store keeps no fit."""
+
+_READ = Law("measured", "E + N*D*C", {"N": "params.total", "D": "budget.tokens", "C": "budget.flops"}, residual="linear")
+"""No law to fit: it names the columns that are read."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The fit of one experiment's rows."""
+
+    experiment: str
+    fit: Fit
+    is_stored: bool
+    flops_N: Floats
+    """FLOPs of the fit's rows, NaN where nobody knows them."""
+
+    @property
+    def axes(self) -> tuple[str, str]:
+        """The law's symbols for parameters and tokens; the law must be a surface over the two."""
+        found = symbols_of(self.fit.law)
+        assert found is not None, "a law of parameters and tokens"
+        return found
+
+    @property
+    def places(self) -> dict[str, Floats]:
+        """`params`, `tokens` and `flops` [N] of the fit's rows, as far as the law or the table has them; FLOPs else at 6 N D."""
+        named = {
+            "params" if column.startswith("params.") else column.removeprefix("budget."): symbol
+            for symbol, column in self.fit.law.columns.items()
+        }
+        found = {place: self.fit.sample.columns[named[place]] for place in ("params", "tokens", "flops") if place in named}
+        if np.isfinite(self.flops_N).all():
+            found["flops"] = self.flops_N
+        elif {"params", "tokens"} <= found.keys():
+            found["flops"] = FLOPS * found["params"] * found["tokens"]
+        return found
+
+    @property
+    def others(self) -> dict[str, Floats]:
+        """The law's other columns [N], by symbol."""
+        named = {"params": "params.", "tokens": "budget.tokens", "flops": "budget.flops"}
+        plain = {symbol for symbol, column in self.fit.law.columns.items() if not column.startswith(tuple(named.values()))}
+        return {symbol: column for symbol, column in self.fit.sample.columns.items() if symbol in plain}
+
+    def best_params(self, flops_X: Floats) -> tuple[Floats, Floats]:
+        """[X] the size of least loss at each compute 6 N D, and [B, X] in every draw; NaN where there is none."""
+        split = split_compute(self.fit.law, self.fit.sets(), flops_X)
+        assert split is not None, "a law of parameters and tokens"
+        return split.params_SX[0], split.params_SX[1:]
+
+
+def is_surface(law: Law) -> bool:
+    """Whether the law is one over parameters and tokens."""
+    return symbols_of(law) is not None
+
+
+def any_law(law: Law) -> bool:
+    """Every law suits."""
+    return True
+
+
+def names(rows: Rows) -> list[str]:
+    """The experiments among the rows, in their order."""
+    return list(dict.fromkeys(rows.trials["experiment"].to_list())) if "experiment" in rows.trials.columns else []
+
+
+def of(rows: Rows, experiment: str) -> pl.DataFrame:
+    """The rows of one experiment."""
+    return rows.trials.filter(pl.col("experiment") == experiment)
+
+
+def can_fit(rows: Rows, experiment: str, suits: Callable[[Law], bool]) -> bool:
+    """Whether the store keeps a fit of these rows, or they can be fitted: one task, and what the law needs."""
+    frame = of(rows, experiment)
+    if _stored(rows, experiment, frame, suits) is not None:
+        return True
+    return not [path for path in varying(frame, []) if path.startswith("task.")] and _readable(frame, find(DEFAULT))
+
+
+def _readable(frame: pl.DataFrame, law: Law) -> bool:
+    try:
+        sample(frame, law)
+    except UserError:
+        return False
+    return True
+
+
+def fits(rows: Rows, suits: Callable[[Law], bool]) -> list[Fitted]:
+    """The fit of every experiment that has one."""
+    chosen = [name for name in names(rows) if can_fit(rows, name, suits)]
+    return [fitted(rows, name, suits) for name in chosen]
+
+
+def fitted(rows: Rows, experiment: str, suits: Callable[[Law], bool]) -> Fitted:
+    """The fit of one experiment. Raises UserError where it can't be fitted."""
+    frame = of(rows, experiment)
+    kept = _stored(rows, experiment, frame, suits)
+    known = sha256([dict(kept.record), dict(kept.result)]) if kept else sample(frame, find(DEFAULT)).fingerprint()
+    fit = _made(_Asked(known, frame, kept))
+    return Fitted(experiment, fit, kept is not None, _flops(frame, fit.sample))
+
+
+def _stored(rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]) -> StoredFit | None:
+    """The newest fit that the store keeps of these very rows."""
+    mine = (stored for stored in reversed(rows.fits) if stored.experiment == experiment)
+    return next((stored for stored in mine if suits(law := law_of(stored.record["law"])) and _is_of(stored, law, frame)), None)
+
+
+def _is_of(stored: StoredFit, law: Law, frame: pl.DataFrame) -> bool:
+    try:
+        return sample(frame, law).fingerprint() == stored.record["rows"]["fingerprint"]
+    except UserError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Rows to fit, known by their values, or a fit to take back: three figures draw one, which takes seconds."""
+
+    known: str
+    frame: pl.DataFrame = field(compare=False)
+    kept: StoredFit | None = field(compare=False)
+
+
+@lru_cache(maxsize=32)
+def _made(asked: _Asked) -> Fit:
+    back = restore(asked.kept, asked.frame) if asked.kept else None
+    return back or fit_law(asked.frame, find(DEFAULT), bootstrap=DRAWS)
+
+
+def measured(frame: pl.DataFrame) -> Sample | None:
+    """Parameters, tokens, FLOPs and loss (`N`, `D`, `C`) of the rows that have all of them."""
+    try:
+        return sample(frame, _READ)
+    except UserError:
+        return None
+
+
+def _flops(frame: pl.DataFrame, fitted_to: Sample) -> Floats:
+    read = measured(frame)
+    known = dict(zip(read.digests, read.columns["C"].tolist(), strict=True)) if read else {}
+    return np.array([known.get(digest, np.nan) for digest in fitted_to.digests])

@@ -1,0 +1,65 @@
+"""The index: every figure that was drawn, with its picture, what it says, and what it was drawn from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from scalelab.report.charts import THEMES, to_png
+from scalelab.report.figure import Drawing, Figure
+from scalelab.report.markup import asset, head, image, items
+
+_SAID = 3
+"""Sentences of a verdict that are shown."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on the index; `others` are experiments that have data for it, too, and were not drawn."""
+
+    figure: Figure
+    drawing: Drawing
+    experiments: Sequence[str]
+    others: Sequence[str]
+    page: str
+
+
+def to_index(drawn: Sequence[Drawn]) -> str:
+    """The page `index.html`; the same drawings give the same bytes."""
+    count = f"{len(drawn)} figure{'s' if len(drawn) > 1 else ''}"
+    parts = [
+        head("Figures"),
+        f'<main class="index"><header><p class="kicker">scalelab · {count}</p>',
+        '<button id="theme" type="button">Light or dark</button></header>',
+        "<h1>Figures</h1>",
+        *map(_card, drawn),
+        f"</main><script>{asset('index.js')}</script></body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _card(drawn: Drawn) -> str:
+    figure, drawing = drawn.figure, drawn.drawing
+    chart, caption = _small(drawing.panels[0].chart), drawing.panels[0].caption
+    pictures = "".join(image(to_png(chart, theme, scale=1.5), "png", caption, f"thumb {theme}") for theme in THEMES)
+    number = f"Fig. {figure.number} · {', '.join(drawn.experiments)}"
+    warned = len(drawing.warnings)
+    warning = f'<p class="note">{warned} warning{"s" if warned > 1 else ""}</p>' if warned else ""
+    return (
+        f'<article><a href="{escape(drawn.page)}">{pictures}</a><div><p class="kicker">{escape(number)}</p>'
+        f'<h2><a href="{escape(drawn.page)}">{escape(drawing.title)}</a></h2>'
+        f'<ul class="said">{items(drawing.verdict[:_SAID])}</ul>{warning}{_others(drawn)}</div></article>'
+    )
+
+
+def _small(chart: Mapping[str, Any]) -> dict[str, Any]:
+    """The chart at a size at which its labels can still be read; one of several parts is shrunk by the browser."""
+    return {**chart, "width": 520, "height": 320} if isinstance(chart.get("width"), int | float) else dict(chart)
+
+
+def _others(drawn: Drawn) -> str:
+    if not drawn.others:
+        return ""
+    command = f"scalelab report --fig {drawn.figure.number} --experiment {drawn.others[0]}"
+    listed = ", ".join(drawn.others)
+    return f'<p class="note">Also to be drawn from {escape(listed)}: <code>{escape(command)}</code></p>'

@@ -1,0 +1,127 @@
+"""Which rows of a store a figure takes, and the digest by which one knows them again."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256 as hashed
+from typing import Any
+
+import polars as pl
+
+from scalelab.core.canon import sha256
+from scalelab.core.errors import UserError
+from scalelab.core.filter import compile_filter
+from scalelab.report.figure import Figure, Rows
+from scalelab.store.frames import metric_names, metrics, trials
+from scalelab.store.reader import Reader
+
+
+@dataclass
+class Reading:
+    """One store and one filter; what several figures take is read once."""
+
+    store: Reader
+    filter: str | None = None
+    _trials: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict)
+    _curves: dict[tuple[tuple[str, ...], tuple[str, ...]], pl.DataFrame] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """The store's experiments, the newest last."""
+        return [found.name for found in self.store.experiments()]
+
+    def rows(self, figure: Figure, experiments: Sequence[str]) -> Rows:
+        """What the figure draws of these experiments. Raises UserError for an unknown one and a filter that is none."""
+        frame = self._kept(tuple(experiments))
+        specs = {found.name: found.spec for found in self.store.experiments() if found.name in experiments}
+        ran_in = set(frame["environment"].drop_nulls())
+        environments = {digest: data for digest, data in self.store.environments().items() if digest in ran_in}
+        curves = self._drawn(figure, tuple(experiments)) if figure.needs_curves else pl.DataFrame()
+        fits = self.store.fits(list(experiments)) if figure.needs_fits else []
+        return Rows(frame, specs, environments, curves, fits)
+
+    def _kept(self, experiments: tuple[str, ...]) -> pl.DataFrame:
+        if experiments not in self._trials:
+            frame = trials(self.store, list(experiments))
+            keep = compile_filter(self.filter) if self.filter is not None else None
+            self._trials[experiments] = frame.filter([keep(row) for row in frame.iter_rows(named=True)]) if keep else frame
+        return self._trials[experiments]
+
+    def _drawn(self, figure: Figure, experiments: tuple[str, ...]) -> pl.DataFrame:
+        names = tuple(figure.curves_of(metric_names(self.store, experiments)))
+        if (experiments, names) not in self._curves:
+            kept = self._kept(experiments).select("digest").unique()
+            self._curves[experiments, names] = metrics(self.store, experiments, names).join(kept, on="digest", how="semi")
+        return self._curves[experiments, names]
+
+
+def take(reading: Reading, figure: Figure, experiments: Sequence[str] | None) -> tuple[list[str], Rows]:
+    """The experiments that a figure draws, with their rows: those that are named; else the registry's, else the only one with data.
+
+    Raises UserError where there is no data, with the spec that makes it, and where several experiments could be meant.
+    """
+    if experiments:
+        rows = reading.rows(figure, experiments)
+        if not figure.has_data(rows):
+            raise _without_data(figure, experiments, reading)
+        return list(experiments), rows
+    found = having_data(reading, figure)
+    if len(found) > 1 and figure.experiment not in found:
+        listed = " or ".join(f"`--experiment {name}`" for name in found)
+        raise UserError(f"figure {figure.number} ({figure.name}) has data in several experiments", cure=f"name one: {listed}")
+    if not found:
+        raise _without_data(figure, [figure.experiment] if figure.experiment else [], reading)
+    (name,) = found[:1]
+    return [name], reading.rows(figure, [name])
+
+
+def having_data(reading: Reading, figure: Figure) -> list[str]:
+    """The experiments that the figure could draw: the registry's alone, where it has data; else every other one, the newest first."""
+    known = reading.names()
+    if figure.experiment in known and figure.has_data(reading.rows(figure, [figure.experiment])):
+        return [figure.experiment]
+    others = [name for name in reversed(known) if name != figure.experiment]
+    return [name for name in others if _can_draw(reading, figure, name)]
+
+
+def _can_draw(reading: Reading, figure: Figure, name: str) -> bool:
+    try:
+        return figure.has_data(reading.rows(figure, [name]))
+    except UserError:  # The filter names what this experiment does not have.
+        if len(reading.names()) == 1:
+            raise
+        return False
+
+
+def _without_data(figure: Figure, chosen: Sequence[str], reading: Reading) -> UserError:
+    where = f" where {reading.filter}" if reading.filter else ""
+    among = (" of " + " and ".join(f"`{name}`" for name in chosen) if chosen else "") + where
+    others = ", ".join(f"`{name}`" for name in reading.names() if name not in chosen)
+    makes = f"`scalelab run {figure.spec}` makes it" if figure.spec else "`scalelab import` brings runs that have it"
+    cure = makes + (f", or name an experiment that has it (there are {others})" if others else "")
+    return UserError(f"figure {figure.number} ({figure.name}) has no data: no trial{among} has finished with what it draws", cure=cure)
+
+
+def fingerprint(figure: Figure, rows: Rows) -> str:
+    """A digest of all that is drawn, in whatever order it comes, and of the way it is drawn."""
+    columns = sorted(rows.trials.columns)
+    plain = sorted([_plain(value) for value in row] for row in rows.trials.select(columns).iter_rows())
+    drawn = {"recipe": figure.recipe, "options": dict(figure.options), "columns": columns, "rows": plain, "specs": dict(rows.specs)}
+    fits = [[fit.key, json.dumps(fit.result, sort_keys=True)] for fit in rows.fits]
+    return sha256({**drawn, "curves": _curves_digest(rows.curves), "fits": fits})
+
+
+def _plain(value: Any) -> str:
+    return "nan" if isinstance(value, float) and math.isnan(value) else repr(value)
+
+
+def _curves_digest(curves: pl.DataFrame) -> str:
+    """Of a million points in well under a second: names once, steps and values as their bytes."""
+    if curves.is_empty():
+        return ""
+    ordered = curves.sort("digest", "name", "step")
+    lengths = ordered.group_by("digest", "name", maintain_order=True).len()
+    whole = hashed(json.dumps(lengths.rows()).encode())
+    for column in ("step", "value"):
+        whole.update(ordered[column].to_numpy().tobytes())
+    return whole.hexdigest()

@@ -1,0 +1,68 @@
+"""Where batches come from: a table of every dialog on the device, or windows cut from a stream of text.
+
+Shapes: B sequences of an update, b of them in a micro-batch, T positions, S = T + 1 tokens, M targets in a row, R rows of the table.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from scalelab.core.seeds import derive
+from scalelab.data import BiographyData, FactsData
+from scalelab.spec.experiment import Trial
+from scalelab.train.objective import Batch
+
+
+class Source(Protocol):
+    """The batches of a trial: a pure function of the update's number, so that a resumed run needs no state."""
+
+    def draw(self, step: int, size: int) -> tuple[Tensor, Iterator[Batch]]:
+        """Targets of update number `step` (from 0), as a number on the device, and its sequences, `size` of them at a time."""
+        ...
+
+
+def open_source(trial: Trial, data: FactsData | BiographyData, device: torch.device) -> Source:
+    """The source of a trial's batches."""
+    return Table(trial, data, device) if isinstance(data, FactsData) else Windows(trial, data, device)
+
+
+class Table:
+    """Every dialog lies on the device once, and an update picks its rows."""
+
+    def __init__(self, trial: Trial, data: FactsData, device: torch.device) -> None:
+        self._order, self._device = data.order(derive(trial.seed, "order"), trial.batch), device
+        rows = data.rows()
+        tokens_RS = torch.from_numpy(rows.tokens_RT.astype("int16"))
+        targets_RM, weights_RM, given_R = (torch.from_numpy(part) for part in (rows.targets_RM, rows.weights_RM, rows.given_R))
+        labels_RM = tokens_RS.gather(1, targets_RM + 1)
+        self._tokens_RT, self._labels_RM = tokens_RS[:, :-1].to(device), labels_RM.to(device)
+        self._targets_RM, self._weights_RM, self._given_R = (part.to(device) for part in (targets_RM, weights_RM, given_R))
+
+    def draw(self, step: int, size: int) -> tuple[Tensor, Iterator[Batch]]:
+        """See `Source`. Each fact is shown once in every pass."""
+        rows_B = torch.from_numpy(self._order.rows(step)).to(self._device)
+        return self._weights_RM[rows_B].sum(), (self._pick(rows_b) for rows_b in rows_B.split(size))
+
+    def _pick(self, rows_b: Tensor) -> Batch:
+        return Batch(
+            tokens_BT=self._tokens_RT[rows_b].long(),
+            labels_BM=self._labels_RM[rows_b].long(),
+            targets_BM=self._targets_RM[rows_b],
+            weights_BM=self._weights_RM[rows_b],
+            given_B=self._given_R[rows_b],
+        )
+
+
+class Windows:
+    """Windows of running text: every token but the first is predicted from those before it."""
+
+    def __init__(self, trial: Trial, data: BiographyData, device: torch.device) -> None:
+        self._stream, self._device = data.stream(derive(trial.seed, "order"), trial.batch), device
+
+    def draw(self, step: int, size: int) -> tuple[Tensor, Iterator[Batch]]:
+        """See `Source`."""
+        tokens_BS = torch.from_numpy(self._stream.at(step).astype("int64")).to(self._device)
+        targets = torch.tensor(float(tokens_BS[:, 1:].numel()), device=self._device)
+        return targets, (Batch(tokens_bS[:, :-1], tokens_bS[:, 1:]) for tokens_bS in tokens_BS.split(size))
