@@ -187,7 +187,7 @@ def test_a_newer_store_and_a_figure_without_data_are_refused(scalelab: Command, 
     from scalelab.store import open_store, schema
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 2)
+        patch.setattr(schema, "VERSION", schema.VERSION + 1)
         open_store("newer.db", mode="write").close()
     open_store("empty.db", mode="write").close()
     for arguments, words in (

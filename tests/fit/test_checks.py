@@ -58,7 +58,7 @@ def test_few_configurations() -> None:
 
 def test_near_duplicates() -> None:
     frame = pl.concat([grid(), grid().head(3).with_columns(pl.col("configuration") + "b", pl.col("params.total") * 1.0005)])
-    assert codes(frame)["near_duplicates"].startswith("3 rows")
+    assert codes(frame)["near_duplicates"].startswith("6 configurations")
 
 
 def test_stopped_and_diverged_trials_are_said() -> None:

@@ -98,7 +98,7 @@ def test_a_column_of_which_no_power_is_taken_may_be_zero() -> None:
     law = find("moe_sparsity")
     frame = pl.concat([table(), table(metrics__loss=L + 0.1)]).with_columns(pl.Series("extra.sparsity", [0.0, 0.5] * 6))
     assert sample(frame, law).columns["S"].min() == 0
-    with pytest.raises(UserError, match="`extra.sparsity` is 1 in a row"):
+    with pytest.raises(UserError, match=r"`extra\.sparsity` is 1 in a row"):
         sample(frame.with_columns(pl.Series("extra.sparsity", [0.0, 1.0] * 6)), law)
 
 

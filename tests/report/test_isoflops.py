@@ -1,6 +1,7 @@
 """Fig. 5: profiles and their minima, three ways to the best size, and what is said of them."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ from scalelab.fit.fit import fit_law
 from scalelab.fit.kept import to_store
 from scalelab.fit.law import Choices
 from scalelab.fit.laws import find as find_law
+from scalelab.report import check, draw
 from scalelab.report.figure import Drawing, Rows
 from scalelab.report.isoflop_charts import BEYOND
 from scalelab.report.isoflops import apart
 from scalelab.report.registry import find
+from scalelab.store import open_store
+from scalelab.store.adopt import adopt
 
 FIGURE = find(5)
 TRUE_A = 0.28 / (0.34 + 0.28)
@@ -125,6 +129,14 @@ def test_the_public_table_agrees_over_two_approaches(chinchilla: Rows) -> None:
     drawn = FIGURE.draw(chinchilla)
     exponents = [float(row[1]) for row in drawn.tables[0].rows]
     assert exponents == pytest.approx([0.49] * 2 + [0.514] * 2, abs=0.03)
+
+
+def test_what_was_just_drawn_is_up_to_date(tmp_path: Path) -> None:
+    tables = Path(__file__).parents[1] / "tables"
+    with open_store(tmp_path / "runs.db", mode="write") as store:
+        adopt(store, tables / "chinchilla_epoch_245.csv", tables / "chinchilla.yaml")
+        draw(store, 5, filter="metrics.loss < 3.42", out=tmp_path / "out")
+        assert check(store, tmp_path / "out") == []
 
 
 def test_names_that_would_cover_each_other_are_left_out() -> None:

@@ -181,3 +181,11 @@ def test_levels_are_round_and_apart() -> None:
     assert 8 <= len(found) <= 13
     assert all(len(f"{level:g}") <= 4 for level in found)
     assert found == sorted(set(found))
+
+
+def test_runs_that_differ_in_more_than_the_law_knows_are_warned_of(grid: Rows) -> None:
+    frame = grid.trials.with_columns(pl.Series("extra.dataset", ["c4", "pile"] * 17 + ["c4"]), pl.Series("extra.run", map(str, range(35))))
+    drawn = FIGURE.draw(Rows(frame, grid.specs, fits=[fixed(frame, "grid")]))
+    (warned,) = [warned for warned in drawn.warnings if warned.code == "mixed_runs"]
+    assert "`extra.dataset` differs" in warned.text
+    assert "extra.run" not in warned.text

@@ -183,3 +183,36 @@ def test_every_value_of_a_table_comes_through(
     read = [(t.trial["task"]["people"], names[t.trial["task"]["recall"]], t.trial["model"]["width"], t.seed) for t in published.trials]
     assert read == rows
     assert [result.metrics["recall"] for result in published.results] == recalls
+
+
+def test_columns_without_a_path_tell_trials_apart_as_extra(tmp_path: Path, store: Store) -> None:
+    table = "n,corpus,step,loss,note\n8,c4,1,2.5,a\n8,rpj,1,2.25,b\n8,rpj,2,2.0,c\n"
+    mapping = "experiment: e\ncolumns: {params.total: n, extra.dataset: corpus, extra.step: step, metrics.loss: loss}"
+    assert adopt(store, *write(tmp_path, table, mapping)) == 3
+    frame = frames.trials(store, ["e"])
+    assert frame["extra.dataset"].to_list() == ["c4", "rpj", "rpj"]
+    assert frame["extra.step"].to_list() == [1, 1, 2]
+    assert frame["extra.note"].to_list() == ["a", "b", "c"]
+    assert frame["configuration"].n_unique() == 3
+
+
+def test_budgets_may_be_fractions_and_larger_than_64_bits(tmp_path: Path, store: Store) -> None:
+    table = "n,c,d,l\n8,1.25e40,2.5e9,2.5\n9,1e18,33333333.3,2.25\n"
+    adopt(store, *write(tmp_path, table, "experiment: e\ncolumns: {params.total: n, budget.flops: c, budget.tokens: d, metrics.loss: l}"))
+    frame = frames.trials(store, ["e"])
+    assert frame["budget.flops"].to_list() == frame["flops"].to_list() == [1.25e40, 1e18]
+    assert frame["tokens"].to_list() == [2_500_000_000, 33_333_333]
+
+
+def test_equal_rows_are_replicates_where_they_may_be(tmp_path: Path) -> None:
+    files = write(tmp_path, TABLE.replace("4,1,2612", "4,0,2612"))
+    published = read_published(*files, repeats=True)
+    assert len({trial.digest for trial in published.trials}) == 3
+    assert [trial.replicate for trial in published.trials] == [0, 0, 1]
+    frame = frames.published(published)
+    assert (frame["configuration"][0] == frame["configuration"][2], frame["configuration"].n_unique()) == (True, 2)
+
+
+def test_a_table_is_the_same_before_and_after_it_is_imported(store: Store, files: tuple[Path, Path]) -> None:
+    adopt(store, *files)
+    assert frames.published(read_published(*files)).equals(frames.trials(store))

@@ -176,7 +176,9 @@ def rank(trials: pl.DataFrame, metric: str, axes: Sequence[str], draws: int = DR
 
 def _shape(rows: pl.DataFrame, metric: str, axes: Sequence[str]) -> Shape:
     first, lists = rows.row(0, named=True), rows.to_dict(as_series=False)
-    sizes = {axis: first[axis] for axis in SIZES if first.get(axis) is not None}
+    # A resolved trial has the hidden width; its ratio says something only where it was an axis.
+    told = [size for size in SIZES if size in axes or size != "model.ffn.ratio"]
+    sizes = {size: first[size] for size in told if first.get(size) is not None}
     place = tuple(first[axis] for axis in axes)
     return Shape(place, sizes, int(first["params.total"]), tuple(lists[metric]), tuple(lists["digest"]))
 

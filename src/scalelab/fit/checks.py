@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from scalelab.fit.bootstrap import FEW, Draws
 from scalelab.fit.censored import Floats
@@ -28,7 +29,7 @@ ALIKE = 0.97
 """Two predictors whose logarithms correlate more than this are hardly told apart."""
 
 NEAR = 1e-3
-"""Rows closer than this in the logarithm of every predictor are near-duplicates."""
+"""Configurations closer than this in the logarithm of every predictor are near-duplicates."""
 
 SHARE = 0.2
 """Fewer starts at the best objective than this make a better optimum elsewhere likely."""
@@ -47,7 +48,7 @@ def sample_warnings(law: Law, sample: Sample) -> Iterator[Warned]:
     yield from _alike_warnings(law, sample)
     near = _near_duplicates(sample)
     if near:
-        text = f"{near} rows lie within {NEAR:.1%} of another configuration's in every predictor: they count as runs of their own."
+        text = f"{near} configurations lie within {NEAR:.1%} of another one in every predictor, and count as runs of their own."
         yield Warned("near_duplicates", text)
     free, configurations = len(law.free), sample.configurations
     if configurations <= free:
@@ -102,20 +103,21 @@ def _alike_warnings(law: Law, sample: Sample) -> Iterator[Warned]:
 
 
 def _near_duplicates(sample: Sample) -> int:
-    """Rows that have a row of an earlier configuration next to them in the order of the first predictor."""
+    """How many configurations have another one next to them in every predictor."""
     columns = [np.log(column_N) for column_N in sample.columns.values() if (column_N > 0).all()]
-    if not columns:
+    if len(columns) < len(sample.columns):
         return 0
-    order_N = np.lexsort(columns[::-1])
-    place_NK, cluster_N = np.stack(columns, axis=1)[order_N], sample.cluster_N[order_N]
-    close_N = (np.abs(np.diff(place_NK, axis=0)) < NEAR).all(axis=1) & (np.diff(cluster_N) != 0)
-    return int(close_N.sum())
+    place_GK = np.stack(columns, axis=1)[np.unique(sample.cluster_N, return_index=True)[1]]
+    beside_G = KDTree(place_GK).query_ball_point(place_GK, NEAR, p=np.inf, return_length=True)
+    return int((np.asarray(beside_G) > 1).sum())
 
 
 def optimum_warnings(problem: Problem, optimum: Optimum, check: CrossCheck | None) -> Iterator[Warned]:
     """What the search for the optimum shows."""
     for name in optimum.at_bounds:
-        yield Warned("at_bound", f"`{name}` lies at its bound ({optimum.coefficients[name]:.4g}): the optimum may lie beyond.")
+        value = optimum.coefficients[name]
+        text = f"`{name}` lies at its bound ({value:.4g}): the optimum may lie beyond." if value else f"`{name}` went to zero."
+        yield Warned("at_bound", text)
     if optimum.at_best < SHARE * optimum.tried:
         text = f"{optimum.at_best} of {optimum.tried} starts reached the best objective: there may be a better one."
         yield Warned("few_starts_at_best", text)

@@ -85,7 +85,7 @@ class Descent:
         self.trials_S, self.slow_S = np.zeros(sets, dtype=np.intp), np.zeros(sets, dtype=np.intp)
 
     def _evaluate(self, theta_AP: Floats, which_A: Indices) -> tuple[Floats, Floats]:
-        return self.problem.value_and_gradient(theta_AP, rows(self.weight_SN, which_A), rows(self.target_SN, which_A))
+        return self.problem.value_and_gradient(theta_AP, self.weight_SN, self.target_SN, which_A)
 
     def run(self) -> None:
         """Rounds until no set is active."""
@@ -221,7 +221,8 @@ class Descent:
         return stuck_A[~np.isin(stuck_A, again_A)]
 
     def _settled(self, which_A: Indices) -> NDArray[np.bool_]:
-        return (self.slow_S[which_A] >= _PATIENCE) | ~(self.slope_S[which_A] < 0)
+        met_A = self.value_S[which_A] <= self.problem.negligible
+        return met_A | (self.slow_S[which_A] >= _PATIENCE) | ~(self.slope_S[which_A] < 0)
 
     def take(self, which_A: Indices, other: "Descent", chosen_A: NDArray[np.bool_]) -> None:
         """Put in place of these sets the chosen ones of another descent."""

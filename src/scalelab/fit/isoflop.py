@@ -166,7 +166,7 @@ def _budget(rows: np.ndarray, fit: _Parabola, minima: _Minima, params_N: Floats,
         tokens=estimate(float(tokens_B[0]), tokens_B[1:]),
         loss=estimate(minima.y, minima.y_B),
         interior=bool(fit.x_R.min() < minima.x < fit.x_R.max()),
-        determined=_is_determined(params, fit.x_R),
+        determined=_is_determined(params, fit.x_R, drawn=minima.x_B.size > 0),
     )
 
 
@@ -177,8 +177,10 @@ def _tokens(rows: np.ndarray, params_N: Floats, tokens_N: Floats, x_B: Floats) -
         return np.exp(height + slope * x_B)
 
 
-def _is_determined(params: Estimate, x_R: Floats) -> bool:
+def _is_determined(params: Estimate, x_R: Floats, *, drawn: bool) -> bool:
     """Whether the minimum is known to a smaller factor than the sizes span; where nothing was drawn, the minimum must do."""
+    if drawn and params.ci95 is None:
+        return False
     low, high = params.ci95 or (params.value, params.value)
     return bool(low > 0 and np.log(high / low) < np.ptp(x_R) and x_R.min() < np.log(params.value) < x_R.max())
 

@@ -18,7 +18,8 @@ def matching(frame: pl.DataFrame, text: str) -> np.ndarray:
 
 
 def _with_lengths(row: dict[str, Any]) -> dict[str, Any]:
-    params, tokens, flops = row.get("params.total"), row.get("tokens"), row.get("flops")
+    params = row.get("params.total")
+    tokens, flops = (row.get(name) or row.get(f"budget.{name}") for name in ("tokens", "flops"))
     if params and tokens and not flops:
         flops = 6.0 * float(params) * float(tokens)
     if params and flops and not tokens:

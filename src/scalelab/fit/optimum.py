@@ -50,7 +50,7 @@ class Optimum:
     objectives_S: Floats = field(repr=False)
     """Where the starts ended, ascending."""
     gradient_norm: float
-    """Of the objective over normalised parameters that no bound holds, as a share of the objective."""
+    """Of the objective over normalised parameters that no bound holds, as a share of the objective; zero where the law meets every row."""
     moved: bool
     """Whether the parameters left the start that led here."""
     at_bounds: tuple[str, ...]
@@ -95,7 +95,7 @@ def _around(problem: Problem, minima: Minima, seed: int) -> Minima:
 
 def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimum:
     objective = float(best.objective_S[0])
-    same_S = minima.objective_S <= objective * (1 + SAME) + negligible(problem)
+    same_S = minima.objective_S <= objective * (1 + SAME) + problem.negligible
     theta_P, held = _settled(problem, best.theta_SP[0])
     same_SP = np.concatenate([theta_P[None], minima.theta_SP[same_S]])
     return Optimum(
@@ -104,7 +104,7 @@ def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimu
         tried=len(minima.objective_S),
         at_best=int(same_S.sum()),
         objectives_S=np.sort(minima.objective_S),
-        gradient_norm=float(best.gradient_norm_S[0]) / max(objective, negligible(problem)),
+        gradient_norm=float(best.gradient_norm_S[0]) / objective if objective > problem.negligible else 0.0,
         moved=bool(best.moved_S[0]),
         at_bounds=held,
         ridges=_ridges(problem, problem.coefficients(same_SP), held),
@@ -115,9 +115,8 @@ def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimu
 
 
 def negligible(problem: Problem) -> float:
-    """An objective that says that the law meets every row: residuals of a billionth of the target."""
-    unit = 1.0 if problem.law.residual == "log" else float(np.abs(problem.y_N).mean())
-    return float(problem.weight_N.sum()) * (1e-9 * unit) ** 2
+    """The problem's negligible objective."""
+    return problem.negligible
 
 
 def _settled(problem: Problem, theta_P: Floats) -> tuple[Floats, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.fit import formula
@@ -82,6 +83,12 @@ class Problem:
         return [index for index, axis in enumerate(self.axes) if index != term and row_P[index] and not axis.is_log]
 
     @property
+    def negligible(self) -> float:
+        """An objective that says that the law meets every row: residuals of a billionth of the target."""
+        unit = 1.0 if self.law.residual == "log" else float(np.abs(self.y_N).mean())
+        return float(self.weight_N.sum()) * (1e-9 * unit) ** 2
+
+    @property
     def target_N(self) -> Floats:
         """The target in the space of the residuals."""
         return np.log(self.y_N) if self.law.residual == "log" else self.y_N
@@ -137,19 +144,25 @@ class Problem:
         return float((self.weight_N * _loss(self.residuals(coefficients), self.law)[0]).sum())
 
     def value_and_gradient(
-        self, theta_SP: Floats, weight_SN: Floats | None = None, target_SN: Floats | None = None
+        self,
+        theta_SP: Floats,
+        weight_SN: Floats | None = None,
+        target_SN: Floats | None = None,
+        which_S: NDArray[np.intp] | None = None,
     ) -> tuple[Floats, Floats]:
         """Objectives [S] and gradients [S, P]; infinite and zero where the law has no value.
 
         `weight_SN` multiplies the rows' own weights set by set; `target_SN` takes the place of the target, in residual space.
+        `which_S` says which of their rows belongs to each set, where these are more than the sets.
         """
         value_S, gradient_SP = np.empty(len(theta_SP)), np.zeros_like(theta_SP)
-        step = max(1, _BLOCK // len(self.y_N))
+        step, target_N = max(1, _BLOCK // len(self.y_N)), self.target_N
         with np.errstate(all="ignore"):
             for first in range(0, len(theta_SP), step):
                 block = slice(first, first + step)
-                weights = self.weight_N if weight_SN is None else self.weight_N * weight_SN[block]
-                targets = self.target_N if target_SN is None else target_SN[block]
+                own = block if which_S is None else which_S[block]
+                weights = self.weight_N if weight_SN is None else self.weight_N * weight_SN[own]
+                targets = target_N if target_SN is None else target_SN[own]
                 value_S[block] = self._block(theta_SP[block], weights, targets, gradient_SP[block])
         lost_S = ~np.isfinite(value_S) | ~np.isfinite(gradient_SP).all(axis=1)
         value_S[lost_S], gradient_SP[lost_S] = np.inf, 0.0

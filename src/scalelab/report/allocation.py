@@ -3,7 +3,7 @@
 import polars as pl
 
 from scalelab.fit.allocation import DRAWS, SIZES, Ranking, is_one_budget, rank, shape_axes
-from scalelab.report.allocation_chart import NAMES, best_chart, best_rows, heat_chart, named, shape_rows
+from scalelab.report.allocation_chart import NAMES, PLUS_MINUS, best_chart, best_rows, heat_chart, named, shape_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table, Warned
 from scalelab.report.numbers import NONE, rounded, short, whole
 from scalelab.report.runs import state_counts, varying
@@ -73,7 +73,7 @@ def _axes(rows: Rows, known: pl.DataFrame) -> list[str]:
 def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
     best, worst = ranking.shapes[0], ranking.shapes[-1]
     half = ranking.half(best)
-    about = f" ± {half:.2g}" if half is not None else ""
+    about = f"{PLUS_MINUS}{half:.2g}" if half is not None else ""
     sizes = sorted(shape.params for shape in ranking.shapes)
     name, other = named(best, [*ranking.axes, *solved]), named(worst, [*ranking.axes, *solved])
     said = [
@@ -86,8 +86,10 @@ def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
         said.append(f"It is the best one with a probability of {ranking.best[0]:.2f}; {others} told from it at the 5 % level.")
     effects = ranking.effects()
     if effects is not None:
-        shares = ", ".join(f"{NAMES[axis]} {share:.0%}" for axis, share in sorted(effects.axes.items(), key=lambda item: -item[1]))
-        said.append(f"Of all variance, {shares}; how they go together {effects.together:.0%}, replicates {effects.replicates:.0%}.")
+        shares = ", ".join(f"{NAMES[axis]} {100 * share:.0f} %" for axis, share in sorted(effects.axes.items(), key=lambda item: -item[1]))
+        said.append(
+            f"Of all variance, {shares}; how they go together {100 * effects.together:.0f} %, replicates {100 * effects.replicates:.0f} %."
+        )
     return said
 
 
@@ -108,7 +110,7 @@ def _effects_tables(ranking: Ranking) -> list[Table]:
     if effects is None:
         return []
     shares = {**{NAMES[axis]: share for axis, share in effects.axes.items()}, "how they go together": effects.together}
-    rows = [[name, f"{share:.1%}"] for name, share in {**shares, "replicates": effects.replicates}.items()]
+    rows = [[name, f"{100 * share:.1f} %"] for name, share in {**shares, "replicates": effects.replicates}.items()]
     note = (
         f"If shape made no difference, an F as large as here would come up with probability {p_equal:.2g}." if p_equal is not None else ""
     )
@@ -124,7 +126,7 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
         *asked,
         f"Trials by state: {states}. Done and stopped trials count with their last recall: the share of all questions about the people "
         "trained on whose answer is exact.",
-        f"One budget: {whole(sizes[0])} to {whole(sizes[-1])} parameters, embedding and head included ({spread:.1%} apart). "
+        f"One budget: {whole(sizes[0])} to {whole(sizes[-1])} parameters, embedding and head included ({100 * spread:.1f} % apart). "
         f"Axes: {', '.join(NAMES[axis] for axis in axes)}; other sizes follow from them and the budget. All "
         "shapes train by the same recipe; another learning rate, or longer training, may favour another shape.",
     ]

@@ -18,6 +18,7 @@ NAMES = {
     "model.ffn.ratio": "FFN ratio",
     "model.ffn.width": "FFN width",
 }
+PLUS_MINUS = "\N{NO-BREAK SPACE}\N{PLUS-MINUS SIGN}\N{NO-BREAK SPACE}"
 SHOWN = 12
 """Most shapes in the chart of the best."""
 
@@ -72,7 +73,7 @@ def _told(ranking: Ranking, shape: Shape, best: float, paths: Sequence[str]) -> 
     return {
         "shape": named(shape, paths),
         "size": whole(shape.params),
-        "told": f"{shape.mean:.3g}" + (f" ± {half:.2g}" if half is not None else ""),
+        "told": f"{shape.mean:.3g}" + (f"{PLUS_MINUS}{half:.2g}" if half is not None else ""),
         "spread": f"{shape.std:.2g}" if shape.std is not None else NONE,
         "values": ", ".join(f"{value:.3g}" for value in shape.measured),
         "best": f"with probability {best:.2g}" if ranking.noise is not None else NONE,
@@ -130,7 +131,7 @@ def best_rows(ranking: Ranking, solved: Sequence[str]) -> dict[str, list[dict[st
 
 
 def _chance(chance: float) -> str:
-    return f"{chance:.0%}" if chance >= 0.005 else "<1%" if chance else "0%"
+    return f"{100 * chance:.0f} %" if chance >= 0.005 else "< 1 %" if chance else "0 %"
 
 
 def best_chart(data: Data) -> dict[str, Any]:

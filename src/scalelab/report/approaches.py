@@ -15,7 +15,6 @@ from scalelab.fit.compute import FLOPS
 from scalelab.fit.envelope import Envelope, envelope
 from scalelab.fit.isoflop import SIZES, Budget, IsoFlop, groups_of, isoflop
 from scalelab.fit.powerline import PowerLine
-from scalelab.fit.warned import Warned
 from scalelab.report.figure import Rows
 from scalelab.report.fitted import Fitted, can_fit, fitted, is_surface, measured, of
 from scalelab.report.runs import varying
@@ -113,12 +112,6 @@ class Approaches:
         value_X = take(self.envelope.params_X, self.envelope.tokens_X)
         for place in np.unique(np.linspace(0, value_X.size - 1, _TRACED).round().astype(int)):
             yield float(self.envelope.flops_X[place]), float(value_X[place]), self.envelope.digests[place]
-
-    @property
-    def warnings(self) -> list[Warned]:
-        """Of every way."""
-        law = list(self.fitted.fit.warnings) if self.fitted else []
-        return [*self.isoflop.warnings, *(self.envelope.warnings if self.envelope else ()), *law]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

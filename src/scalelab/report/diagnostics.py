@@ -76,7 +76,7 @@ class Diagnostics(Figure):
 
 def _panels(one: Diagnosis, several: bool) -> list[Panel]:
     experiment = one.fitted.experiment
-    what = f" of {experiment}" if several else ""
+    what = f": {experiment}" if several else ""
     return [
         Panel(anchor(name, experiment, several), title + what, chart, caption, table) for name, title, chart, caption, table in _drawn(one)
     ]

@@ -88,7 +88,7 @@ def _verdict(found: Mapping[float, Sequence[Point]], laws: Mapping[float, Capaci
     if above:
         return [*said, f"{len(above)} of {len(every)} points lie above what their data hold: something is counted wrongly."]
     most = max(point.mean / point.bits_max for point in every)
-    return [*said, f"No point lies above what its data hold; the closest has learned {most:.1%} of it."]
+    return [*said, f"No point lies above what its data hold; the closest has learned {100 * most:.1f} % of it."]
 
 
 def _series_verdict(exposures: float, group: Sequence[Point], law: Capacity | None) -> str:

@@ -49,7 +49,7 @@ def _mark(point: Point) -> dict[str, Any]:
         "size": whole(point.params),
         "bits": f"{short(point.mean)}" + (f" ± {short(std)}" if std else ""),
         "each": f"{point.per_param:.3g} of {point.demanded:.3g}",
-        "share": f"{point.mean / point.bits_max:.1%}",
+        "share": f"{100 * point.mean / point.bits_max:.1f} %",
         "recall": f"{sum(recalled) / len(recalled):.3g}" if recalled else NONE,
         "replicates": str(len(point.bits)),
     }

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from scalelab.core.units import format_count
 from scalelab.fit.bootstrap import FEW
 from scalelab.fit.censored import Floats
 from scalelab.fit.estimate import Estimate
@@ -64,7 +63,8 @@ def law_line(fit: Fit) -> str:
     """The law with its coefficients put in, as `loss = 1.8172 + 477.8*N^-0.3473 + ...`."""
     names = sorted(fit.law.coefficients, key=len, reverse=True)
     said = re.sub(r"\b(" + "|".join(map(re.escape, names)) + r")\b", lambda found: f"{fit.coefficients[found[0]]:.4g}", fit.law.formula)
-    return f"{target(fit)} = {said}".replace("*", "·").replace("--", "").replace("e+", "e").replace("-", MINUS)
+    lets = f" ({', '.join(f'{symbol} = {text}' for symbol, text in fit.law.let.items())})" if fit.law.let else ""
+    return f"{target(fit)} = {said}{lets}".replace("*", "·").replace("--", "").replace("e+", "e").replace("-", MINUS)
 
 
 def coefficients_table(one: Fitted, several: bool) -> Table:
@@ -110,8 +110,8 @@ def run_marks(one: Fitted) -> list[dict[str, Any]]:
     for row, digest in enumerate(fit.sample.digests):
         places = {place: float(column[row]) for place, column in one.places.items()}
         told = {"size": "params", "length": "tokens"}
-        said = {name: format_count(places[place]).replace("k", "K") for name, place in told.items() if place in places}
-        said |= {"compute": compute(places["flops"])} if "flops" in places else {}
+        said = {name: short(places[place]) if place in places else NONE for name, place in told.items()}
+        said["compute"] = compute(places["flops"]) if "flops" in places else NONE
         values = {"loss": float(fit.sample.y_N[row]), "fitted": float(fitted_N[row]), "residual": float(residual_N[row])}
         marks.append({**places, **values, **said, "percent": f"{values['residual']:+.2f} %", **behind([digest])})
     return marks
@@ -149,9 +149,15 @@ def runs_table(one: Fitted) -> Table:
 
 
 def warnings(one: Fitted, several: bool) -> list[Warned]:
-    """The fit's own, with the experiment's name where there are several."""
+    """The fit's own and that of mixed runs, with the experiment's name where there are several."""
     before = f"{one.experiment}: " if several else ""
-    return [Warned(found.code, before + found.text) for found in one.fit.warnings]
+    listed = ", ".join(f"`{name}`" for name in one.mixed)
+    text = (
+        f"{listed} {'differs' if len(one.mixed) == 1 else 'differ'} among the runs, and one law is fitted to all: draw one value with "
+        "--filter."
+    )
+    mixed = [Warned("mixed_runs", before + text)] if one.mixed else []
+    return [*mixed, *(Warned(found.code, before + found.text) for found in one.fit.warnings)]
 
 
 def methods(one: Fitted, several: bool) -> list[str]:

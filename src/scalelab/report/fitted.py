@@ -17,11 +17,13 @@ from scalelab.fit.law import Law
 from scalelab.fit.laws import find
 from scalelab.fit.sample import Sample, sample
 from scalelab.report.figure import Rows
-from scalelab.report.runs import varying
+from scalelab.report.runs import free, varying
 from scalelab.store.fits import StoredFit
 
 DRAWS = 1000
 """Bootstrap draws of a fit that is made for a figure."""
+_WORDS = 12
+"""A column of more different words than this names the runs and does not sort them."""
 DEFAULT = "chinchilla"
 """The law that is fitted where the store keeps no fit."""
 
@@ -38,6 +40,8 @@ class Fitted:
     is_stored: bool
     flops_N: Floats
     """FLOPs of the fit's rows, NaN where nobody knows them."""
+    mixed: tuple[str, ...]
+    """Columns that differ among runs of the same size and length, and that the law does not know."""
 
     @property
     def axes(self) -> tuple[str, str]:
@@ -122,7 +126,16 @@ def fitted(rows: Rows, experiment: str, suits: Callable[[Law], bool]) -> Fitted:
     kept = _stored(rows, experiment, frame, suits)
     known = sha256([dict(kept.record), dict(kept.result)]) if kept else sample(frame, find(DEFAULT)).fingerprint()
     fit = _made(_Asked(known, frame, kept))
-    return Fitted(experiment, fit, kept is not None, _flops(frame, fit.sample))
+    return Fitted(experiment, fit, kept is not None, _flops(frame, fit.sample), _mixed(frame, fit))
+
+
+def _mixed(frame: pl.DataFrame, fit: Fit) -> tuple[str, ...]:
+    """Spec paths that do not follow from size and length; of an imported table's own columns those with a few words."""
+    rows = frame.filter(pl.col("digest").is_in(fit.sample.digests))
+    known = list(dict.fromkeys([*fit.law.columns.values(), "params.total", "tokens", "flops"]))
+    paths = [path for path in free(rows, known) if path not in fit.law.columns.values() and not path.startswith(("budget.", "evaluation."))]
+    words = [name for name in rows.columns if name.startswith("extra.") and rows[name].dtype == pl.String and name not in known]
+    return (*paths, *(name for name in words if 1 < rows[name].drop_nulls().n_unique() <= _WORDS))
 
 
 def _stored(rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]) -> StoredFit | None:

@@ -11,7 +11,7 @@ from scalelab.fit.isoflop import Budget
 from scalelab.report.approaches import Approach, Approaches, can_draw
 from scalelab.report.charts import PLAIN_LABEL, SIZE_LABEL, behind, log_domain
 from scalelab.report.figure import Drawing, Figure, Panel, Rows, Warned
-from scalelab.report.fit_words import anchor, band, compute
+from scalelab.report.fit_words import anchor, band, compute, warnings
 from scalelab.report.fitted import names
 from scalelab.report.isoflop_charts import BEYOND, WITHIN, Span, optimum_chart, profiles_chart
 from scalelab.report.isoflop_words import SHORT_NAMES, budgets_table, lines_table, methods, reading, verdict
@@ -49,15 +49,21 @@ class IsoFlops(Figure):
             tables=[lines_table(one, several) for one in found],
             reading=reading(found),
             methods=[sentence for one in found for sentence in methods(one, several)],
-            data={"experiments": [rounded(one.to_json()) for one in found]},
-            warnings=[
-                Warned(warned.code, (f"{one.experiment}: " if several else "") + warned.text) for one in found for warned in one.warnings
-            ],
+            data={"budgets": [rounded(one.to_json()) for one in found]},
+            warnings=[warned for one in found for warned in _warnings(one, several)],
         )
 
 
+def _warnings(one: Approaches, several: bool) -> list[Warned]:
+    """Of every way."""
+    before = f"{one.experiment}: " if several else ""
+    own = [*one.isoflop.warnings, *(one.envelope.warnings if one.envelope else ())]
+    law = warnings(one.fitted, several) if one.fitted else []
+    return [*(Warned(warned.code, before + warned.text) for warned in own), *law]
+
+
 def _panels(one: Approaches, several: bool) -> list[Panel]:
-    what = f" of {one.experiment}" if several else ""
+    what = f": {one.experiment}" if several else ""
 
     def named(base: str) -> str:
         return anchor(base, one.experiment, several)

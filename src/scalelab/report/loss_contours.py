@@ -57,7 +57,7 @@ class LossContours(Figure):
 
 def _panels(one: Surface, several: bool) -> list[Panel]:
     name = one.fitted.experiment
-    what = f" of {name}" if several else ""
+    what, after = (f" of {name}", f": {name}") if several else ("", "")
     said = target(one.fitted.fit)
     lines = (
         f"Contour lines of the fitted {said}{what}: solid among the runs, dashed beyond them. Points are the runs, in the colour of "
@@ -68,8 +68,8 @@ def _panels(one: Surface, several: bool) -> list[Panel]:
         "are the runs."
     )
     return [
-        Panel(anchor("contours", name, several), f"Loss over parameters and tokens{what}", contours(one), lines, runs_table(one.fitted)),
-        Panel(anchor("compute", name, several), f"What compute buys{what}", bought(one), frontier, _split_table(one)),
+        Panel(anchor("contours", name, several), f"Loss over parameters and tokens{after}", contours(one), lines, runs_table(one.fitted)),
+        Panel(anchor("compute", name, several), f"What compute buys{after}", bought(one), frontier, _split_table(one)),
     ]
 
 

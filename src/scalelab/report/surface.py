@@ -10,6 +10,7 @@ import numpy as np
 
 from scalelab.fit.censored import Floats
 from scalelab.fit.compute import FLOPS
+from scalelab.fit.fit import Fit
 from scalelab.report.charts import log_domain, log_ticks
 from scalelab.report.contours import contour_lines
 from scalelab.report.fit_words import band, compute, fewer, interval, run_marks
@@ -55,7 +56,8 @@ class Surface:
         kept_X = np.isfinite(params_X)
         flops_X, params_X, params_BX = flops_X[kept_X], params_X[kept_X], params_BX[:, kept_X]
         places = {params: params_X, tokens: flops_X / (FLOPS * params_X)}
-        found = (fit.predict(places), params_BX, fit.predict_draws(places), fit.predict_runs(places))
+        loss_BX = fit.predict_draws(places)
+        found = (fit.predict(places), params_BX, loss_BX, _runs(fit, loss_BX))
         return cls(fitted, params_N, tokens_N, float(compute_N.max()), flops_X, params_X, places[tokens], *found)
 
     def exponent(self) -> tuple[float, Span | None]:
@@ -66,6 +68,12 @@ class Surface:
         x_X = np.log(self.flops_X[kept_X]) - np.log(self.flops_X[kept_X]).mean()
         slope_S = np.log(np.vstack([self.params_X, self.params_BX])[:, kept_X]) @ x_X / (x_X @ x_X)
         return float(slope_S[0]), interval(slope_S[1:])
+
+
+def _runs(fit: Fit, loss_BX: Floats) -> Floats:
+    """[B, X] what one more run would show: in each draw one error of the rows, the same all along, so that the band is smooth."""
+    error_B1 = np.random.default_rng(fit.choices.seed).choice(fit.errors(), size=(len(loss_BX), 1))
+    return loss_BX * np.exp(error_B1) if fit.law.residual == "log" else loss_BX + error_B1
 
 
 def contours(one: Surface) -> dict[str, Any]:

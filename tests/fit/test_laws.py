@@ -1,0 +1,129 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.fit.synthetic import TRUE, made
+
+from scalelab.core.errors import UserError
+from scalelab.fit.law import Choices, Law, Loss, apply
+from scalelab.fit.laws import LAWS, find
+from scalelab.fit.problem import Problem
+
+CHINCHILLA = LAWS["chinchilla"]
+
+
+def test_every_law_has_a_source_and_the_coefficients_that_the_tests_know():
+    for name, law in LAWS.items():
+        assert law.source
+        assert law.about
+        assert set(law.coefficients) == set(TRUE[name]), name
+
+
+def test_chinchillas_coefficients_have_their_names():
+    assert set(CHINCHILLA.coefficients) == {"A", "B", "E", "alpha", "beta"}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_gradients_are_those_of_the_objective(name: str):
+    problem = made(name, rows=40, noise=0.05)
+    rng = np.random.default_rng(1)
+    theta_SP = rng.uniform(*np.transpose([axis.start for axis in problem.axes]), (10, len(problem.axes)))
+    gradient_SP = problem.value_and_gradient(theta_SP)[1]
+    for index, shift_P in enumerate(1e-6 * np.eye(len(problem.axes))):
+        rise_S = problem.value_and_gradient(theta_SP + shift_P)[0] - problem.value_and_gradient(theta_SP - shift_P)[0]
+        assert gradient_SP[:, index] == pytest.approx(rise_S / 2e-6, abs=1e-7 * np.abs(gradient_SP).max(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_normalised_parameters_are_the_coefficients_written_otherwise(name: str):
+    problem = made(name)
+    theta_1P = problem.theta(TRUE[name])
+    again = {key: float(value[0]) for key, value in problem.coefficients(theta_1P).items()}
+    assert again == pytest.approx(TRUE[name], rel=1e-9)
+    assert problem.value_and_gradient(theta_1P)[0][0] == pytest.approx(problem.objective(TRUE[name]), rel=1e-9)
+
+
+def test_the_objective_is_the_sum_of_weighted_hubers():
+    problem = Problem.of(LAWS["power"], {"N": np.ones(3)}, np.exp([0.0, 5e-4, -0.01]), np.array([1.0, 2.0, 3.0]))
+    assert problem.objective({"A": 1.0, "alpha": 0.0}) == pytest.approx(2 * 0.5 * 5e-4**2 + 3 * 1e-3 * (0.01 - 0.5e-3))
+    squared = Problem.of(replace(problem.law, loss=Loss("squared")), problem.columns, problem.y_N, problem.weight_N)
+    assert squared.objective({"A": 1.0, "alpha": 0.0}) == pytest.approx(2 * 5e-4**2 + 3 * 0.01**2)
+
+
+def test_tied_and_fixed_coefficients_are_reported_with_the_free_ones():
+    law = apply(CHINCHILLA, Choices(tie={"beta": "2*alpha"}, fix={"E": 1.69}))
+    assert law.free == ["A", "alpha", "B"]
+    problem = Problem.of(law, {"N": np.array([1e8, 1e9]), "D": np.array([1e9, 1e10])}, np.array([3.0, 2.5]))
+    found = problem.coefficients(problem.theta({"A": 400.0, "alpha": 0.2, "B": 1000.0}))
+    assert found["beta"] == pytest.approx(0.4)
+    assert found["E"] == pytest.approx(1.69)
+
+
+def test_choices_take_the_place_of_a_laws_own():
+    law = Law("mine", "E + A*N^-alpha", {"N": "params.total"}, fixed={"E": 1.0}, bounds={"alpha": (0, 1)})
+    chosen = apply(law, Choices(bounds={"E": (0, 1)}, fix={"alpha": 0.5}, residual="linear", loss=Loss.parse("squared")))
+    assert chosen.fixed == {"E": 1.0, "alpha": 0.5}
+    assert chosen.residual == "linear"
+    assert str(chosen.loss) == "squared"
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        (Choices(fix={"gamma": 1.0}), "no coefficient `gamma`"),
+        (Choices(tie={"beta": "alpa"}), "tied to `alpa`"),
+        (Choices(tie={"beta": "alpha", "alpha": "beta"}), "is tied to"),
+        (Choices(tie={"beta": "alpha"}, bounds={"beta": (0, 1)}), "tied, and"),
+        (Choices(bounds={"alpha": (1, 0)}), "hold no number"),
+        (Choices(fix={"A": -1.0}), "fixed at -1"),
+        (Choices(fix={"E": float("nan")}), "fixed at nan"),
+        (Choices(columns={"M": "budget.tokens"}), "has no `M`"),
+    ],
+)
+def test_choices_that_make_no_sense_are_refused(choices: Choices, said: str):
+    with pytest.raises(UserError, match=said):
+        apply(CHINCHILLA, choices)
+
+
+@pytest.mark.parametrize("text", ["hubert", "huber:0", "huber:x", "huber:nan", "squared:1", ""])
+def test_what_is_no_loss_is_refused(text: str):
+    with pytest.raises(UserError, match="loss"):
+        Loss.parse(text)
+
+
+def test_a_law_is_found_by_name_formula_and_file(tmp_path: Path):
+    assert find("chinchilla") is CHINCHILLA
+    given = find("E + A*C^-alpha")
+    assert given.columns == {"C": "budget.flops"}
+    assert given.coefficients == ["E", "A", "alpha"]
+    file = tmp_path / "mine.yaml"
+    file.write_text("formula: E + A*W^-alpha\ncolumns: {W: model.width}\nloss: huber:0.1\nbounds: {alpha: [0, 1]}\ntied: {}\n")
+    mine = find(str(file))
+    assert (mine.name, mine.columns, mine.loss, mine.bounds) == ("mine", {"W": "model.width"}, Loss("huber", 0.1), {"alpha": (0.0, 1.0)})
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("columns: {N: params.total}", "declares no law"),
+        ("formula: E + A*N^-alpha\ncolums: {}", "did you mean `columns`"),
+        ("formula: E + A*N^-alpha\nbounds: {alpha: 3}", "no law"),
+        ("formula: E + A*N^-alpha\nloss: l1", "no loss"),
+        ("formula: 3", "empty formula"),
+        ("formula: [", "no YAML"),
+    ],
+)
+def test_a_file_that_declares_no_law_is_refused(tmp_path: Path, written: str, said: str):
+    file = tmp_path / "law.yaml"
+    file.write_text(written)
+    with pytest.raises(UserError, match=said) as caught:
+        find(str(file))
+    assert str(file) in str(caught.value)
+
+
+def test_an_unknown_law_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match="did you mean `chinchilla`"):
+        find("chinchila")
+    with pytest.raises(UserError, match="cannot be read"):
+        find("nowhere.yaml")
