@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from scalelab.report.figure import Drawing, Rows, Warned
+from scalelab.fit.warned import Warned
+from scalelab.report.figure import Drawing, Rows
 from scalelab.report.markup import prose
 from scalelab.report.page import to_page
 from scalelab.report.registry import find

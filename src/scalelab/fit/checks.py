@@ -15,7 +15,7 @@ from scalelab.fit.compute import symbols_of
 from scalelab.fit.derived import budgets_of
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.law import Law
-from scalelab.fit.optimum import Optimum, negligible
+from scalelab.fit.optimum import Optimum
 from scalelab.fit.problem import Problem
 from scalelab.fit.profile import Profile
 from scalelab.fit.projection import CrossCheck
@@ -123,7 +123,7 @@ def optimum_warnings(problem: Problem, optimum: Optimum, check: CrossCheck | Non
         yield Warned("few_starts_at_best", text)
     if not optimum.moved:
         yield Warned("did_not_move", "The parameters did not move from their start.")
-    exact = optimum.objective <= negligible(problem)
+    exact = optimum.objective <= problem.negligible
     if exact:
         yield Warned("no_scatter", "The law meets every row exactly: there is no scatter, and intervals say nothing about another run.")
     # Where projection ends higher, it is projection that is stuck.

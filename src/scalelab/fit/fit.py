@@ -19,7 +19,7 @@ from scalelab.fit.derived import At, budgets_of, check_places, derive, with_erro
 from scalelab.fit.estimate import Estimate, estimate
 from scalelab.fit.holdout import Holdout, hold_out
 from scalelab.fit.law import Choices, Law, apply
-from scalelab.fit.optimum import Optimum, negligible, optimise
+from scalelab.fit.optimum import Optimum, optimise
 from scalelab.fit.problem import Problem
 from scalelab.fit.profile import Profile, profile
 from scalelab.fit.projection import CrossCheck, cross_check
@@ -163,7 +163,7 @@ def complete(
     problem = Problem.of(law, rows.columns, rows.y_N, rows.weight_N)
     estimates = {name: _estimate(law, name, value, draws) for name, value in optimum.coefficients.items()}
     # Where the law meets the rows exactly there is no noise to hold a profile against.
-    exact = rows.configurations <= len(law.free) or optimum.objective <= negligible(problem)
+    exact = rows.configurations <= len(law.free) or optimum.objective <= problem.negligible
     profiles = {name: profile(problem, optimum, name) for name in law.free if not exact}
     check = cross_check(problem)
     bare = Fit(law, choices, rows, problem, optimum, draws, estimates, {}, (), profiles, holdout, check, {}, "")

@@ -114,11 +114,6 @@ def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimu
     )
 
 
-def negligible(problem: Problem) -> float:
-    """The problem's negligible objective."""
-    return problem.negligible
-
-
 def _settled(problem: Problem, theta_P: Floats) -> tuple[Floats, tuple[str, ...]]:
     """The parameters, a constant that is nothing set to zero; and the names of those that lie at a bound or are nothing in every row."""
     near_P = 1e-7 * np.maximum(1.0, np.abs(theta_P))

@@ -1,4 +1,4 @@
-"""What a reader must know before believing a fit."""
+"""What a reader must know before believing a fit or a figure."""
 
 from dataclasses import dataclass
 

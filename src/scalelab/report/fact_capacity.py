@@ -7,6 +7,7 @@ from typing import Any
 
 from scalelab.core.errors import UserError
 from scalelab.fit.knowledge import DRAWS, Capacity, Point, above_limit, capacity, points
+from scalelab.fit.warned import Warned
 from scalelab.report.fact_capacity_chart import (
     capacity_chart,
     capacity_data,
@@ -14,7 +15,7 @@ from scalelab.report.fact_capacity_chart import (
     demand_data,
     series_name,
 )
-from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table, Warned
+from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
 from scalelab.report.numbers import NONE, rounded, short, span, whole
 from scalelab.report.runs import free, state_counts
 

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from scalelab.core.errors import UserError
+from scalelab.fit.warned import Warned
 from scalelab.store.fits import StoredFit
 
 
@@ -46,14 +47,6 @@ class Panel:
     chart: Mapping[str, Any]
     caption: str
     table: Table | None = None
-
-
-@dataclass(frozen=True)
-class Warned:
-    """Something that a reader must know before believing the figure."""
-
-    code: str
-    text: str
 
 
 @dataclass(frozen=True)

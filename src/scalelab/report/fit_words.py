@@ -11,8 +11,9 @@ from scalelab.fit.censored import Floats
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.fit import Fit
 from scalelab.fit.sample import describe
+from scalelab.fit.warned import Warned
 from scalelab.report.charts import behind
-from scalelab.report.figure import Table, Warned
+from scalelab.report.figure import Table
 from scalelab.report.fitted import Fitted
 from scalelab.report.numbers import MINUS, NONE, short, span
 

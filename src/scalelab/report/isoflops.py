@@ -8,9 +8,10 @@ import numpy as np
 
 from scalelab.fit.censored import Floats
 from scalelab.fit.isoflop import Budget
+from scalelab.fit.warned import Warned
 from scalelab.report.approaches import Approach, Approaches, can_draw
 from scalelab.report.charts import PLAIN_LABEL, SIZE_LABEL, behind, log_domain
-from scalelab.report.figure import Drawing, Figure, Panel, Rows, Warned
+from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.fit_words import anchor, band, compute, warnings
 from scalelab.report.fitted import names
 from scalelab.report.isoflop_charts import BEYOND, WITHIN, Span, optimum_chart, profiles_chart

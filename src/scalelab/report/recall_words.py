@@ -7,8 +7,9 @@ import polars as pl
 
 from scalelab.fit.frontier import Cell
 from scalelab.fit.plane import Place, columns, crossing, field
+from scalelab.fit.warned import Warned
 from scalelab.report.capacity_words import SERIES
-from scalelab.report.figure import Rows, Table, Warned
+from scalelab.report.figure import Rows, Table
 from scalelab.report.numbers import NONE, short, whole
 from scalelab.report.recall_chart import LEVELS
 from scalelab.report.runs import free, state_counts
