@@ -39,6 +39,7 @@ def main() -> None:
         assert again["known"] == sum(first["outcomes"].values())
         check_figure(folder)
         check_bits(folder, first["trials"])
+        check_law(folder)
 
 
 def check_trials(trials: list[dict[str, Any]]) -> None:
@@ -85,6 +86,23 @@ def check_bits(folder: Path, trials: list[dict[str, Any]]) -> None:
     verdict = scalelab(folder, "verify", cheapest["digest"][:12], "--json")
     assert verdict["equal"], verdict["first"]
     print(f"verified {cheapest['digest'][:10]}: {verdict['compared']} values equal")
+
+
+def check_law(folder: Path) -> None:
+    """A published table comes in, its law has the published coefficients, and the pages agree with the store."""
+    tables = Path(__file__).resolve().parent / "tables"
+    scalelab(folder, "import", str(tables / "chinchilla_epoch_245.csv"), "--mapping", str(tables / "chinchilla.yaml"), "--json")
+    fitted = scalelab(
+        folder, "fit", "chinchilla", "--experiment", "chinchilla", "--filter", "metrics.loss < 3.44", "--bootstrap", "400", "--json"
+    )
+    found = {name: estimate["value"] for name, estimate in fitted["coefficients"].items()}
+    assert (round(found["alpha"], 4), round(found["beta"], 4), round(found["E"], 4)) == (0.3473, 0.3672, 1.8172), found
+    assert fitted["objective"] <= 0.0010182750
+    drawn = scalelab(folder, "report", "--json")
+    assert {Path(figure["path"]).stem for figure in drawn["figures"]} >= {"fig-4", "fig-5", "fig-6", "fig-7"}
+    assert (folder / drawn["index"]).exists()
+    assert scalelab(folder, "report", "--check", "--json") == {"stale": []}
+    print(f"fitted {fitted['starts']['at_best']} of {fitted['starts']['tried']} starts to {fitted['objective']:.10f}")
 
 
 def scalelab(folder: Path, *arguments: str) -> dict[str, Any]:

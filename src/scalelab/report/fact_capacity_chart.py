@@ -29,6 +29,8 @@ GUIDES = (1.0, 2.0)
 LINES = ("mean", "fit", "all that the data hold")
 _DASHES = ([1, 0], [7, 4], [2, 3])
 _PLACES = 60
+_INNER = WIDTH - 80
+"""Width of the frame of the first chart: what is left of it holds the words of the caps."""
 Span = tuple[float, float]
 _TOLD = {
     "series:N": "exposures", "people:N": "people", "size:N": "parameters", "bits:N": "bits learned", "each:N": "bits per parameter",
@@ -85,7 +87,7 @@ def _caps(bits_max: Mapping[int, float], params: Span, bits: Span) -> dict[str, 
     rows = [{"people": people, "params": at, "learned": most, "line": LINES[2]} for people, most in inside.items() for at in params]
     return {
         "caps": rows,
-        "capwords": [{"params": params[0], "learned": most, "text": f"{people:,} people"} for people, most in inside.items()],
+        "capwords": [{"params": params[1], "learned": most, "text": f"{people:,} people"} for people, most in inside.items()],
     }
 
 
@@ -120,7 +122,7 @@ def capacity_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
     bits = log_domain([row["learned"] for name in ("points", "caps") for row in data[name]], 0.07)
     x, y = log_x("params:Q", "parameters", params), log_y("learned:Q", "bits learned", bits, grid=False)
     # The guides' slope on the paper: one to one in the logarithms.
-    angle = -math.degrees(math.atan2(HEIGHT / math.log(bits[1] / bits[0]), WIDTH / math.log(params[1] / params[0])))
+    angle = -math.degrees(math.atan2(HEIGHT / math.log(bits[1] / bits[0]), _INNER / math.log(params[1] / params[0])))
     colour, dash = _series(series, LINES)
     tooltip = told(_TOLD)
     points, laws = layer("points", x, y), layer("laws", x, y)
@@ -135,9 +137,9 @@ def capacity_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
         ),
         points.mark_point(filled=True, opacity=1, size=70, cursor="pointer").encode(colour, _shape(series), tooltip=tooltip),
         layer("guidewords", x, y, alt.Text("text:N")).mark_text(align="left", baseline="bottom", dy=-3, angle=angle % 360),
-        layer("capwords", x, y, alt.Text("text:N")).mark_text(align="left", baseline="bottom", dx=6, dy=-3),
+        layer("capwords", x, y, alt.Text("text:N")).mark_text(align="left", baseline="middle", dx=6),
     ]  # fmt: skip
-    return finished(alt.layer(*parts).properties(width=WIDTH, height=HEIGHT), data)
+    return finished(alt.layer(*parts).properties(width=_INNER, height=HEIGHT), data)
 
 
 def _series(series: Sequence[str], lines: Sequence[str]) -> tuple[alt.Color, alt.StrokeDash]:
@@ -191,8 +193,9 @@ def _knee(exposures: float, law: Capacity) -> dict[str, Any]:
 
 def demand_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
     """Learned against demanded bits per parameter; a ring where the fitted bend has its knee."""
-    points = data["points"]
-    x = log_x("demanded:Q", "bits in the data per parameter", log_domain([row["demanded"] for row in points], 0.05), PLAIN_LABEL)
+    # The words stand left of their ring and need room there.
+    places = [row["demanded"] for row in data["points"]] + [0.6 * row["demanded"] for row in data["knees"]]
+    x = log_x("demanded:Q", "bits in the data per parameter", log_domain(places, 0.05), PLAIN_LABEL)
     top = [row["rate"] for name in ("points", "knees") for row in data[name]]
     y = log_y("rate:Q", "bits learned per parameter", log_domain(top, 0.08), PLAIN_LABEL)
     colour, dash = _series(series, LINES[1:])

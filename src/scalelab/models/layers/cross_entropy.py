@@ -42,7 +42,7 @@ class _CrossEntropy(Function):
 def summed_cross_entropy(x_ND: Tensor, weight_VD: Tensor, label_N: Tensor) -> Tensor:
     """Sum of -ln p(label) over predictions of logits x W^T, in nats, block by block: the logits never stand in memory at once.
 
-    For a CPU and fp32. With a vocabulary of some thousands it takes half the time of a product and its cross-entropy.
+    For a CPU and fp32. With a vocabulary of some thousands it takes two thirds of the time of a product and its cross-entropy.
     """
     return _Blocks.apply(x_ND, weight_VD, label_N)
 
@@ -53,7 +53,8 @@ class _Blocks(Function):
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, weight_VD: Tensor, label_N: Tensor) -> Tensor:
         size = max(1, BLOCK // weight_VD.shape[0])
-        nats, d_x, d_weight_VD = x_ND.new_zeros(()), list[Tensor](), torch.zeros_like(weight_VD)
+        nats, d_weight_VD = x_ND.new_zeros(()), torch.zeros_like(weight_VD)
+        d_x: list[Tensor] = []
         for x_nD, label_n in zip(x_ND.split(size), label_N.split(size), strict=True):
             scaled_nV = torch.mm(x_nD * LOG2_E, weight_VD.t())
             scaled_nV.sub_(scaled_nV.amax(1, keepdim=True))
