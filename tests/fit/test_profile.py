@@ -62,3 +62,17 @@ def test_only_free_coefficients_have_one():
     optimum = optimise(problem, Choices(starts=5))
     with pytest.raises(UserError, match="`E` is no free coefficient"):
         profile(problem, optimum, "E")
+
+
+@pytest.mark.parametrize("noise", [1e-2, 1e-4, 1e-6, 1e-8])
+def test_however_precise_the_rows_the_interval_is_found(noise: float) -> None:
+    rng = np.random.default_rng(0)
+    n_N, d_N = 10 ** rng.uniform(7, 10, 80), 10 ** rng.uniform(9, 12, 80)
+    y_N = (1.7 + 400 * n_N**-0.34 + 410 * d_N**-0.28) * np.exp(rng.normal(0, noise, 80))
+    problem = Problem.of(LAWS["chinchilla"], {"N": n_N, "D": d_N}, y_N)
+    optimum = optimise(problem, Choices(starts=20))
+    found = profile(problem, optimum, "E")
+    assert found.ci95 is not None
+    low, high = found.ci95
+    assert low < optimum.coefficients["E"] < high
+    assert 5 * noise < high - low < 20 * noise

@@ -23,6 +23,9 @@ _LOG_REACH, _REAL_REACH = 12.0, 3.0
 """How far from the optimum a profile looks: in the logarithm of a positive coefficient, and in a real one."""
 
 _PASSES = 6
+_ZOOMS = 5
+_COARSE = 0.2
+"""An end nearer than this share of where it was guessed is looked at anew, from nearer by."""
 _SPAN = 1.6
 """How far beyond its interval a profile is drawn."""
 
@@ -82,13 +85,26 @@ def profile(problem: Problem, optimum: Optimum, name: str, points: int = 41) -> 
     spare = max(1, len(problem.y_N) - len(problem.axes))
     rise = 0.5 * kappa * float(fisher.ppf(0.95, 1, spare))
     wide_X, objective_X = along.refit(along.wide())
-    threshold = float(objective_X.min()) + rise
-    low, high = _crossings(wide_X, objective_X, threshold)
-    fine_X, objective_X = along.refit(along.fine(low, high, points))
-    least = float(objective_X.min())
-    threshold = least + rise
+    low, high = _crossings(wide_X, objective_X, float(objective_X.min()) + rise)
+    fine_X, objective_X, threshold = wide_X, objective_X, 0.0
+    for _ in range(_ZOOMS):
+        fine_X, objective_X = along.refit(along.fine(low, high, points))
+        threshold = float(objective_X.min()) + rise
+        found = _crossings(fine_X, objective_X, threshold)
+        guessed, (low, high) = (low, high), (_zoomed(low, found[0], along.centre), _zoomed(high, found[1], along.centre))
+        if (low, high) == guessed:
+            break
     ends = tuple(None if end is None else along.value(end) for end in _crossings(fine_X, objective_X, threshold))
-    return Profile(name, along.values(fine_X), objective_X, least, threshold, (ends[0], ends[1]), noise, kappa)
+    return Profile(name, along.values(fine_X), objective_X, float(objective_X.min()), threshold, (ends[0], ends[1]), noise, kappa)
+
+
+def _zoomed(guess: float | None, found: float | None, centre: float) -> float | None:
+    """The end to look at next: the same where the places lie well about it, nearer or farther where the guess was far off."""
+    if guess is None:
+        return None
+    if found is None:
+        return centre + 3 * (guess - centre)
+    return found if abs(found - centre) < _COARSE * abs(guess - centre) else guess
 
 
 def _crossings(x_X: Floats, objective_X: Floats, threshold: float) -> tuple[float | None, float | None]:
@@ -102,8 +118,10 @@ def _crossing(x_X: Floats, objective_X: Floats, threshold: float) -> float | Non
     if not len(above):
         return None
     after = int(above[0])
-    rise = objective_X[after] - objective_X[after - 1]
-    share = (threshold - objective_X[after - 1]) / rise if np.isfinite(rise) and rise > 0 else 0.0
+    # In the root of its rise over the least, an objective is about straight: it is about a parabola.
+    root_X = np.sqrt(objective_X[after - 1 : after + 1] - objective_X[0])
+    steep = root_X[1] - root_X[0]
+    share = (np.sqrt(threshold - objective_X[0]) - root_X[0]) / steep if np.isfinite(steep) and steep > 0 else 0.0
     return float(x_X[after - 1] + share * (x_X[after] - x_X[after - 1]))
 
 
