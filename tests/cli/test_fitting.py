@@ -132,6 +132,7 @@ def test_the_laws_are_listed_with_formula_and_source(command: Command) -> None:
         (["power-offset"], "`power-offset` has coefficients only"),
         (["chinchilla", "--column", "N=params.totl"], "has no column `params.totl`; did you mean `params.total`?"),
         (["chinchilla", "--column", "X=params.total"], "the formula of `chinchilla` has no `X`"),
+        (["chinchilla", "--bound", "A=-5:-1"], "the bounds of `A` hold no positive number"),
         (["chinchilla", "--fix", "F=1"], "`chinchilla` has no coefficient `F`"),
         (["chinchilla", "--fix", "E"], "`E` is no name=value; write it like --fix NAME=VALUE"),
         (["chinchilla", "--fix", "E=x"], "--fix: 'x' is not a number"),
@@ -207,3 +208,13 @@ def test_a_fit_says_what_is_left_out(command: Command, table: tuple[str, ...], t
     (tmp_path / "made.yaml").write_text(CHINCHILLA[1].read_text())
     said = command("fit", "E + A*N^-alpha", *table, *QUICK, "--filter", "metrics.loss < 3")
     assert "left out by the filter" in said.out
+
+
+@pytest.mark.parametrize("draws", ["0", "50"])
+def test_a_law_with_every_coefficient_fixed_is_measured(command: Command, table: tuple[str, ...], draws: str) -> None:
+    fixed = [word for value in ("E=1.7", "A=400", "B=400", "alpha=0.34", "beta=0.28") for word in ("--fix", value)]
+    said = command("fit", "chinchilla", *table, *fixed, "--bootstrap", draws, "--json")
+    assert said.code == 0
+    assert said.json["objective"] > 0
+    assert said.json["coefficients"]["alpha"] == {"value": 0.34, "se": None, "ci95": None}
+    assert not {"not_identified", "did_not_move"} & {warned["code"] for warned in said.json["warnings"]}

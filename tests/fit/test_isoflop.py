@@ -8,7 +8,7 @@ from tests.fit.published import chinchilla, law
 from scalelab.core.errors import UserError
 from scalelab.fit.compute import split_compute
 from scalelab.fit.envelope import envelope
-from scalelab.fit.isoflop import groups_of, isoflop
+from scalelab.fit.isoflop import groups_of, isoflop, scatter_of
 from scalelab.fit.laws import find
 
 TRUE = {"E": 1.7, "A": 400.0, "B": 410.0, "alpha": 0.34, "beta": 0.28}
@@ -72,8 +72,58 @@ def test_budgets_with_few_sizes_are_no_profiles() -> None:
     assert [warned.code for warned in found.warnings] == ["no_isoflop"]
 
 
-def test_budgets_are_flops_within_a_tenth() -> None:
-    assert [group.tolist() for group in groups_of(np.array([2e18, 1e18, 1.09e18, 1.12e18, 2.1e18]))] == [[1, 2], [3], [0, 4]]
+def test_budgets_are_cut_at_gaps() -> None:
+    assert [group.tolist() for group in groups_of(np.array([2e18, 1e18, 1.09e18, 1.12e18, 2.1e18]))] == [[1, 2, 3], [0, 4]]
+    assert [group.tolist() for group in groups_of(np.array([1.0, 1.111, 1.0]))] == [[0, 2], [1]]
+    assert groups_of(np.empty(0)) == []
+
+
+def test_a_long_run_of_neighbours_is_cut_at_its_widest_gaps() -> None:
+    flops = np.cumprod([1e18, 1.05, 1.05, 1.09, 1.05, 1.05, 1.08, 1.05])
+    assert [group.tolist() for group in groups_of(flops)] == [[0, 1, 2], [3, 4, 5, 6, 7]]
+
+
+def scattered(rng: np.random.Generator, budgets: int, scatter: float, noise: float = 1e-4) -> tuple[np.ndarray, ...]:
+    """Parabolas whose minima lie about C^0.5 with scatter of their own."""
+    flops = np.repeat(np.geomspace(1e18, 1e21, budgets), 7)
+    minimum = 0.5 * np.log(flops / 6 / 20) + np.repeat(scatter * rng.normal(size=budgets), 7)
+    params = np.exp(0.5 * np.log(flops / 6 / 20) + np.tile(np.linspace(-1.1, 1.1, 7), budgets))
+    loss = 2 + 0.05 * (np.log(params) - minimum) ** 2 + noise * rng.normal(size=params.size)
+    return params, flops / 6 / params, flops, loss
+
+
+@pytest.mark.parametrize(("budgets", "scatter"), [(4, 0.2), (10, 0.2), (10, 0.0)])
+def test_the_interval_covers_the_exponent_as_often_as_it_says(budgets: int, scatter: float) -> None:
+    rng, covered = np.random.default_rng(0), 0
+    for seed in range(150):
+        found = isoflop(*scattered(rng, budgets, scatter), draws=300, seed=seed)
+        assert found.params is not None
+        assert found.tokens is not None
+        low, high = found.params.exponent.ci95 or (1, 0)
+        covered += low < 0.5 < high
+        # One scatter moves both: 6 N D stays C in every draw.
+        assert found.params.draws_B2[:, 1] + found.tokens.draws_B2[:, 1] == pytest.approx(np.ones(300))
+    assert 0.88 <= covered / 150 <= 0.995
+
+
+def test_the_error_grows_to_that_of_the_scatter_about_the_line() -> None:
+    found = isoflop(*scattered(np.random.default_rng(1), 12, 0.2))
+    x = np.log([budget.flops for budget in found.budgets])
+    y = np.log([budget.params.value for budget in found.budgets])
+    fit, (rest, *_) = np.polyfit(x, y, 1), np.polyfit(x, y, 1, full=True)[1]
+    error = np.sqrt(rest / 10 / ((x - x.mean()) ** 2).sum())
+    assert found.params is not None
+    assert found.params.exponent.value == pytest.approx(fit[0])
+    assert found.params.exponent.se is not None
+    assert error < found.params.exponent.se < 1.3 * error
+    assert found.scatter == pytest.approx(np.sqrt(rest / 10), rel=0.05)
+
+
+def test_minima_on_the_line_or_too_few_have_no_scatter() -> None:
+    x, draws = np.arange(4.0), 0.1 * np.random.default_rng(0).normal(size=(200, 4))
+    assert scatter_of(x, 0.5 * x, 0.5 * x + draws) == 0
+    assert scatter_of(x[:2], x[:2] ** 2, draws[:, :2]) == 0
+    assert scatter_of(x, np.array([0.0, 2.0, 0.0, 2.0]), draws) > 0.5
 
 
 def test_the_same_seed_gives_the_same_draws() -> None:

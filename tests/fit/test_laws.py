@@ -8,6 +8,7 @@ from tests.fit.synthetic import TRUE, made
 from scalelab.core.errors import UserError
 from scalelab.fit.law import Choices, Law, Loss, apply
 from scalelab.fit.laws import LAWS, find
+from scalelab.fit.optimum import optimise
 from scalelab.fit.problem import Problem
 
 CHINCHILLA = LAWS["chinchilla"]
@@ -127,3 +128,14 @@ def test_an_unknown_law_is_refused_with_the_nearest():
         find("chinchila")
     with pytest.raises(UserError, match="cannot be read"):
         find("nowhere.yaml")
+
+
+def test_tokens_that_never_repeat_are_worth_what_they_are():
+    rng = np.random.default_rng(0)
+    n_N, d_N, u_N = 10 ** rng.uniform(7, 10, 80), 10 ** rng.uniform(9, 11.5, 80), 10 ** rng.uniform(9, 11, 80)
+    fresh_N = np.minimum(u_N, d_N)
+    worth_N = fresh_N * (1 + 5 * (1 - np.exp(-(d_N / fresh_N - 1) / 5)))
+    problem = Problem.of(LAWS["data_constrained"], {"N": n_N, "D": d_N, "U": u_N}, 1.8 + 400 * n_N**-0.34 + 1400 * worth_N**-0.35)
+    assert (d_N < u_N).mean() > 0.2
+    found = optimise(problem, Choices(starts=50)).coefficients
+    assert [found[name] for name in ("R", "alpha", "beta")] == pytest.approx([5, 0.34, 0.35], rel=1e-3)

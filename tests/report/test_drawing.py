@@ -95,9 +95,28 @@ def test_a_filter_keeps_rows(store: Store, tmp_path: Path) -> None:
     assert [point["facts"] for point in curve["points"]] == [32, 64, 128]
 
 
+def test_a_filter_stands_on_the_page_with_how_many_rows_it_leaves(store: Store, tmp_path: Path) -> None:
+    path = report.draw(store, 1, filter="task.people <= 32 and task.recall == in_tool", out=tmp_path)
+    said = path.read_text(encoding="utf-8")
+    assert "<li>Only rows that match <code>task.people &lt;= 32 and task.recall == in_tool</code>: 30 of 100 rows.</li>" in said
+    assert report.check(store, tmp_path) == []
+    paths = report.draw_all(store, filter="task.people <= 32", out=tmp_path / "all")
+    assert len(paths) > 2
+    for name, page in paths.items():
+        assert name == "index" or "match <code>task.people &lt;= 32</code>: 60 of 100 rows" in page.read_text(encoding="utf-8"), name
+    assert "Only rows that match" not in report.draw(store, 1, out=tmp_path).read_text(encoding="utf-8")
+
+
+def test_rows_before_a_filter_are_among_what_is_drawn(rows: Rows) -> None:
+    filtered = replace(rows, filter="seed >= 0", before=100)
+    known = [rows, filtered, replace(filtered, before=101), replace(filtered, filter="seed < 9")]
+    assert len({fingerprint(find(1), drawn) for drawn in known}) == 4
+
+
 def test_check_names_what_is_out_of_date(store: Store, table: pl.DataFrame, tmp_path: Path) -> None:
     out = tmp_path / "reports"
-    assert report.check(store, out) == []
+    with pytest.raises(UserError, match=r"no figure lies in .*reports; draw one with `scalelab report`"):
+        report.check(store, out)
     report.draw(store, 1, out=out)
     assert report.check(store, out) == []
     finish(store, table.filter(pl.col("model.width") == 24).row(0, named=True))

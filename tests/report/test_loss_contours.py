@@ -1,6 +1,7 @@
 """Fig. 4: its contours, runs, frontier and band, which fit it draws, and what it says."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,45 @@ def test_a_kept_fit_of_the_same_rows_is_drawn_and_no_other(grid: Rows, kept: Sto
     few = grid.trials.head(4)  # too few for a fit of their own
     assert not FIGURE.has_data(Rows(few, grid.specs, fits=[kept]))
     assert FIGURE.has_data(Rows(few, grid.specs, fits=[fixed(few, "grid")]))
+
+
+def of_source(stored: StoredFit, filter: str | None, experiments: tuple[str, ...] = ("grid",)) -> StoredFit:
+    """The fit as `scalelab fit --filter` keeps it."""
+    return replace(stored, record={**stored.record, "source": {"experiments": list(experiments), "filter": filter}})
+
+
+def test_methods_say_whether_the_fit_is_the_stores(grid: Rows, kept: StoredFit, drawing: Drawing) -> None:
+    assert "Fitted here with 1,000 draws." in drawing.methods
+    assert not any("kept in the store" in said or "The store keeps" in said for said in drawing.methods)
+    for figure in (4, 5, 6):
+        said = find(figure).draw(replace(grid, fits=[kept])).methods
+        assert "The fit kept in the store." in said
+        assert not any("Fitted here" in sentence or "The store keeps" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine", "words"),
+    [
+        ("flops < 5e19", None, "(filter `flops < 5e19`): draw it with `--filter 'flops < 5e19'`."),
+        (None, "flops > 0", "(no filter): draw it without `--filter`."),
+        ("flops > 0", "flops > 0", "(filter `flops > 0`): the rows have changed since; fit these with `scalelab fit`."),
+    ],
+)
+def test_a_kept_fit_of_other_rows_is_named(grid: Rows, kept: StoredFit, theirs: str | None, mine: str | None, words: str) -> None:
+    other = of_source(fixed(grid.trials.head(28), "grid"), theirs)
+    said = FIGURE.draw(replace(grid, fits=[kept, other], filter=mine, before=35)).methods
+    assert "The fit kept in the store." in said
+    assert f"The store keeps a fit of 28 other rows {words}" in said
+
+
+def test_a_fit_of_several_experiments_is_not_offered(grid: Rows, kept: StoredFit) -> None:
+    other = of_source(fixed(grid.trials.head(28), "grid"), None, ("grid", "more"))
+    assert not any("The store keeps" in said for said in FIGURE.draw(replace(grid, fits=[kept, other])).methods)
+
+
+def test_a_kept_fit_that_cannot_be_taken_back_is_said_to_be_fitted_here(grid: Rows, kept: StoredFit) -> None:
+    said = FIGURE.draw(replace(grid, fits=[replace(kept, key="of another version", record={**kept.record, "starts": 7})])).methods
+    assert "Fitted here with 1,000 draws." in said
 
 
 def test_several_experiments_have_panels_each(grid: Rows, kept: StoredFit) -> None:

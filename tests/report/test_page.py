@@ -54,6 +54,14 @@ def test_text_from_data_is_escaped(rows: Rows) -> None:
     assert set(json.loads(spec[1])["datasets"]) == {"means", "answers", "laws", "published"}
 
 
+def test_a_filter_is_escaped_and_stands_as_it_was_typed(rows: Rows) -> None:
+    text = page(replace(rows, filter=f"state == '{HOSTILE} %' and x^2 < `1`", before=1234))
+    assert "<img src=x" not in text
+    said = re.search(r"<h2>Methods</h2><div class=\"box\"><ul><li>Only rows that match <code>(.*?)</code>: 100 of 1,234 rows\.</li>", text)
+    assert said is not None
+    assert unescape(said[1]) == f"state == '{HOSTILE} %' and x^2 < `1`"
+
+
 def test_numbers_methods_runs_and_environments_stand_in_plain_html(rows: Rows, plain: str) -> None:
     for said in ("The numbers", "The fits", "How to read it", "Methods", "Every run (100)", "Environments (1)", "8.138 ", "torch 2.13.0"):
         assert said in plain

@@ -24,7 +24,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="The folder to write into.")] = Path("reports"),
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     format_: Annotated[Format, typer.Option("--format", help="html, png or svg.")] = "html",
-    check: Annotated[bool, typer.Option("--check", help="Draw nothing; name the figures that are out of date.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Draw nothing; name the figures in --out that are out of date.")] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -33,6 +33,9 @@ def report(
     from scalelab.store import open_store
 
     options = {name: value for name, value in (("metric", metric), ("x", x)) if value is not None}
+    if check:
+        chosen = {"fig": fig, "experiment": experiment, "filter": filter_, **options, "format": None if format_ == "html" else format_}
+        _refuse([f"--{name}" for name, value in chosen.items() if value is not None])
     if options and fig is None:
         raise UserError(f"--{next(iter(options))} belongs to one figure", cure="name it with --fig")
     with open_store(store, mode="read") as opened:
@@ -52,6 +55,13 @@ def report(
         print("\n".join(map(str, paths.values())))
     if show:
         webbrowser.open(next(iter(paths.values())).resolve().as_uri())
+
+
+def _refuse(chosen: list[str]) -> None:
+    """`--check` looks at the whole folder: what would choose among its figures is refused, not ignored."""
+    if chosen:
+        cure = f"leave {'it' if len(chosen) == 1 else 'them'} out"
+        raise UserError(f"--check looks at every figure in the folder and takes no {' and no '.join(chosen)}", cure=cure)
 
 
 def _check(store: "Reader", out: Path, as_json: bool) -> None:

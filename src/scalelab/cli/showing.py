@@ -43,7 +43,8 @@ def _print_trial(found: "StoredTrial") -> None:
     print(yaml.safe_dump(record.trial, sort_keys=False))
     print_table(["params", "count"], [[name, f"{count:,}"] for name, count in record.params.items()])
     lengths = {"steps": record.steps, "tokens": record.tokens, "exposures": record.exposures, "FLOPs": record.flops}
-    known = [f"{format_count(value) if name in ('tokens', 'FLOPs') else f'{value:,}'} {name}" for name, value in lengths.items() if value]
+    forms = {"tokens": format_count, "FLOPs": "{:.3g}".format}
+    known = [f"{forms.get(name, '{:,}'.format)(value)} {name}" for name, value in lengths.items() if value]
     print(f"\n{', '.join(known)}\n")
     print_table(["metric", "value"], [[name, number(value)] for name, value in sorted(result.metrics.items())])
 

@@ -119,9 +119,10 @@ def optimum_warnings(problem: Problem, optimum: Optimum, check: CrossCheck | Non
         text = f"`{name}` lies at its bound ({value:.4g}): the optimum may lie beyond." if value else f"`{name}` went to zero."
         yield Warned("at_bound", text)
     if optimum.at_best < SHARE * optimum.tried:
-        text = f"{optimum.at_best} of {optimum.tried} starts reached the best objective: there may be a better one."
+        how = "" if optimum.at_best else ", which was found by going on from the best of them"
+        text = f"{optimum.at_best} of {optimum.tried} starts reached the best objective{how}: there may be a better one."
         yield Warned("few_starts_at_best", text)
-    if not optimum.moved:
+    if problem.names and not optimum.moved:
         yield Warned("did_not_move", "The parameters did not move from their start.")
     exact = optimum.objective <= problem.negligible
     if exact:
@@ -145,8 +146,8 @@ def identity_warnings(
     problem: Problem, optimum: Optimum, estimates: Mapping[str, Estimate], profiles: Mapping[str, Profile]
 ) -> Iterator[Warned]:
     """Coefficients that the rows do not tell."""
-    flat = {name: profile for name, profile in profiles.items() if profile.ci95 is None}
-    vague = {name: f"its profile stays flat ({profile.noise})" for name, profile in flat.items()}
+    flat = {name: profile for name, profile in profiles.items() if profile.ci95 is None and name not in optimum.at_bounds}
+    vague = {name: f"its profile does not rise above the noise on both sides ({profile.noise})" for name, profile in flat.items()}
     vague |= {name: f"starts of the same objective differ from {low:.4g} to {high:.4g}" for name, (low, high) in optimum.ridges.items()}
     vague |= dict.fromkeys(_null(problem, optimum), "some change of it, with others, changes no prediction")
     floor = _floor(problem.law)
@@ -159,6 +160,8 @@ def identity_warnings(
 
 def _null(problem: Problem, optimum: Optimum) -> list[str]:
     """Free coefficients along whose common change, by the derivatives at the optimum, no prediction moves."""
+    if not problem.names:
+        return []
     step = 1e-5
     around_SP = optimum.theta_P + step * np.concatenate([np.eye(len(problem.names)), -np.eye(len(problem.names))])
     coefficients = problem.coefficients(np.clip(around_SP, problem.lower_P, problem.upper_P))

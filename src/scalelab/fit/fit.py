@@ -141,7 +141,7 @@ def _part(tell: Tell | None, what: str, count: int | str) -> Callable[[int], Non
 
 def _draws(problem: Problem, optimum: Optimum, rows: Sample, count: int, seed: int, tell: Callable[[int], None] | None) -> Draws | None:
     """Refits of resampled configurations; of few of them, refits to wild residuals."""
-    if count < 1 or rows.configurations <= len(problem.law.free):
+    if count < 1 or not problem.names or rows.configurations <= len(problem.names):
         return None
     resample = bootstrap if rows.configurations >= FEW else wild
     return resample(problem, optimum, rows.cluster_N, count, seed, tell)
@@ -165,7 +165,7 @@ def complete(
     # Where the law meets the rows exactly there is no noise to hold a profile against.
     exact = rows.configurations <= len(law.free) or optimum.objective <= problem.negligible
     profiles = {name: profile(problem, optimum, name) for name in law.free if not exact}
-    check = cross_check(problem)
+    check = cross_check(problem) if problem.names else None
     bare = Fit(law, choices, rows, problem, optimum, draws, estimates, {}, (), profiles, holdout, check, {}, "")
     stretch = draws.stretch if draws is not None else 1.0
     derived = derive(law, rows, bare.sets(), bare.errors(), at=at, seed=choices.seed, stretch=stretch)

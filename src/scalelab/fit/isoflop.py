@@ -4,6 +4,9 @@ Approach 2 of Hoffmann et al. 2022 (arXiv 2203.15556), section 3.2. Errors come 
 parabolas, widened for the three coefficients that each took: a budget's own where it has enough, else those of all budgets.
 Pairs drawn from a few sizes would often leave fewer than the three that a parabola needs.
 
+Minima scatter about N*(C) by more than that: profiles are no parabolas, and budgets differ in more than compute. The draws of
+the powers move each minimum by that scatter too, else their intervals would be too narrow.
+
 Shape letters: N rows, R rows of one budget, B draws, K budgets.
 """
 
@@ -12,6 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from scalelab.core.seeds import derive
 from scalelab.fit.censored import Floats
@@ -20,7 +26,10 @@ from scalelab.fit.powerline import PowerLine, power_line
 from scalelab.fit.warned import Warned
 
 RATIO = 1.1
-"""Rows belong to one budget where their FLOPs lie within this factor (levanter's isoFLOP buckets have the same base)."""
+"""Rows whose FLOPs follow each other within this factor are of one budget (levanter's isoFLOP buckets have the same base)."""
+
+SPAN = 1.3
+"""All rows of a budget lie within this factor; a longer run of neighbours is cut at its widest gaps."""
 
 SIZES = 4
 """A profile needs this many sizes: a parabola goes through any three points, and nothing is left to judge it by."""
@@ -74,9 +83,11 @@ class IsoFlop:
     budgets: tuple[Budget, ...]
     params: PowerLine | None
     tokens: PowerLine | None
+    scatter: float
+    """Standard deviation of the minima's log N about N*(C) beyond their own errors, of which the powers' draws have their part."""
     warnings: tuple[Warned, ...]
     left_out: int
-    """Rows in no profile: their budget has fewer than three sizes."""
+    """Rows in no profile: their budget has fewer than `SIZES` sizes."""
 
 
 def isoflop(params_N: Floats, tokens_N: Floats, flops_N: Floats, loss_N: Floats, *, draws: int = 1000, seed: int = 0) -> IsoFlop:
@@ -89,23 +100,68 @@ def isoflop(params_N: Floats, tokens_N: Floats, flops_N: Floats, loss_N: Floats,
     budgets = tuple(_budget(rows, fit, minima, params_N, tokens_N, flops_N) for rows, fit, minima in zip(groups, fits, found, strict=True))
     inside = [index for index, budget in enumerate(budgets) if budget.determined]
     at_K = np.array([budgets[index].flops for index in inside])
-    params_BK = _columns([np.exp(found[index].x_B) for index in inside], draws)
-    tokens_BK = _columns([_tokens(groups[index], params_N, tokens_N, found[index].x_B) for index in inside], draws)
+    x_BK = _columns([found[index].x_B for index in inside], draws)
+    scatter = scatter_of(np.log(at_K), np.array([found[index].x for index in inside]), x_BK)
+    if scatter > 0:
+        # Stretched as Student's t is: the scatter itself is known from few minima. One move for N and D: their draws belong together.
+        x_BK = x_BK + scatter * _widened(len(inside) - 2) * rng.normal(size=x_BK.shape)
+    params_BK = np.exp(x_BK)
+    tokens_BK = _columns([_tokens(groups[index], params_N, tokens_N, x_BK[:, k]) for k, index in enumerate(inside)], draws)
     params = power_line(at_K, np.array([budgets[index].params.value for index in inside]), params_BK)
     tokens = power_line(at_K, np.array([budgets[index].tokens.value for index in inside]), tokens_BK)
     left_out = len(loss_N) - sum(map(len, groups))
-    return IsoFlop(budgets, params, tokens, tuple(_warnings(budgets, left_out)), left_out)
+    return IsoFlop(budgets, params, tokens, scatter, tuple(_warnings(budgets, left_out)), left_out)
+
+
+def scatter_of(log_flops_K: Floats, x_K: Floats, x_BK: Floats) -> float:
+    """The scatter between budgets that makes chi-squared about a line as large as its K - 2 degrees of freedom (Paule and Mandel).
+
+    Zero where the minima's own errors explain it, and with fewer than three different budgets, about whose line nothing scatters.
+    """
+    if np.unique(log_flops_K).size < 3:
+        return 0.0
+    # Half the central 68 %: a minimum of a nearly flat parabola may be drawn anywhere, and its standard deviation says nothing.
+    low_K, high_K = (np.nan_to_num(np.nanquantile(np.nan_to_num(x_BK, nan=np.inf), part, axis=0), posinf=300) for part in (0.16, 0.84))
+    own_K = ((high_K - low_K) / 2) ** 2
+    design_K2 = np.vander(log_flops_K - log_flops_K.mean(), 2)
+    free = x_K.size - 2
+
+    def excess(variance: float) -> float:
+        root_K = 1 / np.sqrt(own_K + variance)
+        coefficient_2 = np.linalg.lstsq(design_K2 * root_K[:, None], x_K * root_K, rcond=None)[0]
+        return float((((x_K - design_K2 @ coefficient_2) * root_K) ** 2).sum()) - free
+
+    most = float(x_K.var()) * x_K.size / free
+    least = 1e-12 * most
+    if most == 0 or excess(least) <= 0:
+        return 0.0
+    return float(np.sqrt(brentq(excess, least, most) if excess(most) < 0 else most))
+
+
+def _widened(free: int) -> float:
+    """How much wider Student's t is than the normal law, at 95 %."""
+    return float(student.ppf(0.975, free) / norm.ppf(0.975))
 
 
 def groups_of(flops_N: Floats) -> list[np.ndarray]:
-    """The rows of each budget, the smallest first: FLOPs within `RATIO` of the group's least."""
-    groups: list[list[int]] = []
-    for row in np.argsort(flops_N, kind="stable"):
-        if groups and flops_N[row] <= RATIO * flops_N[groups[-1][0]]:
-            groups[-1].append(int(row))
+    """The rows of each budget, the smallest first: cut where FLOPs leap by more than `RATIO`, then where a group exceeds `SPAN`."""
+    order_N = np.argsort(flops_N, kind="stable")
+    leaps = np.flatnonzero(flops_N[order_N][1:] > RATIO * flops_N[order_N][:-1]) + 1
+    parts = [part for run in np.split(order_N, leaps) if run.size for part in _parts(run, flops_N)]
+    return [np.sort(part) for part in parts]
+
+
+def _parts(order_R: np.ndarray, flops_N: Floats) -> Iterator[np.ndarray]:
+    """Rows in the order of their FLOPs, cut at the widest gap until no part exceeds `SPAN`."""
+    waiting = [order_R]
+    while waiting:
+        run_R = waiting.pop()
+        flops_R = flops_N[run_R]
+        if flops_R[-1] <= SPAN * flops_R[0]:
+            yield run_R
         else:
-            groups.append([int(row)])
-    return [np.array(sorted(group)) for group in groups]
+            cut = int(np.argmax(flops_R[1:] / flops_R[:-1])) + 1
+            waiting += [run_R[cut:], run_R[:cut]]
 
 
 @dataclass(frozen=True)
@@ -192,7 +248,7 @@ def _columns(drawn: list[Floats], draws: int) -> Floats:
 
 def _warnings(budgets: tuple[Budget, ...], left_out: int) -> Iterator[Warned]:
     if not budgets:
-        yield Warned("no_isoflop", f"No budget has {SIZES} sizes within a factor {RATIO} of its FLOPs: there are no isoFLOP profiles.")
+        yield Warned("no_isoflop", f"No budget has {SIZES} sizes whose FLOPs lie within a factor {SPAN}: there are no isoFLOP profiles.")
     elif left_out:
         yield Warned("isoflop_left_out", f"{left_out} rows are in no isoFLOP profile: their budgets have fewer than {SIZES} sizes.")
     outside = [f"{budget.flops:.3g}" for budget in budgets if not budget.interior]

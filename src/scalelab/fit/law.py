@@ -84,6 +84,11 @@ class Law:
         for name, (low, high) in self.bounds.items():
             if not low < high or math.isnan(low) or math.isnan(high):
                 raise UserError(f"the bounds of `{name}` hold no number", cure="write the smaller one first, as 0:1")
+            if high <= 0 and name not in self.exponents | self.real:
+                raise UserError(
+                    f"the bounds of `{name}` hold no positive number, and it multiplies a term",
+                    cure="a law in a file may say `real: [...]`",
+                )
         for name, value in self.fixed.items():
             if not math.isfinite(value) or (value < 0 and name not in self.exponents | self.real):
                 raise UserError(f"`{name}` is fixed at {value:g}", cure="give a finite number, not negative where it multiplies a term")

@@ -74,8 +74,8 @@ _ALL = [
         "data_constrained",
         "E + A*N^-alpha + B*Deff^-beta",
         {"N": _N, "D": _D, "U": "extra.unique_tokens"},
-        let={"Deff": "U*(1 + R*(1 - exp(-(D/U - 1)/R)))"},
-        about="Chinchilla's law where D tokens repeat U unique ones; a repetition is worth less, by R",
+        let={"V": "min(U, D)", "Deff": "V*(1 + R*(1 - exp(-(D/V - 1)/R)))"},
+        about="Chinchilla's law where D tokens repeat U unique ones; a repetition is worth less, by R (parameters do not wear out here)",
         source="Muennighoff et al. 2023 (arXiv 2305.16264), equation 5",
     ),
     Law(

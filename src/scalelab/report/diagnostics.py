@@ -52,6 +52,7 @@ class Diagnostics(Figure):
     """Everything that a careful reader asks of a fit before believing it."""
 
     needs_fits: bool = True
+    recipe: int = 2
 
     def has_data(self, rows: Rows) -> bool:
         """Whether the store keeps a fit of these rows, or their loss can be fitted over parameters and tokens."""

@@ -106,8 +106,14 @@ def _put(path: Path, content: bytes) -> None:
 
 
 def check(store: Reader, out: Path) -> list[str]:
-    """The figures in `out` whose rows, or whose way of drawing, are no longer what they were drawn from: `fig-1`, ..."""
-    return [path.stem for path in sorted(out.glob("fig-*.json")) if _is_stale(store, path)]
+    """The figures in `out` whose rows, or whose way of drawing, are no longer what they were drawn from: `fig-1`, ...
+
+    Raises UserError where no figure lies in `out`.
+    """
+    drawn = sorted(out.glob("fig-*.json"))
+    if not drawn:
+        raise UserError(f"no figure lies in {out}", cure="draw one with `scalelab report`")
+    return [path.stem for path in drawn if _is_stale(store, path)]
 
 
 def _is_stale(store: Reader, path: Path) -> bool:

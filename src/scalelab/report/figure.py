@@ -23,6 +23,10 @@ class Rows:
     """`digest`, `step`, `name`, `value` (`store.frames.metrics`), for figures that ask for curves; else empty."""
     fits: Sequence[StoredFit] = ()
     """Fits of these experiments that the store keeps, the newest last."""
+    filter: str | None = None
+    """What the trials were chosen by."""
+    before: int = 0
+    """How many trials there were before the filter."""
 
 
 @dataclass(frozen=True)

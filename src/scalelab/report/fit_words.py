@@ -1,6 +1,7 @@
 """What figs. 4 to 6 say of a fit: the law in numbers, its tables, how it was made, and the marks of its runs."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from scalelab.fit.sample import describe
 from scalelab.fit.warned import Warned
 from scalelab.report.charts import behind
 from scalelab.report.figure import Table
-from scalelab.report.fitted import Fitted
+from scalelab.report.fitted import DRAWS, Fitted
 from scalelab.report.numbers import MINUS, NONE, short, span
 
 Span = tuple[float, float]
@@ -165,7 +166,23 @@ def methods(one: Fitted, several: bool) -> list[str]:
     """How the fit was made, so that it could be made again."""
     fit = one.fit
     before = f"{one.experiment}: " if several else ""
-    return [before + _law(fit), _objective(fit), _rows(one), _search(fit), _errors(fit), *_checked(fit)]
+    return [before + _law(fit), *_kept(one), _objective(fit), _rows(one), _search(fit), _errors(fit), *_checked(fit)]
+
+
+def _kept(one: Fitted) -> list[str]:
+    """Where the fit is from, and what else the store keeps."""
+    draws = "without draws" if one.fit.draws is None else f"with {DRAWS:,} draws"
+    said = ["The fit kept in the store." if one.is_stored else f"Fitted here {draws}."]
+    if one.unlike is None:
+        return said
+    record = one.unlike.record
+    by = record.get("source", {}).get("filter")
+    if by == one.filter:
+        cure = "the rows have changed since; fit these with `scalelab fit`"
+    else:
+        cure = "draw it without `--filter`" if by is None else f"draw it with `--filter {shlex.quote(by)}`"
+    about = "no filter" if by is None else f"filter `{by}`"
+    return [*said, f"The store keeps a fit of {record['rows']['used']:,} other rows ({about}): {cure}."]
 
 
 def _law(fit: Fit) -> str:

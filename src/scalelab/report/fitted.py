@@ -38,10 +38,15 @@ class Fitted:
     experiment: str
     fit: Fit
     is_stored: bool
+    """Whether the store keeps it; else it was fitted for the figure."""
     flops_N: Floats
     """FLOPs of the fit's rows, NaN where nobody knows them."""
     mixed: tuple[str, ...]
     """Columns that differ among runs of the same size and length, and that the law does not know."""
+    unlike: StoredFit | None = None
+    """The newest fit that the store keeps of other rows of the experiment."""
+    filter: str | None = None
+    """What the rows were chosen by."""
 
     @property
     def axes(self) -> tuple[str, str]:
@@ -126,7 +131,9 @@ def fitted(rows: Rows, experiment: str, suits: Callable[[Law], bool]) -> Fitted:
     kept = _stored(rows, experiment, frame, suits)
     known = sha256([dict(kept.record), dict(kept.result)]) if kept else sample(frame, find(DEFAULT)).fingerprint()
     fit = _made(_Asked(known, frame, kept))
-    return Fitted(experiment, fit, kept is not None, _flops(frame, fit.sample), _mixed(frame, fit))
+    is_stored = kept is not None and fit.key == kept.key  # One that another version kept may be fitted anew.
+    unlike = _unlike(rows, experiment, frame, suits)
+    return Fitted(experiment, fit, is_stored, _flops(frame, fit.sample), _mixed(frame, fit), unlike, rows.filter)
 
 
 def _mixed(frame: pl.DataFrame, fit: Fit) -> tuple[str, ...]:
@@ -142,6 +149,16 @@ def _stored(rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[L
     """The newest fit that the store keeps of these very rows."""
     mine = (stored for stored in reversed(rows.fits) if stored.experiment == experiment)
     return next((stored for stored in mine if suits(law := law_of(stored.record["law"])) and _is_of(stored, law, frame)), None)
+
+
+def _unlike(rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]) -> StoredFit | None:
+    """The newest fit that the store keeps of other rows of this experiment, and of no other experiment's."""
+    mine = [stored for stored in reversed(rows.fits) if stored.experiment == experiment and _experiments(stored) == {experiment}]
+    return next((stored for stored in mine if suits(law := law_of(stored.record["law"])) and not _is_of(stored, law, frame)), None)
+
+
+def _experiments(stored: StoredFit) -> set[str]:
+    return set(stored.record.get("source", {}).get("experiments", [stored.experiment]))
 
 
 def _is_of(stored: StoredFit, law: Law, frame: pl.DataFrame) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from scalelab.fit.envelope import BIAS as ENVELOPE_BIAS
 from scalelab.fit.envelope import BINS
 from scalelab.fit.isoflop import BIAS as ISOFLOP_BIAS
-from scalelab.fit.isoflop import RATIO, SIZES
+from scalelab.fit.isoflop import RATIO, SIZES, SPAN
 from scalelab.report.approaches import Approach, Approaches
 from scalelab.report.figure import Table
 from scalelab.report.fit_words import compute, interval, interval_words, law_line, shorts
@@ -99,9 +99,12 @@ def methods(one: Approaches, several: bool) -> list[str]:
     said = [
         f"{before}FLOPs are the table's own, or 6 N D where it has none; their median over these runs is {one.per:.3g} N D, by which "
         "the law is placed.",
-        f"Approach 2: runs whose FLOPs lie within a factor {RATIO} of their least are one budget, {SIZES} sizes at least; {counted}. "
+        f"Approach 2: runs are of one budget where no gap between their FLOPs exceeds a factor {RATIO} and all lie within {SPAN}, cut "
+        f"at the widest gaps where they do not; a profile has {SIZES} sizes at least; {counted}. "
         "A parabola in log N by least squares; powers of compute by least squares through the logarithms of the minima that the runs "
-        "determine. Intervals: 1,000 bootstrap draws of the residuals, pooled over the budgets.",
+        "determine. Intervals: 1,000 bootstrap draws of the residuals, a budget's own or pooled over the budgets where it has few; those of "
+        "the powers of compute also move each minimum by the scatter of the minima about the line beyond their own errors "
+        f"({one.isoflop.scatter:.2g} in log N here), widened as Student's t is.",
         ISOFLOP_BIAS,
     ]
     if one.envelope is not None and one.envelope.params is not None:

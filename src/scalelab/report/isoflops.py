@@ -33,6 +33,7 @@ class IsoFlops(Figure):
 
     needs_curves: bool = True
     needs_fits: bool = True
+    recipe: int = 2
 
     def has_data(self, rows: Rows) -> bool:
         """Whether some experiment has an isoFLOP profile, or training curves of several sizes."""

@@ -33,6 +33,7 @@ class LossContours(Figure):
     """Contours of a fitted law over (N, D), with the runs, lines of equal compute and the compute-optimal frontier."""
 
     needs_fits: bool = True
+    recipe: int = 2
 
     def has_data(self, rows: Rows) -> bool:
         """Whether some experiment's loss can be fitted over parameters and tokens."""

@@ -31,7 +31,7 @@ def to_page(figure: Figure, drawing: Drawing, rows: Rows) -> str:
         f'<div class="panels">{"".join(map(_panel, drawing.panels))}</div>',
         *map(section, drawing.tables),
         f"<h2>How to read it</h2><ul>{items(drawing.reading)}</ul>",
-        f'<h2>Methods</h2><div class="box"><ul>{items(drawing.methods)}</ul></div>',
+        f'<h2>Methods</h2><div class="box"><ul>{_filter(rows)}{items(drawing.methods)}</ul></div>',
         folded("runs", runs_table(rows, drawing.metric)),
         folded("environments", environments_table(rows)) if rows.environments else "",
         '</main><aside id="picked" aria-live="polite" hidden></aside>',
@@ -48,6 +48,13 @@ def _vega() -> str:
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
     assert "</script" not in bundle.lower(), "the bundle would end its own element"
     return f"(()=>{{{bundle}\n}})();"
+
+
+def _filter(rows: Rows) -> str:
+    """Which rows were chosen; the filter stands as it was typed, to be copied."""
+    if rows.filter is None:
+        return ""
+    return f"<li>Only rows that match <code>{escape(rows.filter)}</code>: {rows.trials.height:,} of {rows.before:,} rows.</li>"
 
 
 def _warnings(drawing: Drawing) -> str:

@@ -24,6 +24,7 @@ class Reading:
     store: Reader
     filter: str | None = None
     _trials: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict)
+    _before: dict[tuple[str, ...], int] = field(default_factory=dict)
     _curves: dict[tuple[tuple[str, ...], tuple[str, ...]], pl.DataFrame] = field(default_factory=dict)
 
     def names(self) -> list[str]:
@@ -38,12 +39,13 @@ class Reading:
         environments = {digest: data for digest, data in self.store.environments().items() if digest in ran_in}
         curves = self._drawn(figure, tuple(experiments)) if figure.needs_curves else pl.DataFrame()
         fits = self.store.fits(list(experiments)) if figure.needs_fits else []
-        return Rows(frame, specs, environments, curves, fits)
+        return Rows(frame, specs, environments, curves, fits, self.filter, self._before[tuple(experiments)])
 
     def _kept(self, experiments: tuple[str, ...]) -> pl.DataFrame:
         if experiments not in self._trials:
             frame = trials(self.store, list(experiments))
             keep = compile_filter(self.filter) if self.filter is not None else None
+            self._before[experiments] = frame.height
             self._trials[experiments] = frame.filter([keep(row) for row in frame.iter_rows(named=True)]) if keep else frame
         return self._trials[experiments]
 
@@ -108,7 +110,8 @@ def fingerprint(figure: Figure, rows: Rows) -> str:
     plain = sorted([_plain(value) for value in row] for row in rows.trials.select(columns).iter_rows())
     drawn = {"recipe": figure.recipe, "options": dict(figure.options), "columns": columns, "rows": plain, "specs": dict(rows.specs)}
     fits = [[fit.key, json.dumps(fit.result, sort_keys=True)] for fit in rows.fits]
-    return sha256({**drawn, "curves": _curves_digest(rows.curves), "fits": fits})
+    chosen = {} if rows.filter is None else {"filter": rows.filter, "before": rows.before}
+    return sha256({**drawn, **chosen, "curves": _curves_digest(rows.curves), "fits": fits})
 
 
 def _plain(value: Any) -> str:
