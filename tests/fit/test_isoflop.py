@@ -79,7 +79,7 @@ def test_budgets_are_cut_at_gaps() -> None:
 
 
 def test_a_long_run_of_neighbours_is_cut_at_its_widest_gaps() -> None:
-    flops = np.cumprod([1e18, 1.05, 1.05, 1.09, 1.05, 1.05, 1.08, 1.05])
+    flops = np.cumprod(np.array([1e18, 1.05, 1.05, 1.09, 1.05, 1.05, 1.08, 1.05], dtype=np.float64), dtype=np.float64)
     assert [group.tolist() for group in groups_of(flops)] == [[0, 1, 2], [3, 4, 5, 6, 7]]
 
 

@@ -12,7 +12,7 @@ Shape letters: N rows, R rows of one budget, B draws, K budgets.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy.optimize import brentq
@@ -121,7 +121,7 @@ def scatter_of(log_flops_K: Floats, x_K: Floats, x_BK: Floats) -> float:
     if np.unique(log_flops_K).size < 3:
         return 0.0
     # Half the central 68 %: a minimum of a nearly flat parabola may be drawn anywhere, and its standard deviation says nothing.
-    low_K, high_K = (np.nan_to_num(np.nanquantile(np.nan_to_num(x_BK, nan=np.inf), part, axis=0), posinf=300) for part in (0.16, 0.84))
+    low_K, high_K = np.quantile(np.nan_to_num(x_BK, nan=300.0), (0.16, 0.84), axis=0)
     own_K = ((high_K - low_K) / 2) ** 2
     design_K2 = np.vander(log_flops_K - log_flops_K.mean(), 2)
     free = x_K.size - 2
@@ -135,7 +135,7 @@ def scatter_of(log_flops_K: Floats, x_K: Floats, x_BK: Floats) -> float:
     least = 1e-12 * most
     if most == 0 or excess(least) <= 0:
         return 0.0
-    return float(np.sqrt(brentq(excess, least, most) if excess(most) < 0 else most))
+    return float(np.sqrt(cast(float, brentq(excess, least, most)) if excess(most) < 0 else most))
 
 
 def _widened(free: int) -> float:

@@ -102,8 +102,8 @@ def methods(one: Approaches, several: bool) -> list[str]:
         f"Approach 2: runs are of one budget where no gap between their FLOPs exceeds a factor {RATIO} and all lie within {SPAN}, cut "
         f"at the widest gaps where they do not; a profile has {SIZES} sizes at least; {counted}. "
         "A parabola in log N by least squares; powers of compute by least squares through the logarithms of the minima that the runs "
-        "determine. Intervals: 1,000 bootstrap draws of the residuals, a budget's own or pooled over the budgets where it has few; those of "
-        "the powers of compute also move each minimum by the scatter of the minima about the line beyond their own errors "
+        "determine. Intervals: 1,000 bootstrap draws of the residuals, a budget's own or pooled over the budgets where it has few; those "
+        "of the powers of compute also move each minimum by the scatter of the minima about the line beyond their own errors "
         f"({one.isoflop.scatter:.2g} in log N here), widened as Student's t is.",
         ISOFLOP_BIAS,
     ]
