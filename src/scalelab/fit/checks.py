@@ -13,7 +13,7 @@ from scalelab.fit.bootstrap import FEW, Draws
 from scalelab.fit.censored import Floats
 from scalelab.fit.compute import symbols_of
 from scalelab.fit.derived import budgets_of
-from scalelab.fit.estimate import Estimate
+from scalelab.fit.estimate import ENOUGH, Estimate
 from scalelab.fit.law import Law
 from scalelab.fit.optimum import Optimum
 from scalelab.fit.problem import Problem
@@ -52,7 +52,7 @@ def sample_warnings(law: Law, sample: Sample) -> Iterator[Warned]:
         yield Warned("near_duplicates", text)
     free, configurations = len(law.free), sample.configurations
     if configurations <= free:
-        text = f"There are {configurations} configurations for {free} coefficients: the law meets them exactly, and there are no intervals."
+        text = f"There are {configurations} configurations for {free} coefficients: nothing tells scatter from law, so no intervals."
         yield Warned("few_configurations", text)
     elif configurations < FEW:
         text = (
@@ -139,7 +139,7 @@ def optimum_warnings(problem: Problem, optimum: Optimum, check: CrossCheck | Non
 
 def _floor(law: Law) -> str:
     """The irreducible term: by its name, E, in every law here that has one."""
-    return "E" if "E" in law.free else ""
+    return "E" if "E" in law.coefficients else ""
 
 
 def identity_warnings(
@@ -151,7 +151,7 @@ def identity_warnings(
     vague |= {name: f"starts of the same objective differ from {low:.4g} to {high:.4g}" for name, (low, high) in optimum.ridges.items()}
     vague |= dict.fromkeys(_null(problem, optimum), "some change of it, with others, changes no prediction")
     floor = _floor(problem.law)
-    interval = estimates[floor].ci95 if floor else None
+    interval = estimates[floor].ci95 if floor in problem.law.free else None
     if interval is not None and interval[0] <= NOTHING * problem.y_N.min():
         vague[floor] = f"its interval, {interval[0]:.4g} to {interval[1]:.4g}, reaches zero"
     for name, why in vague.items():
@@ -177,6 +177,8 @@ def _null(problem: Problem, optimum: Optimum) -> list[str]:
 
 def draws_warnings(draws: Draws | None, asked: int) -> Iterator[Warned]:
     """Refits that found no optimum."""
+    if 0 < asked < ENOUGH:
+        yield Warned("few_draws", f"{asked} refits are too few for standard errors and intervals: ask for {ENOUGH} or more.")
     if draws is not None and draws.failed:
         yield Warned("draws_failed", f"{draws.failed} of {asked} refits of the bootstrap found no optimum and are left out.")
 

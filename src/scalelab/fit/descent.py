@@ -199,7 +199,8 @@ class Descent:
         """The inverse of the Hessian among the other parameters: a Schur complement. What was known of this one alone stays."""
         inverse_APP = self.inverse_SPP[which_A]
         row_AP, own_A = inverse_APP[:, parameter].copy(), inverse_APP[:, parameter, parameter].copy()
-        inverse_APP -= row_AP[:, :, None] * (row_AP / own_A[:, None])[:, None, :]
+        share_AP = row_AP / np.where(own_A, own_A, 1.0)[:, None]
+        inverse_APP -= row_AP[:, :, None] * share_AP[:, None, :]
         inverse_APP[:, parameter, :] = inverse_APP[:, :, parameter] = 0.0
         inverse_APP[:, parameter, parameter] = own_A
         self.inverse_SPP[which_A] = inverse_APP

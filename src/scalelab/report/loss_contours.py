@@ -91,6 +91,12 @@ def _verdict(one: Surface, several: bool) -> list[str]:
     """What the figure shows, in a few sentences."""
     fit, (slope, about) = one.fitted.fit, one.exponent()
     said = [f"{one.fitted.experiment}: {law_line(fit)}." if several else f"{law_line(fit)}."]
+    vague = sorted({warned.code for warned in fit.warnings} & _VAGUE)
+    if vague:
+        return [
+            *said,
+            f"These runs do not tell the whole law ({', '.join(vague)} below): the table has what follows from it, to be read with care.",
+        ]
     if not np.isfinite(slope):
         return [*said, "The law has no best split of compute between parameters and tokens."]
     about_b = None if about is None else (1 - about[1], 1 - about[0])
@@ -110,6 +116,9 @@ def _verdict(one: Surface, several: bool) -> list[str]:
     )
     return said
 
+
+_VAGUE = {"not_identified", "at_bound", "few_configurations"}
+"""Warnings under which no number that follows from the law stands in a headline."""
 
 _SPLIT = "Compute is C = 6 N D; the best split is the least of the fitted law along it."
 _READING = [
