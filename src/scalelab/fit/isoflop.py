@@ -41,9 +41,9 @@ FEW = 3
 """Fewer minima than this are no line to trust."""
 
 BIAS = (
-    "IsoFLOP profiles are not parabolas: the loss rises more steeply on one side, small models where alpha is above beta. A fit over wide or "
-    "lopsided ranges of N moves the minimum, and moves it differently at each budget, which tilts the exponents; sizes close to the "
-    "minimum, evenly on both sides, keep this small (approach 2's known bias)."
+    "IsoFLOP profiles are not parabolas: the loss rises more steeply on one side, small models where alpha is above beta. "
+    "A fit over wide or lopsided ranges of N moves the minimum, and moves it differently at each budget, which tilts the exponents; "
+    "sizes close to the minimum, evenly on both sides, keep this small (approach 2's known bias)."
 )
 
 
