@@ -45,9 +45,10 @@ bench: $(VENV)/.installed-for-tests ## run every benchmark (docs/benchmarks.md t
 # The pins stay as they are where they still fit; `make lock UPGRADE=--upgrade` moves them all.
 lock: $(VENV)/.installed-for-tests ## pin the dependencies of pyproject.toml in the two requirements files
 	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile --quiet $(UPGRADE) --config-file requirements.uv.toml pyproject.toml --output-file requirements.lock
-	$(BIN)/uv pip compile --quiet $(UPGRADE) --config-file requirements.uv.toml pyproject.toml --group test \
-		--constraint requirements.lock --output-file requirements-test.lock
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --config-file requirements.uv.toml pyproject.toml --extra streaming --group test \
+		--output-file requirements-test.lock
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --config-file requirements.uv.toml pyproject.toml --constraint requirements-test.lock \
+		--output-file requirements.lock
 
 clean: ## remove what installing, testing and building left; results and reports stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalelab.plan.counts import parameters
-from scalelab.spec.model import Ffn, LearnedPositions, Norm, Transformer
+from scalelab.spec.ffn import Ffn, Moe
+from scalelab.spec.model import LearnedPositions, Norm, Transformer
 
 
 @pytest.mark.parametrize("width", [4, 8, 12, 16, 64, 128])
@@ -56,6 +57,22 @@ def test_gpt2_small_counts_as_88_million():
     model = Transformer(layers=12, width=768, heads=12, ffn=Ffn(kind="gelu"), norm=Norm(kind="layer"), tied=True).resolved()
     assert parameters(model, 50_257, 511, used=3275).used == pytest.approx(87.5e6, rel=0.002)
     assert parameters(model, 50_257, 511, used=3275).total == pytest.approx(123.6e6, rel=0.002)
+
+
+def test_a_mixture_at_the_active_parameters_of_the_125m_preset():
+    """GQA with 4 key heads, 1 shared and 31 routed experts, top-7: hidden 298 would give 123.7M active and 321M in all."""
+    moe = Moe(experts=31, chosen=7, shared=1, width=298)
+    counted = parameters(Transformer(layers=12, width=768, heads=12, kv_heads=4, ffn=moe, tied=True).resolved(), 50_257, 1024)
+    assert counted.active / 1e6 == pytest.approx(123.69, abs=0.01)
+    assert counted.total / 1e6 == pytest.approx(321.4, abs=0.05)
+    assert counted.groups["router"] == 12 * 31 * 768
+    assert sum(counted.groups.values()) == counted.total
+
+
+def test_embeddings_of_values_are_no_hidden_parameters():
+    plain, with_values = (parameters(Transformer(value_embeddings=values).resolved(), 260, 77) for values in (False, True))
+    assert with_values.total - plain.total == 260 * 16 + 1
+    assert with_values.non_embedding - plain.non_embedding == 1
 
 
 @given(width=st.integers(1, 40), layers=st.integers(1, 5), hidden=st.integers(1, 99), tied=st.booleans())

@@ -1,5 +1,7 @@
 """Solving a size for a parameter budget."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,8 @@ from scalelab.core.errors import UserError
 from scalelab.plan.counts import parameters
 from scalelab.plan.solve import solve
 from scalelab.spec.budget import Params
-from scalelab.spec.model import Ffn, NoPositions, Transformer
+from scalelab.spec.ffn import Ffn, Moe
+from scalelab.spec.model import NoPositions, Transformer
 
 VOCAB, CONTEXT = 260, 77
 
@@ -63,6 +66,31 @@ def test_no_step_away_is_nearer(target: int, heads: int, rope: bool):
     assert isinstance(width, int)
     assert width % step == 0
     assert distance(width) <= min(distance(max(step, width - step)), distance(width + step))
+
+
+def of_125m(**sizes: Any) -> Transformer:
+    """The 125M preset's model at 123.55M active parameters (GPT-2's vocabulary, tied), with one size solved."""
+    model = Transformer.model_validate({"layers": 12, "width": 768, "heads": 12, "tied": True, **sizes})
+    return solve(model, 50_257, 1024, Params(target=123_550_000, convention="active")).resolved()
+
+
+@pytest.mark.parametrize(("kv_heads", "hidden"), [(12, 2048), (4, 2392), (1, 2520)])
+def test_what_shared_key_heads_save_widens_the_ffn(kv_heads: int, hidden: int):
+    """2389 and 2517 before they are rounded to steps of 8."""
+    assert of_125m(kv_heads=kv_heads, ffn={"width": "solve"}).ffn.width == hidden
+
+
+def test_or_it_buys_query_heads():
+    model = of_125m(heads="solve", kv_heads=4, head_width=64, ffn={"width": 2048})
+    assert model.heads == 20
+    assert parameters(model, 50_257, 1024).active == pytest.approx(123.55e6, rel=0.01)
+
+
+def test_or_experts():
+    model = of_125m(kv_heads=4, ffn={"kind": "moe", "experts": 31, "chosen": 7, "shared": 1, "width": "solve"})
+    assert isinstance(model.ffn, Moe)
+    assert model.ffn.width == 296
+    assert parameters(model, 50_257, 1024).active == pytest.approx(123.55e6, rel=0.01)
 
 
 def test_nothing_to_solve_and_no_budget():

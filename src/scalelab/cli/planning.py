@@ -1,6 +1,7 @@
 """`plan`: what a run would do, as a difference against the store."""
 
 from collections.abc import Mapping
+from functools import reduce
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -113,19 +114,14 @@ def trial_rows(compiled: "Plan", states: Mapping[str, State], clock: "Clock") ->
 def show(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> None:
     """A line for each combination of the axes, its replicates together."""
     axes = list(dict.fromkeys(path for planned in compiled.trials for path in planned.axes))
-    solved = solved_sizes(compiled)
-    columns = ["digest", "state", *axes, *solved, "replicates", "params", "tokens", "FLOPs", "time"]
+    solved = list(dict.fromkeys(path for planned in compiled.trials for path in planned.solved))
+    active = ["active"] if any(planned.params.active != planned.params.total for planned in compiled.trials) else []
+    columns = ["digest", "state", *axes, *solved, "replicates", "params", *active, "tokens", "FLOPs", "time"]
     groups = [list(group) for _, group in groupby(compiled.trials, key=lambda planned: planned.axes)]
-    print_table(columns, [_line(group, axes, solved, states, clock) for group in groups])
+    print_table(columns, [_line(group, axes, solved, bool(active), states, clock) for group in groups])
     cold = sum(planned.trial.optim.schedule.warmup >= planned.steps for planned in compiled.trials)
     if cold:
         print(f"\nnote: {cold:,} of the trials end within their warm-up and never reach the learning rate; see `optim.schedule.warmup`")
-
-
-def solved_sizes(compiled: "Plan") -> list[str]:
-    """The paths of the sizes that the plan solved."""
-    model = compiled.experiment.model
-    return [path for path, size in (("model.width", model.width), ("model.ffn.width", model.ffn.width)) if size == "solve"]
 
 
 def show_total(compiled: "Plan", total: dict[str, Any]) -> None:
@@ -144,17 +140,19 @@ def show_total(compiled: "Plan", total: dict[str, Any]) -> None:
     print(f"times rest on {total['basis']}")
 
 
-def _line(group: "list[PlannedTrial]", axes: list[str], solved: list[str], states: Mapping[str, State], clock: "Clock") -> list[str]:
+def _line(
+    group: "list[PlannedTrial]", axes: list[str], solved: list[str], active: bool, states: Mapping[str, State], clock: "Clock"
+) -> list[str]:
     first = group[0]
-    sizes = {"model.width": first.trial.model.width, "model.ffn.width": first.trial.model.ffn.width}
     found = sorted({states[planned.digest] for planned in group})
     return [
         first.digest[:10],
         "/".join(found),
         *(str(first.axes.get(path, "-")) for path in axes),
-        *(str(sizes[path]) for path in solved),
+        *(str(reduce(getattr, path.split("."), first.trial)) for path in solved),
         str(len(group)),
         f"{first.params.total:,}",
+        *([f"{first.params.active:,}"] if active else []),
         format_count(sum(planned.tokens for planned in group)),
         format_count(sum(planned.flops for planned in group)),
         format_seconds(sum(map(clock.seconds, group))),

@@ -9,8 +9,11 @@ Outcome = Literal["done", "stopped", "diverged", "failed"]
 FINISHED: frozenset[State] = frozenset({"done", "stopped", "diverged"})
 """States that are results: the trial is not run again."""
 
-SPEED = frozenset({"seconds", "tokens_per_second", "flops_per_second"})
-"""Metrics that tell how fast, not what: two equal runs differ in them."""
+
+def is_speed(metric: str) -> bool:
+    """Whether a metric tells how fast, not what: two equal runs differ in it."""
+    return metric in ("seconds", "mfu", "flops_per_second") or "tokens_per_second" in metric
+
 
 POSITION = frozenset({"tokens", "exposures", "flops"})
 """Metrics that tell how far a trial has come; with the seconds they are the x of a learning curve."""

@@ -10,16 +10,19 @@ from scalelab.spec.task import Biography, Facts, Task
 
 __all__ = ["BiographyData", "BitPools", "FactsData", "Probes", "Questions", "Rows", "TaskShape", "build", "describe"]
 
+FOLDER = "results/data"
+"""Where prepared corpora lie unless an execution says otherwise."""
+
 
 @overload
-def build(task: Facts) -> FactsData: ...
+def build(task: Facts, folder: str = ...) -> FactsData: ...
 @overload
-def build(task: Biography) -> BiographyData: ...
-def build(task: Task) -> FactsData | BiographyData:
+def build(task: Biography, folder: str = ...) -> BiographyData: ...
+def build(task: Task, folder: str = FOLDER) -> FactsData | BiographyData:
     """The data of a task. Raises UserError if `task.context` is too short for it."""
     return BiographyData(task) if isinstance(task, Biography) else FactsData(task)
 
 
-def describe(task: Task) -> TaskShape:
+def describe(task: Task, folder: str = FOLDER) -> TaskShape:
     """The sizes of a task, counted without building a batch; cached. Raises UserError where `build` does."""
     return sizes.shape(task) if isinstance(task, Biography) else shape.describe(task)

@@ -31,6 +31,8 @@ class TaskShape:
     """Mean positions of a row without padding."""
     used: int | None = None
     """Tokens that occur in the text, special ones counted in; None where all may."""
+    shards: str | None = None
+    """Digest of the prepared text that the sizes were read from; None for a task that makes its own."""
 
 
 def describe(task: Facts) -> TaskShape:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from itertools import product
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,13 +14,15 @@ from scalelab.core.errors import UserError, nearest
 from scalelab.data import TaskShape, describe
 from scalelab.plan.counts import Parameters, parameters
 from scalelab.plan.flops import train_flops
-from scalelab.plan.solve import solve
+from scalelab.plan.solve import solve, solved_sizes
 from scalelab.spec.axes import Point, paths, points
 from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Experiment, Trial
 from scalelab.spec.load import Document, axis_loc, explained
 from scalelab.spec.search import Frontier
+from scalelab.spec.task import Task
+from scalelab.spec.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class PlannedTrial:
     trial: Trial
     digest: str
     axes: Point
-    """Spec path -> value, as the spec's axes set them and the trial reads them."""
+    """Spec path -> value, as the spec's axes set them and the trial reads them; `arm` -> the arm's name."""
     replicate: int
     params: Parameters
     steps: int
@@ -39,6 +42,8 @@ class PlannedTrial:
     """Training passes over each fact."""
     flops: int
     """Training FLOPs."""
+    solved: tuple[str, ...] = ()
+    """Paths of the sizes that were solved."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,11 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
     # Only what the user wrote: an axis may change a `kind`, and then the other kind's defaults must not linger.
     base = {key: value for key, value in document.data.items() if key not in Experiment.outside}
     found: dict[str, PlannedTrial] = {}
-    for point in points(experiment.axes):
-        trial = _trial(base, point, document)
+    for (arm, settings), point in product((experiment.arms or {"": {}}).items(), points(experiment.axes)):
+        trial = _trial(base, settings | point, document)
         _check_metrics(trial, experiment, document)
-        for planned in _replicates(trial, _read(trial, point), experiment.replicates, document):
+        axes = {**({"arm": arm} if arm else {}), **_read(trial, point)}
+        for planned in _replicates(trial, axes, experiment, document):
             found.setdefault(planned.digest, planned)
     _check_along(experiment, found.values(), document)
     return Plan(experiment, list(found.values()))
@@ -135,8 +141,8 @@ def _axis_place(error: ValidationError, point: Point, document: Document) -> str
     return ""
 
 
-def _replicates(trial: Trial, point: Point, count: int, document: Document) -> list[PlannedTrial]:
-    shape = _described(trial, document)
+def _replicates(trial: Trial, point: Point, experiment: Experiment, document: Document) -> list[PlannedTrial]:
+    shape = _described(trial, experiment.execution.data, document)
     try:
         sizes = (shape.vocab, shape.context, trial.budget.params)
         model = solve(trial.model, *sizes, used=shape.used, where=document.place(("budget", "params"))).resolved()
@@ -146,11 +152,9 @@ def _replicates(trial: Trial, point: Point, count: int, document: Document) -> l
     params = parameters(model, shape.vocab, shape.context, shape.used)
     sequence_flops = train_flops(model, shape.vocab, shape.context, shape.targets)
     steps = num_steps(trial.budget, shape, trial.batch, sequence_flops)
-    # Every field has its value: a context that is written down and one that follows from the data are one trial.
-    task = trial.task.model_copy(update={"context": shape.context + 1})
-    resolved = trial.model_copy(update={"task": task, "model": model, "budget": Budget(steps=steps)})
+    resolved = trial.model_copy(update={"task": _settled(trial.task, shape), "model": model, "budget": Budget(steps=steps)})
     found: list[PlannedTrial] = []
-    for replicate in range(count):
+    for replicate in range(experiment.replicates):
         one = resolved.model_copy(update={"seed": trial.seed + replicate})
         found.append(
             PlannedTrial(
@@ -163,14 +167,21 @@ def _replicates(trial: Trial, point: Point, count: int, document: Document) -> l
                 tokens=steps * trial.batch * shape.context,
                 exposures=steps * trial.batch / shape.sequences,
                 flops=steps * trial.batch * sequence_flops,
+                solved=tuple(solved_sizes(trial.model)),
             )
         )
     return found
 
 
-def _described(trial: Trial, document: Document) -> TaskShape:
+def _settled(task: Task, shape: TaskShape) -> Task:
+    """The task with every field that follows from its data: what is written down and what follows are one trial."""
+    follows = {"shards": shape.shards} if isinstance(task, Text) else {"context": shape.context + 1}
+    return task.model_copy(update=follows)
+
+
+def _described(trial: Trial, folder: str, document: Document) -> TaskShape:
     try:
-        return describe(trial.task)  # pyright: ignore[reportArgumentType] - a frozen model is hashable
+        return describe(trial.task, folder)
     except UserError as error:
         raise error.at(document.place(("task", "context"))) from error
 

@@ -8,7 +8,7 @@ from scalelab.spec.budget import Params
 from scalelab.spec.model import Transformer
 
 FFN_STEP = 8
-"""Hidden widths come in steps of 8: fast kernels want rows of 16 bytes in bf16."""
+"""Hidden widths, of experts too, come in steps of 8: fast kernels want rows of 16 bytes in bf16."""
 
 
 def solve(model: Transformer, vocab: int, context: int, budget: Params | None, *, used: int | None = None, where: str = "") -> Transformer:
@@ -44,15 +44,26 @@ def solve(model: Transformer, vocab: int, context: int, budget: Params | None, *
 
 def _sizes(model: Transformer, where: str) -> tuple[str, int, Callable[[int], Transformer]] | None:
     """Name, step and setter of the field to solve, or None where every size is given."""
-    if model.width == "solve" and model.ffn.width == "solve":
-        raise UserError("`model.width` and `model.ffn.width` both say `solve`", cure="solve one of them", where=where)
+    asked = solved_sizes(model)
+    if len(asked) > 1:
+        raise UserError(f"`{asked[0]}` and `{asked[1]}` both say `solve`", cure="solve one of them", where=where)
+    if model.heads == "solve":
+        assert model.kv_heads is not None, "a spec whose heads are solved gives its key heads"
+        return "model.heads", model.kv_heads, lambda size: model.model_copy(update={"heads": size})
     if model.width == "solve":
+        assert isinstance(model.heads, int)
         turns_pairs = 2 if model.position.kind == "rope" else 1
         step = 1 if model.head_width is not None else model.heads * turns_pairs
         return "model.width", step, lambda size: model.model_copy(update={"width": size})
     if model.ffn.width == "solve":
         return "model.ffn.width", FFN_STEP, lambda size: model.model_copy(update={"ffn": model.ffn.model_copy(update={"width": size})})
     return None
+
+
+def solved_sizes(model: Transformer) -> list[str]:
+    """The paths of the sizes that say `solve`."""
+    sizes = {"model.width": model.width, "model.heads": model.heads, "model.ffn.width": model.ffn.width}
+    return [path for path, size in sizes.items() if size == "solve"]
 
 
 def _around(target: int, step: int, count: Callable[[int], int]) -> tuple[int, int]:
@@ -84,6 +95,6 @@ def _check(model: Transformer, vocab: int, context: int, budget: Params | None, 
     if not _fits(count, budget):
         raise UserError(
             f"the model has {count:,} parameters ({budget.convention}) and the budget asks {budget.target:,}",
-            cure="write `solve` for `model.width` or `model.ffn.width`, or leave `budget.params` out",
+            cure="write `solve` for `model.width`, `model.heads` or `model.ffn.width`, or leave `budget.params` out",
             where=where,
         )

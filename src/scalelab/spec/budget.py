@@ -29,7 +29,7 @@ class Budget(Spec):
     """Exactly one of `exposures`, `tokens`, `steps`, `flops`; with or without `params`."""
 
     exposures: Count | None = None
-    """Training passes over each fact, or over each person's biography."""
+    """Training passes over each fact, over each person's biography, or over the training split of a text."""
     tokens: Count | None = None
     """Positions trained on: sequences times context."""
     steps: Count | None = None

@@ -12,11 +12,21 @@ class Stop(Spec):
     """Early stop: the metric has reached the threshold in `patience` evaluations in a row."""
 
     metric: str = "recall"
-    """The metric to watch: `recall` or `bits_per_fact`; for biographies `loss`, `bits`, `bits_per_param` or `recall`."""
+    """The metric to watch: `recall` or `bits_per_fact`; for biographies `loss`, `bits`, `bits_per_param` or `recall`; for text `loss` or
+    `validation_loss`; for arithmetic `loss` or `accuracy`."""
     at_least: Number = 0.95
     """The threshold."""
     patience: Count = 2
     """Evaluations in a row that must reach it."""
+
+
+class Decoding(Spec):
+    """How fast a trained text model decodes: measured at the end of its trial, for every context and number of lanes."""
+
+    contexts: tuple[Count, ...] = ()
+    """Positions that lie in the cache while decoding is timed; the task's context where none is given."""
+    lanes: tuple[Count, ...] = (1,)
+    """Sequences that are decoded at once."""
 
 
 class Evaluation(Spec):
@@ -26,6 +36,8 @@ class Evaluation(Spec):
     """The first step that is evaluated."""
     ratio: Annotated[Number, Field(gt=1)] = 1.3
     """Each evaluated step is about this many times the one before."""
+    decoding: Decoding | None = None
+    """Measure decoding speed at the end, with and without a cache (text tasks); `null` does not."""
     stop: Stop | None = None
     """Early stop; `null` trains to the end of the budget."""
 

@@ -19,8 +19,14 @@ class Execution(Spec):
     """GPUs of a trial, fractions too (`0.25`: four trials on one GPU); one where the device is a GPU and nothing is said."""
     compile: bool = False
     """Compile the training step with torch.compile."""
-    micro_batch: Count | None = None
-    """Sequences in one forward pass; gradients accumulate to the batch. The whole batch where it is not given."""
+    micro_batch: Count | Literal["auto"] | None = None
+    """Sequences in one forward pass; gradients accumulate to the batch. The whole batch where it is not given; `auto`: as many as
+    the device has memory for."""
+    recompute: bool = False
+    """Keep each layer's input alone and compute the rest again in the backward pass (activation checkpointing): less memory, a third
+    more time."""
+    data: str = "results/data"
+    """Folder or URL where prepared corpora lie."""
     checkpoint_every: Seconds = 30.0
     """Seconds between checkpoints; a killed trial goes on from its last one."""
     retries: Annotated[int, Field(ge=0)] = 1

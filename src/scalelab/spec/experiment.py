@@ -1,8 +1,8 @@
 """The experiment: one spec file; and the trial: one fully resolved training run of it."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scalelab.core.canon import sha256
 from scalelab.core.units import Count
@@ -14,6 +14,7 @@ from scalelab.spec.model import Model, Transformer
 from scalelab.spec.optim import AdamW, Optim
 from scalelab.spec.search import Grid, Search
 from scalelab.spec.task import Facts, Task
+from scalelab.spec.text import Text
 
 
 class Trial(Spec):
@@ -29,12 +30,28 @@ class Trial(Spec):
     """How it is trained."""
     batch: Count = 128
     """Sequences in an update."""
+    micro_batch: Count | None = None
+    """Sequences in one forward pass, where the loss couples them (experts balanced over a batch); elsewhere it is `execution.micro_batch`,
+    which moves no number. The whole batch where it is not given."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward pass; parameters and optimizer are fp32."""
     evaluation: Evaluation = Evaluation()
     """When it is evaluated, and when it may stop."""
     seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
     """Seed of the initial weights and of the order of the data."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.micro_batch is not None and not self.model.couples_batch:
+            raise ValueError("`micro_batch` changes no number of this trial; write `execution.micro_batch`")
+        if isinstance(self.task, Text):
+            wanted = {"causal": ("causal",), "prefix": ("prefix",), "masked": ("full",)}[self.task.objective.kind]
+            if self.model.mask not in wanted:
+                what = f"the {self.task.objective.kind} objective needs the mask `{wanted[0]}`, and `model.mask` is `{self.model.mask}`"
+                raise ValueError(f"{what}; write `model.mask: {wanted[0]}`")
+        elif self.model.mask == "full":
+            raise ValueError("under the mask `full` a token sees what it should predict; it is for text with the masked objective")
+        return self
 
     def identity(self) -> dict[str, Any]:
         """What the digest covers: defaults left out, every `kind` written, a recipe above 1 written."""
@@ -48,13 +65,16 @@ class Trial(Spec):
 class Experiment(Trial):
     """One spec file: a trial with axes."""
 
-    outside: ClassVar[frozenset[str]] = frozenset({"name", "about", "extends", "axes", "replicates", "search", "execution"})
+    outside: ClassVar[frozenset[str]] = frozenset({"name", "about", "extends", "arms", "axes", "replicates", "search", "execution"})
     """Fields that are not a trial's."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Name of the experiment; figures and filters use it."""
     about: str = ""
     """What it asks, for the reports."""
+    arms: dict[str, dict[str, Any]] = {}
+    """Name -> what it sets (spec path -> value): alternatives with names, such as a base and its variants. Each runs at every point
+    of `axes`, and its name stands in the axis `arm`."""
     axes: dict[str, Any] = {}
     """Spec path -> values: a list, `{range: [from, to, step]}` or `{logspace: [from, to, num]}`; `zip` lets axes go in step."""
     replicates: Count = 1

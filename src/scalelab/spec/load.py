@@ -102,6 +102,7 @@ def parse(path: Path) -> Document:
 def check(document: Document) -> Experiment:
     """The experiment that a document describes. Raises UserError with the place of the first fault."""
     _check_axes(document)
+    _check_arms(document)
     try:
         return Experiment.model_validate(_with_length(document.data))
     except ValidationError as error:
@@ -110,7 +111,8 @@ def check(document: Document) -> Experiment:
 
 def _with_length(data: dict[str, Any]) -> dict[str, Any]:
     """The data with a length in its budget, where only the axes give one: the experiment then has the first."""
-    axes, budget = points(data.get("axes", {}))[0], data.get("budget", {})
+    arms = [*data.get("arms", {}).values(), {}]
+    axes, budget = arms[0] | points(data.get("axes", {}))[0], data.get("budget", {})
     lengths = {path.removeprefix("budget."): value for path, value in axes.items() if path.removeprefix("budget.") in LENGTHS}
     if not lengths or not isinstance(budget, dict) or LENGTHS & budget.keys():
         return data
@@ -123,12 +125,7 @@ def _check_axes(document: Document) -> None:
         if not isinstance(axes, dict):
             raise ValueError("`axes` maps spec paths to values; write `model.width: [8, 16]` below it")
         for path in paths(axes):
-            if not fields_at(path):
-                raise UserError(
-                    f"the axis `{path}` is no path of a trial",
-                    cure=nearest(path, paths_below()),
-                    where=document.place(axis_loc(document, path)),
-                )
+            _check_path("axis", path, document.place(axis_loc(document, path)))
         points(axes)
     except AxisError as error:
         what, _, cure = str(error).partition("; ")
@@ -140,9 +137,27 @@ def _check_axes(document: Document) -> None:
         raise UserError(what, cure=cure, where=document.place(("axes",))) from error
 
 
+def _check_arms(document: Document) -> None:
+    arms, axes = document.data.get("arms", {}), paths(document.data.get("axes", {}))
+    if not isinstance(arms, dict) or not all(isinstance(settings, dict) for settings in arms.values()):
+        cure = "write `base: {}` and `wide: {model.width: 64}` below it"
+        raise UserError("`arms` maps names to what each sets", cure=cure, where=document.place(("arms",)))
+    for name, settings in arms.items():
+        for path in settings:
+            where = document.place(("arms", name, path))
+            _check_path(f"arm `{name}` sets", path, where)
+            if path in axes:
+                raise UserError(f"`{path}` is set by the arm `{name}` and by an axis", cure="keep one of them", where=where)
+
+
+def _check_path(who: str, path: str, where: str) -> None:
+    if not fields_at(path):
+        raise UserError(f"the {who} `{path}`, which is no path of a trial", cure=nearest(path, paths_below()), where=where)
+
+
 def axis_loc(document: Document, path: str) -> Loc:
-    """Where in the document an axis is written."""
-    return next((loc for loc in document.places if loc and loc[0] == "axes" and loc[-1] == path), ("axes",))
+    """Where in the document an axis, or what an arm sets, is written."""
+    return next((loc for loc in document.places if loc and loc[0] in ("axes", "arms") and loc[-1] == path), ("axes",))
 
 
 def explained(error: ValidationError, document: Document, root: type[BaseModel]) -> UserError:
@@ -219,6 +234,8 @@ def _setting(text: str) -> Document:
     steps = path.strip().split(".")
     if steps[0] == "axes":  # the keys of `axes` are paths themselves
         steps = ["axes", ".".join(steps[1:])] if len(steps) > 1 else steps
+    if steps[0] == "arms":  # and so are those of an arm
+        steps = [*steps[:2], *([".".join(steps[2:])] if len(steps) > 2 else [])]
     for step in reversed(steps):
         data = {step: data}
     # Every place below a setting is the setting itself.

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from scalelab.core.units import Number
+from scalelab.core.units import Count, Number
 from scalelab.spec.base import Spec, default_kind
 
 Share = Annotated[Number, Field(ge=0, le=1)]
@@ -28,6 +28,16 @@ class Cosine(Spec):
     """The last learning rate, as a share of the peak."""
 
 
+class Linear(Spec):
+    """Linear warm-up, then linear down to `floor`."""
+
+    kind: Literal["linear"] = "linear"
+    warmup: Annotated[int, Field(ge=0)] = 50
+    """Steps of linear warm-up."""
+    floor: Share = 0.0
+    """The last learning rate, as a share of the peak."""
+
+
 class Wsd(Spec):
     """Linear warm-up, constant, then a linear decay to `floor` (warm-up, stable, decay)."""
 
@@ -40,7 +50,27 @@ class Wsd(Spec):
     """The last learning rate, as a share of the peak."""
 
 
-class AdamW(Spec):
+Schedule = Annotated[Constant | Cosine | Linear | Wsd, Field(discriminator="kind"), default_kind("cosine")]
+
+Role = Literal["embedding", "head", "matrix", "router", "gain"]
+"""What a parameter is for, as its module declares it: embeddings (positions too), the output head, hidden matrices (stacks of experts
+too), a router's matrix, gains and biases."""
+
+
+class _Optimizer(Spec):
+    """What every optimizer has."""
+
+    clip: Annotated[Number, Field(gt=0)] | None = 1.0
+    """Largest gradient norm; `null` does not clip."""
+    schedule: Schedule = Cosine()
+    """Learning rate over the steps."""
+    z_loss: Annotated[Number, Field(ge=0)] = 0.0
+    """Coefficient of the mean squared log-partition of the logits, added to the loss (PaLM, arXiv 2204.02311; 1e-4 there)."""
+    decayed: tuple[Role, ...] = ("embedding", "head", "matrix", "router", "gain")
+    """Which parameters decay."""
+
+
+class AdamW(_Optimizer):
     """AdamW (Loshchilov and Hutter 2019)."""
 
     kind: Literal["adamw"] = "adamw"
@@ -51,12 +81,31 @@ class AdamW(Spec):
     eps: Annotated[Number, Field(gt=0)] = 1e-8
     """Added to the root of the second moment."""
     weight_decay: Annotated[Number, Field(ge=0)] = 0.1
-    """Decoupled weight decay, on every parameter."""
-    clip: Annotated[Number, Field(gt=0)] | None = 1.0
-    """Largest gradient norm; `null` does not clip."""
-    schedule: Annotated[Constant | Cosine | Wsd, Field(discriminator="kind"), default_kind("cosine")] = Cosine()
-    """Learning rate over the steps."""
+    """Decoupled weight decay of the parameters that `decayed` names."""
 
 
-Optim = AdamW
+class Muon(_Optimizer):
+    """Muon for hidden matrices (Jordan et al. 2024), AdamW for embeddings, head, routers and gains."""
+
+    kind: Literal["muon"] = "muon"
+    lr: Annotated[Number, Field(gt=0)] = 0.02
+    """Peak learning rate of the matrices."""
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.95
+    """Decay of the momentum; Nesterov's kind."""
+    newton_schulz: Count = 5
+    """Newton-Schulz steps that make an update orthogonal."""
+    scaling: Literal["original", "match_rms_adamw"] = "original"
+    """`original`: the update times sqrt(max(1, rows / columns)). `match_rms_adamw`: times 0.2 sqrt(max(rows, columns)), for the
+    learning rate and decay of AdamW (arXiv 2502.16982)."""
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.1
+    """Decoupled weight decay of the parameters that `decayed` names."""
+    adamw_lr: Annotated[Number, Field(gt=0)] = 1e-3
+    """Peak learning rate of the other parameters."""
+    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    """Decay of the first and second moment of the other parameters."""
+    eps: Annotated[Number, Field(gt=0)] = 1e-8
+    """Added to the root of the second moment of the other parameters."""
+
+
+Optim = Annotated[AdamW | Muon, Field(discriminator="kind"), default_kind("adamw")]
 """Every optimizer, told apart by `kind`."""

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from scalelab.core.units import Count, Number
 from scalelab.spec.base import Spec, default_kind
+from scalelab.spec.text import Arithmetic, Text
 
 
 class Facts(Spec):
@@ -112,5 +113,5 @@ class Biography(Spec):
     """Which assignment of names and values; person i is the same for every number of people and on every machine."""
 
 
-Task = Annotated[Facts | Biography, Field(discriminator="kind"), default_kind("facts")]
+Task = Annotated[Facts | Biography | Text | Arithmetic, Field(discriminator="kind"), default_kind("facts")]
 """Every task, told apart by `kind`."""

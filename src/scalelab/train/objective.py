@@ -25,6 +25,8 @@ class Batch:
     """1 where there is a target, 0 where there is padding; without it nothing is padding."""
     given_B: Tensor | None = None
     """How many leading positions are given text, for a prefix mask; without it none are."""
+    document_BT: Tensor | None = None
+    """The document that each position belongs to, where a token sees its own alone; without it a window is one document."""
 
 
 def summed_loss(model: Transformer, batch: Batch) -> Tensor:

@@ -1,0 +1,84 @@
+"""Feed-forward networks: one for all tokens, or a mixture of experts."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from scalelab.core.units import Count, Number
+from scalelab.spec.base import Spec
+
+Solved = Count | Literal["solve"]
+"""A size, or `solve`: found for `budget.params`."""
+
+Activation = Literal["gelu", "swiglu", "relu2"]
+"""`gelu` and `relu2` (squared ReLU) have two matrices, `swiglu` three."""
+
+Coefficient = Annotated[Number, Field(ge=0)]
+
+
+class Ffn(Spec):
+    """The feed-forward network of a layer."""
+
+    kind: Activation = "swiglu"
+    """`gelu` and `relu2` (squared ReLU) have two matrices, `swiglu` three."""
+    ratio: Annotated[Number, Field(gt=0)] = 4.0
+    """Hidden width as a multiple of the model's width, where `width` is not given."""
+    width: Solved | None = None
+    """Hidden width; `solve` finds it for `budget.params`, in steps of 8."""
+
+
+class Balance(Spec):
+    """What keeps the load of the experts even. Several can be on at once."""
+
+    bias: Coefficient = 0.0
+    """Loss-free balancing (arXiv 2408.15664): after each update the score of an expert, for the choice alone, moves by this much
+    towards an even load; 0.001 is usual."""
+    loss: Coefficient = 0.0
+    """Coefficient of the auxiliary loss E sum_i f_i P_i (Switch; arXiv 2101.03961, with top-k as in DeepSeek-V3): 0.01 is usual per
+    batch, 1e-4 per sequence."""
+    per: Literal["batch", "sequence"] = "batch"
+    """Over what the auxiliary loss counts the load: a whole micro-batch, or each sequence alone."""
+    entropy: Coefficient = 0.0
+    """Coefficient of the negative entropy of the mean gate over a micro-batch (sigma-MoE, arXiv 2310.10837)."""
+    z_loss: Coefficient = 0.0
+    """Coefficient of the router's z-loss, the mean squared log-sum-exp of its logits (ST-MoE, arXiv 2202.08906); 0.001 is usual."""
+
+
+class Moe(Spec):
+    """A mixture of experts: shared ones see every token, of the routed ones each token chooses some (DeepSeekMoE, arXiv 2401.06066)."""
+
+    kind: Literal["moe"] = "moe"
+    expert: Activation = "swiglu"
+    """The feed-forward network of an expert."""
+    experts: Count = 8
+    """Routed experts."""
+    chosen: Count = 2
+    """Routed experts that a token is sent to (top-k)."""
+    shared: Annotated[int, Field(ge=0)] = 1
+    """Shared experts, of the same width as the routed ones."""
+    ratio: Annotated[Number, Field(gt=0)] = 1.0
+    """Hidden width of an expert as a multiple of the model's width, where `width` is not given."""
+    width: Solved | None = None
+    """Hidden width of an expert; `solve` finds it for `budget.params`, in steps of 8."""
+    gate: Literal["softmax", "sigmoid"] = "sigmoid"
+    """How a router's logits become the weights of the experts."""
+    renormalise: bool = True
+    """Whether the weights of the chosen experts are made to sum to 1."""
+    scale: Annotated[Number, Field(gt=0)] = 1.0
+    """Factor on the weights of the chosen experts."""
+    choice: Literal["token", "expert"] = "token"
+    """`token`: each token chooses its experts; nothing is dropped. `expert`: each expert chooses its tokens among all positions of a
+    sequence (arXiv 2202.09368), which lets the future leak into the past: for study, not for a language model that decodes."""
+    balance: Balance = Balance()
+    """What keeps the load even."""
+
+    @model_validator(mode="after")
+    def _enough_experts(self) -> Self:
+        if self.chosen > self.experts:
+            raise ValueError(f"{self.chosen} experts are chosen and there are {self.experts}; take `chosen: {self.experts}` or fewer")
+        return self
+
+    @property
+    def couples_batch(self) -> bool:
+        """Whether the loss of one sequence depends on the others of its micro-batch: then the micro-batch is identity."""
+        return (self.balance.loss > 0 and self.balance.per == "batch") or self.balance.entropy > 0
