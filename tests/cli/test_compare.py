@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scalelab.cli import main
-from scalelab.core.events import SPEED, Ended, Started
+from scalelab.core.events import Ended, Started
 from scalelab.plan.plan import compile_plan
 from scalelab.run.driver import register
 from scalelab.spec.load import load
@@ -32,7 +32,7 @@ def test_how_fast_two_trials_were_is_no_difference(
         for number, planned in enumerate(plan.trials):
             store.claim(planned.digest, "owner")
             attempt = store.begin(planned.digest, Started({}), {}, "owner")
-            speeds = dict.fromkeys(SPEED, 1.0 + number)
+            speeds = dict.fromkeys(("seconds", "tokens_per_second", "flops_per_second", "mfu"), 1.0 + number)
             store.end(planned.digest, attempt, Ended("done", 12, 1.0, {"recall": number / 2, "bits": 3.0, **speeds}))
     first, second = (planned.digest for planned in plan.trials)
     monkeypatch.setattr(sys, "argv", ["scalelab", "compare", first, second, "--store", str(tmp_path / "store.db"), "--json"])

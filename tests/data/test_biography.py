@@ -1,7 +1,9 @@
 """Biographies say what their people are, their pieces are tagged exactly, and their sizes are those of the text."""
 
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,21 @@ from scalelab.data.biography import BiographyData, pools
 from scalelab.data.biography.people import names, value
 from scalelab.data.biography.templates import TEMPLATES
 from scalelab.data.biography.tokens import DOMAIN, EOS
+from scalelab.data.text.tokenizers import open_tokenizer
+from scalelab.data.text.tokenizers.tiktoken import FOLDER
 from scalelab.spec.experiment import Trial
 from scalelab.spec.task import BioD, Biography
+from scalelab.spec.text import Tiktoken
 
 KINDS = ["bioS", "bioS_simple", "bioD"]
-TOKENS = ["words", "bytes"]
+GPT2 = Path(os.environ.get("SCALELAB_TEST_DATA", "")) / "gpt2"
+has_gpt2 = pytest.mark.skipif("SCALELAB_TEST_DATA" not in os.environ, reason="SCALELAB_TEST_DATA names no folder with GPT-2's files")
+TOKENS = ["words", "bytes", pytest.param("gpt2", marks=has_gpt2)]
+
+
+@pytest.fixture(autouse=True)
+def gpt2_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, str(GPT2))
 
 
 def task(**given: Any) -> Biography:
@@ -105,7 +117,10 @@ def reader(biographies: BiographyData, person: int) -> Callable[[np.ndarray], st
     def read(mask_RT: np.ndarray) -> str:
         at = np.flatnonzero(mask_RT[person]) + 1
         assert at[-1] - at[0] == len(at) - 1
-        return biographies.tokenizer.decode(tokens_T[at].tolist())
+        tokenizer = biographies.tokenizer
+        text, begins = tokenizer.decode(tokens_T[at].tolist()), tokens_T[at[0] - 1] in (tokenizer.eos, tokenizer.domain)
+        assert text.startswith(" ") == (tokenizer.opens and not begins)
+        return text.removeprefix(" ")
 
     return read
 
@@ -135,9 +150,10 @@ def test_bio_d_tells_strings_of_the_diversity_sets(tokens: str, chunks: int, len
     assert [len(strings) for strings in told] == [12] * 7
 
 
+@pytest.mark.parametrize("tokens", TOKENS[1:])
 @pytest.mark.parametrize("kind", KINDS)
-def test_bytes_and_words_write_the_same_text(kind: str) -> None:
-    words, letters = (data(people=50, text={"kind": kind}, tokens=tokens) for tokens in TOKENS)
+def test_all_tokens_write_the_same_text(kind: str, tokens: str) -> None:
+    words, letters = (data(people=50, text={"kind": kind}, tokens=tokens) for tokens in ("words", tokens))
     assert texts(words) == texts(letters)
     read = [
         biographies.tokenizer.decode(biographies.stream(1, 40).at(0)[:, 1:].ravel().tolist()).split(EOS)[:150]
@@ -147,6 +163,18 @@ def test_bytes_and_words_write_the_same_text(kind: str) -> None:
     # The blocks in which text is written hold other numbers of exposures, the text is one.
     shorter = min(map(len, read)) - 1
     assert read[0][:shorter] == read[1][:shorter]
+
+
+@has_gpt2
+@pytest.mark.parametrize("kind", KINDS)
+def test_gpt2_would_encode_the_whole_text_as_its_pieces_are(kind: str) -> None:
+    """No fragment ends inside of what the tokenizer takes as one word."""
+    biographies = data(people=200, text={"kind": kind}, tokens="gpt2", junk={"domain_token": True})
+    bpe, probes = open_tokenizer(Tiktoken()), biographies.probes()
+    for tokens, length in zip(probes.tokens_RT, probes.length_R.tolist(), strict=True):
+        assert tokens[:2].tolist() == [50256, 188]
+        assert tokens[2:length].tolist() == bpe.encode(bpe.decode(tokens[2:length])).tolist()
+    assert describe(biographies.task).vocab == 50257
 
 
 @given(st.sampled_from(KINDS), st.integers(1, 60), st.integers(1, 60), st.integers(0, 3))
@@ -211,8 +239,8 @@ def test_a_context_holds_the_longest_biography(text: dict[str, Any], tokens: str
     longest = int(re.findall(r"context: (\d+)", str(error.value))[0])
     biographies = data(people=3_000, context=longest, text=text, tokens=tokens)
     found = int(biographies.probes().length_R.max())
-    # Six sentences are seldom all at their longest, those of bioD always are: only names differ, in bytes.
-    slack = 0.2 * longest if text["kind"] != "bioD" else 12 if tokens == "bytes" else 0
+    # Six sentences are seldom all at their longest, those of bioD always are: only names differ.
+    slack = 0.2 * longest if text["kind"] != "bioD" else 0 if tokens == "words" else 12
     assert longest - slack <= found <= longest
     assert describe(biographies.task).context == describe(biographies.task).targets == longest - 1
     with pytest.raises(UserError, match=str(longest)):
@@ -226,12 +254,16 @@ def test_the_default_context_holds_bytes_too() -> None:
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        ({"tokens": "gpt2"}, "GPT-2's tokenizer is not built in yet; take `task.tokens: words` or `bytes`"),
+        (
+            {"tokens": "gpt2", "world": 9},
+            "nowhere/vocab.bpe: the tokenizer can't be read .No such file or directory.; name a folder .* SCALELAB_GPT2",
+        ),
         ({"people": 160_000_001}, "at most 160,000,000"),
         ({"people": 100, "junk": {"people": "160M"}}, "at most 160,000,000, junk counted in"),
     ],
 )
-def test_what_cannot_be_is_an_error_with_a_cure(given: dict[str, Any], fault: str) -> None:
+def test_what_cannot_be_is_an_error_with_a_cure(given: dict[str, Any], fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, "nowhere")
     for ask in (describe, build):
         with pytest.raises(UserError, match=fault):
             ask(task(**given))

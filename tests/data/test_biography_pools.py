@@ -1,14 +1,17 @@
 """Pools have the sizes that bits are counted from, and a value's tokens alone tell where it ends."""
 
 import math
+import os
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from scalelab.data.biography import pools
 from scalelab.data.biography.templates import TEMPLATES
-from scalelab.data.biography.tokens import DOMAIN, EOS, Bytes, Tokenizer, Words
+from scalelab.data.biography.tokens import DOMAIN, EOS, Bytes, Gpt2, Tokenizer, Words
+from scalelab.data.text.tokenizers.tiktoken import FOLDER
 
 SIZES = {
     "FIRST_NAMES": 400,
@@ -29,8 +32,14 @@ DATES = tuple(f"{month} {day}, {year}" for month in pools.MONTHS for day in pool
 WHOLE = {name: getattr(pools, name) for name in SIZES if name not in ("MONTHS", "DAYS", "YEARS")} | {"DATES": DATES}
 
 
-def words() -> Words:
-    return Words([text for pool in WHOLE.values() for text in pool])
+@pytest.fixture(params=["bytes", "words", "gpt2"])
+def tokenizer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tokenizer:
+    if request.param == "gpt2":
+        if "SCALELAB_TEST_DATA" not in os.environ:
+            pytest.skip("SCALELAB_TEST_DATA names no folder with GPT-2's files")
+        monkeypatch.setenv(FOLDER, str(Path(os.environ["SCALELAB_TEST_DATA"]) / "gpt2"))
+        return Gpt2()
+    return Bytes() if request.param == "bytes" else Words([text for pool in WHOLE.values() for text in pool])
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -45,10 +54,10 @@ def test_bits_are_those_of_the_paper() -> None:
     assert math.log2(math.prod(pools.ATTRIBUTES.values())) == pytest.approx(47.5916, abs=1e-4)
 
 
-@pytest.mark.parametrize("tokenizer", [Bytes(), words()], ids=["bytes", "words"])
 @pytest.mark.parametrize("name", WHOLE)
 def test_no_value_begins_another(name: str, tokenizer: Tokenizer) -> None:
-    encoded = sorted(map(tokenizer.encode, WHOLE[name]))
+    before = " " if tokenizer.opens else ""
+    encoded = sorted(tokenizer.encode(before + text) for text in WHOLE[name])
     assert not [pair for pair in pairwise(encoded) if pair[1][: len(pair[0])] == pair[0]]
 
 
@@ -66,7 +75,6 @@ def test_fifty_templates_of_an_attribute_that_tell_nothing_else(attribute: str) 
     assert not written & {"he", "she", "his", "her", "him", "hers", "himself", "herself", "man", "woman", "father", "mother"}
 
 
-@pytest.mark.parametrize("tokenizer", [Bytes(), words()], ids=["bytes", "words"])
 def test_text_comes_back_from_its_tokens(tokenizer: Tokenizer) -> None:
     for text in ("Alvik Ashby Halgate", "January 1, 1900", "University of Aldmouth"):
         assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -1,7 +1,9 @@
 """The stream shows each person once a pass, says everything, and is cut into windows without loss: a pure function of the step."""
 
 import hashlib
+import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from scalelab.data import build, describe
 from scalelab.data.biography import BiographyData, pools
 from scalelab.data.biography.tokens import DOMAIN, EOS
+from scalelab.data.text.tokenizers.tiktoken import FOLDER
 from scalelab.spec.experiment import Trial
 from scalelab.spec.task import Biography
 
@@ -100,12 +103,18 @@ GOLDEN = {
     ("bioS", "bytes"): "498b0a52ca893b9d",
     ("bioS_simple", "words"): "c333a56ae93ede5a",
     ("bioD", "words"): "87a213458521ad05",
+    ("bioS", "gpt2"): "3c18a576b8182ebd",
+    ("bioD", "gpt2"): "c87db0871e618e8c",
 }
 
 
 @pytest.mark.parametrize(("kind", "tokens"), GOLDEN)
-def test_the_text_is_this_on_every_machine(kind: str, tokens: str) -> None:
+def test_the_text_is_this_on_every_machine(kind: str, tokens: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial's digest covers what is asked for: whoever changes a word, a pool or a draw raises `Biography.recipe` with it."""
+    if tokens == "gpt2":
+        if "SCALELAB_TEST_DATA" not in os.environ:
+            pytest.skip("SCALELAB_TEST_DATA names no folder with GPT-2's files")
+        monkeypatch.setenv(FOLDER, str(Path(os.environ["SCALELAB_TEST_DATA"]) / "gpt2"))
     windows = data(people=500, text={"kind": kind}, tokens=tokens, junk={"useful": 0.5, "domain_token": True}).stream(7, 16).at(9)
     assert hashlib.sha256(windows.astype("<u2").tobytes()).hexdigest()[:16] == GOLDEN[kind, tokens]
 

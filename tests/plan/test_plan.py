@@ -1,5 +1,6 @@
 """Specs become trials: axes, replicates, budgets, solved sizes, and the difference against what a store knows."""
 
+import os
 import time
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def test_the_published_grid_in_full() -> None:
 
 
 CAPACITY = SPECS / "paper" / "fact_capacity.yaml"
-"""The one spec that waits for something: GPT-2's tokenizer."""
+"""A spec that needs GPT-2's two files."""
 
 
 @pytest.mark.parametrize("path", sorted(set(SPECS.rglob("*.yaml")) - {CAPACITY}), ids=lambda path: path.name)
@@ -133,9 +134,18 @@ def test_every_spec_of_the_project_compiles(path: Path) -> None:
     assert compile_plan(*load(path)).trials
 
 
-def test_the_published_capacity_grid_waits_for_its_tokenizer() -> None:
-    with pytest.raises(UserError, match=r"fact_capacity\.yaml:\d+: GPT-2's tokenizer is not built in yet; .*words"):
+def test_the_published_capacity_grid_says_where_its_tokenizer_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALELAB_GPT2", "nowhere")
+    with pytest.raises(UserError, match=r"nowhere/vocab.bpe: the tokenizer can't be read .*; .*SCALELAB_GPT2"):
         compile_plan(*load(CAPACITY))
+
+
+@pytest.mark.skipif("SCALELAB_TEST_DATA" not in os.environ, reason="SCALELAB_TEST_DATA names no folder with GPT-2's files")
+def test_the_published_capacity_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALELAB_GPT2", str(Path(os.environ["SCALELAB_TEST_DATA"]) / "gpt2"))
+    made = compile_plan(*load(CAPACITY))
+    assert len(made.trials) == 12 * 13
+    assert {trial.params.groups["embedding"] // trial.trial.model.width for trial in made.trials} == {50257}  # pyright: ignore[reportOperatorIssue]
 
 
 def test_the_published_capacity_grid_but_for_its_tokenizer() -> None:

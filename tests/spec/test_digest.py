@@ -7,12 +7,14 @@ import pytest
 from scalelab.core.canon import sha256
 from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget, Params
-from scalelab.spec.evaluation import Evaluation, Stop
+from scalelab.spec.evaluation import Decoding, Evaluation, Stop
 from scalelab.spec.experiment import Trial
 from scalelab.spec.explain import classes_in, walk
-from scalelab.spec.model import Ffn, Init, LearnedPositions, NoPositions, Norm, Rope, Transformer
-from scalelab.spec.optim import AdamW, Constant, Cosine, Wsd
+from scalelab.spec.ffn import Balance, Ffn, Moe
+from scalelab.spec.model import Init, LearnedPositions, NoPositions, Norm, Rope, Transformer
+from scalelab.spec.optim import AdamW, Constant, Cosine, Linear, Muon, Wsd
 from scalelab.spec.task import BioD, Biography, BioS, BioSSimple, Facts, Junk
+from scalelab.spec.text import Arithmetic, Bytes, Causal, Corpus, HuggingFace, Masked, Prefix, SentencePiece, Text, Tiktoken
 
 GOLDEN: list[tuple[dict[str, Any], str]] = [
     ({"budget": {"steps": 100}}, "3023c7ec4373d77e9df8012370b8ceb6a3ea4373953ca1ffa1ac7d8e978c64fd"),
@@ -70,25 +72,40 @@ def defaults(part: type[Spec]) -> dict[str, Any]:
 
 
 DEFAULTS: dict[type[Spec], tuple[int, str]] = {
-    Trial: (1, "f0c6186c08572f3d"),
+    Trial: (1, "1b06d2d94419ad5c"),
     Facts: (1, "2a7f29ce10bdcc09"),
     Biography: (1, "d952dc3f011966fc"),
+    Text: (1, "ff8b33014e5c8a4d"),
+    Arithmetic: (1, "7928a3f578491c15"),
     BioS: (1, "946c57e14d7fd9b7"),
     BioSSimple: (1, "255746877b6789b2"),
     BioD: (1, "f54412d58110b91d"),
     Junk: (1, "4d9aabf227f4d5ed"),
-    Transformer: (1, "61b6063bfa74117d"),
+    Corpus: (1, "1483f89b2dc3b497"),
+    Bytes: (1, "1b5ec18e75637aa7"),
+    Tiktoken: (1, "35543ebb91140c4e"),
+    HuggingFace: (1, "6daf1cf03bf5c045"),
+    SentencePiece: (1, "8b75e683717d14e4"),
+    Causal: (1, "6c5842fa092c9107"),
+    Prefix: (1, "53ca22348a593f4e"),
+    Masked: (1, "ff71b0353a9ad462"),
+    Transformer: (1, "c200efd8a30e0fce"),
     Ffn: (1, "60222cdac9f92932"),
+    Moe: (1, "40fef5144cba76bd"),
+    Balance: (1, "05f025479599d4fa"),
     Norm: (1, "c9fb9869c549ca8e"),
     Rope: (1, "bb81db349317578e"),
     LearnedPositions: (1, "78fc13de01cb504b"),
     NoPositions: (1, "2ff9cdff091aef6f"),
     Init: (1, "53d26086b0ff7965"),
-    AdamW: (1, "6f320f41d9da02b9"),
+    AdamW: (1, "ed6f9633f9c89621"),
+    Muon: (1, "bc0cfd553a877aae"),
     Constant: (1, "236052bf785f6309"),
     Cosine: (1, "6a1e7deb3fc4592e"),
+    Linear: (1, "3050c1682fff55cc"),
     Wsd: (1, "e158cc4ada45c533"),
-    Evaluation: (1, "1d351e4308f4d0fb"),
+    Evaluation: (1, "22b051f895ba224e"),
+    Decoding: (1, "abdda5bd1175b2c1"),
     Stop: (1, "146940983c253c66"),
 }
 """Class -> its recipe and a digest of its defaults. A trial's digest leaves defaults out, so a changed one must raise the recipe."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalelab.core.events import SPEED, Ended, Event, Interrupted, Measured
+from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
 from scalelab.data import build, describe
 from scalelab.models import build as build_model
 from scalelab.models.layers.cross_entropy import cross_entropy
@@ -42,7 +42,7 @@ def run(given: Trial, execution: Execution = CPU, **options: Any) -> tuple[list[
     events: list[Event] = []
     ended = train(given, execution, emit=events.append, **options)
     told = [event for event in events if isinstance(event, Measured | Ended)]
-    return [(event.step, {name: value for name, value in event.values.items() if name not in SPEED}) for event in told], ended
+    return [(event.step, {name: value for name, value in event.values.items() if not is_speed(name)}) for event in told], ended
 
 
 def stop_after(calls: int) -> Callable[[], bool]:
@@ -95,8 +95,8 @@ def test_a_loss_everywhere_is_the_loss_at_every_position() -> None:
     everywhere = torch.arange(127).expand(3, -1)
     picked = Batch(batch.tokens_BT, batch.labels_BM, everywhere, torch.ones(3, 127))
     nats = cross_entropy(model(batch.tokens_BT).flatten(0, 1), batch.labels_BM.flatten()).sum()
-    torch.testing.assert_close(summed_loss(model, batch), nats)
-    torch.testing.assert_close(summed_loss(model, batch), summed_loss(model, picked))
+    torch.testing.assert_close(summed_loss(model, batch).nats, nats)
+    torch.testing.assert_close(summed_loss(model, batch).nats, summed_loss(model, picked).nats)
 
 
 def test_the_planned_flops_are_those_of_an_update() -> None:
@@ -107,7 +107,7 @@ def test_the_planned_flops_are_those_of_an_update() -> None:
         model = build_model(given.model, shape.vocab, shape.context)
         tokens_BT = torch.zeros(3, shape.context, dtype=torch.long)
     with FlopCounterMode(display=False) as counted:
-        summed_loss(model, Batch(tokens_BT, tokens_BT)).backward()
+        summed_loss(model, Batch(tokens_BT, tokens_BT)).nats.backward()
     attempt = Attempt(given, CPU, None, lambda: False)
     attempt.update()
     assert counted.get_total_flops() == attempt.final("diverged")["flops"]

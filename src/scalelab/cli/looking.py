@@ -15,7 +15,7 @@ from scalelab.cli.options import (
 )
 from scalelab.cli.showing import full_json, trial_json
 from scalelab.core.canon import SHORT
-from scalelab.core.events import SPEED, State
+from scalelab.core.events import State, is_speed
 from scalelab.core.units import format_seconds
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def compare(first: DigestArgument, second: DigestArgument, store: StoreOption = 
 def _flat(found: "StoredTrial") -> dict[str, Any]:
     from scalelab.plan.diff import flatten
 
-    metrics = {name: value for name, value in found.result.metrics.items() if name not in SPEED}
+    metrics = {name: value for name, value in found.result.metrics.items() if not is_speed(name)}
     result = {"state": found.result.state, "metrics": metrics}
     return flatten({**found.record.trial, "params": found.record.params, **result})
 

@@ -12,6 +12,7 @@ from scalelab.cli.planning import chosen_part, compiled_plan, preview
 from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
+    from scalelab.plan.plan import Plan
     from scalelab.store.store import Store
 
 
@@ -33,7 +34,7 @@ def run(
 ) -> None:
     """Run what is missing of a spec; an interrupted run goes on where it was."""
     seconds = _seconds(time)
-    compiled = compiled_plan(spec, settings or [])
+    compiled = compiled_plan(spec, settings or []) if dry_run else _prepared_plan(spec, settings or [], as_json)
     chosen = chosen_part(compiled, only)
     if dry_run:
         preview(chosen, store, as_json)
@@ -65,6 +66,18 @@ def run(
     else:
         print(ended)
     raise typer.Exit(ended.exit_code)
+
+
+def _prepared_plan(spec: Path, settings: list[str], as_json: bool) -> "Plan":
+    """The plan; the corpora that it needs and that are not there yet are prepared."""
+    from scalelab.cli.preparing import prepare_shown
+    from scalelab.data import NotPrepared
+
+    while True:
+        try:
+            return compiled_plan(spec, settings)
+        except NotPrepared as missing:
+            prepare_shown(missing.task.corpus, missing.task.tokens, missing.folder, sys.stderr if as_json else sys.stdout)
 
 
 def default_folder(store: str) -> str:

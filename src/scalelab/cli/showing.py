@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from scalelab.cli.options import DEFAULT_STORE, DigestArgument, JsonOption, StoreOption, number, print_json, print_table
 from scalelab.core.canon import SHORT
-from scalelab.core.events import POSITION, SPEED
+from scalelab.core.events import POSITION, is_speed
 from scalelab.core.units import format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _print_trial(found: "StoredTrial") -> None:
 
 def _print_curves(points: "Curve") -> None:
     """Every metric but speeds and positions, at most a dozen of the measured steps."""
-    steps, names = sorted({step for step, _ in points}), sorted({name for _, name in points} - SPEED - POSITION)
+    steps, names = sorted({step for step, _ in points}), sorted({name for _, name in points if not is_speed(name)} - POSITION)
     if not steps:
         return
     every = (len(steps) - 1) / (_SHOWN - 1)

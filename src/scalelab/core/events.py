@@ -1,5 +1,6 @@
 """What a trial tells while it runs. Plain values, so that they cross a process or a network as they are."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,11 @@ FINISHED: frozenset[State] = frozenset({"done", "stopped", "diverged"})
 def is_speed(metric: str) -> bool:
     """Whether a metric tells how fast, not what: two equal runs differ in it."""
     return metric in ("seconds", "mfu", "flops_per_second") or "tokens_per_second" in metric
+
+
+def is_detail(metric: str) -> bool:
+    """Whether a metric is of one layer or one expert of a mixture: there may be hundreds of a kind."""
+    return re.fullmatch(r"load_\d+_\d+|(max_vio|router_entropy|dropped)_\d+", metric) is not None
 
 
 POSITION = frozenset({"tokens", "exposures", "flops"})

@@ -4,9 +4,9 @@ import polars as pl
 
 from scalelab.fit.allocation import DRAWS, SIZES, Ranking, is_one_budget, rank, shape_axes
 from scalelab.fit.warned import Warned
-from scalelab.report.allocation_chart import NAMES, PLUS_MINUS, best_chart, best_rows, heat_chart, named, shape_rows
+from scalelab.report.allocation_chart import NAMES, best_chart, best_rows, heat_chart, named, shape_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
-from scalelab.report.numbers import NONE, rounded, short, whole
+from scalelab.report.numbers import NONE, PLUS_MINUS, rounded, short, whole
 from scalelab.report.runs import state_counts, varying
 
 METRIC = "metrics.recall"

@@ -7,7 +7,7 @@ import altair as alt
 
 from scalelab.fit.allocation import Ranking, Shape
 from scalelab.report.charts import WIDTH, Data, behind, finished, layer, told
-from scalelab.report.numbers import NONE, rounded, whole
+from scalelab.report.numbers import NONE, PLUS_MINUS, rounded, whole
 
 NAMES = {
     "model.layers": "layers",
@@ -18,7 +18,6 @@ NAMES = {
     "model.ffn.ratio": "FFN ratio",
     "model.ffn.width": "FFN width",
 }
-PLUS_MINUS = "\N{NO-BREAK SPACE}\N{PLUS-MINUS SIGN}\N{NO-BREAK SPACE}"
 SHOWN = 12
 """Most shapes in the chart of the best."""
 

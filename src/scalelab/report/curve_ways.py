@@ -60,7 +60,7 @@ def _labelled(members: pl.DataFrame, axes: Sequence[str]) -> pl.DataFrame:
 
 def _said(name: str, value: Any) -> str:
     text = cell(value) or "none"
-    return text if name == "experiment" else f"{name} {text}"
+    return text if name in ("experiment", "arm") else f"{name} {text}"
 
 
 def _told_apart(members: pl.DataFrame) -> Colouring:

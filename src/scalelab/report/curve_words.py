@@ -8,7 +8,7 @@ from scalelab.report.figure import Rows, Table
 from scalelab.report.numbers import short, value
 from scalelab.report.runs import state_counts
 
-_LESS_IS_MORE = ("loss", "nats", "error", "perplexity")
+_LESS_IS_MORE = ("loss", "nats", "error", "perplexity", "bits_per_byte")
 
 
 def verdict(drawn: Mapping[str, Sequence[Series]], x: str, rows: Rows) -> list[str]:

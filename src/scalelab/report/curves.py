@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scalelab.core.events import FINISHED, POSITION, SPEED
+from scalelab.core.events import FINISHED, POSITION, is_speed
 from scalelab.report.figure import Rows
 
 X_AXES = {"tokens": "training tokens", "flops": "training FLOPs", "seconds": "seconds of training", "steps": "training steps"}
@@ -54,8 +54,8 @@ def metric_names(curves: pl.DataFrame) -> list[str]:
     """Metrics that have a curve: two points or more in some trial. How fast and how far is no metric."""
     if curves.is_empty():
         return []
-    drawn = curves.filter(~pl.col("name").is_in([*SPEED, *POSITION])).group_by("digest", "name").len().filter(pl.col("len") > 1)
-    return sorted(drawn["name"].unique())
+    drawn = curves.filter(~pl.col("name").is_in(list(POSITION))).group_by("digest", "name").len().filter(pl.col("len") > 1)
+    return sorted(name for name in drawn["name"].unique() if not is_speed(name))
 
 
 def points(rows: Rows, metric: str, x: str) -> pl.DataFrame:

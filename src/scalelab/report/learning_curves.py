@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.events import POSITION, SPEED
+from scalelab.core.events import POSITION, is_speed
 from scalelab.report.charts import behind
 from scalelab.report.curve_chart import curve_chart
 from scalelab.report.curve_ways import Way
@@ -51,7 +51,7 @@ class LearningCurves(Figure):
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
         """The chosen metric or the main ones, and the x. Raises UserError for a metric without curves."""
-        known = [name for name in names if name not in SPEED | POSITION]
+        known = [name for name in names if name not in POSITION and not is_speed(name)]
         if self.metric and self.metric not in known:
             raise UserError(f"no trial has a curve of `{self.metric}`", cure=nearest(self.metric, known) if known else "")
         first = [metric for metric in _FIRST if metric in known]

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from scalelab.core.units import format_count
+from scalelab.fit.estimate import Estimate
 
 DIGITS = 6
 """Significant digits of a fit: enough for any use, and the same on machines whose last bits differ."""
@@ -11,6 +12,7 @@ DIGITS = 6
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+PLUS_MINUS = "\N{NO-BREAK SPACE}\N{PLUS-MINUS SIGN}\N{NO-BREAK SPACE}"
 
 
 def rounded(value: Any) -> Any:
@@ -47,3 +49,26 @@ def line(slope: float, intercept: float) -> str:
 def value(number: float) -> str:
     """A metric in four significant digits."""
     return f"{number:.4g}".replace("-", MINUS)
+
+
+def with_error(found: Estimate | None) -> str:
+    """A mean and half its interval, as many decimals as the half has two digits: `1.4231 ± 0.0120`; a dash for None."""
+    if found is None:
+        return NONE
+    if found.ci95 is None:
+        return f"{found.value:,.0f}" if abs(found.value) >= 1000 else value(found.value)
+    half = (found.ci95[1] - found.ci95[0]) / 2
+    digits = _decimals(half)
+    return f"{found.value:,.{digits}f}{PLUS_MINUS}{half:,.{digits}f}".replace("-", MINUS)
+
+
+def about(found: Estimate, form: str = "") -> str:
+    """A value with the ends of its interval: `1.42 (1.31 to 1.53)`; the value alone where it has none."""
+    if found.ci95 is None:
+        return f"{found.value:{form or '.3g'}}".replace("-", MINUS)
+    form = form or f",.{_decimals((found.ci95[1] - found.ci95[0]) / 2)}f"
+    return f"{found.value:{form}} ({span(found.ci95, form)})".replace("-", MINUS)
+
+
+def _decimals(half: float) -> int:
+    return max(0, min(8, 1 - math.floor(math.log10(half))))

@@ -55,6 +55,18 @@ def _allocation() -> type[Figure]:
     return Allocation
 
 
+def _quality_vs_speed() -> type[Figure]:
+    from scalelab.report.quality_vs_speed import QualityVsSpeed
+
+    return QualityVsSpeed
+
+
+def _expert_load() -> type[Figure]:
+    from scalelab.report.expert_load import ExpertLoad
+
+    return ExpertLoad
+
+
 @dataclass(frozen=True)
 class Entry:
     """What is known of a figure before it is loaded: see `Figure`."""
@@ -80,6 +92,8 @@ ENTRIES = (
     Entry(6, "diagnostics", _diagnostics, "Can the fit be trusted?", ""),
     Entry(7, "learning_curves", _learning_curves, "How do the metrics move while training?", "facts_vs_params"),
     Entry(8, "allocation", _allocation, "Which shape learns most facts for one budget?", "allocation"),
+    Entry(9, "quality_vs_speed", _quality_vs_speed, "How good, and how fast?", "gqa_moe"),
+    Entry(10, "expert_load", _expert_load, "Do all experts work?", "gqa_moe"),
 )
 
 

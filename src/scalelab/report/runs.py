@@ -11,7 +11,7 @@ from scalelab.core.canon import canonical_json
 from scalelab.report.figure import Rows, Table
 
 _PREFIXES = ("task.", "model.", "budget.", "optim.", "evaluation.")
-_FIELDS = ("batch", "precision")
+_FIELDS = ("batch", "micro_batch", "precision")
 SHOWN = 3000
 """Runs that a page lists: more would make it too large to open."""
 
@@ -34,8 +34,9 @@ def free(trials: pl.DataFrame, given: Sequence[str]) -> list[str]:
 
 
 def told_apart(trials: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The fewest columns that tell trials apart but for their seeds: the experiments' axes first, then what else varies."""
+    """The fewest columns that tell trials apart but for their seeds: the arm and the experiments' axes first, then what else varies."""
     declared: list[str] = [path for spec in specs.values() for path in spec.get("axes") or () if path in trials.columns and path != "seed"]
+    declared = ["arm", *declared] if "arm" in trials.columns else declared
     kept: list[str] = []
     groups = 1
     several = ["experiment"] if "experiment" in trials.columns else []

@@ -23,6 +23,7 @@ from scalelab.run.desk import LEASE_S, StopReason, StoreDesk
 from scalelab.run.executors.base import Executor, Job, Worker, train_trial
 from scalelab.run.live import open_live
 from scalelab.run.search import build_search, tell_known
+from scalelab.spec.execution import Execution
 from scalelab.store.claims import new_owner
 from scalelab.store.records import TrialRecord
 from scalelab.store.store import Store
@@ -137,7 +138,12 @@ def ready(plan: Plan, options: Options) -> AbstractContextManager[None]:
 
 def _job(plan: Plan, options: Options, worker: Worker) -> Job:
     folder = None if options.folder is None else str(options.folder)
-    return Job(plan.experiment.execution, folder, worker, options.jobs, options.address)
+    return Job(_located(plan.experiment.execution), folder, worker, options.jobs, options.address)
+
+
+def _located(execution: Execution) -> Execution:
+    """The execution with its data folder as an absolute path: a worker runs in a folder of its own."""
+    return execution if "://" in execution.data else execution.model_copy(update={"data": str(Path(execution.data).resolve())})
 
 
 def _executor(name: ExecutorName) -> Executor:

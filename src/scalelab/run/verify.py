@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scalelab.core.canon import SHORT
-from scalelab.core.events import FINISHED, SPEED, Event, Measured
+from scalelab.core.events import FINISHED, Event, Measured, is_speed
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.store.records import Attempt, StoredTrial
@@ -13,7 +13,7 @@ from scalelab.store.records import Attempt, StoredTrial
 Curve = Mapping[tuple[int, str], float]
 """(step, metric) -> value."""
 
-EXECUTION = ("device", "threads", "compile", "micro_batch")
+EXECUTION = ("device", "threads", "compile", "recompute", "micro_batch")
 """Numerics that an execution can choose; the rest (versions, hardware) must be as they were."""
 
 
@@ -59,7 +59,7 @@ def verify(stored: StoredTrial, kept: Curve) -> Verdict:
     ended = train(Trial.model_validate(stored.record.trial), execution, emit=events.append)
     again = {(event.step, name): value for event in events if isinstance(event, Measured) for name, value in event.values.items()}
     again |= {(ended.step, name): value for name, value in ended.values.items()}
-    compared = sorted(key for key in kept.keys() | again.keys() if key[1] not in SPEED)
+    compared = sorted(key for key in kept.keys() | again.keys() if not is_speed(key[1]))
     first = next((_difference(key, kept, again) for key in compared if not _equal(kept.get(key), again.get(key))), "")
     weights = stored.artifacts.get("weights_sha256")
     if not first and weights is not None and weights != ended.artifacts["weights_sha256"]:

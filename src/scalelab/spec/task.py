@@ -106,7 +106,8 @@ class Biography(Spec):
     junk: Junk | None = None
     """Windows about other people in between; `null` for none."""
     tokens: Literal["words", "bytes", "gpt2"] = "words"
-    """`words`: the words of the templates and pools. `bytes`: the 256 bytes. `gpt2`: GPT-2's tokenizer, which is not built in yet."""
+    """`words`: the words of the templates and pools. `bytes`: the 256 bytes. `gpt2`: GPT-2's tokenizer, from tiktoken's cache or the folder
+    that the environment variable SCALELAB_GPT2 names."""
     context: Count = 512
     """Tokens in a window. It holds a whole biography."""
     world: Annotated[int, Field(ge=0)] = 0

@@ -1,13 +1,12 @@
 """One attempt at a trial: model, data, optimizer and position, with what the loop does to them."""
 
-import hashlib
-import math
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scalelab.core.events import Measured, Outcome
 from scalelab.core.seeds import derive
@@ -17,46 +16,64 @@ from scalelab.models import build as build_model
 from scalelab.plan.flops import train_flops
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.train import checkpoint, optimizer
+from scalelab.train import checkpoint, compiling, micro_batch
+from scalelab.train.meters import OVER_LAYERS, Meters
 from scalelab.train.numerics import pick_device
-from scalelab.train.objective import summed_loss
+from scalelab.train.objective import Batch, Loss, mean_loss, summed_loss
+from scalelab.train.optimizer import Optimizer
+from scalelab.train.peak import matmul_peak
 from scalelab.train.source import open_source
 
 
 class Attempt:
-    """Everything that a training run holds. `step` counts the updates done; evaluations raise Interrupted once `stopping()` is true."""
+    """Everything that a training run holds. `step` counts the updates done; evaluations raise Interrupted once `stopping()` is true.
+
+    Raises UserError where the execution and the trial do not go together.
+    """
 
     def __init__(self, trial: Trial, execution: Execution, folder: str | None, stopping: Callable[[], bool]) -> None:
         assert trial.budget.steps is not None, "the plan turns every budget into steps"
         self.trial, self.execution, self.folder = trial, execution, folder
+        self.size = micro_batch.settled(trial, execution)
         self.device = pick_device(execution)
         self.steps = trial.budget.steps
         self.evaluated = frozenset(trial.evaluation.steps(self.steps))
-        data = build_data(trial.task)
+        data = build_data(trial.task, execution.data)
         self.shape = data.shape
         self.source = open_source(trial, data, self.device)
         self.test = build_test(trial, data, self.device, stopping)
-        self.loss_of = torch.compile(summed_loss, fullgraph=True, dynamic=False) if execution.compile else summed_loss
+        self.loss_of = compiling.compiled(summed_loss) if execution.compile else summed_loss
         self._begin()
         self._resume()
+        if self.size is None:
+            self.size = self._found_size()
+        if execution.micro_batch is not None:  # what was used, for the numerics
+            self.execution = execution.model_copy(update={"micro_batch": self.size})
+        self.peak = matmul_peak(trial, self.device)
         self.began, self.began_at = time.perf_counter(), self.step
         self.saved = self.began
 
     def update(self) -> None:
-        """One optimizer update on the next batch; gradients accumulate over its micro-batches."""
-        targets, batches = self.source.draw(self.step, self.execution.micro_batch or self.trial.batch)
+        """One optimizer update on the next batch; gradients and the experts' loads accumulate over its micro-batches."""
+        assert self.size is not None
+        targets, batches = self.source.draw(self.step, self.size)
+        loads: list[Tensor] = []
         for batch in batches:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
-                nats = self.loss_of(self.model, batch)
-            (nats / targets).backward()
-            self.nats += nats.detach()
-        self.targets += targets
-        optimizer.update(self.trial.optim, self.optimizer, self.parameters, self.step, self.steps)
+            loss = self._loss(self.loss_of, batch)
+            self._mean(loss, batch, targets).backward()
+            self.meters.add(loss, batch)
+            if loss.routings:
+                loads.append(torch.stack([routing.load_E.detach() for routing in loss.routings]))
+        self.meters.targets += targets
+        self.optimizer.update(self.step, self.steps)
+        if loads:
+            self.model.rebalance(torch.stack(loads).sum(0))
         self.step += 1
 
     def is_finite(self) -> bool:
-        """Whether the loss and the weights are still numbers. Waits for the device."""
-        return math.isfinite(self.nats.item()) and all(bool(weight.isfinite().all()) for weight in self.parameters)
+        """Whether the loss, the routers and the weights are still numbers. Waits for the device."""
+        kept = (part for part in chain(self.model.parameters(), self.model.buffers()) if part.is_floating_point())
+        return bool(torch.stack([self.meters.are_finite(), *(part.isfinite().all() for part in kept)]).all())
 
     @property
     def is_due(self) -> bool:
@@ -68,10 +85,9 @@ class Attempt:
 
         Where the evaluation is interrupted nothing has changed: whoever goes on from here measures this step.
         """
-        values = {"loss": (self.nats / self.targets.clamp(min=1)).item(), **self._position(), **self._speed()}
+        values = {**self.meters.values(), **self._position(), **self._speed()}
         values |= self.test.quick(self.model)
-        self.nats.zero_()
-        self.targets.zero_()
+        self.meters.clear()
         self.curve.append(Measured(self.step, values))
         return self.curve[-1]
 
@@ -84,9 +100,12 @@ class Attempt:
         return all(measured.values[stop.metric] >= stop.at_least for measured in self.curve[-stop.patience :])
 
     def final(self, state: Outcome) -> dict[str, float]:
-        """The trial's final metrics, with the loss as it was last measured; a diverged trial has neither loss nor evaluation."""
+        """The trial's final metrics, with the loss and the experts' use as last measured; a diverged trial has only position and speed."""
         values = self._position() | self._speed()
-        return values if state == "diverged" else values | {"loss": self.curve[-1].values["loss"]} | self.test.full(self.model)
+        if state == "diverged":
+            return values
+        last = self.curve[-1].values
+        return values | {name: last[name] for name in ("loss", *OVER_LAYERS) if name in last} | self.test.full(self.model)
 
     def save_when_due(self) -> None:
         """Save a checkpoint where the last one is old enough."""
@@ -103,8 +122,8 @@ class Attempt:
             "curve": [(measured.step, measured.values) for measured in self.curve],
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "nats": self.nats,
-            "targets": self.targets,
+            "meters": self.meters.state_dict(),
+            "micro_batch": self.size,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
@@ -112,11 +131,29 @@ class Attempt:
 
     def keep(self) -> dict[str, str]:
         """The trained model in the folder instead of the checkpoint; returns the artifacts and the weights' digest."""
-        artifacts = {"weights_sha256": weights_digest(self.model)}
+        artifacts = {"weights_sha256": checkpoint.weights_digest(self.model)}
         if self.folder is not None:
             artifacts["model"] = checkpoint.save(self.folder, checkpoint.MODEL, self.model.state_dict())
             checkpoint.remove(self.folder, checkpoint.CHECKPOINT)
         return artifacts
+
+    def _loss(self, loss_of: Callable[..., Loss], batch: Batch) -> Loss:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
+            return loss_of(self.model, batch, z_loss=self.trial.optim.z_loss > 0)
+
+    def _mean(self, loss: Loss, batch: Batch, targets: Tensor) -> Tensor:
+        return mean_loss(loss, targets, len(batch.tokens_BT) / self.trial.batch, self.trial.optim.z_loss)
+
+    def _found_size(self) -> int:
+        """The micro-batch that this device has memory for; found on the first update's sequences, uncompiled."""
+
+        def run(size: int) -> Tensor:
+            targets, batches = self.source.draw(0, size)
+            batch = next(iter(batches))
+            return self._mean(self._loss(summed_loss, batch), batch, targets)
+
+        found = micro_batch.find(self.trial.batch, run, self.model.parameters(), self.device)
+        return micro_batch.even(self.trial.batch, found, self.execution)
 
     def _begin(self) -> None:
         """Stand at step 0."""
@@ -124,10 +161,11 @@ class Attempt:
         self.curve: list[Measured] = []
         model = build_model(trial.model, self.shape.vocab, self.shape.context)
         self.model = model.initialise(derive(trial.seed, "weights")).to(self.device)
-        self.parameters = list(self.model.parameters())
-        self.optimizer = optimizer.build(trial.optim, self.model, self.device)
-        exact = torch.float32 if self.device.type == "mps" else torch.float64  # a long sum in fp32 loses digits
-        self.nats, self.targets = torch.zeros((), dtype=exact, device=self.device), torch.zeros((), dtype=exact, device=self.device)
+        self.model.recompute = self.execution.recompute
+        if self.execution.compile:
+            compiling.compile_evaluation(self.model)
+        self.optimizer = Optimizer(trial.optim, self.model, self.device)
+        self.meters = Meters(self.device)
         torch.manual_seed(derive(trial.seed, "noise"))
 
     def _resume(self) -> None:
@@ -148,7 +186,8 @@ class Attempt:
         self.step, self.curve = content["step"], [Measured(step, values) for step, values in content["curve"]]
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.nats, self.targets = content["nats"], content["targets"]
+        self.meters.load_state_dict(content["meters"])
+        self.size = self.size or content["micro_batch"]  # found by the attempt before: other sizes move the last bits
         torch.set_rng_state(content["rng"].cpu())
         if content["cuda_rng"]:
             torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
@@ -162,29 +201,16 @@ class Attempt:
         }
 
     def _speed(self) -> dict[str, float]:
-        """Seconds of this attempt, and its throughput with evaluations counted in; none where it only evaluates."""
+        """Seconds of this attempt, and its throughput with evaluations counted in; none where it only evaluates.
+
+        `mfu` is the share of the device's measured matmul peak; what activation checkpointing computes again does not count.
+        """
         seconds = time.perf_counter() - self.began
         if self.step == self.began_at:
             return {"seconds": seconds}
-        sequences = (self.step - self.began_at) * self.trial.batch
-        return {
-            "seconds": seconds,
-            "tokens_per_second": sequences * self.shape.context / seconds,
-            "flops_per_second": sequences * self._sequence_flops() / seconds,
-        }
+        rate = (self.step - self.began_at) * self.trial.batch / seconds
+        flops = rate * self._sequence_flops()
+        return {"seconds": seconds, "tokens_per_second": rate * self.shape.context, "flops_per_second": flops, "mfu": flops / self.peak}
 
     def _sequence_flops(self) -> int:
         return train_flops(self.trial.model, self.shape.vocab, self.shape.context, self.shape.targets)
-
-
-def weights_digest(model: nn.Module) -> str:
-    """The sha256 of all weights, in the order of the state dict: equal bits, equal digest."""
-    found = hashlib.sha256()
-    for name, weight in model.state_dict().items():
-        found.update(name.encode())
-        found.update(_bytes(weight))
-    return found.hexdigest()
-
-
-def _bytes(weight: Tensor) -> bytes:
-    return weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()

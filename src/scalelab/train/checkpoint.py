@@ -1,8 +1,9 @@
-"""Checkpoints: written beside, then moved into place, so that a reader sees a whole one or none.
+"""Checkpoints: written beside, then moved into place, so that a reader sees a whole one or none; and digests of weights.
 
 A folder is a local path or any fsspec URL. It holds `checkpoint.pt` while the trial runs and `model.pt` once it ended.
 """
 
+import hashlib
 import io
 import os
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import fsspec
 import torch
 from fsspec.implementations.local import LocalFileSystem
+from torch import Tensor, nn
 
 CHECKPOINT, MODEL, BROKEN = "checkpoint.pt", "model.pt", ".broken"
 
@@ -50,3 +52,16 @@ def remove(folder: str, name: str) -> None:
     files, path = fsspec.url_to_fs(folder)
     if files.exists(f"{path}/{name}"):
         files.rm_file(f"{path}/{name}")
+
+
+def weights_digest(model: nn.Module) -> str:
+    """The sha256 of all weights, in the order of the state dict: equal bits, equal digest."""
+    found = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        found.update(name.encode())
+        found.update(_bytes(weight))
+    return found.hexdigest()
+
+
+def _bytes(weight: Tensor) -> bytes:
+    return weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()

@@ -32,7 +32,7 @@ def train(
     prepare(execution.threads)
     began = time.perf_counter()
     attempt = Attempt(trial, execution, None if folder is None else str(folder), stopping)
-    emit(Started(numerics(execution, attempt.device), resumed=attempt.step))
+    emit(Started(numerics(attempt.execution, attempt.device), resumed=attempt.step))
     for measured in attempt.curve:
         emit(measured)
     try:

@@ -19,12 +19,13 @@ def pick_device(execution: Execution) -> torch.device:
 
 
 def numerics(execution: Execution, device: torch.device) -> dict[str, Any]:
-    """Device, threads, compile, micro-batch and library versions of an attempt."""
+    """Device, threads, compile, recompute, micro-batch and library versions of an attempt."""
     return {
         "device": device.type,
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": execution.threads,
         "compile": execution.compile,
+        "recompute": execution.recompute,
         "micro_batch": execution.micro_batch,
         "torch": torch.__version__,
         "numpy": np.__version__,

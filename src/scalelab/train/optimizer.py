@@ -1,25 +1,112 @@
-"""Optimizers, built from their spec."""
+"""Optimizers, built from their spec: which parameter is updated how is told by its role, and roles are declared by the modules."""
 
-from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from scalelab.spec.optim import AdamW
+from scalelab.models import Transformer
+from scalelab.spec.model import Transformer as Model
+from scalelab.spec.optim import AdamW, Muon, Role
+from scalelab.train import muon
 from scalelab.train.schedule import share_of_peak
 
 
-def build(spec: AdamW, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer over all parameters; the learning rate is a tensor so that a compiled step sees no new constant."""
-    lr = torch.tensor(spec.lr, device=device)
-    return torch.optim.AdamW(model.parameters(), lr=lr, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay, fused=True)
+class Treatment(NamedTuple):
+    """How a parameter is updated. Parameters that are treated alike stand in one group."""
+
+    by_muon: bool
+    lr: float
+    """The peak of its learning rate."""
+    weight_decay: float
+    """Decoupled, and multiplied by that learning rate."""
 
 
-def update(spec: AdamW, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], step: int, steps: int) -> None:
-    """One update number `step` (from 0) out of `steps` from the gradients that are there."""
-    if spec.clip is not None:
-        nn.utils.clip_grad_norm_(parameters, spec.clip)
-    for group in optimizer.param_groups:
-        group["lr"].fill_(spec.lr * share_of_peak(spec.schedule, step, steps))
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+class Optimizer:
+    """What updates a model: one AdamW, or Muon for the matrices and AdamW for the rest.
+
+    The learning rates are tensors on the device, so that a compiled step sees no new constant and an update waits for nothing.
+    """
+
+    def __init__(self, given: AdamW | Muon, model: Transformer, device: torch.device) -> None:
+        self.given, self.weights = given, list(model.parameters())
+        self._parts, self._peaks = [], list[list[float]]()
+        treated = _treated(given, model)
+        for by_muon in (True, False):
+            chosen = {treatment: weights for treatment, weights in treated.items() if treatment.by_muon == by_muon}
+            if chosen:
+                groups = [
+                    {"params": weights, "lr": torch.tensor(treatment.lr, device=device), "weight_decay": treatment.weight_decay}
+                    for treatment, weights in chosen.items()
+                ]
+                self._parts.append(_muon(groups, given, model) if by_muon else _adamw(groups, given))
+                self._peaks.append([treatment.lr for treatment in chosen])
+
+    def update(self, step: int, steps: int) -> None:
+        """The update number `step` (from 0) out of `steps`, from the gradients that are there; they are gone afterwards."""
+        if self.given.clip is not None:
+            nn.utils.clip_grad_norm_(self.weights, self.given.clip)
+        share = share_of_peak(self.given.schedule, step, steps)
+        for part, peaks in zip(self._parts, self._peaks, strict=True):
+            for group, peak in zip(part.param_groups, peaks, strict=True):
+                group["lr"].fill_(peak * share)
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """What a checkpoint holds."""
+        return [part.state_dict() for part in self._parts]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Go on from a checkpoint. Raises ValueError where it is another optimizer's."""
+        for part, content in zip(self._parts, state, strict=True):
+            part.load_state_dict(content)
+
+
+def treatment(given: AdamW | Muon, model: Model, role: Role) -> Treatment:
+    """How a parameter of this role is updated.
+
+    Under muP (arXiv 2203.03466, table 8) the learning rate of a hidden matrix or a router under Adam goes as 1 / width, and that of
+    embeddings, gains and the head (whose logits are scaled instead) stays. Under Muon's `original` scaling an update's spectral norm
+    is what muP asks for already; `match_rms_adamw` lets it grow as sqrt(width), which is taken back.
+    """
+    decay = given.weight_decay if role in given.decayed else 0.0
+    wider = model.width / model.mup if model.mup is not None and isinstance(model.width, int) else 1.0
+    if isinstance(given, Muon):
+        if role == "matrix":
+            return Treatment(True, given.lr / (1.0 if given.scaling == "original" else wider**0.5), decay)
+        return Treatment(False, given.adamw_lr / (wider if role == "router" else 1.0), decay)
+    return Treatment(False, given.lr / (wider if role in ("matrix", "router") else 1.0), decay)
+
+
+def _treated(given: AdamW | Muon, model: Transformer) -> dict[Treatment, list[Tensor]]:
+    """The parameters in groups, in the model's order."""
+    found: dict[Treatment, list[Tensor]] = {}
+    role_of = roles(model)
+    for name, weight in model.named_parameters():
+        found.setdefault(treatment(given, model.given, role_of[name]), []).append(weight)
+    return found
+
+
+def _adamw(groups: list[dict[str, Any]], given: AdamW | Muon) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=groups[0]["lr"], betas=given.betas, eps=given.eps, fused=True)
+
+
+def _muon(groups: list[dict[str, Any]], given: AdamW | Muon, model: Transformer) -> torch.optim.Optimizer:
+    assert isinstance(given, Muon)
+    parts = {module.weight: module.outputs for module in model.modules() if hasattr(module, "outputs") and hasattr(module, "weight")}
+    return muon.Muon(groups, given, parts)
+
+
+def roles(model: Transformer) -> dict[str, Role]:  # STAND-IN until models/layers/roles.py is there
+    found: dict[str, Role] = {}
+    for name, weight in model.named_parameters():
+        if "embedding" in name or "positions" in name:
+            found[name] = "embedding"
+        elif name.startswith("output"):
+            found[name] = "head"
+        elif "router" in name:
+            found[name] = "router"
+        else:
+            found[name] = "matrix" if weight.ndim > 1 else "gain"
+    return found

@@ -1,18 +1,26 @@
-"""Where batches come from: a table of every dialog on the device, or windows cut from a stream of text.
+"""Where batches come from: a table of every dialog on the device, windows cut from a stream of text, or sums.
 
 Shapes: B sequences of an update, b of them in a micro-batch, T positions, S = T + 1 tokens, M targets in a row, R rows of the table.
 """
 
-from collections.abc import Iterator
-from typing import Protocol
+from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from scalelab.core.seeds import derive
 from scalelab.data import BiographyData, FactsData
+from scalelab.data.text.objectives import examples
+from scalelab.evaluate.device import put
 from scalelab.spec.experiment import Trial
 from scalelab.train.objective import Batch
+
+if TYPE_CHECKING:
+    from scalelab.data import ArithmeticData, Data, TextData
 
 
 class Source(Protocol):
@@ -23,9 +31,13 @@ class Source(Protocol):
         ...
 
 
-def open_source(trial: Trial, data: FactsData | BiographyData, device: torch.device) -> Source:
+def open_source(trial: Trial, data: Data, device: torch.device) -> Source:
     """The source of a trial's batches."""
-    return Table(trial, data, device) if isinstance(data, FactsData) else Windows(trial, data, device)
+    if isinstance(data, FactsData):
+        return Table(trial, data, device)
+    if isinstance(data, BiographyData):
+        return Windows(trial, data, device)
+    return Passages(trial, data, device) if trial.task.kind == "text" else Sums(trial, data, device)
 
 
 class Table:
@@ -66,3 +78,41 @@ class Windows:
         tokens_BS = torch.from_numpy(self._stream.at(step).astype("int64")).to(self._device)
         targets = torch.tensor(float(tokens_BS[:, 1:].numel()), device=self._device)
         return targets, (Batch(tokens_bS[:, :-1], tokens_bS[:, 1:]) for tokens_bS in tokens_BS.split(size))
+
+
+class Passages:
+    """Windows of a corpus, under the objective of its task. Where every position bears loss no targets are listed."""
+
+    def __init__(self, trial: Trial, data: TextData, device: torch.device) -> None:
+        self._data, self._batch, self._device = data, trial.batch, device
+        self._stream, self._seed = data.stream(derive(trial.seed, "order"), trial.batch), derive(trial.seed, "objective")
+
+    def draw(self, step: int, size: int) -> tuple[Tensor, Iterator[Batch]]:
+        """See `Source`. What is given or hidden is drawn anew for every window of the training, whichever micro-batch it is in."""
+        window_B = np.arange(step * self._batch, (step + 1) * self._batch)
+        seen = examples(self._data.task, self._data.manifest, self._stream.at(step), window_B, self._seed)
+        batch = Batch(**put(seen, self._device))
+        return torch.tensor(float(seen.targets), device=self._device), _parts(batch, size)
+
+
+class Sums:
+    """Arithmetic: the loss falls on answers alone, and a prefix mask gives what stands before them."""
+
+    def __init__(self, trial: Trial, data: ArithmeticData, device: torch.device) -> None:
+        self._stream, self._device = data.stream(derive(trial.seed, "order"), trial.batch), device
+
+    def draw(self, step: int, size: int) -> tuple[Tensor, Iterator[Batch]]:
+        """See `Source`."""
+        rows = self._stream.at(step)
+        tokens_BS = torch.from_numpy(rows.tokens_BS.astype(np.int64))
+        targets_BM, weights_BM = torch.from_numpy(rows.targets_BM), torch.from_numpy(rows.weights_BM)
+        labels_BM = tokens_BS.gather(1, targets_BM + 1)
+        parts = (tokens_BS[:, :-1], labels_BM, targets_BM, weights_BM, targets_BM[:, 0] + 1)
+        return weights_BM.sum().to(self._device), _parts(Batch(*(part.to(self._device) for part in parts)), size)
+
+
+def _parts(batch: Batch, size: int) -> Iterator[Batch]:
+    """The batch's sequences, `size` of them at a time."""
+    for start in range(0, len(batch.tokens_BT), size):
+        part: dict[str, Any] = {name: None if part is None else part[start : start + size] for name, part in vars(batch).items()}
+        yield Batch(**part)

@@ -22,6 +22,8 @@ class Fragments:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
+        self.opening, self.closing = (" ", "") if tokenizer.opens else ("", " ")
+        """The space between two words, as the one that follows begins, and as what stands before it ends."""
         self.length = np.zeros(1, np.int64)
         self._start, self._tokens = np.zeros(1, np.int64), np.empty(0, np.uint16)
 
@@ -30,6 +32,14 @@ class Fragments:
         encoded = [self.tokenizer.encode(text) for text in texts]
         tokens = np.array([token for tokens in encoded for token in tokens], np.uint16)
         return self._keep(tokens, np.array([len(tokens) for tokens in encoded], np.int64))
+
+    def add_words(self, texts: Iterable[str]) -> Numbers:
+        """Encode texts that follow a space; returns their numbers."""
+        return self.add(f"{self.opening}{text}" for text in texts)
+
+    def add_openings(self, texts: Iterable[str]) -> Numbers:
+        """Encode texts that end with the space before a word; returns their numbers."""
+        return self.add(f"{text.removesuffix(' ')}{self.closing}" for text in texts)
 
     def add_marks(self, *marks: int) -> int:
         """A fragment of these tokens; returns its number."""

@@ -1,6 +1,7 @@
 """The pools that biographies draw from: invented names, of the sizes in arXiv 2404.05405.
 
-No entry of a pool begins another one, so that a value's tokens alone tell where it ends, and bits are exact.
+No entry of a pool begins another one, so that a value's tokens alone tell where it ends, and bits are exact. (Tokens that begin others'
+tokens are a text that begins their text: what holds of the letters holds under every tokenizer.)
 """
 
 from itertools import cycle, product

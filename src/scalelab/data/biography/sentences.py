@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from scalelab.data.biography import pools
-from scalelab.data.biography.fragments import Fragments, Numbers
+from scalelab.data.biography.fragments import EMPTY, Fragments, Numbers
 from scalelab.data.biography.people import Ids, drawn, shuffled, value
 from scalelab.data.biography.templates import TEMPLATES
-from scalelab.data.biography.tokens import Bytes, Tokenizer, Words
+from scalelab.data.biography.tokens import Bytes, Gpt2, Tokenizer, Words
 from scalelab.spec.task import BioD, BioS, BioSSimple
 
 NAME, VALUE = 1, 2
@@ -65,19 +65,21 @@ class BioSSentences:
         self.world, self.templates = world, spec.templates
         self.fragments = add = Fragments(_tokenizer(tokens, _bios_texts()))
         self.names = _names(add)
-        self.subjects, self.subject_piece, self.after_name = add.add(pools.PRONOUNS), VALUE + list(pools.ATTRIBUTES).index("pronoun"), 0
-        dates = [add.add(pool) for pool in (pools.MONTHS, [f" {day}, " for day in pools.DAYS], pools.YEARS)]
-        cities = add.add(pools.CITIES)
+        self.subjects, self.subject_piece = add.add_words(pools.PRONOUNS), VALUE + list(pools.ATTRIBUTES).index("pronoun")
+        self.after_name = EMPTY
+        dates = [add.add_words(pools.MONTHS), add.add(f" {day},{add.closing}" for day in pools.DAYS), add.add_words(pools.YEARS)]
+        cities = add.add_words(pools.CITIES)
         self._pools = {
             "birth_date": add.add_joined(np.stack(np.meshgrid(*dates, indexing="ij"), -1).reshape(-1, 3)),
             "birth_city": cities,
-            "university": add.add(pools.UNIVERSITIES),
-            "major": add.add(pools.MAJORS),
-            "employer": add.add(pools.EMPLOYERS),
+            "university": add.add_words(pools.UNIVERSITIES),
+            "major": add.add_words(pools.MAJORS),
+            "employer": add.add_words(pools.EMPLOYERS),
         }
         self._seats = cities[np.array(pools.SEATS)]
         texts = [TEMPLATES[attribute][: self.templates] for attribute in (*self._pools, "work_city")]
-        self.before_AT, self.after_AT = (np.stack([add.add([pair[side] for pair in pairs]) for pairs in texts]) for side in (0, 1))
+        self.before_AT = np.stack([add.add_openings(before for before, _ in pairs) for pairs in texts])
+        self.after_AT = np.stack([add.add(after for _, after in pairs) for pairs in texts])
         self.pieces_AW = np.array([[0, VALUE + a, 0] for a in range(len(self._pools))] + [[0, 0, 0]], np.int8)
         self.first_AW = self.pieces_AW > 0
         self.told_by: tuple[int, int] | None = (len(self._pools) - 1, len(self._pools))
@@ -103,11 +105,11 @@ class BioDSentences:
         openings = [f" ID {attribute} is " for attribute in range(1, spec.attributes + 1)]
         self.fragments = add = Fragments(_tokenizer(tokens, [*_words_of_names(), "'s Their,.", *openings, *symbols]))
         self.names = _names(add)
-        self.subjects, self.subject_piece = add.add(["Their"]), 0
-        self.after_name, self._comma, end = (int(number) for number in add.add(["'s", ", ", "."]))
-        self.before_AT = add.add(openings)[:, None]
+        self.subjects, self.subject_piece = add.add_words(["Their"]), 0
+        self.after_name, self._comma, end = (int(number) for number in add.add(["'s", f",{add.closing}", "."]))
+        self.before_AT = add.add_openings(openings)[:, None]
         self.after_AT = np.full_like(self.before_AT, end)
-        alone, following = add.add(symbols), add.add(f" {symbol}" for symbol in symbols)
+        alone, following = add.add_words(symbols), add.add(f" {symbol}" for symbol in symbols)
         strings_XL = diversity_sets(spec, world).reshape(-1, spec.length)
         self._strings_KD = add.add_joined(np.concatenate([alone[strings_XL[:, :1]], following[strings_XL[:, 1:]]], 1)).reshape(
             spec.attributes, spec.diversity
@@ -149,7 +151,7 @@ def diversity_sets(spec: BioD, world: int) -> npt.NDArray[np.int64]:
 
 
 def _tokenizer(kind: str, texts: list[str]) -> Tokenizer:
-    return Words(texts) if kind == "words" else Bytes()
+    return Words(texts) if kind == "words" else Gpt2() if kind == "gpt2" else Bytes()
 
 
 def _names(fragments: Fragments) -> tuple[Numbers, ...]:

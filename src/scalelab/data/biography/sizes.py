@@ -49,9 +49,7 @@ def complexity(task: Biography) -> BitPools:
 
 
 def written_by(task: Biography) -> Writer:
-    """The writer of a task's biographies. Raises UserError for a tokenizer that is not there, or too few names."""
-    if task.tokens == "gpt2":
-        raise UserError("GPT-2's tokenizer is not built in yet", cure="take `task.tokens: words` or `bytes`")
+    """The writer of a task's biographies. Raises UserError where GPT-2's files are not to be had, or for too few names."""
     everyone = task.people + (task.junk.people if task.junk else 0)
     if everyone > pools.NAMES:
         raise UserError(f"{everyone:,} people need more names than there are", cure=f"take at most {pools.NAMES:,}, junk counted in")

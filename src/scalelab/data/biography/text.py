@@ -38,7 +38,7 @@ class Writer:
         self.sentences: Sentences = BioDSentences(spec, tokens, world) if isinstance(spec, BioD) else BioSSentences(spec, tokens, world)
         self.fragments, self.tokenizer = self.sentences.fragments, self.sentences.fragments.tokenizer
         self._heads = [self.fragments.add_marks(self.tokenizer.eos), self.fragments.add_marks(self.tokenizer.eos, self.tokenizer.domain)]
-        self._space = int(self.fragments.add([" "])[0])
+        self._space = int(self.fragments.add([self.fragments.closing])[0])
 
     def anew(self, exposure_E: Ids, seed: int) -> Words:
         """The draws of each exposure's templates and order, [E, A]."""

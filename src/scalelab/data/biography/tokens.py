@@ -1,8 +1,12 @@
-"""Tokens of biographies: bytes, or a closed vocabulary of words. Both write the same text."""
+"""Tokens of biographies: bytes, a closed vocabulary of words, or those of GPT-2. All write the same text."""
 
 import re
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Protocol
+
+from scalelab.data.text.tokenizers import open_tokenizer
+from scalelab.spec.text import Tiktoken
 
 EOS, DOMAIN = "<eos>", "<domain>"
 """The marks, as they are shown in decoded text: EOS stands before every biography, DOMAIN tells a useful one from junk."""
@@ -17,6 +21,8 @@ class Tokenizer(Protocol):
     vocab: int
     eos: int
     domain: int
+    opens: bool
+    """Whether a word's token holds the space before it, so that a fragment begins with the space and none ends with one."""
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text without marks."""
@@ -29,6 +35,8 @@ class Tokenizer(Protocol):
 
 class Words:
     """A closed vocabulary: two marks, and the words and points of some texts. A space stands before every word that follows another."""
+
+    opens = False
 
     def __init__(self, texts: Iterable[str]) -> None:
         words = dict.fromkeys(word for text in texts for word in _WORD.findall(text))
@@ -51,6 +59,7 @@ class Bytes:
     """The 256 bytes, and two marks."""
 
     vocab, eos, domain = 258, 256, 257
+    opens = False
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
@@ -58,3 +67,26 @@ class Bytes:
     def decode(self, tokens: Iterable[int]) -> str:
         marks = {self.eos: EOS.encode(), self.domain: DOMAIN.encode()}
         return b"".join(marks.get(token) or bytes([token]) for token in tokens).decode(errors="replace")
+
+
+class Gpt2:
+    """GPT-2's byte-pair encoding (see `data.text.tokenizers.tiktoken` for where its files are looked for).
+
+    Its end of text is EOS. It has no second mark: DOMAIN is the token of byte 0, which no biography holds, so that the vocabulary stays
+    GPT-2's. Raises UserError where the files are not to be had.
+    """
+
+    opens = True
+
+    def __init__(self) -> None:
+        self._bpe = open_tokenizer(Tiktoken())
+        self.vocab, self.eos = self._bpe.vocab, self._bpe.eos
+        (self.domain,) = self._bpe.encode("\0").tolist()
+
+    def encode(self, text: str) -> list[int]:
+        return self._bpe.encode(text).tolist()
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        marks = {self.eos: EOS, self.domain: DOMAIN}
+        parts = groupby(tokens, marks.get)
+        return "".join(mark * len(list(some)) if mark else self._bpe.decode(some) for mark, some in parts)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from scalelab.models.layers.linear import Linear
-from scalelab.spec import model as spec
+from scalelab.spec import ffn as spec
 
 
 class Swiglu(nn.Module):
@@ -63,7 +63,12 @@ class Mlp(nn.Module):
         return self.down(F.gelu(hidden) if self.kind == "gelu" else F.relu(hidden).square())
 
 
+def feed_forward(kind: spec.Activation, width: int, hidden: int) -> nn.Module:
+    """One network for all tokens: [B, T, D] -> [B, T, D]."""
+    return Swiglu(width, hidden) if kind == "swiglu" else Mlp(width, hidden, kind)
+
+
 def ffn(given: spec.Ffn, width: int) -> nn.Module:
     """The feed-forward network of a resolved spec."""
     assert isinstance(given.width, int)
-    return Swiglu(width, given.width) if given.kind == "swiglu" else Mlp(width, given.width, given.kind)
+    return feed_forward(given.kind, width, given.width)

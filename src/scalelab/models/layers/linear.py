@@ -37,6 +37,15 @@ class Linear(nn.Module):
         return F.linear(x_FBT.flatten(1).t(), self.weight).unflatten(0, x_FBT.shape[1:])
 
 
+class Stack(nn.Module):
+    """A matrix for each expert, [E, outputs, width]; `outputs` and `residual` mean what they mean for a `Linear`."""
+
+    def __init__(self, experts: int, width: int, *outputs: int, residual: bool = False) -> None:
+        super().__init__()
+        self.outputs, self.residual = outputs, residual
+        self.weight = nn.Parameter(torch.empty(experts, sum(outputs), width))
+
+
 class Embedding(nn.Module):
     """A learned vector for each index."""
 
@@ -72,7 +81,7 @@ def initialise(model: nn.Module, init: Init, layers: int, seed: int) -> None:
     less moves no other part.
     """
     for name, module in model.named_modules():
-        if not isinstance(module, Linear | Embedding) or module.weight.is_meta:
+        if not isinstance(module, Linear | Stack | Embedding) or module.weight.is_meta:
             continue
         generator = torch.Generator("cpu").manual_seed(derive(seed, "init", name))
         drawn = torch.empty(module.weight.shape)
@@ -86,13 +95,13 @@ def initialise(model: nn.Module, init: Init, layers: int, seed: int) -> None:
             module.weight.copy_(drawn)
 
 
-def _draw(drawn: Tensor, module: Linear, init: Init, generator: torch.Generator) -> None:
-    fan_in = drawn.shape[1]
+def _draw(drawn: Tensor, module: Linear | Stack, init: Init, generator: torch.Generator) -> None:
+    fan_in = drawn.shape[-1]
     if init.kind == "normal":
         drawn.normal_(0.0, init.std, generator=generator)
     elif init.kind == "fan_in":
         drawn.normal_(0.0, 1 / math.sqrt(fan_in), generator=generator)
     else:
-        for part in drawn.split(list(module.outputs)):
-            bound = math.sqrt(6 / (fan_in + part.shape[0]))  # Glorot and Bengio 2010, eq. 16
+        for part in drawn.split(list(module.outputs), dim=-2):
+            bound = math.sqrt(6 / (fan_in + part.shape[-2]))  # Glorot and Bengio 2010, eq. 16
             part.uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,24 @@
+"""Files of tokenizers, on this machine or at a URL."""
+
+from pathlib import Path
+
+from scalelab.core.errors import UserError
+
+
+def read(path: str, cure: str = "check the path of its file") -> bytes:
+    """The content of a file or a URL (s3://, gs://, https://...). Raises UserError where it can't be read."""
+    try:
+        if "://" not in path:
+            return Path(path).read_bytes()
+        import fsspec
+
+        with fsspec.open(path, "rb") as file:
+            return file.read()  # pyright: ignore[reportAttributeAccessIssue]: one path opens one file
+    except (OSError, ImportError) as error:
+        fault = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(f"the tokenizer can't be read ({fault})", cure=cure, where=path) from error
+
+
+def malformed(path: str, fault: object, made_by: str) -> UserError:
+    """The error of a file that holds no tokenizer."""
+    return UserError(f"this is no tokenizer that can be used ({fault})", cure=f"take {made_by}, unabridged", where=path)

@@ -1,0 +1,165 @@
+"""The text test: how well a model predicts text that it was not trained on.
+
+R windows, B of them in a batch, T positions, S = T + 1 tokens, M targets of a window, N predictions, n of them in a block, P probes,
+D width, V vocabulary.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalelab.core.events import Interrupted
+from scalelab.core.seeds import derive
+from scalelab.data.hashing import words
+from scalelab.data.text.objectives import Examples, Ids, alone, examples
+from scalelab.evaluate.device import put
+from scalelab.evaluate.mode import evaluating
+from scalelab.spec.experiment import Trial
+
+if TYPE_CHECKING:
+    from scalelab.data import TextData
+
+SAMPLE = 2**15
+"""Positions that an evaluation during training scores, about; an update's where that is more."""
+
+VALIDATION = 2**20
+"""Most positions of the validation split that are scored at the end."""
+
+PROBE = 1024
+"""Tokens that a masked model predicts one at a time."""
+
+_POSITIONS = {"cpu": 2**12, "cuda": 2**16}
+"""Positions of a forward pass."""
+
+_LOGITS = {"cpu": 2**22, "cuda": 2**26}
+"""Logits that stand in memory at once."""
+
+Split = Literal["validation", "test"]
+
+
+class Model(Protocol):
+    """What the text test asks of a model; see `models.Transformer`."""
+
+    def trunk(
+        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None, document_BT: Tensor | None = None
+    ) -> Tensor:
+        """Features [B, T, D], or [B, M, D] at the positions asked for."""
+        ...
+
+    def head(self, x: Tensor) -> Tensor:
+        """Logits [..., V] of features."""
+        ...
+
+
+class TextTest:
+    """Loss of a model on held-out text, on one device. Raises Interrupted where `stopping()` turns true on the way.
+
+    What is given or hidden is drawn once, and the same for every trial. The model is evaluated at its trial's precision: under `bf16`
+    its matrix products are bf16, as they were in training; losses are computed from its logits in fp32 and summed in fp64.
+    """
+
+    def __init__(
+        self, trial: Trial, data: "TextData", device: torch.device | str = "cpu", stopping: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.trial, self.data, self.device, self.stopping = trial, data, torch.device(device), stopping
+        self._exact = torch.float32 if self.device.type == "mps" else torch.float64
+
+    def quick(self, model: Model) -> dict[str, float]:
+        """`validation_loss` while a model trains, on windows spread over the validation split."""
+        return {"validation_loss": self._loss(model, self._passages("validation", self._sample))}
+
+    def full(self, model: Model) -> dict[str, float]:
+        """The final metrics of a model.
+
+        `validation_loss` and `test_loss`: mean nats of a predicted token. `perplexity`: e to the test loss. `bits_per_byte`: bits of
+        the test loss by the bytes that a token of the test stands for; for a masked model, which sees both sides, it is no length of
+        a code. `pseudo_perplexity` (masked): the perplexity of tokens that are hidden one at a time (arXiv 1910.14659).
+        """
+        windows_RS = self.data.held_out("validation", VALIDATION // self.data.shape.context)
+        validation = self._loss(model, self._passages("validation", windows_RS))
+        windows_RS = self.data.held_out("test")
+        test = self._loss(model, self._passages("test", windows_RS))
+        bits_per_byte = test / math.log(2) / self.data.bytes_per_token("test")
+        found = {"validation_loss": validation, "test_loss": test, "perplexity": _exp(test), "bits_per_byte": bits_per_byte}
+        if self.data.task.objective.kind == "masked":
+            found["pseudo_perplexity"] = _exp(self._loss(model, self._one_at_a_time(windows_RS)))
+        return found
+
+    def _passages(self, split: Split, windows_RS: Ids) -> Iterator[Examples]:
+        """The windows under the objective; drawn as they are asked for, so that a long split takes no more memory."""
+        seed = derive(0, "held out", split)
+        for at in self._batches(len(windows_RS)):
+            yield examples(self.data.task, self.data.manifest, windows_RS[at], np.arange(at.start, at.stop), seed)
+
+    def _one_at_a_time(self, windows_RS: Ids) -> Iterator[Examples]:
+        """Windows of which one token is hidden, each time another one."""
+        row_P, position_P = _places(len(windows_RS), self.data.shape.context, PROBE)
+        for at in self._batches(len(row_P)):
+            yield alone(self.data.task, self.data.manifest, windows_RS[row_P[at]], position_P[at])
+
+    def _batches(self, rows: int) -> Iterator[slice]:
+        return (slice(start, min(start + self._lanes, rows)) for start in range(0, rows, self._lanes))
+
+    @property
+    def _lanes(self) -> int:
+        return max(1, _POSITIONS.get(self.device.type, 2**12) // self.data.shape.context)
+
+    @cached_property
+    def _sample(self) -> Ids:
+        return self.data.held_out("validation", max(SAMPLE // self.data.shape.context, self.trial.batch))
+
+    @torch.inference_mode()
+    def _loss(self, model: Model, batches: Iterable[Examples]) -> float:
+        """Mean nats of a prediction."""
+        nats, targets = self._zero(), 0
+        with evaluating(model), torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
+            for batch in batches:
+                if self.stopping():
+                    raise Interrupted
+                nats += self._nats(model, batch)
+                targets += batch.targets
+        return nats.item() / targets
+
+    def _nats(self, model: Model, batch: Examples) -> Tensor:
+        """Sum over the predictions of some windows, block by block: the logits never stand in memory at once."""
+        seen = put(batch, self.device)
+        filled: list[Any] = [self._filled(seen[name]) for name in ("tokens_BT", "given_B", "targets_BM", "document_BT")]
+        x_ND = model.trunk(*filled)[: len(batch.tokens_BT)].flatten(0, 1)
+        label_N = seen["labels_BM"].flatten()
+        if seen["weights_BM"] is not None:
+            bears_N = seen["weights_BM"].flatten() > 0
+            x_ND, label_N = x_ND[bears_N], label_N[bears_N]
+        size, nats = max(1, _LOGITS.get(self.device.type, 2**22) // self.data.shape.vocab), self._zero()
+        for x_nD, label_n in zip(x_ND.split(size), label_N.split(size), strict=True):
+            logits_nV = model.head(x_nD)
+            logits_nV = logits_nV.to(torch.promote_types(logits_nV.dtype, torch.float32))
+            nats += F.cross_entropy(logits_nV, label_n, reduction="none").sum(dtype=self._exact)
+        return nats
+
+    def _filled(self, part: Tensor | None) -> Tensor | None:
+        """A short batch with its first window repeated: one shape is compiled once."""
+        short = 0 if part is None else self._lanes - len(part)
+        return part if part is None or not short else torch.cat([part, part[:1].expand(short, *part.shape[1:])])
+
+    def _zero(self) -> Tensor:
+        return torch.zeros((), dtype=self._exact, device=self.device)
+
+
+def _exp(nats: float) -> float:
+    """e to the nats, and a number all the same where a model is wrong beyond what a number holds."""
+    return math.exp(min(nats, 700.0))
+
+
+def _places(rows: int, positions: int, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """At most `most` places in a table, as rows and positions, spread over the rows; all of them where there are no more."""
+    if rows * positions <= most:
+        return np.divmod(np.arange(rows * positions), positions)
+    drawn = words(0, "one at a time", at=np.arange(most)) % np.uint64(positions)
+    return np.arange(most) * rows // most, drawn.astype(np.int64)

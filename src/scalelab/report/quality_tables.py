@@ -1,0 +1,127 @@
+"""The tables of fig. 9: sizes and quality, speeds and memory, differences to the first arm."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+import polars as pl
+
+from scalelab.fit.replicates import ratio
+from scalelab.report.arms import Arm, Arms
+from scalelab.report.figure import Table
+from scalelab.report.numbers import NONE, TIMES, about, whole, with_error
+from scalelab.report.speeds import CACHE, KINDS, TRAINING, Place, places
+
+_SHOWN = ("perplexity", "bits_per_byte", "validation_loss")
+"""Metrics that stand beside the one that is drawn."""
+
+
+def qualities(arms: Arms, metric: str) -> list[str]:
+    """The drawn metric, and those beside it that some arm has."""
+    return [metric, *(name for name in _SHOWN if name != metric and any(arm.by_seed(f"metrics.{name}") for arm in arms.found))]
+
+
+def sizes_table(arms: Arms, metric: str) -> Table:
+    """What each arm is, and what it reaches."""
+    shown = qualities(arms, metric)
+    columns = ("arm", "active parameters", "all parameters", "FFN", "heads", "key heads", *(name.replace("_", " ") for name in shown), "n")
+    rows = []
+    for arm in arms.found:
+        sizes = [_count(arm, "params.active"), _count(arm, "params.total"), _ffn(arm), *_heads(arm)]
+        rows.append([arm.label, *sizes, *(with_error(arm.mean(f"metrics.{name}")) for name in shown), f"{len(arm.digests)}"])
+    note = "FFN: the hidden width; of a mixture an expert's, with how many of its experts a token is sent to. n: replicates."
+    return Table("The arms", columns, rows, frozenset(range(1, len(columns))) - {3}, note)
+
+
+def _count(arm: Arm, column: str) -> str:
+    found = arm.first(column)
+    return NONE if found is None else whole(found)
+
+
+def _ffn(arm: Arm) -> str:
+    width = arm.first("model.ffn.width")
+    if arm.first("model.ffn.kind") != "moe" or width is None:
+        return NONE if width is None else f"{width:,}"
+    shared = arm.first("model.ffn.shared")
+    return f"{width:,} ({arm.first('model.ffn.chosen')} of {arm.first('model.ffn.experts')}{f' and {shared} shared' if shared else ''})"
+
+
+def _heads(arm: Arm) -> list[str]:
+    heads, keys = arm.first("model.heads"), arm.first("model.kv_heads")
+    return [NONE if found is None else f"{found}" for found in (heads, heads if keys is None else keys)]
+
+
+def speeds_table(arms: Arms, place: Place | None) -> Table:
+    """How fast each arm trains and decodes, and what its cache takes."""
+    kinds = list(KINDS) if place else []
+    columns = ["arm", "training", *(["decoding, cache", "decoding, none", "cache over none", "prefill"] if place else []), "bytes of cache"]
+    rows = []
+    for arm in arms.found:
+        timed = [with_error(arm.mean(place.column(kind))) for kind in kinds] if place else []
+        if place:
+            timed.insert(2, _times(arm, place))
+        rows.append([arm.label, with_error(arm.mean(TRAINING)), *timed, with_error(arm.mean(CACHE))])
+    where = f" ({place.said})" if place else ""
+    note = f"Tokens per second{where}; bytes of cache are those for a token of one lane."
+    return Table("Speed and memory", columns, rows, frozenset(range(1, len(columns))), note)
+
+
+def _times(arm: Arm, place: Place) -> str:
+    found = ratio(arm.by_seed(place.column("decode")), arm.by_seed(place.column("uncached")))
+    return NONE if found is None else f"{about(found)} {TIMES}"
+
+
+def differences_table(arms: Arms, metric: str, place: Place | None) -> list[Table]:
+    """How every arm differs from the first; nothing where there is nothing to compare."""
+    compared = [arm for arm in arms.found if arms.base(arm)]
+    if not compared:
+        return []
+    shown = qualities(arms, metric)
+    speeds = {"training": TRAINING} | ({"decoding": place.column("decode"), "prefill": place.column("prefill")} if place else {})
+    speeds |= {"bytes of cache": CACHE}
+    columns = ("arm", *(f"{name.replace('_', ' ')}, less" for name in shown), *(f"{name}, times" for name in speeds))
+    rows = []
+    for arm in compared:
+        away = [with_error(arms.difference(arm, f"metrics.{name}")) for name in shown]
+        times = [NONE if (found := arms.ratio(arm, column)) is None else about(found) for column in speeds.values()]
+        rows.append([arm.label, *away, *times])
+    note = "Paired by seed. An interval that holds 0 (of a difference) or 1 (of a ratio) does not tell the arm from the first one."
+    return [Table(f"Against {arms.names[0]}", columns, rows, frozenset(range(1, len(columns))), note)]
+
+
+def places_table(arms: Arms, found: Sequence[Place]) -> list[Table]:
+    """Decoding at every context and number of lanes, where there are several."""
+    if len(found) < 2:
+        return []
+    columns = ("arm", "context", "lanes", "decoding, cache", "decoding, none", "cache over none", "prefill")
+    rows = []
+    for arm in arms.found:
+        for place in found:
+            decode, uncached, prefill = (with_error(arm.mean(place.column(kind))) for kind in KINDS)
+            rows.append([arm.label, f"{place.context:,}", f"{place.lanes:,}", decode, uncached, _times(arm, place), prefill])
+    return [
+        Table("Decoding at every context", columns, rows, frozenset(range(1, len(columns))), "Tokens per second of all lanes together.")
+    ]
+
+
+def replicates_table(arms: Arms, metric: str) -> Table:
+    """Every replicate with what was measured of it."""
+    timed = [place.column(kind) for place in places(pl.concat([arm.trials for arm in arms.found])) for kind in KINDS]
+    wanted = [*(f"metrics.{name}" for name in qualities(arms, metric)), TRAINING, CACHE, *timed]
+    shown = [column for column in wanted if any(arm.by_seed(column) for arm in arms.found)]
+    columns = ("digest", "arm", "seed", *(column.removeprefix("metrics.") for column in shown))
+    rows = []
+    for arm in arms.found:
+        for trial in arm.trials.iter_rows(named=True):
+            values = ["" if trial.get(column) is None else f"{trial[column]:.6g}" for column in shown]
+            rows.append([trial["digest"], arm.label, f"{trial['seed']}", *values])
+    return Table("Every replicate", columns, rows, frozenset(range(2, len(columns))))
+
+
+def spread(arms: Sequence[Arm], place: Place) -> tuple[float, float] | None:
+    """The least and the greatest speed-up by the cache among arms; None where it was not measured."""
+    found = [
+        fmean(decode.values()) / fmean(uncached.values())
+        for arm in arms
+        if (decode := arm.by_seed(place.column("decode"))) and (uncached := arm.by_seed(place.column("uncached")))
+    ]
+    return (min(found), max(found)) if found else None

@@ -1,0 +1,144 @@
+"""Fig. 9: what each arm reaches, how fast it decodes, and what its cache takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Any
+
+from scalelab.fit.estimate import Estimate
+from scalelab.report.arms import Arm, Arms
+from scalelab.report.charts import behind
+from scalelab.report.figure import Drawing, Figure, Panel, Rows
+from scalelab.report.numbers import rounded, with_error
+from scalelab.report.quality_chart import cost_chart, difference_chart
+from scalelab.report.quality_tables import differences_table, places_table, replicates_table, sizes_table, speeds_table
+from scalelab.report.quality_words import METRIC, methods, reading, verdict, warnings
+from scalelab.report.speeds import CACHE, TRAINING, places, speed_column, speed_title, usual
+
+
+@dataclass(frozen=True)
+class QualityVsSpeed(Figure):
+    """A metric of quality against decoding speed and against the cache's size, an arm a mark, with intervals both ways."""
+
+    metric: str = METRIC
+    x: str = "decode"
+    """A speed: `decode`, `uncached`, `prefill` (at the longest context and the fewest lanes), `training`, or a metric's name."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The metric and the speed."""
+        return {"metric": self.metric, "x": self.x}
+
+    def chosen(self, options: Mapping[str, str]) -> "QualityVsSpeed":
+        """With another metric or another speed."""
+        return replace(self, metric=options.get("metric", self.metric).removeprefix("metrics."), x=options.get("x", self.x))
+
+    def has_data(self, rows: Rows) -> bool:
+        """Whether several arms have finished with the metric, and some of them with a decoding speed or the cache's size."""
+        arms = Arms.of(rows, [f"metrics.{self.metric}"])
+        return len(arms.found) > 1 and bool(places(rows.trials) or any(arm.by_seed(CACHE) for arm in arms.found))
+
+    def draw(self, rows: Rows) -> Drawing:
+        """The drawing. Raises UserError for a speed that no trial has."""
+        column, place = f"metrics.{self.metric}", usual(places(rows.trials))
+        arms = Arms.of(rows, [column])
+        speed = speed_column(rows.trials, self.x if place or self.x != "decode" else "training")
+        return Drawing(
+            title=self.title,
+            verdict=verdict(arms, self.metric, speed, place),
+            panels=[*self._costs(arms, column, speed), *_differences(arms, column)],
+            metric=column,
+            tables=[
+                sizes_table(arms, self.metric),
+                speeds_table(arms, place),
+                *differences_table(arms, self.metric, place),
+                *places_table(arms, places(rows.trials)),
+            ],
+            reading=reading(arms),
+            methods=methods(rows, arms, self.metric, place),
+            data={"metric": self.metric, "speed": speed.removeprefix("metrics."), "arms": [_json(arms, arm) for arm in arms.found]},
+            warnings=warnings(rows, arms, self.metric),
+        )
+
+    def _costs(self, arms: Arms, column: str, speed: str) -> list[Panel]:
+        """Against the speed, wide; against the bytes of cache, beside the differences."""
+        found = []
+        for name, cost, title, small in (("speed", speed, speed_title(speed), False), ("cache", CACHE, "bytes of cache for a token", True)):
+            data = {"arms": [row for arm in arms.found for row in _mark(arm, column, cost)], "values": _values(arms, column, cost)}
+            if data["arms"]:
+                chart = cost_chart(rounded(data), (title, title.split(",")[0]), self.metric, arms.names, small=small)
+                caption = f"{self.metric} against {title}: means over the replicates (faint) with 95 % intervals."
+                table = replicates_table(arms, self.metric) if name == "speed" else None
+                found.append(Panel(name, "Against the size of the cache" if small else "", chart, caption, table))
+        return found
+
+
+def _mark(arm: Arm, column: str, cost: str) -> list[dict[str, Any]]:
+    """The arm's mark; none where it does not know the cost."""
+    x, y = arm.mean(cost), arm.mean(column)
+    if x is None or y is None:
+        return []
+    (low, high), (bottom, top) = x.ci95 or (x.value, x.value), y.ci95 or (y.value, y.value)
+    place = {"x": x.value, "low": max(low, x.value / 100), "high": high, "y": y.value, "bottom": bottom, "top": top}
+    told = {"quality": with_error(y), "cost": with_error(x), "replicates": f"{len(arm.by_seed(column))}"}
+    return [{"series": arm.name, "setting": arm.setting, **place, **told, **behind(arm.digests)}]
+
+
+def _values(arms: Arms, column: str, cost: str) -> list[dict[str, Any]]:
+    """A mark for each replicate."""
+    rows = []
+    for arm in arms.found:
+        for digest, seed, y, x in arm.trials.select("digest", "seed", column, cost).iter_rows() if cost in arm.trials.columns else ():
+            if x is not None and isfinite(x):
+                told = {"quality": f"{y:.4g}", "cost": f"{x:,.4g}", "replicates": f"seed {seed}"}
+                rows.append({"series": arm.name, "setting": arm.setting, "x": float(x), "y": float(y), **told, **behind([digest])})
+    return rows
+
+
+def _differences(arms: Arms, column: str) -> list[Panel]:
+    """How far each arm is from the first one; none where there is nothing to compare."""
+    found = [(arm, base, away) for arm in arms.found if (base := arms.base(arm)) and (away := arms.difference(arm, column))]
+    if not found:
+        return []
+    rows = [_difference(arm, base, away, column) for arm, base, away in found]
+    pairs = [row for arm, base, _ in found for row in _pairs(arm, base, column)]
+    metric, first = column.removeprefix("metrics."), arms.names[0]
+    chart = difference_chart(rounded({"differences": rows, "pairs": pairs}), f"{metric} less that of {first}", [row["arm"] for row in rows])
+    caption = f"The difference in {metric} to {first}, paired by seed (grey), with its 95 % interval."
+    return [Panel("difference", f"Difference to {first}", chart, caption, None)]
+
+
+def _difference(arm: Arm, base: Arm, away: Estimate, column: str) -> dict[str, Any]:
+    low, high = away.ci95 or (away.value, away.value)
+    count = len(arm.by_seed(column).keys() & base.by_seed(column).keys())
+    place = {"arm": arm.label, "value": away.value, "low": low, "high": high}
+    return {**place, "said": with_error(away), "replicates": f"{count}", **behind([*arm.digests, *base.digests])}
+
+
+def _pairs(arm: Arm, base: Arm, column: str) -> list[dict[str, Any]]:
+    one, other = arm.by_seed(column), base.by_seed(column)
+    digests = {seed: _of_seed(arm, seed) + _of_seed(base, seed) for seed in one.keys() & other.keys()}
+    return [
+        {"arm": arm.label, "value": away, "said": f"{away:.4g}", "replicates": f"seed {seed}", **behind(digests[seed])}
+        for seed in sorted(digests)
+        if isfinite(away := one[seed] - other[seed])
+    ]
+
+
+def _of_seed(arm: Arm, seed: int) -> list[str]:
+    return [digest for digest, other in arm.trials.select("digest", "seed").iter_rows() if other == seed]
+
+
+def _json(arms: Arms, arm: Arm) -> dict[str, Any]:
+    """Every number that the tables show, and whose they are."""
+    columns = [name for name in arm.trials.columns if name.startswith("metrics.") and _is_drawn(name)]
+    means = {name.removeprefix("metrics."): found.to_json() for name in columns if (found := arm.mean(name))}
+    away = {name.removeprefix("metrics."): found.to_json() for name in columns if (found := arms.difference(arm, name))}
+    params = {name: arm.first(name) for name in ("params.total", "params.active") if arm.first(name) is not None}
+    whose = {"arm": arm.name, "setting": arm.setting, "axes": dict(arm.values), **params, "digests": arm.digests}
+    return rounded({**whose, "means": means, "differences": away})
+
+
+def _is_drawn(column: str) -> bool:
+    kept = ("metrics.test_loss", "metrics.validation_loss", "metrics.loss", "metrics.perplexity", "metrics.bits_per_byte", CACHE, TRAINING)
+    return column in kept or "_tokens_per_second_b" in column

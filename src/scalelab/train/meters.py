@@ -1,0 +1,84 @@
+"""What the updates since the last evaluation have seen: the loss, and how the experts were used.
+
+Shapes: L layers with experts, E experts of a layer.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from scalelab.train.objective import Batch, Loss
+
+if TYPE_CHECKING:
+    from scalelab.models.layers.moe import Routing
+
+OVER_LAYERS = ("max_vio", "router_entropy", "dropped")
+"""Metrics of the experts that are told for each layer and as their mean."""
+
+
+class Meters:
+    """Sums on the device, in fp64 where it has it (a long sum in fp32 loses digits). Reading them waits for the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._exact, self._device = torch.float32 if device.type == "mps" else torch.float64, device
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew, as after an evaluation."""
+        self.nats, self.targets = (torch.zeros((), dtype=self._exact, device=self._device) for _ in range(2))
+        self.experts: dict[str, Tensor] = {}
+
+    def add(self, loss: Loss, batch: Batch) -> None:
+        """Count a micro-batch in; its targets are counted by the update."""
+        self.nats += loss.nats.detach()
+        if loss.routings:
+            for name, seen in self._seen(loss.routings, batch).items():
+                self.experts[name] = self.experts.get(name, torch.zeros_like(seen)) + seen
+
+    def values(self) -> dict[str, float]:
+        """`loss`: nats of a target; and of the experts, layer by layer and as a mean over layers:
+
+        `load_{layer}_{expert}`: share of the layer's assignments; `max_vio`: by how much the busiest expert exceeds an even load
+        (arXiv 2408.15664); `router_entropy`: mean entropy of a token's gates, in nats; `dropped`: share of tokens that no expert took.
+        """
+        return {"loss": (self.nats / self.targets.clamp(min=1)).item(), **self._of_experts()}
+
+    def are_finite(self) -> Tensor:
+        """Whether all sums are numbers, as a tensor on the device."""
+        return torch.stack([part.isfinite().all() for part in (self.nats, *self.experts.values())]).all()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint holds."""
+        return {"nats": self.nats, "targets": self.targets, **self.experts}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint."""
+        self.nats, self.targets = state["nats"], state["targets"]
+        self.experts = {name: part for name, part in state.items() if name not in ("nats", "targets")}
+
+    def _seen(self, routings: Sequence["Routing"], batch: Batch) -> dict[str, Tensor]:
+        tokens_L = torch.full((len(routings),), float(batch.tokens_BT.numel()), dtype=self._exact, device=self._device)
+        tokens_L[-1] = batch.labels_BM.numel()  # the last layer runs where a loss falls, and nowhere else
+        sums = {name: torch.stack([getattr(routing, name).detach() for routing in routings]).to(self._exact) for name in _READ}
+        return {"load": sums["load_E"], "dropped": sums["dropped"], "entropy": sums["entropy"] * tokens_L, "tokens": tokens_L}
+
+    def _of_experts(self) -> dict[str, float]:
+        if not self.experts:
+            return {}
+        load_LE, tokens_L1 = self.experts["load"].cpu(), self.experts["tokens"].cpu().clamp(min=1)
+        share_LE = load_LE / load_LE.sum(1, keepdim=True).clamp(min=1)
+        by_layer = {
+            "max_vio": share_LE.amax(1) * share_LE.shape[1] - 1,
+            "router_entropy": self.experts["entropy"].cpu() / tokens_L1,
+            "dropped": self.experts["dropped"].cpu() / tokens_L1,
+        }
+        values = {name: value_L.mean().item() for name, value_L in by_layer.items()}
+        for layer, share_E in enumerate(share_LE.tolist()):
+            values |= {f"{name}_{layer}": value_L[layer].item() for name, value_L in by_layer.items()}
+            values |= {f"load_{layer}_{expert}": share for expert, share in enumerate(share_E)}
+        return values
+
+
+_READ = ("load_E", "entropy", "dropped")

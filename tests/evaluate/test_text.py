@@ -1,0 +1,254 @@
+"""The text test, held against the loop that says what it measures, and against models whose loss is known."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalelab.core.events import Interrupted
+from scalelab.data.text.objectives import documents, examples
+from scalelab.evaluate.text import PROBE, SAMPLE, TextTest
+from scalelab.models import Transformer
+from scalelab.models import build as build_model
+from scalelab.spec.experiment import Trial
+from scalelab.spec.text import Text
+
+VOCAB, EOS, CONTEXT = 23, 22, 16
+OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
+    "causal": ("causal", {}),
+    "apart": ("causal", {"documents": "apart"}),
+    "prefix": ("prefix", {"objective": {"kind": "prefix"}}),
+    "prefix_apart": ("prefix", {"objective": {"kind": "prefix"}, "documents": "apart"}),
+    "masked": ("full", {"objective": {"kind": "masked", "share": 0.3}}),
+    "masked_apart": ("full", {"objective": {"kind": "masked", "share": 0.3}, "documents": "apart"}),
+    "one": ("full", {"objective": {"kind": "masked", "one": True}}),
+}
+
+
+@dataclass
+class Corpus:
+    """In the place of `TextData`: random tokens as held-out text."""
+
+    task: Text
+    windows: int = 50
+    vocab: int = VOCAB
+    eos: int = EOS
+    bytes_per_token_of_the_test: float = 3.5
+    asked: list[tuple[str, int | None]] = field(default_factory=list)
+
+    @property
+    def manifest(self) -> "Corpus":
+        return self
+
+    @property
+    def shape(self) -> Any:
+        return Shape(self.vocab + (self.task.objective.kind == "masked"), self.task.context)
+
+    def held_out(self, split: str, limit: int | None = None) -> np.ndarray[Any, Any]:
+        self.asked.append((split, limit))
+        drawn = np.random.default_rng(["validation", "test"].index(split))
+        every = drawn.integers(0, self.vocab, (self.windows, self.task.context + 1), dtype=np.int32)
+        return every if limit is None or limit >= len(every) else every[np.arange(limit) * len(every) // limit]
+
+    def bytes_per_token(self, split: str) -> float:
+        assert split == "test"
+        return self.bytes_per_token_of_the_test
+
+
+@dataclass(frozen=True)
+class Shape:
+    vocab: int
+    context: int
+
+
+def trial(mask: str = "causal", task: dict[str, Any] | None = None, **changes: Any) -> Trial:
+    data = {"task": {"kind": "text", "context": CONTEXT, **(task or {})}, "model": {"mask": mask}, "budget": {"steps": 1}, "batch": 4}
+    return Trial.model_validate(data | changes)
+
+
+def corpus(given: Trial, **changes: Any) -> Corpus:
+    assert isinstance(given.task, Text)
+    return Corpus(given.task, **changes)
+
+
+def made(given: Trial, data: Corpus) -> Transformer:
+    model = build_model(given.model.resolved(), data.shape.vocab, CONTEXT).initialise(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(2)  # far from uniform
+    return model
+
+
+def measuring(given: Trial, data: Corpus, stopping: Callable[[], bool] = lambda: False) -> TextTest:
+    return TextTest(given, data, "cpu", stopping)  # pyright: ignore[reportArgumentType]
+
+
+def told(model: Transformer, given: Trial, data: Corpus, split: str) -> Iterator[float]:
+    """Nats of every prediction of a split, one window at a time, in float64."""
+    from scalelab.core.seeds import derive
+
+    model = model.double()
+    for row, window_S in enumerate(data.held_out(split)):
+        seen = examples(data.task, data, window_S[None], np.array([row]), derive(0, "held out", split))
+        tokens_1T = torch.from_numpy(seen.tokens_BT.astype(np.int64))
+        given_B = None if seen.given_B is None else torch.from_numpy(seen.given_B)
+        document_1T = None if seen.document_BT is None else torch.from_numpy(seen.document_BT)
+        logits_TV = model.head(model.trunk(tokens_1T, given_B, None, document_1T))[0]
+        at_M = np.arange(CONTEXT) if seen.targets_BM is None else seen.targets_BM[0]
+        for column, position in enumerate(at_M):
+            if seen.weights_BM is None or seen.weights_BM[0, column]:
+                yield F.cross_entropy(logits_TV[position], torch.tensor(int(seen.labels_BM[0, column]))).item()
+
+
+@pytest.mark.parametrize(("mask", "task"), OBJECTIVES.values(), ids=OBJECTIVES.keys())
+def test_the_losses_are_those_of_a_loop_over_the_windows(mask: str, task: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})
+    monkeypatch.setattr("scalelab.evaluate.text._LOGITS", {"cpu": 5 * VOCAB})
+    given = trial(mask, task)
+    data = corpus(given)
+    model = made(given, data)
+    found = measuring(given, data).full(model)
+    with torch.no_grad():
+        validation, test = (np.mean(list(told(model, given, data, split))) for split in ("validation", "test"))
+    assert found["validation_loss"] == pytest.approx(validation, rel=1e-6)
+    assert found["test_loss"] == pytest.approx(test, rel=1e-6)
+    assert found["perplexity"] == math.exp(found["test_loss"])
+    assert found["bits_per_byte"] == pytest.approx(found["test_loss"] / math.log(2) / 3.5, rel=1e-12)
+    assert ("pseudo_perplexity" in found) == (mask == "full")
+    assert abs(test - math.log(VOCAB)) > 0.05
+
+
+def test_tokens_of_a_masked_model_are_predicted_one_at_a_time() -> None:
+    given = trial("full", {"objective": {"kind": "masked"}, "documents": "apart"})
+    data = corpus(given, windows=3)
+    model = made(given, data)
+    found = measuring(given, data).full(model)["pseudo_perplexity"]
+    nats, model = [], model.double()
+    for window_S in data.held_out("test"):
+        document_1T = torch.from_numpy(documents(window_S[None, :-1], EOS))
+        for position in range(CONTEXT):
+            tokens_1T = torch.from_numpy(window_S[None, :-1].astype(np.int64))
+            label, tokens_1T[0, position] = tokens_1T[0, position].clone(), VOCAB
+            with torch.no_grad():
+                logits_V = model.head(model.trunk(tokens_1T, None, None, document_1T))[0, position]
+            nats.append(F.cross_entropy(logits_V, label).item())
+    assert found == pytest.approx(math.exp(np.mean(nats)), rel=1e-6)
+
+
+@dataclass
+class Bigrams:
+    """In the model's place: the next token depends on the last one alone."""
+
+    logits_VV: Tensor
+    most: int = 0
+
+    def trunk(
+        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None, document_BT: Tensor | None = None
+    ) -> Tensor:
+        return tokens_BT if at_BM is None else tokens_BT.gather(1, at_BM)
+
+    def head(self, x: Tensor) -> Tensor:
+        self.most = max(self.most, x.numel() * self.logits_VV.shape[1])
+        return self.logits_VV[x]
+
+
+@pytest.mark.parametrize(("mask", "task"), OBJECTIVES.values(), ids=OBJECTIVES.keys())
+def test_a_uniform_model_is_as_perplexed_as_there_are_tokens(mask: str, task: dict[str, Any]) -> None:
+    given = trial(mask, task)
+    data = corpus(given)
+    found = measuring(given, data).full(Bigrams(torch.zeros(data.shape.vocab, data.shape.vocab)))
+    assert found["perplexity"] == pytest.approx(data.shape.vocab, rel=1e-6)
+    assert found["bits_per_byte"] == pytest.approx(math.log2(data.shape.vocab) / 3.5, rel=1e-6)
+    assert found.get("pseudo_perplexity", data.shape.vocab) == pytest.approx(data.shape.vocab, rel=1e-6)
+
+
+def test_no_model_of_random_text_beats_its_entropy() -> None:
+    given = trial()
+    data = corpus(given, windows=2000)
+    uniform = math.log(VOCAB)
+    for seed in range(5):
+        logits_VV = torch.randn(VOCAB, VOCAB, generator=torch.Generator().manual_seed(seed))
+        assert measuring(given, data).full(Bigrams(logits_VV))["test_loss"] > uniform
+
+
+def test_a_model_that_is_sure_and_wrong_has_a_finite_perplexity() -> None:
+    given = trial()
+    logits_VV = torch.zeros(VOCAB, VOCAB)
+    logits_VV[:, 0] = 1e5
+    found = measuring(given, corpus(given)).full(Bigrams(logits_VV))
+    assert found["test_loss"] > 1e4
+    assert math.isfinite(found["perplexity"])
+
+
+def test_logits_are_made_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scalelab.evaluate.text._LOGITS", {"cpu": 10 * VOCAB})
+    given, model = trial(), Bigrams(torch.zeros(VOCAB, VOCAB))
+    measuring(given, corpus(given)).full(model)
+    assert model.most == 10 * VOCAB
+
+
+def test_a_quick_look_takes_a_sample_of_the_validation_split() -> None:
+    given = trial()
+    data = corpus(given, windows=5000)
+    test, model = measuring(given, data), Bigrams(torch.randn(VOCAB, VOCAB, generator=torch.Generator().manual_seed(0)))
+    quick, full = test.quick(model), test.full(model)
+    assert quick.keys() == {"validation_loss"}
+    assert test.quick(model) == quick
+    assert data.asked[0] == ("validation", SAMPLE // CONTEXT)
+    assert [split for split, _ in data.asked] == ["validation", "validation", "test"]
+    assert quick["validation_loss"] == pytest.approx(full["validation_loss"], abs=0.05)
+    assert quick["validation_loss"] != full["validation_loss"]
+    assert {*Text.concludes} - {"loss"} <= full.keys()
+    big = corpus(trial(batch=SAMPLE), windows=5)
+    measuring(trial(batch=SAMPLE), big).quick(model)
+    assert big.asked == [("validation", SAMPLE)]
+
+
+def test_probes_are_spread_over_a_long_split() -> None:
+    given = trial("full", {"objective": {"kind": "masked"}})
+    data = corpus(given, windows=3000)
+    seen: list[tuple[int, int]] = []
+    test = measuring(given, data)
+    for batch in test._one_at_a_time(data.held_out("test")):
+        hidden_B, position_B = np.nonzero(batch.tokens_BT == VOCAB)
+        assert np.array_equal(hidden_B, np.arange(len(batch.tokens_BT)))
+        seen += [(int(position), int(label)) for position, label in zip(position_B, batch.labels_BM[:, 0], strict=True)]
+    assert len(seen) == PROBE
+    assert {position for position, _ in seen} == set(range(CONTEXT))
+
+
+def test_the_test_stops_when_it_is_asked_to() -> None:
+    given = trial()
+    data, model = corpus(given, windows=5000), Bigrams(torch.zeros(VOCAB, VOCAB))
+    left = iter([False, False])
+    test = measuring(given, data, lambda: next(left, True))
+    with pytest.raises(Interrupted):
+        test.quick(model)
+
+
+def test_dropout_is_off_and_the_mode_is_given_back() -> None:
+    given = trial(model={"embedding_dropout": 0.5})
+    data = corpus(given)
+    model = made(given, data).train()
+    test = measuring(given, data)
+    assert test.full(model) == test.full(model)
+    assert model.training
+    model.eval()
+    test.quick(model)
+    assert not model.training
+
+
+def test_a_bf16_trial_is_evaluated_in_bf16() -> None:
+    fp32, bf16 = trial(), trial(precision="bf16")
+    data = corpus(fp32)
+    model = made(fp32, data)
+    exact, rounded = (measuring(given, data).full(model)["test_loss"] for given in (fp32, bf16))
+    assert exact != rounded
+    assert rounded == pytest.approx(exact, rel=1e-2)
+    assert measuring(bf16, data).full(model)["test_loss"] == rounded
