@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from scalelab.models import build
 from scalelab.spec.model import Ffn, LearnedPositions, Norm, Transformer
 from scalelab.spec.optim import AdamW
-from scalelab.train import optimizer
-from scalelab.train.objective import Batch, summed_loss
+from scalelab.train.objective import Batch, Loss, summed_loss
+from scalelab.train.optimizer import Optimizer
 from scalelab.train.process import prepare
 
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH, VOCAB = 4, 4, 128, 64, 12, 65
@@ -111,17 +111,16 @@ def plain() -> Update:
     return update
 
 
-def ours(loss_of: Callable[..., Tensor], bf16: bool = False) -> Update:
+def ours(loss_of: Callable[..., Loss], bf16: bool = False) -> Update:
     """An update as `scalelab run` does it."""
-    spec, model = AdamW(), build(OURS.resolved(), VOCAB, CONTEXT).initialise(0)
-    parameters = list(model.parameters())
-    adamw = optimizer.build(spec, model, torch.device("cpu"))
+    model = build(OURS.resolved(), VOCAB, CONTEXT).initialise(0)
+    optimizer = Optimizer(AdamW(), model, torch.device("cpu"))
 
     def update(step: int) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            nats = loss_of(model, Batch(*drawn()))
-        (nats / (BATCH * CONTEXT)).backward()
-        optimizer.update(spec, adamw, parameters, step, steps=10**6)
+            loss = loss_of(model, Batch(*drawn()))
+        (loss.nats / (BATCH * CONTEXT)).backward()
+        optimizer.update(step, steps=10**6)
 
     return update
 

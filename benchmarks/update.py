@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from scalelab.models import build
 from scalelab.spec.model import Transformer
 from scalelab.spec.optim import AdamW
-from scalelab.train import optimizer
-from scalelab.train.objective import Batch, summed_loss
+from scalelab.train.objective import Batch, Loss, summed_loss
+from scalelab.train.optimizer import Optimizer
 from scalelab.train.process import prepare
 
 SEQUENCES, POSITIONS, TARGETS, VOCAB = 128, 77, 38, 260
@@ -32,17 +31,16 @@ def main() -> None:
         print(f"{name:9} {update_s * 1e3:.1f} ms an update: {rates}")
 
 
-def windows(loss_of: Callable[..., Tensor]) -> list[float]:
+def windows(loss_of: Callable[..., Loss]) -> list[float]:
     """Seconds of one update, as the mean of each of some windows."""
-    spec, model = AdamW(), build(Transformer(width=16).resolved(), VOCAB, POSITIONS).initialise(0)
-    parameters = list(model.parameters())
-    adamw, batch = optimizer.build(spec, model, torch.device("cpu")), random_batch()
+    model, batch = build(Transformer(width=16).resolved(), VOCAB, POSITIONS).initialise(0), random_batch()
+    optimizer = Optimizer(AdamW(), model, torch.device("cpu"))
     found: list[float] = []
     for _ in range(WINDOWS + 1):  # the first one warms up
         began = time.perf_counter()
         for step in range(UPDATES):
-            (loss_of(model, batch) / (SEQUENCES * TARGETS)).backward()
-            optimizer.update(spec, adamw, parameters, step, steps=10**6)
+            (loss_of(model, batch).nats / (SEQUENCES * TARGETS)).backward()
+            optimizer.update(step, steps=10**6)
         found.append((time.perf_counter() - began) / UPDATES)
     return found[1:]
 

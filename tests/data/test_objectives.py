@@ -9,7 +9,6 @@ from hypothesis import given as drawn_by
 from hypothesis import settings
 from hypothesis import strategies as some
 
-from scalelab.core.errors import UserError
 from scalelab.data.text.objectives import Examples, alone, documents, examples, given, targets
 from scalelab.spec.text import Masked, Prefix, Text
 
@@ -157,12 +156,3 @@ def test_one_token_of_a_window_is_hidden_at_a_time() -> None:
     assert (found.tokens_BT != tokens_BS[:, :-1]).sum() == 12
     assert found.document_BT is not None
     assert np.array_equal(found.document_BT, documents(tokens_BS[:, :-1], EOS))
-
-
-@pytest.mark.parametrize("strange", [EOS + 1, 300, -1])
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
-def test_a_token_beyond_the_vocabulary_is_told_with_its_shards(objective: dict[str, Any], strange: int) -> None:
-    tokens_BS = windows()
-    tokens_BS[3, 5] = strange
-    with pytest.raises(UserError, match=f"shards of `shakespeare` hold the token {strange}, .* end at 7; .*data prepare shakespeare"):
-        seen(tokens_BS, objective=objective)

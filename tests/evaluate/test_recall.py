@@ -49,7 +49,9 @@ class Oracle:
     def new_cache(self, lanes: int, length: int) -> Heard:
         return Heard(torch.zeros(lanes, length, dtype=torch.int64))
 
-    def decode(self, tokens_BT: Tensor, start_B: Tensor, cache: Heard, given_B: Tensor | None = None) -> Tensor:
+    def decode(
+        self, tokens_BT: Tensor, start_B: Tensor, cache: Heard, given_B: Tensor | None = None, length_B: Tensor | None = None
+    ) -> Tensor:
         at_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1])
         cache.tokens_BL.scatter_(1, at_BT, tokens_BT)
         return self.trunk(cache.tokens_BL, at_BM=at_BT)

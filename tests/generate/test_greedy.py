@@ -43,7 +43,7 @@ class Scripted:
     def new_cache(self, lanes: int, length: int) -> Heard:
         return Heard(torch.full((lanes, length), -1))
 
-    def decode(self, tokens_BT: Tensor, start_B: Tensor, cache: Heard, given_B: Tensor | None = None) -> Tensor:
+    def decode(self, tokens_BT: Tensor, start_B: Tensor, cache: Heard, *rest: Any) -> Tensor:
         logits_BTV = torch.zeros(*tokens_BT.shape, VOCAB)
         for lane, (tokens, start) in enumerate(zip(tokens_BT, start_B.tolist(), strict=True)):
             cache.tokens_BL[lane, start : start + len(tokens)] = tokens

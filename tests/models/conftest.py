@@ -1,25 +1,12 @@
-"""The variants that the conformance suite runs on. A new family goes through all of it by being added here."""
+"""What the suites of the models share. The variants stand in variants.py."""
 
 import pytest
+import torch
+from torch import Tensor
 
-from scalelab.spec.model import Ffn, Init, LearnedPositions, Model, NoPositions, Norm, Transformer
-
-VOCAB, CONTEXT = 23, 20
-
-VARIANTS: dict[str, Model] = {
-    "default": Transformer(),
-    "one_layer": Transformer(layers=1, heads=1),
-    "deep_gqa": Transformer(layers=3, width=24, heads=6, kv_heads=2),
-    "mqa": Transformer(heads=4, kv_heads=1),
-    "wide_heads": Transformer(width=12, heads=2, head_width=10, ffn=Ffn(width=24)),
-    "gelu_layer_learned": Transformer(ffn=Ffn(kind="gelu"), norm=Norm(kind="layer"), position=LearnedPositions()),
-    "relu2_post": Transformer(ffn=Ffn(kind="relu2", ratio=2), norm=Norm(place="post")),
-    "peri_qk_norm": Transformer(norm=Norm(place="peri"), qk_norm=True),
-    "sandwich_layer_qk_norm": Transformer(norm=Norm(kind="layer", place="sandwich"), qk_norm=True, kv_heads=1),
-    "no_positions_tied": Transformer(position=NoPositions(), tied=True, init=Init(kind="xavier")),
-    "prefix": Transformer(mask="prefix", init=Init(kind="normal", std=0.3, depth_scaled=False)),
-    "prefix_learned_gqa": Transformer(mask="prefix", heads=4, kv_heads=2, position=LearnedPositions()),
-}
+from scalelab.models import Transformer
+from scalelab.spec.model import Model
+from tests.models.variants import CONTEXT, DECODERS, LANES, TARGETS, VARIANTS, VOCAB, made
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
@@ -38,3 +25,33 @@ def vocab() -> int:
 def context() -> int:
     """Positions that the models run over."""
     return CONTEXT
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def model(variant: Model) -> Transformer:
+    """The variant, with embeddings larger than they begin, so that tokens and positions tell."""
+    return made(variant)
+
+
+@pytest.fixture(params=DECODERS.values(), ids=DECODERS.keys())
+def decoder(request: pytest.FixtureRequest) -> Transformer:
+    """A model of those that see no later position."""
+    return made(request.param)
+
+
+@pytest.fixture
+def tokens_BT() -> Tensor:
+    return torch.randint(0, VOCAB, (LANES, CONTEXT), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def at_BM() -> Tensor:
+    """Positions asked for; one of them twice, as padding does."""
+    found = torch.stack([torch.randperm(CONTEXT, generator=torch.Generator().manual_seed(lane))[:TARGETS] for lane in range(LANES)])
+    found[:, -1] = found[:, 0]
+    return found

@@ -214,3 +214,9 @@ def campaign(tmp_path: Path) -> Iterator[Store]:
     with open_store(tmp_path / "campaign.db", mode="write") as store:
         fill_campaign(store)
         yield store
+
+
+@pytest.fixture
+def fill() -> Callable[..., list[TrialRecord]]:
+    """Fills a store with the campaign: see `fill_campaign`."""
+    return fill_campaign

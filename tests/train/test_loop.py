@@ -12,8 +12,9 @@ from scalelab.core.events import Ended, Event, Interrupted, Measured, Started, i
 from scalelab.evaluate import RecallTest
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.train import checkpoint, train
+from scalelab.train import checkpoint, micro_batch, train
 from scalelab.train.attempt import Attempt
+from scalelab.train.objective import summed_loss
 
 CPU = Execution(device="cpu")
 
@@ -231,6 +232,64 @@ def test_bf16_and_fp32_train_to_about_the_same_loss() -> None:
     half, _ = run(trial(precision="bf16"))
     assert numbers(full)[-2][1]["loss"] == pytest.approx(numbers(half)[-2][1]["loss"], rel=0.02)
     assert numbers(full) != numbers(half)
+
+
+def test_a_found_micro_batch_is_recorded_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = trial(batch=4, budget={"steps": 20})
+    auto = Execution(device="cpu", micro_batch="auto")
+    whole, _ = run(short, auto)
+    assert isinstance(whole[0], Started)
+    assert whole[0].numerics["micro_batch"] == 4
+    assert numbers(whole) == numbers(run(short)[0])
+    monkeypatch.setattr(micro_batch, "available_bytes", lambda: 0)
+    parts, _ = run(short, auto)
+    assert isinstance(parts[0], Started)
+    assert parts[0].numerics["micro_batch"] == 1
+    with pytest.raises(Interrupted):
+        train(short, auto, folder=tmp_path, stopping=stop_after(15))
+    monkeypatch.undo()
+    rest, _ = run(short, auto, folder=tmp_path)
+    assert isinstance(rest[0], Started)
+    assert rest[0].numerics["micro_batch"] == 1
+    assert numbers(rest) == numbers(parts)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_computing_again_in_the_backward_pass_changes_no_bit(precision: str) -> None:
+    kept, first = run(trial(precision=precision))
+    again, second = run(trial(precision=precision), Execution(device="cpu", recompute=True))
+    assert numbers(kept) == numbers(again)
+    assert first.artifacts["weights_sha256"] == second.artifacts["weights_sha256"]
+
+
+def test_the_share_of_the_peak_is_the_rate_by_what_was_measured() -> None:
+    _, ended = run(trial())
+    assert 0 < ended.values["mfu"] < 1
+    attempt = Attempt(trial(), CPU, None, lambda: False)
+    assert ended.values["flops_per_second"] / ended.values["mfu"] == pytest.approx(attempt.pace.peak)
+
+
+def test_muon_learns(tmp_path: Path) -> None:
+    events, ended = run(trial(optim={"kind": "muon"}, budget={"steps": 80}))
+    losses = [values["loss"] for _, values in numbers(events)]
+    assert losses[-1] < losses[0] - 0.5
+    with pytest.raises(Interrupted):
+        train(trial(optim={"kind": "muon"}, budget={"steps": 80}), CPU, folder=tmp_path, stopping=stop_after(30))
+    rest, resumed = run(trial(optim={"kind": "muon"}, budget={"steps": 80}), folder=tmp_path)
+    assert numbers(rest) == numbers(events)
+    assert resumed.artifacts["weights_sha256"] == ended.artifacts["weights_sha256"]
+
+
+def test_a_z_loss_pulls_the_partition_to_one() -> None:
+    sizes = []
+    for coefficient in (0.0, 1.0):
+        optim = {"lr": 1e-2, "z_loss": coefficient, "schedule": {"kind": "constant", "warmup": 0}}
+        attempt = Attempt(trial(optim=optim), CPU, None, lambda: False)
+        for _ in range(40):
+            attempt.update()
+        _, batches = attempt.source.draw(0, 16)
+        sizes.append(summed_loss(attempt.model, next(iter(batches)), z_loss=True).z.item())
+    assert sizes[1] < sizes[0] / 2
 
 
 @pytest.mark.slow

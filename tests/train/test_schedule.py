@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalelab.spec.optim import Constant, Cosine, Wsd
+from scalelab.spec.optim import Constant, Cosine, Linear, Wsd
 from scalelab.train.schedule import share_of_peak
 
-SCHEDULES = [Constant(warmup=5), Cosine(warmup=5, floor=0.1), Wsd(warmup=5, decay=0.25, floor=0.1)]
+SCHEDULES = [Constant(warmup=5), Cosine(warmup=5, floor=0.1), Linear(warmup=5, floor=0.1), Wsd(warmup=5, decay=0.25, floor=0.1)]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.kind)
-def test_warm_up_rises_in_a_line_to_the_peak(schedule: Constant | Cosine | Wsd) -> None:
+def test_warm_up_rises_in_a_line_to_the_peak(schedule: Constant | Cosine | Linear | Wsd) -> None:
     shares = [share_of_peak(schedule, step, 1000) for step in range(6)]
     assert shares[:5] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6], rel=1e-3)
     assert shares[5] == pytest.approx(1.0, rel=1e-3)
@@ -32,7 +32,17 @@ def test_wsd_is_flat_and_then_falls_in_a_line() -> None:
     assert [round(a - b, 9) for a, b in itertools.pairwise(falling)] == [round(0.9 / 25, 9)] * 24
 
 
+def test_linear_falls_in_a_line_from_the_peak_to_its_floor() -> None:
+    schedule = Linear(warmup=10, floor=0.2)
+    falling = [share_of_peak(schedule, step, 111) for step in range(10, 111)]
+    assert falling == pytest.approx([1 - 0.8 * step / 100 for step in range(101)])
+
+
+def test_a_schedule_that_is_all_warm_up_still_ends() -> None:
+    assert share_of_peak(Linear(warmup=50), 0, 1) == pytest.approx(1 / 51)
+
+
 @given(st.sampled_from(SCHEDULES), st.integers(1, 2000), st.data())
-def test_a_share_is_between_nothing_and_the_peak(schedule: Constant | Cosine | Wsd, steps: int, data: st.DataObject) -> None:
+def test_a_share_is_between_nothing_and_the_peak(schedule: Constant | Cosine | Linear | Wsd, steps: int, data: st.DataObject) -> None:
     step = data.draw(st.integers(0, steps - 1))
     assert 0 <= share_of_peak(schedule, step, steps) <= 1

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from scalelab.cli import explaining, fitting, looking, planning, reporting, running, showing, storing, verifying
+from scalelab.cli import explaining, fitting, looking, planning, preparing, reporting, running, showing, storing, verifying
 from scalelab.core.errors import UserError
 
 UNEXPECTED = 70
@@ -59,6 +59,7 @@ for command in (
     explaining.explain,
 ):
     app.command(command.__name__.rstrip("_"))(command)
+app.add_typer(preparing.data, name="data")
 
 
 def main() -> None:

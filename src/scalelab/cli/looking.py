@@ -1,5 +1,6 @@
 """`status`, `ls`, `compare`: what the store knows."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from scalelab.cli.options import (
@@ -13,9 +14,9 @@ from scalelab.cli.options import (
     print_json,
     print_table,
 )
-from scalelab.cli.showing import full_json, trial_json
+from scalelab.cli.showing import detail_kind, full_json, trial_json
 from scalelab.core.canon import SHORT
-from scalelab.core.events import State, is_speed
+from scalelab.core.events import State, is_detail, is_speed
 from scalelab.core.units import format_seconds
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def ls(
         return
     axes = list(dict.fromkeys(path for row in rows for path in row["axes"]))
     measured = {name for row in rows for name in row["metrics"]}
-    shown = [name for name in ("recall", "bits_per_param", "loss") if name in measured]
+    shown = [name for name in ("recall", "accuracy", "bits_per_param", "loss", "test_loss") if name in measured]
     print_table(
         ["digest", "state", "experiment", *axes, "seed", "params", *shown, "time"],
         [
@@ -89,7 +90,10 @@ def compare(first: DigestArgument, second: DigestArgument, store: StoreOption = 
             {"trials": [full_json(trial) for trial in pair], "different": {path: [side.get(path) for side in sides] for path in different}}
         )
         return
-    rows = [[path, *(number(side.get(path)) for side in sides)] for path in different]
+    told = [path for path in different if not is_detail(path.removeprefix("metrics."))]
+    rows = [[path, *(number(side.get(path)) for side in sides)] for path in told]
+    counts = Counter(detail_kind(path) for path in different if path not in told)
+    rows += [[kind, f"{count} differ", "--json has them"] for kind, count in counts.items()]
     print_table(["field", *(trial.record.digest[:SHORT] for trial in pair)], rows or [["(no field differs)", "", ""]])
 
 

@@ -19,8 +19,11 @@ def report(
     fig: Annotated[str | None, typer.Option("--fig", help="Number or name of a figure; every one that has data without it.")] = None,
     experiment: ExperimentOption = None,
     filter_: FilterOption = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="The metric of the learning curves (fig 7), such as loss.")] = None,
-    x: Annotated[str | None, typer.Option("--x", help="Their x: tokens, flops, seconds or steps.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="What is drawn: of figs 4 to 7 and 9, such as test_loss.")] = None,
+    x: Annotated[
+        str | None,
+        typer.Option("--x", help="Against what: tokens, flops, seconds, steps (fig 7); decode, prefill, uncached, training (fig 9)."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="The folder to write into.")] = Path("reports"),
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     format_: Annotated[Format, typer.Option("--format", help="html, png or svg.")] = "html",

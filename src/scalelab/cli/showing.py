@@ -1,10 +1,11 @@
 """`show`: one trial, from its spec to its curves."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from scalelab.cli.options import DEFAULT_STORE, DigestArgument, JsonOption, StoreOption, number, print_json, print_table
 from scalelab.core.canon import SHORT
-from scalelab.core.events import POSITION, is_speed
+from scalelab.core.events import POSITION, is_detail, is_speed
 from scalelab.core.units import format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -46,18 +47,38 @@ def _print_trial(found: "StoredTrial") -> None:
     forms = {"tokens": format_count, "FLOPs": "{:.3g}".format}
     known = [f"{forms.get(name, '{:,}'.format)(value)} {name}" for name, value in lengths.items() if value]
     print(f"\n{', '.join(known)}\n")
-    print_table(["metric", "value"], [[name, number(value)] for name, value in sorted(result.metrics.items())])
+    print_table(["metric", "value"], _metric_rows(result.metrics))
+
+
+def _metric_rows(metrics: dict[str, float]) -> list[list[str]]:
+    """A metric a row; those of each layer and each expert by their kind, from the least to the greatest."""
+    kinds: dict[str, list[float]] = {}
+    for name, value in sorted(metrics.items()):
+        if is_detail(name):
+            kinds.setdefault(detail_kind(name), []).append(value)
+    plain = [[name, number(value)] for name, value in sorted(metrics.items()) if not is_detail(name)]
+    told = {kind: f"{number(min(values))} to {number(max(values))} ({len(values)}; --json has all)" for kind, values in kinds.items()}
+    return sorted([*plain, *([kind, said] for kind, said in told.items())])
+
+
+def detail_kind(metric: str) -> str:
+    """`load_0_5` -> `load_*`."""
+    return re.sub(r"(_\d+)+$", "_*", metric)
 
 
 def _print_curves(points: "Curve") -> None:
-    """Every metric but speeds and positions, at most a dozen of the measured steps."""
-    steps, names = sorted({step for step, _ in points}), sorted({name for _, name in points if not is_speed(name)} - POSITION)
+    """Every metric but speeds, positions and those of single layers and experts; at most a dozen of the measured steps."""
+    steps, known = sorted({step for step, _ in points}), {name for _, name in points} - POSITION
+    names = sorted(name for name in known if not is_speed(name) and not is_detail(name))
     if not steps:
         return
     every = (len(steps) - 1) / (_SHOWN - 1)
     shown = steps if len(steps) <= _SHOWN else [steps[round(index * every)] for index in range(_SHOWN)]
     print()
     print_table(["step", *names], [[f"{step:,}", *(number(points.get((step, name))) for name in names)] for step in shown])
+    details = sorted({detail_kind(name) for name in known if is_detail(name)})
+    if details:
+        print(f"without {', '.join(details)}: --json has them, `scalelab report --fig 10` draws them")
     if len(shown) < len(steps):
         print(f"{len(shown)} of {len(steps)} measured steps; --json has all of them")
 

@@ -1,10 +1,16 @@
 """`verify` and `doctor`: does a result stand, and is the installation sound?"""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from scalelab.cli.options import DEFAULT_STORE, DigestArgument, JsonOption, StoreOption, print_json, print_table
+from scalelab.cli.options import DEFAULT_STORE, DigestArgument, JsonOption, StoreOption, number, print_json, print_table
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from scalelab.run.tracing import Traced
 
 
 def verify(digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
@@ -32,8 +38,24 @@ def verify(digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: 
     raise typer.Exit(0 if answer.equal else 1)
 
 
-def doctor(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Check the installation, the store and both executors, and say the cure of what is amiss."""
+def doctor(
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+    compiled: Annotated[Path | None, typer.Option("--compile", help="Trace this spec's trials: graph breaks and recompiles.")] = None,
+    widths: Annotated[Path | None, typer.Option("--coordinates", help="Check that this spec's activations keep their size.")] = None,
+) -> None:
+    """Check the installation, the store and both executors, and say the cure of what is amiss; or a spec's trials, by two options."""
+    if compiled is not None and widths is not None:
+        raise UserError("`--compile` and `--coordinates` are two examinations", cure="run them one after the other")
+    if compiled is not None:
+        _trace(compiled, as_json)
+    elif widths is not None:
+        _coordinates(widths, as_json)
+    else:
+        _examine(store, as_json)
+
+
+def _examine(store: str, as_json: bool) -> None:
     from scalelab.run.doctor import examine
 
     findings = examine(store)
@@ -45,3 +67,46 @@ def doctor(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
             if not finding.ok:
                 print(f"cure for {finding.check}: {finding.cure}")
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _trace(spec: Path, as_json: bool) -> None:
+    """Exit code 1 where a trial breaks its graph, compiles again after warm-up, or does not compile."""
+    from scalelab.cli.planning import compiled_plan
+    from scalelab.run.tracing import trace
+
+    traced = list(trace(compiled_plan(spec, [])))
+    if as_json:
+        print_json({"traced": [one.as_dict() for one in traced]})
+    else:
+        columns = ["trial", "alike", "phase", "graph breaks", "recompiles", "failures"]
+        print_table(columns, [row for one in traced for row in _phases(one)])
+        for one in traced:
+            for fault in one.faults:
+                print(f"{one.name}, {fault.phase}: {fault.kind}{f' at {fault.where}' if fault.where else ''}: {fault.reason}")
+    raise typer.Exit(1 if any(one.faults for one in traced) else 0)
+
+
+def _phases(traced: "Traced") -> list[list[str]]:
+    def number_of(phase: str, kind: str) -> str:
+        return str(sum(fault.phase == phase and fault.kind == kind for fault in traced.faults))
+
+    kinds = ("graph break", "recompile", "failure")
+    return [[traced.name, str(traced.trials), phase, *(number_of(phase, kind) for kind in kinds)] for phase in traced.phases]
+
+
+def _coordinates(spec: Path, as_json: bool) -> None:
+    """Exit code 1 where activations move further in wider models although the spec asks for muP."""
+    from scalelab.cli.planning import compiled_plan
+    from scalelab.run.tracing import coordinates
+
+    plan = compiled_plan(spec, [])
+    found = coordinates(plan)
+    if as_json:
+        print_json({"digest": plan.trials[0].digest, "coordinates": [one.as_dict() for one in found]})
+    else:
+        widths = list(found[0].moved)
+        rows = [[one.name, *(number(one.moved[width]) for width in widths), f"{one.slope:.2f}"] for one in found]
+        print("mean change of an activation after some updates, by width, and the power of the width that it goes as")
+        print_table(["activation", *map(str, widths), "slope"], rows)
+    parametrised = plan.trials[0].trial.model.mup is not None
+    raise typer.Exit(1 if parametrised and any(one.grows for one in found) else 0)

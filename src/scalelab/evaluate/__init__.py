@@ -1,23 +1,29 @@
-"""Evaluation: what a trained model recalls, and how many bits it has learned."""
+"""Evaluation: what a trained model recalls, how many bits it has learned, how well it predicts text and does sums."""
 
 from collections.abc import Callable
 
 import torch
 
-from scalelab.data import BiographyData, FactsData
+from scalelab.data import ArithmeticData, BiographyData, Data, FactsData
+from scalelab.evaluate.arithmetic import ArithmeticTest
 from scalelab.evaluate.capacity import CapacityTest
 from scalelab.evaluate.recall import RecallTest
+from scalelab.evaluate.text import TextTest
 from scalelab.plan.counts import parameters
 from scalelab.spec.experiment import Trial
 
-__all__ = ["CapacityTest", "RecallTest", "build_test"]
+__all__ = ["ArithmeticTest", "CapacityTest", "RecallTest", "TextTest", "build_test"]
+
+Test = RecallTest | CapacityTest | TextTest | ArithmeticTest
 
 
-def build_test(
-    trial: Trial, data: FactsData | BiographyData, device: torch.device, stopping: Callable[[], bool]
-) -> RecallTest | CapacityTest:
+def build_test(trial: Trial, data: Data, device: torch.device, stopping: Callable[[], bool]) -> Test:
     """The test of a trial's task. It has `quick` (at every evaluation) and `full` (at the end), from a model to metrics by name."""
     if isinstance(data, FactsData):
         return RecallTest(data, device, stopping)
-    shape = data.shape
-    return CapacityTest(data, parameters(trial.model, shape.vocab, shape.context, shape.used), device, stopping)
+    if isinstance(data, BiographyData):
+        shape = data.shape
+        return CapacityTest(data, parameters(trial.model, shape.vocab, shape.context, shape.used), device, stopping)
+    if isinstance(data, ArithmeticData):
+        return ArithmeticTest(trial, data, device, stopping)
+    return TextTest(trial, data, device, stopping)

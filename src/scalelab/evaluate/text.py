@@ -7,7 +7,7 @@ D width, V vocabulary.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +17,14 @@ from torch import Tensor
 
 from scalelab.core.events import Interrupted
 from scalelab.core.seeds import derive
+from scalelab.data import TextData
 from scalelab.data.hashing import words
 from scalelab.data.text.objectives import Examples, Ids, alone, examples
 from scalelab.evaluate.device import put
 from scalelab.evaluate.mode import evaluating
 from scalelab.spec.experiment import Trial
 
-if TYPE_CHECKING:
-    from scalelab.data import TextData
-
-SAMPLE = 2**15
+SAMPLE = 2**14
 """Positions that an evaluation during training scores, about; an update's where that is more."""
 
 VALIDATION = 2**20
@@ -35,7 +33,7 @@ VALIDATION = 2**20
 PROBE = 1024
 """Tokens that a masked model predicts one at a time."""
 
-_POSITIONS = {"cpu": 2**12, "cuda": 2**16}
+_POSITIONS = {"cpu": 2**11, "cuda": 2**16}
 """Positions of a forward pass."""
 
 _LOGITS = {"cpu": 2**22, "cuda": 2**26}
@@ -66,7 +64,7 @@ class TextTest:
     """
 
     def __init__(
-        self, trial: Trial, data: "TextData", device: torch.device | str = "cpu", stopping: Callable[[], bool] = lambda: False
+        self, trial: Trial, data: TextData, device: torch.device | str = "cpu", stopping: Callable[[], bool] = lambda: False
     ) -> None:
         self.trial, self.data, self.device, self.stopping = trial, data, torch.device(device), stopping
         self._exact = torch.float32 if self.device.type == "mps" else torch.float64
@@ -109,7 +107,7 @@ class TextTest:
 
     @property
     def _lanes(self) -> int:
-        return max(1, _POSITIONS.get(self.device.type, 2**12) // self.data.shape.context)
+        return max(1, _POSITIONS.get(self.device.type, 2**11) // self.data.shape.context)
 
     @cached_property
     def _sample(self) -> Ids:

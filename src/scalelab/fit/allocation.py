@@ -65,6 +65,8 @@ class Effects:
 class Ranking:
     """Shapes of one budget, the best first. The noise of one replicate is taken to be the same for every shape."""
 
+    metric: str
+    """What was measured."""
     axes: tuple[str, ...]
     shapes: tuple[Shape, ...]
     best: tuple[float, ...]
@@ -90,7 +92,7 @@ class Ranking:
 
     def _is_near(self, first: Shape, shape: Shape, level: float) -> bool:
         least = self._times(sqrt(1 / len(first.measured) + 1 / len(shape.measured)), level)
-        return least is None or first.mean - shape.mean < least
+        return least is None or abs(first.mean - shape.mean) < least
 
     def _times(self, scale: float, level: float) -> float | None:
         return None if self.noise is None else float(student.ppf(0.5 + level / 2, self.freedom)) * self.noise * scale
@@ -124,6 +126,7 @@ class Ranking:
         """Plain numbers, the best shape first."""
         effects = self.effects()
         return {
+            "metric": self.metric.removeprefix("metrics."),
             "axes": list(self.axes),
             "noise": self.noise,
             "p_equal": self.p_equal,
@@ -163,15 +166,15 @@ def is_one_budget(trials: pl.DataFrame) -> bool:
     return len(sizes) > 0 and float(str(sizes.max())) <= (1 + SAME_BUDGET) * float(str(sizes.min()))
 
 
-def rank(trials: pl.DataFrame, metric: str, axes: Sequence[str], draws: int = DRAWS, seed: int = 0) -> Ranking:
-    """Rank the shapes of finished trials by the mean of a column, higher first; every trial counts once."""
+def rank(trials: pl.DataFrame, metric: str, axes: Sequence[str], draws: int = DRAWS, seed: int = 0, *, less: bool = False) -> Ranking:
+    """Rank the shapes of finished trials by the mean of a column, higher first (lower, where `less` is better); every trial counts once."""
     known = trials.filter(pl.col("state").is_in(["done", "stopped"]), pl.col(metric).is_finite()).unique("digest").sort(*axes, "digest")
     shapes = [_shape(rows, metric, axes) for _, rows in known.group_by(axes, maintain_order=True)]
-    shapes.sort(key=lambda shape: (-shape.mean, shape.place))
+    shapes.sort(key=lambda shape: (shape.mean if less else -shape.mean, shape.place))
     spare = sum(len(shape.measured) - 1 for shape in shapes)
     square = sum(float(np.var(shape.measured)) * len(shape.measured) for shape in shapes)
     noise = sqrt(square / spare) if spare else None
-    return Ranking(tuple(axes), tuple(shapes), _chances(shapes, draws, seed), noise, spare)
+    return Ranking(metric, tuple(axes), tuple(shapes), _chances(shapes, draws, seed, less), noise, spare)
 
 
 def _shape(rows: pl.DataFrame, metric: str, axes: Sequence[str]) -> Shape:
@@ -183,8 +186,8 @@ def _shape(rows: pl.DataFrame, metric: str, axes: Sequence[str]) -> Shape:
     return Shape(place, sizes, int(first["params.total"]), tuple(lists[metric]), tuple(lists["digest"]))
 
 
-def _chances(shapes: Sequence[Shape], draws: int, seed: int) -> tuple[float, ...]:
-    """How often each shape has the highest mean when its replicates' deviations are drawn anew, from those of all shapes.
+def _chances(shapes: Sequence[Shape], draws: int, seed: int, less: bool) -> tuple[float, ...]:
+    """How often each shape has the best mean when its replicates' deviations are drawn anew, from those of all shapes.
 
     A deviation from the mean of n replicates is too small by sqrt((n - 1) / n), and is made larger. Ties are shared.
     """
@@ -192,5 +195,6 @@ def _chances(shapes: Sequence[Shape], draws: int, seed: int) -> tuple[float, ...
     pool_N, rng, mean_SB = np.concatenate([*spread, [0.0] if not spread else []]), np.random.default_rng(seed), []
     for shape in shapes:
         mean_SB.append(shape.mean + rng.choice(pool_N, size=(draws, len(shape.measured))).mean(axis=1))
-    wins_SB = np.isclose(mean_SB, np.max(mean_SB, axis=0), rtol=1e-12, atol=0)
+    best_B = np.min(mean_SB, axis=0) if less else np.max(mean_SB, axis=0)
+    wins_SB = np.isclose(mean_SB, best_B, rtol=1e-12, atol=0)
     return tuple(float(share) for share in (wins_SB / wins_SB.sum(axis=0)).mean(axis=1))

@@ -1,5 +1,20 @@
-"""Decoding: greedy, in lanes, with tool calls."""
+"""Decoding: sampling in lanes, with a cache or without; greedy, with tool calls."""
 
 from scalelab.generate.greedy import Cache, Decoder, greedy
+from scalelab.generate.sampling import GREEDY, Sampling
+from scalelab.generate.streaming import Continuation, Piece, stream, whole
+from scalelab.generate.vocabulary import Vocabulary, vocabulary
 
-__all__ = ["Cache", "Decoder", "greedy"]
+__all__ = [
+    "GREEDY",
+    "Cache",
+    "Continuation",
+    "Decoder",
+    "Piece",
+    "Sampling",
+    "Vocabulary",
+    "greedy",
+    "stream",
+    "vocabulary",
+    "whole",
+]

@@ -32,9 +32,12 @@ class Decoder(Protocol):
         """An empty memory for `lanes` sequences of at most `length` positions."""
         ...
 
-    def decode(self, tokens_BT: Tensor, start_B: Tensor, cache: Any, given_B: Tensor | None = None) -> Tensor:
+    def decode(
+        self, tokens_BT: Tensor, start_B: Tensor, cache: Any, given_B: Tensor | None = None, length_B: Tensor | None = None
+    ) -> Tensor:
         """Logits [B, T, V] of tokens at positions `start_B` and on; the lane's first `given_B` are given text.
 
+        Of each lane the first `length_B` tokens are real and the rest padding; all are real where it is None.
         `cache` is what `new_cache` made, each model's own kind.
         """
         ...
@@ -86,8 +89,9 @@ class _Batch:
         self.read_B, self.known_B = self.given_B.clone(), self.given_B.clone()
         self.open_B = torch.ones_like(self.given_B, dtype=torch.bool)
         self.cache = model.new_cache(len(prompts), limit)
-        # Shorter prompts are read with padding behind them, which is overwritten before anything looks at it.
-        logits_BTV = model.decode(self.text_BL[:, : lengths.max()], torch.zeros_like(self.given_B), self.cache, self.given_B)
+        # Shorter prompts are read with padding behind them.
+        prompt_BT, start_B = self.text_BL[:, : lengths.max()], torch.zeros_like(self.given_B)
+        logits_BTV = model.decode(prompt_BT, start_B, self.cache, self.given_B, self.given_B)
         self._take(logits_BTV[self.lane_B, self.given_B - 1])
 
     def step(self) -> None:

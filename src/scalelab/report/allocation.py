@@ -1,48 +1,75 @@
 """Fig. 8: which shape of one parameter budget learns most facts."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
 import polars as pl
 
 from scalelab.fit.allocation import DRAWS, SIZES, Ranking, is_one_budget, rank, shape_axes
 from scalelab.fit.warned import Warned
 from scalelab.report.allocation_chart import NAMES, best_chart, best_rows, heat_chart, named, shape_rows
+from scalelab.report.curve_words import is_less_more
 from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
 from scalelab.report.numbers import NONE, PLUS_MINUS, rounded, short, whole
-from scalelab.report.runs import state_counts, varying
+from scalelab.report.runs import arm_names, check_metric, state_counts, varying
 
-METRIC = "metrics.recall"
-NEEDED = ("digest", "state", "seed", "params.total", METRIC)
+NEEDED = ("digest", "state", "seed", "params.total")
+USUAL = ("recall", "accuracy", "test_loss")
+"""Metrics that shapes are ranked by where none is named: the first that the trials have."""
 
 
+@dataclass(frozen=True)
 class Allocation(Figure):
     """A heat map of the shapes of one budget, and the best of them with intervals over replicates."""
 
+    metric: str = ""
+    """What shapes are ranked by; the first of `USUAL` where it is empty."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The metric."""
+        return {"metric": self.metric}
+
+    def chosen(self, options: Mapping[str, str]) -> "Allocation":
+        """With another metric."""
+        super().chosen({name: value for name, value in options.items() if name != "metric"})
+        return replace(self, metric=options.get("metric", self.metric).removeprefix("metrics."))
+
     def has_data(self, rows: Rows) -> bool:
-        """Whether several shapes of one budget have finished."""
-        if not set(NEEDED) <= set(rows.trials.columns):
+        """Whether several shapes of one budget have finished, and are no arms with names (fig. 9 is for these)."""
+        if not set(NEEDED) <= set(rows.trials.columns) or len(arm_names(rows.trials, rows.specs)) > 1:
             return False
-        known = _finished(rows.trials)
+        known = _finished(rows.trials, self._column(rows))
         return is_one_budget(known) and bool(_axes(rows, known))
+
+    def _column(self, rows: Rows) -> str:
+        """Raises UserError for a metric that is asked for and that no trial has."""
+        if self.metric:
+            check_metric(rows.trials, self.metric)
+        known = [name for name in USUAL if f"metrics.{name}" in rows.trials.columns]
+        return f"metrics.{self.metric or (known or USUAL)[0]}"
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing."""
-        known = _finished(rows.trials)
+        column = self._column(rows)
+        metric, known = column.removeprefix("metrics."), _finished(rows.trials, column)
         axes = _axes(rows, known)
         solved = [path for path in SIZES if path in known.columns and path not in axes and known[path].drop_nulls().n_unique() > 1]
         # The hidden width says what the ratio says, and a width that is an axis needs no second telling.
         solved = [path for path in solved if path not in ("model.ffn.ratio", "model.head_width", "model.kv_heads")]
-        ranking = rank(known, METRIC, axes)
+        ranking = rank(known, column, axes, less=is_less_more(metric))
         heat = heat_chart({"shapes": shape_rows(ranking, solved)}, ranking)
-        best = best_chart(best_rows(ranking, solved))
+        best = best_chart(best_rows(ranking, solved), metric)
         table = _shapes_table(ranking, solved)
         told_apart = "; a frame marks shapes that are not told from the best" if ranking.noise is not None else ""
         return Drawing(
             title=self.title,
             verdict=_verdict(ranking, solved),
             panels=[
-                Panel("shapes", "", heat, f"Mean recall of each shape of one budget{told_apart}.", table),
-                Panel("best", "The best shapes", best, _BEST, None),
+                Panel("shapes", "", heat, f"Mean {metric} of each shape of one budget{told_apart}.", table),
+                Panel("best", "The best shapes", best, f"Mean {metric} {_BEST}", None),
             ],
-            metric=METRIC,
+            metric=column,
             tables=_effects_tables(ranking),
             reading=_READING,
             methods=_methods(rows, known, ranking, axes),
@@ -52,7 +79,7 @@ class Allocation(Figure):
 
 
 _BEST = (
-    "Mean recall with its 95 % t interval, the replicates behind it in grey, and at the right the probability that the shape is the best "
+    "with its 95 % t interval, the replicates behind it in grey, and at the right the probability that the shape is the best "
     "one, by the bootstrap over replicates."
 )
 _READING = [
@@ -63,8 +90,10 @@ _READING = [
 ]
 
 
-def _finished(trials: pl.DataFrame) -> pl.DataFrame:
-    return trials.filter(pl.col("state").is_in(["done", "stopped"]), pl.col(METRIC).is_finite(), pl.col("params.total").is_not_null())
+def _finished(trials: pl.DataFrame, column: str) -> pl.DataFrame:
+    if column not in trials.columns:
+        return trials.clear()
+    return trials.filter(pl.col("state").is_in(["done", "stopped"]), pl.col(column).is_finite(), pl.col("params.total").is_not_null())
 
 
 def _axes(rows: Rows, known: pl.DataFrame) -> list[str]:
@@ -78,8 +107,7 @@ def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
     sizes = sorted(shape.params for shape in ranking.shapes)
     name, other = named(best, [*ranking.axes, *solved]), named(worst, [*ranking.axes, *solved])
     said = [
-        f"Of {len(ranking.shapes)} shapes with {short(sizes[0])} to {short(sizes[-1])} parameters, {name} recalls most: "
-        f"{best.mean:.2f}{about}. The least, {worst.mean:.2f}, is recalled by {other}."
+        f"Of {len(ranking.shapes)} shapes with {short(sizes[0])} to {short(sizes[-1])} parameters, {_ends(ranking, name, other, f'{best.mean:.2f}{about}')}"
     ]
     if ranking.noise is not None:
         rivals = len(ranking.rivals()) - 1
@@ -94,9 +122,26 @@ def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
     return said
 
 
+def _ends(ranking: Ranking, name: str, other: str, best: str) -> str:
+    """The best shape and the worst one, in the words of the metric."""
+    worst, metric = ranking.shapes[-1].mean, ranking.metric.removeprefix("metrics.")
+    if metric == "recall":
+        return f"{name} recalls most: {best}. The least, {worst:.2f}, is recalled by {other}."
+    first, last = ("lowest", "highest") if is_less_more(metric) else ("highest", "lowest")
+    return f"{name} has the {first} {metric}: {best}. The {last}, {worst:.4g}, is that of {other}."
+
+
 def _shapes_table(ranking: Ranking, solved: list[str]) -> Table:
     paths = [*ranking.axes, *solved]
-    columns = (*(NAMES[path] for path in paths), "parameters", "recall", "95 % interval", "std", "replicates", "best with probability")
+    columns = (
+        *(NAMES[path] for path in paths),
+        "parameters",
+        ranking.metric.removeprefix("metrics."),
+        "95 % interval",
+        "std",
+        "replicates",
+        "best with probability",
+    )
     rows = []
     for shape, chance in zip(ranking.shapes, ranking.best, strict=True):
         interval, std = ranking.interval(shape), shape.std
@@ -125,8 +170,7 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
     spread = (sizes[-1] - sizes[0]) / sizes[0]
     said = [
         *asked,
-        f"Trials by state: {states}. Done and stopped trials count with their last recall: the share of all questions about the people "
-        "trained on whose answer is exact.",
+        f"Trials by state: {states}. Done and stopped trials count with their last {_metric(ranking)}.",
         f"One budget: {whole(sizes[0])} to {whole(sizes[-1])} parameters, embedding and head included ({100 * spread:.1f} % apart). "
         f"Axes: {', '.join(NAMES[axis] for axis in axes)}; other sizes follow from them and the budget. All "
         "shapes train by the same recipe; another learning rate, or longer training, may favour another shape.",
@@ -135,7 +179,7 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
         said.append(
             "Intervals are Student's t over the replicates, with one standard deviation of a replicate for all shapes "
             f"({ranking.noise:.2g}, pooled, {ranking.freedom} degrees of freedom): few replicates say little of their own spread. Shapes "
-            "near a recall of 0 or 1 spread less than that. A shape is told from the best where a two-sided t test of their difference "
+            "near the best or worst that can be spread less than that. A shape is told from the best where a two-sided t test of their difference "
             "says so at 5 %, not corrected for the number of shapes."
         )
         said.append(
@@ -143,6 +187,12 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
             "which are drawn from those of all shapes."
         )
     return said
+
+
+def _metric(ranking: Ranking) -> str:
+    about = ": the share of all questions about the people trained on whose answer is exact"
+    metric = ranking.metric.removeprefix("metrics.")
+    return metric + about if metric == "recall" else metric
 
 
 def _warnings(known: pl.DataFrame, ranking: Ranking, axes: list[str]) -> list[Warned]:

@@ -29,7 +29,7 @@ _ABREAST = 3
 _BRIGHT = 0.6
 """The share of the ramp above which dark letters stand out, whatever the theme: the ramp is the same in both."""
 _TOLD = {
-    "shape:N": "shape", "size:N": "parameters", "told:N": "recall", "spread:N": "spread", "values:N": "replicates'", "best:N": "best",
+    "shape:N": "shape", "size:N": "parameters", "told:N": "mean", "spread:N": "spread", "values:N": "replicates'", "best:N": "best",
     "trials:N": "trials",
 }  # fmt: skip
 
@@ -79,6 +79,10 @@ def _told(ranking: Ranking, shape: Shape, best: float, paths: Sequence[str]) -> 
     }
 
 
+def _said(ranking: Ranking) -> str:
+    return ranking.metric.removeprefix("metrics.")
+
+
 def heat_chart(data: Data, ranking: Ranking) -> dict[str, Any]:
     """A cell for each shape, in a field for each value of the third axis; a frame where a shape is not told from the best.
 
@@ -89,7 +93,7 @@ def heat_chart(data: Data, ranking: Ranking) -> dict[str, Any]:
     fields = max(1, len(levels["part"]))
     x = alt.X("along:O", title=along or None, sort=levels["along"], axis=alt.Axis(labelAngle=0, domain=False, ticks=False))
     y = alt.Y("down:O", title=down or None, sort=levels["down"][::-1], axis=alt.Axis(domain=False, ticks=False))
-    colour = alt.Color("mean:Q", legend=alt.Legend(title="recall", gradientLength=150, format=".2~f", tickCount=5)).scale(
+    colour = alt.Color("mean:Q", legend=alt.Legend(title=_said(ranking), gradientLength=150, format=".3~g", tickCount=5)).scale(
         type="linear", range="heatmap", zero=False, nice=False
     )
     letters = alt.condition("datum.dark", alt.value("white"), alt.value("black"))
@@ -133,12 +137,12 @@ def _chance(chance: float) -> str:
     return f"{100 * chance:.0f} %" if chance >= 0.005 else "< 1 %" if chance else "0 %"
 
 
-def best_chart(data: Data) -> dict[str, Any]:
+def best_chart(data: Data, metric: str) -> dict[str, Any]:
     """Means with their t intervals, the replicates behind them, and the probability of being the best at the right."""
     ends = [row[name] for row in data["best"] for name in ("low", "high")] + [row["mean"] for row in data["values"]]
     room = 0.04 * (max(ends) - min(ends) or 1.0)
     scale = alt.Scale(domain=[min(ends) - room, max(ends) + room], nice=False, zero=False)
-    x = alt.X("mean:Q", title="recall", scale=scale, axis=alt.Axis(tickCount=6, format=".2~f"))
+    x = alt.X("mean:Q", title=metric, scale=scale, axis=alt.Axis(tickCount=6, format=".3~g"))
     y = alt.Y("shape:N", title=None, sort=[row["shape"] for row in data["best"]], axis=alt.Axis(labelLimit=340, domain=False, ticks=False))
     tooltip = told(_TOLD)
     best = layer("best", x, y)

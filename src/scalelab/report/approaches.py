@@ -16,11 +16,14 @@ from scalelab.fit.envelope import Envelope, envelope
 from scalelab.fit.isoflop import SIZES, Budget, IsoFlop, groups_of, isoflop
 from scalelab.fit.powerline import PowerLine
 from scalelab.report.figure import Rows
-from scalelab.report.fitted import Fitted, can_fit, fitted, is_surface, measured, of
+from scalelab.report.fitted import Fitted, can_fit, fitted, is_surface, measured, of, usual_target
 from scalelab.report.runs import varying
 
 WIDE = 1.5
 """A profile whose largest size is less than this times its smallest is no profile."""
+CURVES = ("validation_loss", "loss")
+"""Losses that are measured along the training."""
+HELD_OUT = ("metrics.validation_loss", "metrics.test_loss")
 _TRACED = 60
 
 Pair = tuple[Floats, Floats]
@@ -48,20 +51,24 @@ class Approaches:
     isoflop: IsoFlop
     envelope: Envelope | None
     fitted: Fitted | None
+    target: str = "metrics.loss"
+    """The column of the losses."""
 
     @classmethod
-    def of(cls, rows: Rows, experiment: str) -> "Approaches":
-        """From the rows of one experiment."""
+    def of(cls, rows: Rows, experiment: str, target: str | None = None) -> "Approaches":
+        """From the rows of one experiment. The target is that of the law, where none is named."""
         frame = of(rows, experiment)
-        read = measured(frame)
+        law = fitted(rows, experiment, is_surface, target) if can_fit(rows, experiment, is_surface, target) else None
+        column = law.fit.law.target if law else target or usual_target(frame)
+        read = measured(frame, column)
         assert read is not None, "rows with parameters, tokens, FLOPs and a loss"
         params_N, tokens_N, flops_N = (read.columns[symbol] for symbol in ("N", "D", "C"))
-        traced = curves(rows, frame)
+        traced = curves(rows, frame, column)
         return cls(
             experiment, params_N, tokens_N, flops_N, read.y_N, read.digests,
             isoflop(params_N, tokens_N, flops_N, read.y_N),
             None if traced.is_empty() else envelope(traced),
-            fitted(rows, experiment, is_surface) if can_fit(rows, experiment, is_surface) else None,
+            law, column,
         )  # fmt: skip
 
     @property
@@ -131,14 +138,15 @@ def _powers(kind: str, params: PowerLine, tokens: PowerLine) -> Approach:
     )
 
 
-def can_draw(rows: Rows, experiment: str) -> bool:
+def can_draw(rows: Rows, experiment: str, target: str | None = None) -> bool:
     """Whether there is one task, with a profile of sizes that differ or training curves of several sizes."""
     frame = of(rows, experiment)
-    read = measured(frame)
+    column = target or usual_target(frame)
+    read = measured(frame, column)
     if read is None or [path for path in varying(frame, []) if path.startswith("task.")]:
         return False
     groups = [read.columns["N"][index] for index in groups_of(read.columns["C"])]
-    traced = curves(rows, frame)
+    traced = curves(rows, frame, column)
     sizes = traced["params"].to_numpy() if not traced.is_empty() else np.empty(0)
     return any(_is_wide(size_R) and np.unique(size_R).size >= SIZES for size_R in groups) or _is_wide(sizes)
 
@@ -147,13 +155,18 @@ def _is_wide(size_R: Floats) -> bool:
     return bool(size_R.size and size_R.max() > WIDE * size_R.min())
 
 
-def curves(rows: Rows, frame: pl.DataFrame) -> pl.DataFrame:
-    """`digest`, `params`, `tokens`, `flops`, `loss` along every run's training, as `fit.envelope` takes them; empty without curves."""
-    read = measured(frame)
+def curves(rows: Rows, frame: pl.DataFrame, target: str) -> pl.DataFrame:
+    """`digest`, `params`, `tokens`, `flops`, `loss` along every run's training, as `fit.envelope` takes them; empty without curves.
+
+    The loss on held-out text where that is the target, as far as it was measured on the way.
+    """
+    read = measured(frame, target)
     if rows.curves.is_empty() or read is None:
         return pl.DataFrame()
     whole = pl.DataFrame({"digest": read.digests, "params": read.columns["N"], "tokens": read.columns["D"], "flops": read.columns["C"]})
     whole = whole.with_columns(pl.col("digest").cast(pl.String)).unique("digest", maintain_order=True)
-    points = rows.curves.filter(pl.col("name") == "loss").join(whole, on="digest")
+    known = rows.curves["name"].unique().to_list()
+    name = next((name for name in CURVES if name in known and (name != "validation_loss" or target in HELD_OUT)), "loss")
+    points = rows.curves.filter(pl.col("name") == name).join(whole, on="digest")
     share = pl.col("step") / pl.col("step").max().over("digest")
     return points.select("digest", "params", tokens=pl.col("tokens") * share, flops=pl.col("flops") * share, loss=pl.col("value"))

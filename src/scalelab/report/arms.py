@@ -11,7 +11,7 @@ from scalelab.core.events import State
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.replicates import BySeed, difference, mean, ratio
 from scalelab.report.figure import Rows
-from scalelab.report.runs import cell, names_of, told_apart
+from scalelab.report.runs import arm_names, cell, names_of, told_apart
 
 _SETTING = ("task.", "budget.", "experiment")
 """Columns that say under what circumstances arms are compared; where arms have names, so does every other axis."""
@@ -73,7 +73,7 @@ class Arms:
         axes = told_apart(known, rows.specs) if len(known) else []
         alone = ["arm"] if "arm" in axes else [axis for axis in axes if not axis.startswith(_SETTING)]
         settings = [axis for axis in axes if axis not in alone]
-        order = {name: at for at, name in enumerate(name for spec in rows.specs.values() for name in spec.get("arms") or ())}
+        order = {name: at for at, name in enumerate(arm_names(known, rows.specs))}
 
         def place(arm: Arm) -> list[Any]:
             values = [arm.values[axis] for axis in (*settings, *alone)]

@@ -96,7 +96,7 @@ def _apart(labels: Sequence[str]) -> list[Any]:
     """Channels of lines: a colour and a dash for each series."""
     domain = list(labels)
     line = {"symbolType": "stroke", "symbolSize": 500, "symbolStrokeWidth": 2, "symbolOpacity": 1}
-    legend = alt.Legend(orient="top", offset=4, columnPadding=16, columns=_columns(domain), **line) if len(domain) > 1 else None
+    legend = alt.Legend(orient="top", offset=4, columnPadding=16, **_columns(domain), **line) if len(domain) > 1 else None
     dashes = [[1, 0] if index < _COLOURS else [6, 3] for index in range(len(domain))]
     colour = alt.Color("series:N", title=None, legend=legend).scale(domain=domain)
     return [colour, alt.StrokeDash("series:N", title=None, legend=legend).scale(domain=domain, range=dashes)]
@@ -106,7 +106,7 @@ def _along(colouring: Colouring) -> list[Any]:
     """Channels of lines: a colour for each value of the axis."""
     if colouring.span is None:
         kind, scale = "N", alt.Scale(domain=list(colouring.labels))
-        shown: dict[str, Any] = {"symbolType": "stroke", "symbolOpacity": 1, "columns": _columns(colouring.labels)}
+        shown: dict[str, Any] = {"symbolType": "stroke", "symbolOpacity": 1, **_columns(colouring.labels)}
     else:
         low, high = colouring.span
         kind, scale = "Q", alt.Scale(type="log" if low > 0 and high > 8 * low else "linear", domain=[low, high], nice=False)
@@ -119,8 +119,10 @@ def _ticks(low: float, high: float) -> dict[str, Any]:
     return {"values": log_ticks(low, high, 6)} if low > 0 and high > 8 * low else {"tickCount": 5}
 
 
-def _columns(labels: Sequence[str]) -> int:
-    return max(1, min(4, _WIDE // (max(map(len, labels), default=1) + 6)))
+def _columns(labels: Sequence[str]) -> dict[str, int]:
+    """Columns of a legend, each as wide as the chart has room for."""
+    columns = max(1, min(4, _WIDE // (max(map(len, labels), default=1) + 6)))
+    return {"columns": columns, "labelLimit": WIDTH // columns - 60}
 
 
 def _shape(data: Data) -> alt.Shape:

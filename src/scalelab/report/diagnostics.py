@@ -38,8 +38,9 @@ from scalelab.report.diagnostic_data import (
     spread_marks,
     start_marks,
 )
-from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
-from scalelab.report.fit_words import anchor, coefficients_table, derived_table, law_line, methods, runs_table, target, warnings
+from scalelab.report.figure import Drawing, Panel, Rows, Table
+from scalelab.report.fit_figure import FitFigure, Told, drawing_of
+from scalelab.report.fit_words import anchor, law_line, methods, runs_table, target
 from scalelab.report.fitted import any_law, can_fit, fits, names
 from scalelab.report.numbers import rounded
 
@@ -48,31 +49,24 @@ Drawn = tuple[str, str, dict[str, Any], str, Table | None]
 
 
 @dataclass(frozen=True)
-class Diagnostics(Figure):
+class Diagnostics(FitFigure):
     """Everything that a careful reader asks of a fit before believing it."""
 
-    needs_fits: bool = True
     recipe: int = 2
 
     def has_data(self, rows: Rows) -> bool:
         """Whether the store keeps a fit of these rows, or their loss can be fitted over parameters and tokens."""
-        return any(can_fit(rows, name, any_law) for name in names(rows))
+        return any(can_fit(rows, name, any_law, self.asked(rows)) for name in names(rows))
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError where a law can't be fitted."""
-        found = [Diagnosis.of(rows, one) for one in fits(rows, any_law)]
+        found = [Diagnosis.of(rows, one) for one in fits(rows, any_law, self.asked(rows))]
         several = len(found) > 1
-        return Drawing(
-            title=self.title,
-            verdict=[sentence for one in found for sentence in verdict(one, several)],
-            panels=[panel for one in found for panel in _panels(one, several)],
-            metric=found[0].fitted.fit.law.target,
-            tables=[table for one in found for table in (coefficients_table(one.fitted, several), derived_table(one.fitted, several))],
-            reading=reading(),
-            methods=[sentence for one in found for sentence in (*methods(one.fitted, several), *method(one))],
-            data={"fits": [rounded(one.to_json()) for one in found]},
-            warnings=[warned for one in found for warned in warnings(one.fitted, several)],
-        )
+        told = [
+            Told(one.fitted, verdict(one, several), _panels(one, several), [*methods(one.fitted, several), *method(one)], one.to_json())
+            for one in found
+        ]
+        return drawing_of(self.title, told, reading())
 
 
 def _panels(one: Diagnosis, several: bool) -> list[Panel]:

@@ -7,24 +7,27 @@ import altair as alt
 import numpy as np
 
 from scalelab.report.charts import PLAIN_LABEL, WIDTH, Data, behind, finished, layer, log_domain, log_x, log_y, told
+from scalelab.report.diagnostic_charts import SMALL
 from scalelab.report.expert_data import Experts, Load
 from scalelab.report.numbers import rounded
 
 CELLS = 9000
-"""Most cells of a panel: beyond that evaluations, then layers, are left out of the picture."""
+"""Most cells of a chart: beyond that evaluations, then layers, are left out of the picture."""
 
 _MOST = 2.0
 """Loads from here on have the deepest colour."""
-_LAYERS, _EVALUATIONS = 12, 16
-"""Layers and evaluations of a picture that had to be thinned."""
+_EVALUATIONS = 16
+"""Evaluations of a picture at least, before layers are left out."""
 _COLUMNS, _TALL = 3, (130, 260)
 _SMALL = 380
+_STEP = "replace(format(datum.value, '.2~s'), 'k', 'K')"
+"""Labels of the evaluations: 50, 1.9K."""
 
 
-def load_chart(found: Experts) -> tuple[dict[str, Any], bool]:
-    """A small heat map of experts over evaluations for each layer, and whether some were left out."""
+def load_chart(found: Experts, cells: int = CELLS) -> tuple[dict[str, Any], bool]:
+    """A small heat map of experts over evaluations for each layer, and whether some were left out to have no more than `cells`."""
     load = found.shown
-    layers, steps = _thinned(load)
+    layers, steps = _thinned(load, cells)
     rows = [
         {"layer": load.layers[at], "expert": expert, "step": load.steps_S[step], "load": float(value)}
         for at in layers
@@ -33,20 +36,18 @@ def load_chart(found: Experts) -> tuple[dict[str, Any], bool]:
         if np.isfinite(value)
     ]
     columns = min(_COLUMNS, len(layers)) if len(layers) != 4 else 2
-    width = (WIDTH - 60 - 50 * (columns - 1)) // columns
+    width = {1: WIDTH, 2: 390}.get(columns, SMALL)
     height = min(_TALL[1], max(_TALL[0], 9 * load.experts))
     parts = [_heat(load, load.layers[at], width, height, [load.steps_S[step] for step in steps]) for at in layers]
     chart = alt.concat(*parts, columns=columns, spacing={"row": 20, "column": 18}).resolve_scale(color="shared")
     return finished(chart, {"loads": rounded(rows)}), len(layers) < len(load.layers) or len(steps) < len(load.steps_S)
 
 
-def _thinned(load: Load) -> tuple[list[int], list[int]]:
+def _thinned(load: Load, cells: int) -> tuple[list[int], list[int]]:
     """Which layers and evaluations are drawn: the first, the last, and others evenly between."""
     layers, steps, experts = load.load_LSX.shape[0], load.load_LSX.shape[1], load.experts
-    if layers * steps * experts > CELLS:
-        steps = max(min(steps, _EVALUATIONS), min(steps, CELLS // (experts * layers)))
-    if layers * steps * experts > CELLS:
-        layers = max(min(layers, _LAYERS), CELLS // (experts * steps))
+    steps = min(steps, max(_EVALUATIONS, cells // (experts * layers)))
+    layers = min(layers, max(1, cells // (experts * steps)))
     return _even(load.load_LSX.shape[0], layers), _even(load.load_LSX.shape[1], steps)
 
 
@@ -58,20 +59,15 @@ def _heat(load: Load, at: int, width: int, height: int, steps: Sequence[int]) ->
     x = alt.X(
         "step:O",
         title="step",
-        axis=alt.Axis(labelAngle=0, labelOverlap="greedy", labelSeparation=8, domain=False, ticks=False, format="~s"),
+        axis=alt.Axis(labelAngle=0, labelOverlap="greedy", labelSeparation=8, domain=False, ticks=False, labelExpr=_STEP),
     )
     every = max(1, round(load.experts / 8))
     y = alt.Y(
         "expert:O", title="expert", sort="ascending",
         axis=alt.Axis(domain=False, ticks=False, values=list(range(0, load.experts, every))),
     )  # fmt: skip
-    legend = alt.Legend(
-        title="load",
-        orient="right",
-        gradientLength=130,
-        values=[0, 0.5, 1, 1.5, 2],
-        labelExpr="datum.value == 2 ? '2 or more' : datum.value == 1 ? '1, even' : datum.label",
-    )
+    said = "datum.value >= 2 ? '2 or more' : datum.value == 1 ? '1, even' : format(datum.value, '.1f')"
+    legend = alt.Legend(title="load", orient="top", direction="horizontal", gradientLength=260, values=[0, 0.5, 1, 1.5, 2], labelExpr=said)
     colour = alt.Color("load:Q", legend=legend).scale(type="linear", domain=[0, 1, _MOST], clamp=True, range="diverging", interpolate="rgb")
     tooltip = told({"layer:N": "layer", "expert:N": "expert", "step:N": "step", "load:Q": "load"}, ".3f")
     chart = layer("loads", x, y, colour, keep=f"datum.layer == {at}", tooltip=tooltip)
@@ -117,7 +113,7 @@ def curve_chart(data: Data, title: str, even: tuple[float, str] | None) -> dict[
     colour = alt.Color(f"layer:{'N' if len(layers) <= 6 else 'Q'}", title="layer", legend=legend, scale=scale)
     tooltip = told({"layer:N": "layer", "step:N": "step", "value:Q": "mean", "range:N": "replicates", "trials:N": "trials"}, ".4g")
     curves = layer("curves", x, y, colour, detail="layer:N")
-    guide = [] if even is None else _guide()
+    guide = [] if even is None else _guide(y)
     parts = [
         *guide,
         curves.mark_line(strokeWidth=1.8),
@@ -127,9 +123,8 @@ def curve_chart(data: Data, title: str, even: tuple[float, str] | None) -> dict[
     return finished(alt.layer(*parts).properties(width=_SMALL, height=260), sets)
 
 
-def _guide() -> list[alt.Chart]:
+def _guide(y: alt.Y) -> list[alt.Chart]:
     """A dashed line with its name above the right end."""
-    y = alt.Y("value:Q")
     name = layer("even", y, text="text:N").mark_text(align="right", baseline="bottom", dy=-3, style="reference", strokeWidth=0)
     return [layer("even", y).mark_rule(style="reference", strokeDash=[4, 3]), name.encode(x=alt.value("width"))]
 

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scalelab.report.expert_charts import curve_chart, curve_rows, load_chart
+from scalelab.report.expert_charts import CELLS, curve_chart, curve_rows, load_chart
 from scalelab.report.expert_data import Experts, experts_of, is_load, layer_of
 from scalelab.report.expert_words import TITLES, layers_table, methods, reading, verdict, warnings
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded
+
+_PAGE = 2 * CELLS
+"""Most cells of all charts of a page."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class ExpertLoad(Figure):
         return Drawing(
             title=self.title,
             verdict=verdict(found),
-            panels=[panel for one in found for panel in _panels(one, len(found) > 1)],
+            panels=[panel for one in found for panel in _panels(one, len(found))],
             metric="metrics.max_vio",
             tables=[],
             reading=reading(),
@@ -42,9 +45,9 @@ class ExpertLoad(Figure):
         )
 
 
-def _panels(one: Experts, several: bool) -> list[Panel]:
-    after, name = (f": {one.arm.label}", _anchor(one.arm.label)) if several else ("", "")
-    chart, is_thinned = load_chart(one)
+def _panels(one: Experts, arms: int) -> list[Panel]:
+    after, name = (f": {one.arm.label}", _anchor(one.arm.label)) if arms > 1 else ("", "")
+    chart, is_thinned = load_chart(one, min(CELLS, _PAGE // arms))
     left_out = " Some evaluations or layers are left out of the picture; the JSON file has all." if is_thinned else ""
     caption = (
         f"The share of the tokens that each expert took since the last evaluation, times the {one.shown.experts} experts: 1 is even. "

@@ -103,7 +103,20 @@ def methods(rows: Rows, found: Sequence[Experts]) -> list[str]:
 def warnings(found: Sequence[Experts]) -> list[Warned]:
     """Dead experts, and arms with few evaluations."""
     dead = sum(len(load.dead) for one in found for load in one.loads)
-    said = [Warned("dead_experts", f"{dead} expert{'s' if dead > 1 else ''} died: see which below.")] if dead else []
+    many = "s end" if dead > 1 else " ends"
+    text = (
+        f"{dead} expert{many} nearly unused, and learn{'s' if dead == 1 else ''} nothing more: raise `model.ffn.balance.bias` or `.loss`."
+    )
+    said = (
+        [
+            Warned(
+                "dead_experts",
+                text,
+            )
+        ]
+        if dead
+        else []
+    )
     few = sorted({one.arm.label for one in found if len(one.shown.steps_S) < 3})
     if few:
         said.append(Warned("few_evaluations", f"{', '.join(few)}: fewer than three evaluations; lower `evaluation.first` or `ratio`."))

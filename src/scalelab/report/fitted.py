@@ -1,7 +1,7 @@
 """Which fit a figure draws: the newest that the store keeps of the very rows, else the same law fitted to them here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +17,7 @@ from scalelab.fit.law import Law
 from scalelab.fit.laws import find
 from scalelab.fit.sample import Sample, sample
 from scalelab.report.figure import Rows
-from scalelab.report.runs import free, varying
+from scalelab.report.runs import arm_names, free, varying
 from scalelab.store.fits import StoredFit
 
 DRAWS = 1000
@@ -94,21 +94,48 @@ def any_law(law: Law) -> bool:
 
 
 def names(rows: Rows) -> list[str]:
-    """The experiments among the rows, in their order."""
-    return list(dict.fromkeys(rows.trials["experiment"].to_list())) if "experiment" in rows.trials.columns else []
+    """What has a law of its own: the experiments among the rows, in their order; of one with several arms, each arm."""
+    return list(_parts(rows))
 
 
-def of(rows: Rows, experiment: str) -> pl.DataFrame:
-    """The rows of one experiment."""
-    return rows.trials.filter(pl.col("experiment") == experiment)
+def of(rows: Rows, name: str) -> pl.DataFrame:
+    """The rows of one of `names`."""
+    experiment, arm = _parts(rows)[name]
+    frame = rows.trials.filter(pl.col("experiment") == experiment)
+    return frame if arm is None else frame.filter(pl.col("arm") == arm)
 
 
-def can_fit(rows: Rows, experiment: str, suits: Callable[[Law], bool]) -> bool:
+def _parts(rows: Rows) -> dict[str, tuple[str, str | None]]:
+    """Name -> experiment and arm. An experiment whose arms one kept law joins is one part."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for name in dict.fromkeys(rows.trials["experiment"].to_list()) if "experiment" in rows.trials.columns else ():
+        frame = rows.trials.filter(pl.col("experiment") == name)
+        arms = arm_names(frame, rows.specs)
+        joined = len(arms) < 2 or _kept(rows, name, frame, any_law) is not None
+        found |= {name: (name, None)} if joined else {f"{name}, {arm}": (name, arm) for arm in arms}
+    return found
+
+
+def can_fit(rows: Rows, name: str, suits: Callable[[Law], bool], target: str | None = None) -> bool:
     """Whether the store keeps a fit of these rows, or they can be fitted: one task, and what the law needs."""
-    frame = of(rows, experiment)
-    if _stored(rows, experiment, frame, suits) is not None:
+    frame = of(rows, name)
+    if _stored(rows, name, frame, _that(suits, target)) is not None:
         return True
-    return not [path for path in varying(frame, []) if path.startswith("task.")] and _readable(frame, find(DEFAULT))
+    return not [path for path in varying(frame, []) if path.startswith("task.")] and _readable(frame, _default(frame, target))
+
+
+def usual_target(frame: pl.DataFrame) -> str:
+    """The column that a law is of where nobody says: the test loss, where runs were tested."""
+    column = "metrics.test_loss"
+    return column if column in frame.columns and frame[column].drop_nulls().is_finite().any() else find(DEFAULT).target
+
+
+def _default(frame: pl.DataFrame, target: str | None) -> Law:
+    return replace(find(DEFAULT), target=target or usual_target(frame))
+
+
+def _that(suits: Callable[[Law], bool], target: str | None) -> Callable[[Law], bool]:
+    return suits if target is None else lambda law: suits(law) and law.target == target
 
 
 def _readable(frame: pl.DataFrame, law: Law) -> bool:
@@ -119,21 +146,21 @@ def _readable(frame: pl.DataFrame, law: Law) -> bool:
     return True
 
 
-def fits(rows: Rows, suits: Callable[[Law], bool]) -> list[Fitted]:
-    """The fit of every experiment that has one."""
-    chosen = [name for name in names(rows) if can_fit(rows, name, suits)]
-    return [fitted(rows, name, suits) for name in chosen]
+def fits(rows: Rows, suits: Callable[[Law], bool], target: str | None = None) -> list[Fitted]:
+    """The fit of every one of `names` that has one."""
+    chosen = [name for name in names(rows) if can_fit(rows, name, suits, target)]
+    return [fitted(rows, name, suits, target) for name in chosen]
 
 
-def fitted(rows: Rows, experiment: str, suits: Callable[[Law], bool]) -> Fitted:
-    """The fit of one experiment. Raises UserError where it can't be fitted."""
-    frame = of(rows, experiment)
+def fitted(rows: Rows, experiment: str, suits: Callable[[Law], bool], target: str | None = None) -> Fitted:
+    """The fit of one of `names`. Raises UserError where it can't be fitted."""
+    frame, law, suits = of(rows, experiment), _default(of(rows, experiment), target), _that(suits, target)
     kept = _stored(rows, experiment, frame, suits)
-    known = sha256([dict(kept.record), dict(kept.result)]) if kept else sample(frame, find(DEFAULT)).fingerprint()
-    fit = _made(_Asked(known, frame, kept))
+    known = sha256([dict(kept.record), dict(kept.result)]) if kept else sample(frame, law).fingerprint()
+    fit = _made(_Asked(known, law.target, frame, kept))
     is_stored = kept is not None and fit.key == kept.key  # One that another version kept may be fitted anew.
     unlike = _unlike(rows, experiment, frame, suits)
-    return Fitted(experiment, fit, is_stored, _flops(frame, fit.sample), _mixed(frame, fit), unlike, rows.filter)
+    return Fitted(experiment, fit, is_stored, _flops(frame, fit.law.target, fit.sample), _mixed(frame, fit), unlike, rows.filter)
 
 
 def _mixed(frame: pl.DataFrame, fit: Fit) -> tuple[str, ...]:
@@ -147,12 +174,17 @@ def _mixed(frame: pl.DataFrame, fit: Fit) -> tuple[str, ...]:
 
 def _stored(rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]) -> StoredFit | None:
     """The newest fit that the store keeps of these very rows."""
+    return _kept(rows, _parts(rows)[experiment][0], frame, suits)
+
+
+def _kept(rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]) -> StoredFit | None:
     mine = (stored for stored in reversed(rows.fits) if stored.experiment == experiment)
     return next((stored for stored in mine if suits(law := law_of(stored.record["law"])) and _is_of(stored, law, frame)), None)
 
 
 def _unlike(rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]) -> StoredFit | None:
     """The newest fit that the store keeps of other rows of this experiment, and of no other experiment's."""
+    experiment = _parts(rows)[experiment][0]
     mine = [stored for stored in reversed(rows.fits) if stored.experiment == experiment and _experiments(stored) == {experiment}]
     return next((stored for stored in mine if suits(law := law_of(stored.record["law"])) and not _is_of(stored, law, frame)), None)
 
@@ -173,6 +205,7 @@ class _Asked:
     """Rows to fit, known by their values, or a fit to take back: three figures draw one, which takes seconds."""
 
     known: str
+    target: str
     frame: pl.DataFrame = field(compare=False)
     kept: StoredFit | None = field(compare=False)
 
@@ -180,18 +213,18 @@ class _Asked:
 @lru_cache(maxsize=32)
 def _made(asked: _Asked) -> Fit:
     back = restore(asked.kept, asked.frame) if asked.kept else None
-    return back or fit_law(asked.frame, find(DEFAULT), bootstrap=DRAWS)
+    return back or fit_law(asked.frame, replace(find(DEFAULT), target=asked.target), bootstrap=DRAWS)
 
 
-def measured(frame: pl.DataFrame) -> Sample | None:
-    """Parameters, tokens, FLOPs and loss (`N`, `D`, `C`) of the rows that have all of them."""
+def measured(frame: pl.DataFrame, target: str) -> Sample | None:
+    """Parameters, tokens, FLOPs and the target (`N`, `D`, `C`) of the rows that have all of them."""
     try:
-        return sample(frame, _READ)
+        return sample(frame, replace(_READ, target=target))
     except UserError:
         return None
 
 
-def _flops(frame: pl.DataFrame, fitted_to: Sample) -> Floats:
-    read = measured(frame)
+def _flops(frame: pl.DataFrame, target: str, fitted_to: Sample) -> Floats:
+    read = measured(frame, target)
     known = dict(zip(read.digests, read.columns["C"].tolist(), strict=True)) if read else {}
     return np.array([known.get(digest, np.nan) for digest in fitted_to.digests])

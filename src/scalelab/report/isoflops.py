@@ -9,9 +9,10 @@ import numpy as np
 from scalelab.fit.censored import Floats
 from scalelab.fit.isoflop import Budget
 from scalelab.fit.warned import Warned
-from scalelab.report.approaches import Approach, Approaches, can_draw
+from scalelab.report.approaches import CURVES, Approach, Approaches, can_draw
 from scalelab.report.charts import PLAIN_LABEL, SIZE_LABEL, behind, log_domain
-from scalelab.report.figure import Drawing, Figure, Panel, Rows
+from scalelab.report.figure import Drawing, Panel, Rows
+from scalelab.report.fit_figure import FitFigure
 from scalelab.report.fit_words import anchor, band, compute, warnings
 from scalelab.report.fitted import names
 from scalelab.report.isoflop_charts import BEYOND, WITHIN, Span, optimum_chart, profiles_chart
@@ -28,26 +29,29 @@ _TWENTY = 20.0
 
 
 @dataclass(frozen=True)
-class IsoFlops(Figure):
+class IsoFlops(FitFigure):
     """Profiles with their minima, N*(C), D*(C) and D/N by up to three approaches."""
 
     needs_curves: bool = True
-    needs_fits: bool = True
     recipe: int = 2
+
+    def curves_of(self, names: Sequence[str]) -> list[str]:
+        """Losses along the training."""
+        return [name for name in names if name in CURVES]
 
     def has_data(self, rows: Rows) -> bool:
         """Whether some experiment has an isoFLOP profile, or training curves of several sizes."""
-        return any(can_draw(rows, name) for name in names(rows))
+        return any(can_draw(rows, name, self.asked(rows)) for name in names(rows))
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError where a law can't be fitted."""
-        found = [Approaches.of(rows, name) for name in names(rows) if can_draw(rows, name)]
+        found = [Approaches.of(rows, name, self.asked(rows)) for name in names(rows) if can_draw(rows, name, self.asked(rows))]
         several = len(found) > 1
         return Drawing(
             title=self.title,
             verdict=[sentence for one in found for sentence in verdict(one, several)],
             panels=[panel for one in found for panel in _panels(one, several)],
-            metric="metrics.loss",
+            metric=found[0].target,
             tables=[lines_table(one, several) for one in found],
             reading=reading(found),
             methods=[sentence for one in found for sentence in methods(one, several)],

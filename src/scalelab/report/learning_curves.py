@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.events import POSITION, is_speed
+from scalelab.core.events import POSITION, is_detail, is_speed
 from scalelab.report.charts import behind
 from scalelab.report.curve_chart import curve_chart
 from scalelab.report.curve_ways import Way
@@ -15,7 +15,7 @@ from scalelab.report.curve_words import caption, ends_table, methods, reading, v
 from scalelab.report.curves import PLACES, X_AXES, Series, is_log, metric_names, points, series
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded
-from scalelab.report.runs import told_apart
+from scalelab.report.runs import arm_names, told_apart
 
 _ROWS = 12_000
 """Places of all panels together."""
@@ -23,7 +23,7 @@ _FEWEST = 30
 """Places of a series at least."""
 _ENDS = 1500
 """Marks of trials' ends in all panels; where there would be more, there are none."""
-_FIRST = ("recall", "loss", "bits_per_param", "bits", "share")
+_FIRST = ("recall", "accuracy", "validation_loss", "loss", "bits_per_param", "bits", "share")
 """Metrics that are drawn before others, and no more of them than `_PANELS`."""
 _PANELS = 4
 
@@ -50,12 +50,16 @@ class LearningCurves(Figure):
         return replace(self, x=x, metric=options.get("metric", self.metric).removeprefix("metrics."))
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
-        """The chosen metric or the main ones, and the x. Raises UserError for a metric without curves."""
+        """The chosen metric or the main ones, and the x. Raises UserError for a metric without curves.
+
+        What is of one layer or one expert is drawn where it is asked for, and belongs to no main ones.
+        """
         known = [name for name in names if name not in POSITION and not is_speed(name)]
         if self.metric and self.metric not in known:
             raise UserError(f"no trial has a curve of `{self.metric}`", cure=nearest(self.metric, known) if known else "")
         first = [metric for metric in _FIRST if metric in known]
-        main = [self.metric] if self.metric else [*first, *(metric for metric in known if metric not in first)][:_PANELS]
+        others = [metric for metric in known if metric not in first and not is_detail(metric)]
+        main = [self.metric] if self.metric else [*first, *others][:_PANELS]
         return main + [name for name in names if name == self.x]
 
     def has_data(self, rows: Rows) -> bool:
@@ -66,7 +70,7 @@ class LearningCurves(Figure):
         """The drawing. Raises UserError for a metric without curves."""
         metrics = self._metrics(rows)
         axes = told_apart(rows.trials, rows.specs)
-        way = Way.of(rows.trials, axes)
+        way = Way.of(_in_order(rows), axes)
         found = {metric: self._series(points(rows, metric, self.x), way, _ROWS // len(metrics)) for metric in metrics}
         ends = way.members.height * len(metrics) <= _ENDS
         drawn = {metric: lines for metric, (lines, _) in found.items()}
@@ -96,6 +100,12 @@ class LearningCurves(Figure):
         name = metric.replace("_", "-").replace(".", "-")
         chart = curve_chart(data, metric, self.x, log, way.colouring)
         return Panel(name, metric, chart, caption(metric, self.x, lines, way), ends_table(metric, lines, self.x))
+
+
+def _in_order(rows: Rows) -> pl.DataFrame:
+    """The trials, with arms that sort as the spec has them."""
+    arms = arm_names(rows.trials, rows.specs)
+    return rows.trials.with_columns(pl.col("arm").cast(pl.Enum(arms))) if arms else rows.trials
 
 
 def _places(line: Series, way: Way) -> list[dict[str, Any]]:

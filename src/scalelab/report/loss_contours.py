@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 
 from scalelab.fit.compute import FLOPS
-from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
+from scalelab.report.figure import Drawing, Panel, Rows, Table
+from scalelab.report.fit_figure import FitFigure, Told, drawing_of
 from scalelab.report.fit_words import (
     anchor,
     band,
-    coefficients_table,
     compute,
-    derived_table,
     interval,
     interval_words,
     law_line,
@@ -20,40 +19,29 @@ from scalelab.report.fit_words import (
     runs_table,
     shorts,
     target,
-    warnings,
 )
 from scalelab.report.fitted import can_fit, fits, is_surface, names
-from scalelab.report.numbers import rounded, short, span
+from scalelab.report.numbers import short, span
 from scalelab.report.surface import FURTHER, Surface, bought, contours
 from scalelab.report.surface_chart import BEYOND
 
 
 @dataclass(frozen=True)
-class LossContours(Figure):
+class LossContours(FitFigure):
     """Contours of a fitted law over (N, D), with the runs, lines of equal compute and the compute-optimal frontier."""
 
-    needs_fits: bool = True
     recipe: int = 2
 
     def has_data(self, rows: Rows) -> bool:
         """Whether some experiment's loss can be fitted over parameters and tokens."""
-        return any(can_fit(rows, name, is_surface) for name in names(rows))
+        return any(can_fit(rows, name, is_surface, self.asked(rows)) for name in names(rows))
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError where a law can't be fitted."""
-        found = [Surface.of(one) for one in fits(rows, is_surface)]
+        found = [Surface.of(one) for one in fits(rows, is_surface, self.asked(rows))]
         several = len(found) > 1
-        return Drawing(
-            title=self.title,
-            verdict=[sentence for one in found for sentence in _verdict(one, several)],
-            panels=[panel for one in found for panel in _panels(one, several)],
-            metric=found[0].fitted.fit.law.target,
-            tables=[table for one in found for table in (coefficients_table(one.fitted, several), derived_table(one.fitted, several))],
-            reading=_READING,
-            methods=[*(sentence for one in found for sentence in methods(one.fitted, several)), _SPLIT],
-            data={"fits": [_json(one) for one in found]},
-            warnings=[warned for one in found for warned in warnings(one.fitted, several)],
-        )
+        told = [Told(one.fitted, _verdict(one, several), _panels(one, several), methods(one.fitted, several), _json(one)) for one in found]
+        return drawing_of(self.title, told, _READING, [_SPLIT])
 
 
 def _panels(one: Surface, several: bool) -> list[Panel]:
@@ -137,4 +125,4 @@ def _json(one: Surface) -> dict[str, Any]:
     columns = {"flops": one.flops_X, "params": one.params_X, "tokens": one.tokens_X, "loss": one.loss_X}
     frontier = {name: column.tolist() for name, column in columns.items()}
     whole = {"experiment": one.fitted.experiment, "fit": one.fitted.fit.to_json(), "exponent": slope, "exponent_ci95": about}
-    return rounded({**whole, "frontier": frontier})
+    return {**whole, "frontier": frontier}

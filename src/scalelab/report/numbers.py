@@ -65,7 +65,7 @@ def with_error(found: Estimate | None) -> str:
 def about(found: Estimate, form: str = "") -> str:
     """A value with the ends of its interval: `1.42 (1.31 to 1.53)`; the value alone where it has none."""
     if found.ci95 is None:
-        return f"{found.value:{form or '.3g'}}".replace("-", MINUS)
+        return value(found.value)
     form = form or f",.{_decimals((found.ci95[1] - found.ci95[0]) / 2)}f"
     return f"{found.value:{form}} ({span(found.ci95, form)})".replace("-", MINUS)
 

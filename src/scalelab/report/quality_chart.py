@@ -27,7 +27,7 @@ MOST = 12
 _COLOURS = 6
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 _LEGEND = 52
-"""Characters of a legend in one row of the wide chart, with the space between its columns."""
+"""Characters of a legend in one row, with the space between its columns."""
 _WIDE = 4.0
 """An axis is logarithmic where its values spread over more than this factor."""
 _ROW, _LEAST = 34, 90
@@ -78,7 +78,7 @@ def _apart(series: Sequence[str], small: bool) -> list[Any]:
     if len(series) == 1:
         return []
     longest = max(map(len, series)) + 6
-    columns = max(1, min(4, (_LEGEND // 2 if small else _LEGEND) // longest))
+    columns = max(1, min(4, _LEGEND // longest))
     legend = alt.Legend(orient="top", offset=6, columns=columns, columnPadding=16, symbolOpacity=1, labelLimit=WIDTH // (2 if small else 1))
     shapes = [_SHAPES[(at + at // _COLOURS) % len(_SHAPES)] for at in range(len(series))]
     domain = list(series)

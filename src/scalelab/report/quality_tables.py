@@ -11,8 +11,9 @@ from scalelab.report.figure import Table
 from scalelab.report.numbers import NONE, TIMES, about, whole, with_error
 from scalelab.report.speeds import CACHE, KINDS, TRAINING, Place, places
 
-_SHOWN = ("perplexity", "bits_per_byte", "validation_loss")
+_SHOWN = ("perplexity", "bits_per_byte")
 """Metrics that stand beside the one that is drawn."""
+_DELTA = "\N{GREEK CAPITAL LETTER DELTA} "
 
 
 def qualities(arms: Arms, metric: str) -> list[str]:
@@ -20,16 +21,33 @@ def qualities(arms: Arms, metric: str) -> list[str]:
     return [metric, *(name for name in _SHOWN if name != metric and any(arm.by_seed(f"metrics.{name}") for arm in arms.found))]
 
 
-def sizes_table(arms: Arms, metric: str) -> Table:
-    """What each arm is, and what it reaches."""
+def sizes_table(arms: Arms) -> Table:
+    """What each arm is."""
+    columns = ("arm", "active parameters", "all parameters", "FFN", "experts", "heads", "key heads", "replicates")
+    rows = [
+        [arm.label, _count(arm, "params.active"), _count(arm, "params.total"), *_ffn(arm), *_heads(arm), f"{len(arm.digests)}"]
+        for arm in arms.found
+    ]
+    note = "FFN: the hidden width, of a mixture an expert's; experts: how many a token is sent to, and shared ones."
+    return Table("The arms", columns, rows, frozenset(range(1, len(columns))), note)
+
+
+def quality_table(arms: Arms, metric: str) -> Table:
+    """What each arm reaches, and how it differs from the first."""
     shown = qualities(arms, metric)
-    columns = ("arm", "active parameters", "all parameters", "FFN", "heads", "key heads", *(name.replace("_", " ") for name in shown), "n")
+    told_from = any(map(arms.base, arms.found))
+    compared = [name for name in shown if told_from and (name != "perplexity" or name == metric)]
+    titles = [(name, title) for name in shown for title in ("", _DELTA)[: 1 + (name in compared)]]
+    columns = ("arm", *(title + name.replace("_", " ") for name, title in titles))
     rows = []
     for arm in arms.found:
-        sizes = [_count(arm, "params.active"), _count(arm, "params.total"), _ffn(arm), *_heads(arm)]
-        rows.append([arm.label, *sizes, *(with_error(arm.mean(f"metrics.{name}")) for name in shown), f"{len(arm.digests)}"])
-    note = "FFN: the hidden width; of a mixture an expert's, with how many of its experts a token is sent to. n: replicates."
-    return Table("The arms", columns, rows, frozenset(range(1, len(columns))) - {3}, note)
+        told = [arms.difference(arm, f"metrics.{name}") if title else arm.mean(f"metrics.{name}") for name, title in titles]
+        rows.append([arm.label, *map(with_error, told)])
+    note = (
+        f"With half the 95 % interval. {_DELTA.strip()}: less what {arms.names[0]} has, paired by seed; where it is no larger than its own "
+        "error, the arm is not told from that one."
+    )
+    return Table("Quality", columns, rows, frozenset(range(1, len(columns))), note)
 
 
 def _count(arm: Arm, column: str) -> str:
@@ -37,12 +55,13 @@ def _count(arm: Arm, column: str) -> str:
     return NONE if found is None else whole(found)
 
 
-def _ffn(arm: Arm) -> str:
-    width = arm.first("model.ffn.width")
-    if arm.first("model.ffn.kind") != "moe" or width is None:
-        return NONE if width is None else f"{width:,}"
+def _ffn(arm: Arm) -> list[str]:
+    """The hidden width, and the experts."""
+    width = NONE if arm.first("model.ffn.width") is None else f"{arm.first('model.ffn.width'):,}"
+    if arm.first("model.ffn.kind") != "moe":
+        return [width, NONE]
     shared = arm.first("model.ffn.shared")
-    return f"{width:,} ({arm.first('model.ffn.chosen')} of {arm.first('model.ffn.experts')}{f' and {shared} shared' if shared else ''})"
+    return [width, f"{arm.first('model.ffn.chosen')} of {arm.first('model.ffn.experts')}{f' + {shared}' if shared else ''}"]
 
 
 def _heads(arm: Arm) -> list[str]:
@@ -53,7 +72,7 @@ def _heads(arm: Arm) -> list[str]:
 def speeds_table(arms: Arms, place: Place | None) -> Table:
     """How fast each arm trains and decodes, and what its cache takes."""
     kinds = list(KINDS) if place else []
-    columns = ["arm", "training", *(["decoding, cache", "decoding, none", "cache over none", "prefill"] if place else []), "bytes of cache"]
+    columns = ["arm", "training", *(["decoding, cache", "decoding, none", f"cache {TIMES}", "prefill"] if place else []), "bytes of cache"]
     rows = []
     for arm in arms.found:
         timed = [with_error(arm.mean(place.column(kind))) for kind in kinds] if place else []
@@ -67,32 +86,30 @@ def speeds_table(arms: Arms, place: Place | None) -> Table:
 
 def _times(arm: Arm, place: Place) -> str:
     found = ratio(arm.by_seed(place.column("decode")), arm.by_seed(place.column("uncached")))
-    return NONE if found is None else f"{about(found)} {TIMES}"
+    return NONE if found is None else about(found, ".2f")
 
 
-def differences_table(arms: Arms, metric: str, place: Place | None) -> list[Table]:
-    """How every arm differs from the first; nothing where there is nothing to compare."""
+def ratios_table(arms: Arms, place: Place | None) -> list[Table]:
+    """How many times the first arm's speed and memory each arm has; nothing where there is nothing to compare."""
     compared = [arm for arm in arms.found if arms.base(arm)]
     if not compared:
         return []
-    shown = qualities(arms, metric)
     speeds = {"training": TRAINING} | ({"decoding": place.column("decode"), "prefill": place.column("prefill")} if place else {})
-    speeds |= {"bytes of cache": CACHE}
-    columns = ("arm", *(f"{name.replace('_', ' ')}, less" for name in shown), *(f"{name}, times" for name in speeds))
-    rows = []
-    for arm in compared:
-        away = [with_error(arms.difference(arm, f"metrics.{name}")) for name in shown]
-        times = [NONE if (found := arms.ratio(arm, column)) is None else about(found) for column in speeds.values()]
-        rows.append([arm.label, *away, *times])
-    note = "Paired by seed. An interval that holds 0 (of a difference) or 1 (of a ratio) does not tell the arm from the first one."
-    return [Table(f"Against {arms.names[0]}", columns, rows, frozenset(range(1, len(columns))), note)]
+    speeds |= {"cache": CACHE}
+    columns = ("arm", *(f"{name} {TIMES}" for name in speeds))
+    rows = [
+        [arm.label, *(NONE if (found := arms.ratio(arm, column)) is None else about(found, ".2f") for column in speeds.values())]
+        for arm in compared
+    ]
+    note = "Ratios with their 95 % intervals, paired by seed; one that holds 1 does not tell the arm from the first."
+    return [Table(f"Speed and memory against {arms.names[0]}", columns, rows, frozenset(range(1, len(columns))), note)]
 
 
 def places_table(arms: Arms, found: Sequence[Place]) -> list[Table]:
     """Decoding at every context and number of lanes, where there are several."""
     if len(found) < 2:
         return []
-    columns = ("arm", "context", "lanes", "decoding, cache", "decoding, none", "cache over none", "prefill")
+    columns = ("arm", "context", "lanes", "decoding, cache", "decoding, none", f"cache {TIMES}", "prefill")
     rows = []
     for arm in arms.found:
         for place in found:

@@ -1,5 +1,6 @@
 """Fig. 9: what each arm reaches, how fast it decodes, and what its cache takes."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -11,9 +12,13 @@ from scalelab.report.charts import behind
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded, with_error
 from scalelab.report.quality_chart import cost_chart, difference_chart
-from scalelab.report.quality_tables import differences_table, places_table, replicates_table, sizes_table, speeds_table
+from scalelab.report.quality_tables import places_table, quality_table, ratios_table, replicates_table, sizes_table, speeds_table
 from scalelab.report.quality_words import METRIC, methods, reading, verdict, warnings
+from scalelab.report.runs import check_metric
 from scalelab.report.speeds import CACHE, TRAINING, places, speed_column, speed_title, usual
+
+_APART = 0.06
+"""Of a cost that several arms share, how far apart they are drawn."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,12 @@ class QualityVsSpeed(Figure):
         return replace(self, metric=options.get("metric", self.metric).removeprefix("metrics."), x=options.get("x", self.x))
 
     def has_data(self, rows: Rows) -> bool:
-        """Whether several arms have finished with the metric, and some of them with a decoding speed or the cache's size."""
+        """Whether several arms have finished with the metric, and some of them with a decoding speed or the cache's size.
+
+        Raises UserError for a metric that was asked for and that no trial has.
+        """
+        if self.metric != METRIC:
+            check_metric(rows.trials, self.metric)
         arms = Arms.of(rows, [f"metrics.{self.metric}"])
         return len(arms.found) > 1 and bool(places(rows.trials) or any(arm.by_seed(CACHE) for arm in arms.found))
 
@@ -49,9 +59,10 @@ class QualityVsSpeed(Figure):
             panels=[*self._costs(arms, column, speed), *_differences(arms, column)],
             metric=column,
             tables=[
-                sizes_table(arms, self.metric),
+                sizes_table(arms),
+                quality_table(arms, self.metric),
                 speeds_table(arms, place),
-                *differences_table(arms, self.metric, place),
+                *ratios_table(arms, place),
                 *places_table(arms, places(rows.trials)),
             ],
             reading=reading(arms),
@@ -64,10 +75,12 @@ class QualityVsSpeed(Figure):
         """Against the speed, wide; against the bytes of cache, beside the differences."""
         found = []
         for name, cost, title, small in (("speed", speed, speed_title(speed), False), ("cache", CACHE, "bytes of cache for a token", True)):
-            data = {"arms": [row for arm in arms.found for row in _mark(arm, column, cost)], "values": _values(arms, column, cost)}
+            marks = [row for arm in arms.found for row in _mark(arm, column, cost)]
+            data = {"arms": _beside(marks), "values": [] if small else _values(arms, column, cost)}
             if data["arms"]:
                 chart = cost_chart(rounded(data), (title, title.split(",")[0]), self.metric, arms.names, small=small)
-                caption = f"{self.metric} against {title}: means over the replicates (faint) with 95 % intervals."
+                faint = "; arms with the same cache stand side by side" if small else ", the replicates faint"
+                caption = f"{self.metric} against {title}: means over the replicates with 95 % intervals{faint}."
                 table = replicates_table(arms, self.metric) if name == "speed" else None
                 found.append(Panel(name, "Against the size of the cache" if small else "", chart, caption, table))
         return found
@@ -82,6 +95,17 @@ def _mark(arm: Arm, column: str, cost: str) -> list[dict[str, Any]]:
     place = {"x": x.value, "low": max(low, x.value / 100), "high": high, "y": y.value, "bottom": bottom, "top": top}
     told = {"quality": with_error(y), "cost": with_error(x), "replicates": f"{len(arm.by_seed(column))}"}
     return [{"series": arm.name, "setting": arm.setting, **place, **told, **behind(arm.digests)}]
+
+
+def _beside(marks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Marks of one and the same cost, which has no spread, a little apart, so that their intervals can be told."""
+    count, met, placed = Counter(mark["x"] for mark in marks), Counter[float](), []
+    for mark in marks:
+        x = mark["x"]
+        drawn = x * (1 + _APART * (met[x] - (count[x] - 1) / 2))
+        placed.append({**mark, "x": drawn, "low": drawn, "high": drawn} if mark["low"] == mark["high"] else mark)
+        met[x] += 1
+    return placed
 
 
 def _values(arms: Arms, column: str, cost: str) -> list[dict[str, Any]]:
@@ -103,7 +127,9 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
     rows = [_difference(arm, base, away, column) for arm, base, away in found]
     pairs = [row for arm, base, _ in found for row in _pairs(arm, base, column)]
     metric, first = column.removeprefix("metrics."), arms.names[0]
-    chart = difference_chart(rounded({"differences": rows, "pairs": pairs}), f"{metric} less that of {first}", [row["arm"] for row in rows])
+    chart = difference_chart(
+        rounded({"differences": rows, "pairs": pairs}), f"{metric} minus that of {first}", [row["arm"] for row in rows]
+    )
     caption = f"The difference in {metric} to {first}, paired by seed (grey), with its 95 % interval."
     return [Panel("difference", f"Difference to {first}", chart, caption, None)]
 

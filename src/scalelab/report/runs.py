@@ -8,6 +8,8 @@ from typing import Any
 import polars as pl
 
 from scalelab.core.canon import canonical_json
+from scalelab.core.errors import UserError, nearest
+from scalelab.core.events import is_detail
 from scalelab.report.figure import Rows, Table
 
 _PREFIXES = ("task.", "model.", "budget.", "optim.", "evaluation.")
@@ -45,6 +47,20 @@ def told_apart(trials: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> 
         if found > groups:
             kept, groups = [*kept, path], found
     return kept
+
+
+def check_metric(trials: pl.DataFrame, metric: str) -> None:
+    """Raises UserError where these trials have metrics, and none of this name."""
+    known = [column.removeprefix("metrics.") for column in trials.columns if column.startswith("metrics.")]
+    if known and metric not in known:
+        raise UserError(f"no trial has a metric `{metric}`", cure=nearest(metric, [name for name in known if not is_detail(name)]))
+
+
+def arm_names(trials: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The arms among these rows, in the order of the specs."""
+    known = trials["arm"].drop_nulls().unique(maintain_order=True).to_list() if "arm" in trials.columns else []
+    declared = list(dict.fromkeys(name for spec in specs.values() for name in spec.get("arms") or ()))
+    return [*(name for name in declared if name in known), *(name for name in known if name not in declared)]
 
 
 def names_of(paths: Sequence[str]) -> dict[str, str]:

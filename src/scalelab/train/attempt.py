@@ -13,7 +13,6 @@ from scalelab.core.seeds import derive
 from scalelab.data import build as build_data
 from scalelab.evaluate import build_test
 from scalelab.models import build as build_model
-from scalelab.plan.flops import train_flops
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import checkpoint, compiling, micro_batch
@@ -21,7 +20,7 @@ from scalelab.train.meters import OVER_LAYERS, Meters
 from scalelab.train.numerics import pick_device
 from scalelab.train.objective import Batch, Loss, mean_loss, summed_loss
 from scalelab.train.optimizer import Optimizer
-from scalelab.train.peak import matmul_peak
+from scalelab.train.pace import Pace
 from scalelab.train.source import open_source
 
 
@@ -49,9 +48,8 @@ class Attempt:
             self.size = self._found_size()
         if execution.micro_batch is not None:  # what was used, for the numerics
             self.execution = execution.model_copy(update={"micro_batch": self.size})
-        self.peak = matmul_peak(trial, self.device)
-        self.began, self.began_at = time.perf_counter(), self.step
-        self.saved = self.began
+        self.pace = Pace(trial, self.shape, self.device, self.step)
+        self.saved = time.perf_counter()
 
     def update(self) -> None:
         """One optimizer update on the next batch; gradients and the experts' loads accumulate over its micro-batches."""
@@ -85,7 +83,7 @@ class Attempt:
 
         Where the evaluation is interrupted nothing has changed: whoever goes on from here measures this step.
         """
-        values = {**self.meters.values(), **self._position(), **self._speed()}
+        values = {**self.meters.values(), **self.pace.position(self.step), **self.pace.speed(self.step)}
         values |= self.test.quick(self.model)
         self.meters.clear()
         self.curve.append(Measured(self.step, values))
@@ -101,7 +99,7 @@ class Attempt:
 
     def final(self, state: Outcome) -> dict[str, float]:
         """The trial's final metrics, with the loss and the experts' use as last measured; a diverged trial has only position and speed."""
-        values = self._position() | self._speed()
+        values = self.pace.position(self.step) | self.pace.speed(self.step)
         if state == "diverged":
             return values
         last = self.curve[-1].values
@@ -191,26 +189,3 @@ class Attempt:
         torch.set_rng_state(content["rng"].cpu())
         if content["cuda_rng"]:
             torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
-
-    def _position(self) -> dict[str, float]:
-        sequences = self.step * self.trial.batch
-        return {
-            "tokens": float(sequences * self.shape.context),
-            "exposures": sequences / self.shape.sequences,
-            "flops": float(sequences * self._sequence_flops()),
-        }
-
-    def _speed(self) -> dict[str, float]:
-        """Seconds of this attempt, and its throughput with evaluations counted in; none where it only evaluates.
-
-        `mfu` is the share of the device's measured matmul peak; what activation checkpointing computes again does not count.
-        """
-        seconds = time.perf_counter() - self.began
-        if self.step == self.began_at:
-            return {"seconds": seconds}
-        rate = (self.step - self.began_at) * self.trial.batch / seconds
-        flops = rate * self._sequence_flops()
-        return {"seconds": seconds, "tokens_per_second": rate * self.shape.context, "flops_per_second": flops, "mfu": flops / self.peak}
-
-    def _sequence_flops(self) -> int:
-        return train_flops(self.trial.model, self.shape.vocab, self.shape.context, self.shape.targets)

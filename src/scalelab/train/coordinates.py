@@ -19,6 +19,7 @@ from scalelab.evaluate.mode import evaluating
 from scalelab.models import Transformer
 from scalelab.models import build as build_model
 from scalelab.spec import model as spec
+from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.spec.optim import Constant
 from scalelab.train.objective import Batch, mean_loss, summed_loss
@@ -59,17 +60,19 @@ class Coordinate:
         return asdict(self) | {"slope": self.slope, "grows": self.grows}
 
 
-def coordinate_check(trial: Trial, factors: Sequence[float] = FACTORS, steps: int = 5, seeds: int = 2) -> list[Coordinate]:
+def coordinate_check(
+    trial: Trial, factors: Sequence[float] = FACTORS, steps: int = 5, seeds: int = 2, data: str = Execution().data
+) -> list[Coordinate]:
     """Train the trial's model on the CPU at several widths for a few updates, and tell how far each activation has moved.
 
-    The learning rate is the peak at once, without warm-up. Raises UserError where the task cannot be built.
+    `data` is the folder of prepared corpora. The learning rate is the peak at once.
+    Raises UserError where the task cannot be built.
     """
-    models = [at_width(trial.model, factor) for factor in factors]
-    trial = trial.model_copy(update={"batch": SEQUENCES, "precision": "fp32"})
-    _, batches = open_source(trial, build_data(trial.task), torch.device("cpu")).draw(0, SEQUENCES)
-    batch, shape = next(iter(batches)), build_data(trial.task).shape
+    trial, built = trial.model_copy(update={"batch": SEQUENCES, "precision": "fp32"}), build_data(trial.task, data)
+    _, batches = open_source(trial, built, torch.device("cpu")).draw(0, SEQUENCES)
+    batch, shape = next(iter(batches)), built.shape
     found: dict[str, dict[int, float]] = {}
-    for given in models:
+    for given in (at_width(trial.model, factor) for factor in factors):
         assert isinstance(given.width, int)
         for seed in range(seeds):
             model = build_model(given, shape.vocab, shape.context).initialise(derive(seed, "weights"))

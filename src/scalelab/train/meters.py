@@ -4,15 +4,12 @@ Shapes: L layers with experts, E experts of a layer.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from scalelab.models.layers.moe import Routing
 from scalelab.train.objective import Batch, Loss
-
-if TYPE_CHECKING:
-    from scalelab.models.layers.moe import Routing
 
 OVER_LAYERS = ("max_vio", "router_entropy", "dropped")
 """Metrics of the experts that are told for each layer and as their mean."""
@@ -58,7 +55,7 @@ class Meters:
         self.nats, self.targets = state["nats"], state["targets"]
         self.experts = {name: part for name, part in state.items() if name not in ("nats", "targets")}
 
-    def _seen(self, routings: Sequence["Routing"], batch: Batch) -> dict[str, Tensor]:
+    def _seen(self, routings: Sequence[Routing], batch: Batch) -> dict[str, Tensor]:
         tokens_L = torch.full((len(routings),), float(batch.tokens_BT.numel()), dtype=self._exact, device=self._device)
         tokens_L[-1] = batch.labels_BM.numel()  # the last layer runs where a loss falls, and nowhere else
         sums = {name: torch.stack([getattr(routing, name).detach() for routing in routings]).to(self._exact) for name in _READ}

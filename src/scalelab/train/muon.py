@@ -32,39 +32,32 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": torch.tensor(given.lr), "weight_decay": given.weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update. The learning rate is a tensor, and nothing waits for the device."""
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                self._update(weights, group["lr"], group["weight_decay"])
+            for (rows, columns), parts in self._by_shape(group["params"]).items():
+                change_nRC = orthogonal(torch.cat([update_nRC for _, update_nRC in parts]), self.given.newton_schulz).float()
+                change_nRC *= group["lr"] * -factor(self.given.scaling, rows, columns)
+                for (part, _), change in zip(parts, change_nRC.split([len(update_nRC) for _, update_nRC in parts]), strict=True):
+                    part.mul_(1 - group["lr"] * group["weight_decay"]).add_(change.view_as(part))
 
-    def _update(self, weights: list[Tensor], lr: Tensor, decay: float) -> None:
-        grads, momenta = [weight.grad for weight in weights], [self._momentum(weight) for weight in weights]
-        torch._foreach_lerp_(momenta, grads, 1 - self.given.momentum)
-        updates = torch._foreach_lerp(grads, momenta, self.given.momentum)  # Nesterov's
-        torch._foreach_mul_(weights, 1 - lr * decay)
-        for (rows, columns), parts in self._by_shape(weights, updates).items():
-            change_nRC = orthogonal(torch.cat([update for _, update in parts]), self.given.newton_schulz).float()
-            change_nRC *= lr * -factor(self.given.scaling, rows, columns)
-            for (weight, _), change in zip(parts, change_nRC.split([len(update) for _, update in parts]), strict=True):
-                weight.add_(change.view_as(weight))
-
-    def _by_shape(self, weights: Sequence[Tensor], updates: Sequence[Tensor]) -> dict[tuple[int, int], list[tuple[Tensor, Tensor]]]:
+    def _by_shape(self, weights: Iterable[Tensor]) -> dict[tuple[int, int], list[tuple[Tensor, Tensor]]]:
         """(R, C) -> a view of each part of that shape in its weight, and the part's update [n, R, C]."""
         found: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for weight, update in zip(weights, updates, strict=True):
-            heights = list(self.parts.get(weight, weight.shape[-2:-1]))
-            for part, change in zip(weight.split(heights, -2), update.split(heights, -2), strict=True):
-                rows, columns = change.shape[-2:]
-                found[rows, columns].append((part, change.reshape(-1, rows, columns)))
+        for weight in weights:
+            if weight.grad is not None:
+                heights, update = list(self.parts.get(weight, weight.shape[-2:-1])), self._moved(weight, weight.grad)
+                for part, update_nRC in zip(weight.split(heights, -2), update.split(heights, -2), strict=True):
+                    rows, columns = update_nRC.shape[-2:]
+                    found[rows, columns].append((part, update_nRC.reshape(-1, rows, columns)))
         return found
 
-    def _momentum(self, weight: Tensor) -> Tensor:
+    def _moved(self, weight: Tensor, grad: Tensor) -> Tensor:
+        """The gradient after Nesterov's momentum."""
         state = self.state[weight]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weight)
-        return state["momentum"]
+        return grad.lerp(state["momentum"].lerp_(grad, 1 - self.given.momentum), self.given.momentum)
 
 
 def factor(scaling: str, rows: int, columns: int) -> float:
@@ -76,7 +69,7 @@ def orthogonal(x_nRC: Tensor, steps: int) -> Tensor:
     """Each matrix U S V^T -> about U V^T, in bf16: its singular values end between 0.7 and 1.2, and Muon asks for no more."""
     a, b, c = COEFFICIENTS
     tall = x_nRC.shape[1] > x_nRC.shape[2]
-    x_nRC = (x_nRC.mT if tall else x_nRC).bfloat16()
+    x_nRC = (x_nRC.mT if tall else x_nRC).bfloat16().contiguous()
     x_nRC = x_nRC / x_nRC.norm(dim=(1, 2), keepdim=True).clamp(min=EPS)
     for _ in range(steps):
         gram_nRR = x_nRC @ x_nRC.mT

@@ -3,19 +3,15 @@
 Shapes: B sequences, T positions, M targets in a row, N predictions, D width, V vocabulary.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from scalelab.models import Transformer
 from scalelab.models.layers.cross_entropy import cross_entropy, cross_entropy_and_partition, summed_cross_entropy
-
-if TYPE_CHECKING:
-    from scalelab.models.layers.moe import Routing
+from scalelab.models.layers.moe import Routing
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Loss(NamedTuple):
 
 def summed_loss(model: Transformer, batch: Batch, z_loss: bool = False) -> Loss:
     """The parts of the loss over a micro-batch, for `mean_loss` to put together."""
-    x_BMD, routings = _run(model, batch)
+    x_BMD, routings = model.run(batch.tokens_BT, batch.given_B, batch.targets_BM, batch.document_BT)
     nats, z = _partitioned(model, x_BMD, batch) if z_loss else (_nats(model, x_BMD, batch), x_BMD.new_zeros(()))
     penalty = torch.stack([routing.penalty for routing in routings]).sum() if routings else x_BMD.new_zeros(())
     return Loss(nats, z, penalty, routings)
@@ -87,11 +83,4 @@ def _partitioned(model: Transformer, x_BMD: Tensor, batch: Batch) -> tuple[Tenso
 
 def _is_product(model: Transformer) -> bool:
     """Whether the logits are a product with the head's matrix and nothing more."""
-    return model.given.logit_softcap is None and model.given.mup is None
-
-
-def _run(model: Transformer, batch: Batch) -> tuple[Tensor, list[Routing]]:
-    # STAND-IN until Transformer.run is there
-    if hasattr(model, "run"):
-        return model.run(batch.tokens_BT, batch.given_B, batch.targets_BM, batch.document_BT)
-    return model.trunk(batch.tokens_BT, batch.given_B, batch.targets_BM), []
+    return model.given.logit_softcap is None and model.wider == 1.0

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from scalelab.models import Transformer
+from scalelab.models.layers.linear import Linear, Stack
+from scalelab.models.layers.roles import roles
 from scalelab.spec.model import Transformer as Model
 from scalelab.spec.optim import AdamW, Muon, Role
 from scalelab.train import muon
@@ -94,19 +96,7 @@ def _adamw(groups: list[dict[str, Any]], given: AdamW | Muon) -> torch.optim.Opt
 
 def _muon(groups: list[dict[str, Any]], given: AdamW | Muon, model: Transformer) -> torch.optim.Optimizer:
     assert isinstance(given, Muon)
-    parts = {module.weight: module.outputs for module in model.modules() if hasattr(module, "outputs") and hasattr(module, "weight")}
+    parts: dict[Tensor, tuple[int, ...]] = {
+        module.weight: module.outputs for module in model.modules() if isinstance(module, Linear | Stack)
+    }
     return muon.Muon(groups, given, parts)
-
-
-def roles(model: Transformer) -> dict[str, Role]:  # STAND-IN until models/layers/roles.py is there
-    found: dict[str, Role] = {}
-    for name, weight in model.named_parameters():
-        if "embedding" in name or "positions" in name:
-            found[name] = "embedding"
-        elif name.startswith("output"):
-            found[name] = "head"
-        elif "router" in name:
-            found[name] = "router"
-        else:
-            found[name] = "matrix" if weight.ndim > 1 else "gain"
-    return found

@@ -1,26 +1,21 @@
-"""Where batches come from: a table of every dialog on the device, windows cut from a stream of text, or sums.
+"""Where batches come from: a table of every dialog on the device, windows cut from a stream of text, or problems.
 
 Shapes: B sequences of an update, b of them in a micro-batch, T positions, S = T + 1 tokens, M targets in a row, R rows of the table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scalelab.core.seeds import derive
-from scalelab.data import BiographyData, FactsData
+from scalelab.data import ArithmeticData, BiographyData, Data, FactsData, TextData
 from scalelab.data.text.objectives import examples
 from scalelab.evaluate.device import put
 from scalelab.spec.experiment import Trial
 from scalelab.train.objective import Batch
-
-if TYPE_CHECKING:
-    from scalelab.data import ArithmeticData, Data, TextData
 
 
 class Source(Protocol):
@@ -37,7 +32,7 @@ def open_source(trial: Trial, data: Data, device: torch.device) -> Source:
         return Table(trial, data, device)
     if isinstance(data, BiographyData):
         return Windows(trial, data, device)
-    return Passages(trial, data, device) if trial.task.kind == "text" else Sums(trial, data, device)
+    return Problems(trial, data, device) if isinstance(data, ArithmeticData) else Passages(trial, data, device)
 
 
 class Table:
@@ -95,7 +90,7 @@ class Passages:
         return torch.tensor(float(seen.targets), device=self._device), _parts(batch, size)
 
 
-class Sums:
+class Problems:
     """Arithmetic: the loss falls on answers alone, and a prefix mask gives what stands before them."""
 
     def __init__(self, trial: Trial, data: ArithmeticData, device: torch.device) -> None:
@@ -104,8 +99,8 @@ class Sums:
     def draw(self, step: int, size: int) -> tuple[Tensor, Iterator[Batch]]:
         """See `Source`."""
         rows = self._stream.at(step)
-        tokens_BS = torch.from_numpy(rows.tokens_BS.astype(np.int64))
-        targets_BM, weights_BM = torch.from_numpy(rows.targets_BM), torch.from_numpy(rows.weights_BM)
+        tokens_BS = torch.from_numpy(rows.tokens_RS.astype(np.int64))
+        targets_BM, weights_BM = torch.from_numpy(rows.targets_RM), torch.from_numpy(rows.weights_RM)
         labels_BM = tokens_BS.gather(1, targets_BM + 1)
         parts = (tokens_BS[:, :-1], labels_BM, targets_BM, weights_BM, targets_BM[:, 0] + 1)
         return weights_BM.sum().to(self._device), _parts(Batch(*(part.to(self._device) for part in parts)), size)

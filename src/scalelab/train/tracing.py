@@ -5,11 +5,13 @@ there is neither. `examine` runs the real update, evaluation and decoding of a t
 what there is. Both are matters of tracing, so it compiles with a backend that stops there, in seconds.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
+from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.utils import clear_compilation_metrics, get_compilation_metrics, graph_break_reasons
 
 from scalelab.evaluate.mode import evaluating
@@ -46,6 +48,12 @@ class Fault:
 
 def examine(trial: Trial, execution: Execution) -> list[Fault]:
     """Every fault of a trial, phase by phase; none is as it should be. The first pass through all phases is the warm-up."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of itself while it traces
+        return _examine(trial, execution)
+
+
+def _examine(trial: Trial, execution: Execution) -> list[Fault]:
     attempt = Attempt(small(trial, execution), execution.model_copy(update={"compile": True, "micro_batch": None}), None, lambda: False)
     attempt.size = min(2, attempt.trial.batch)
     attempt.loss_of = compiled(summed_loss, **TRACED)
@@ -90,7 +98,7 @@ def _warm_up(phase: Phase, run: Callable[[], object]) -> list[Fault]:
     graph_break_reasons.clear()
     try:
         run()
-    except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
+    except (RuntimeError, TorchDynamoException) as error:
         return [Fault(phase, "failure", "", _sentence(str(error)))]
     breaks = [reason for reason in graph_break_reasons if reason.graph_break]
     return [Fault(phase, "graph break", _place(reason.user_stack), _sentence(reason.reason)) for reason in breaks]
@@ -101,11 +109,9 @@ def _recompiles(phase: Phase, run: Callable[[], object]) -> list[Fault]:
     clear_compilation_metrics()
     for _ in range(2):
         run()
-    return [
-        Fault(phase, "recompile", f"{seen.co_filename}:{seen.co_firstlineno}", _sentence(seen.recompile_reason or "compiled for the first time"))
-        for seen in get_compilation_metrics()
-        if seen.co_name is not None
-    ]
+    seen = [one for one in get_compilation_metrics() if one.co_name is not None]
+    reasons = [_sentence(one.recompile_reason or "not compiled before") for one in seen]
+    return [Fault(phase, "recompile", f"{one.co_filename}:{one.co_firstlineno}", reason) for one, reason in zip(seen, reasons, strict=True)]
 
 
 def _place(stack: Any) -> str:

@@ -18,12 +18,13 @@ from scalelab.core.errors import UserError
 from scalelab.core.seeds import derive
 from scalelab.data.arithmetic.numbers import MOST, Ids
 from scalelab.data.arithmetic.problems import Problems, operation, write
-from scalelab.data.hashing import Words, mix
+from scalelab.data.hashing import Words, mix, words
 from scalelab.data.shape import TaskShape
+from scalelab.data.text.tokenizers.bytes import Bytes
 from scalelab.data.tokens import Tokens
 from scalelab.spec.text import Arithmetic
 
-END, VOCAB = 256, 257
+END, VOCAB = Bytes.eos, Bytes.vocab
 
 ASKED = 500
 """Most questions of a length."""
@@ -46,7 +47,7 @@ class Sums:
 
     def texts(self) -> list[str]:
         """Each row as it is written, without its ends."""
-        return [row[row != END].astype(np.uint8).tobytes().decode() for row in self.tokens_RS]
+        return [Bytes().decode(row) for row in self.tokens_RS]
 
 
 def describe(task: Arithmetic) -> TaskShape:
@@ -86,6 +87,7 @@ class ArithmeticData:
     def __init__(self, task: Arithmetic) -> None:
         self.task = task
         self.shape = describe(task)
+        self.tokenizer = Bytes()
 
     def stream(self, seed: int, batch: int) -> "Stream":
         """The problems of training under a seed."""
@@ -111,7 +113,7 @@ class Stream:
 
 def _problems(task: Arithmetic, problem_R: Ids, seed: int) -> Problems:
     """Problems that may be trained on. One that is held out is drawn again, with the same length."""
-    length_R = 1 + (mix(problem_R.astype(np.uint64) ^ np.uint64(derive(seed, "length"))) % np.uint64(task.length)).astype(np.int64)
+    length_R = 1 + (words(seed, "length", at=problem_R) % np.uint64(task.length)).astype(np.int64)
     asked, again = operation(task), 0
     found = asked.drawn(length_R, problem_R, task.length, seed, again)
     wrong_W = np.flatnonzero(_held_out(task, found.key_R, length_R))
@@ -138,7 +140,8 @@ def _questions(task: Arithmetic, length: int) -> Sums:
 def _held_out(task: Arithmetic, key_R: Words, length_R: Ids) -> npt.NDArray[np.bool_]:
     """Whether problems are for the test alone."""
     place_R = mix(key_R ^ np.uint64(derive(task.world, "arithmetic", "test")))
-    return place_R <= np.where(length_R == 1, _tenth_of_the_shortest(task), np.uint64(2**64 // _TENTH))
+    shortest = _tenth_of_the_shortest(task)  # pyright: ignore[reportArgumentType]
+    return place_R <= np.where(length_R == 1, shortest, np.uint64(2**64 // _TENTH))
 
 
 @lru_cache(maxsize=256)

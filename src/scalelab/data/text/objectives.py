@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from scalelab.core.errors import UserError
 from scalelab.data.hashing import Words, words
 from scalelab.spec.text import Masked, Prefix, Text
 
@@ -53,11 +52,7 @@ def targets(task: Text) -> int:
 
 
 def examples(task: Text, alphabet: Alphabet, windows_BS: Ids, window_B: Ids, seed: int) -> Examples:
-    """The windows under the task's objective. What is drawn depends on `seed` and each window's number, not on its neighbours.
-
-    Raises UserError where a token is none of the corpus's tokenizer.
-    """
-    _check(task, alphabet, windows_BS)
+    """The windows under the task's objective. What is drawn depends on `seed` and each window's number, not on its neighbours."""
     document_BT = documents(windows_BS[:, :-1], alphabet.eos) if task.documents == "apart" else None
     if isinstance(task.objective, Masked):
         return _masked(task.objective, alphabet, windows_BS[:, :-1], document_BT, window_B, seed)
@@ -93,15 +88,6 @@ def alone(task: Text, alphabet: Alphabet, windows_BS: Ids, position_B: npt.NDArr
     np.put_along_axis(shown_BT, at_B1, alphabet.vocab, axis=1)
     document_BT = documents(tokens_BT, alphabet.eos) if task.documents == "apart" else None
     return Examples(shown_BT, np.take_along_axis(tokens_BT, at_B1, axis=1), at_B1, document_BT=document_BT)
-
-
-def _check(task: Text, alphabet: Alphabet, windows_BS: Ids) -> None:
-    strange = next(
-        (int(found) for found in (windows_BS.max(initial=0), windows_BS.min(initial=0)) if not 0 <= found < alphabet.vocab), None
-    )
-    if strange is not None:
-        what = f"the shards of `{task.corpus.source}` hold the token {strange}, and the ids of their tokenizer end at {alphabet.vocab - 1}"
-        raise UserError(what, cure=f"delete their folder and prepare them again: scalelab data prepare {task.corpus.source}")
 
 
 def _hidden(objective: Masked, context: int) -> int:

@@ -20,36 +20,47 @@ BLOCK = 32
 LOG2_E = math.log2(math.e)
 
 
-def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None) -> Tensor:
+def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None, causal: bool = True, window: int | None = None) -> Tensor:
     """What the queries see, [B, H, W, T]: values weighted by softmax(q k / sqrt(W) + bias).
 
-    `bias` [B or 1, T, S] holds 0 where a query may look and -inf elsewhere; without it attention is causal. Every query must
-    see something.
+    `bias` [B or 1, T, S] holds 0 where a query may look and -inf elsewhere. Without it a query sees every key, or where attention is
+    `causal` those up to its own position, the last `window` of them. Every query must see something.
     """
-    scores = q_BHWT.shape[0] * q_BHWT.shape[1] * q_BHWT.shape[3] * k_BKWS.shape[3]
+    queries, keys = q_BHWT.shape[3], k_BKWS.shape[3]
+    scores = q_BHWT.shape[0] * q_BHWT.shape[1] * queries * keys
     if scores <= DENSE and v_BKWS.dtype == torch.float32 and not v_BKWS.is_meta:  # FLOPs are counted on meta, of all T x S scores
-        return _causal(q_BHWT, k_BKWS, v_BKWS) if bias is None else _dense(q_BHWT, k_BKWS, v_BKWS, bias)
+        if bias is None and causal:
+            return _causal(q_BHWT, k_BKWS, v_BKWS, window)
+        return _dense(q_BHWT, k_BKWS, v_BKWS, q_BHWT.new_zeros(1, queries, keys) if bias is None else bias)
+    if bias is None and window is not None:
+        bias = _band(q_BHWT, 0, queries, 0, keys, window)
     seen_BHTW = F.scaled_dot_product_attention(
         q_BHWT.transpose(2, 3),
         k_BKWS.transpose(2, 3),
         v_BKWS.transpose(2, 3),
         attn_mask=None if bias is None else bias.to(q_BHWT.dtype).unsqueeze(1),
-        is_causal=bias is None,
+        is_causal=bias is None and causal,
         enable_gqa=q_BHWT.shape[1] != k_BKWS.shape[1],
     )
     return seen_BHTW.transpose(2, 3)
 
 
-def _causal(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor) -> Tensor:
+def _causal(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, window: int | None) -> Tensor:
     """Block by block of queries, each with the keys up to its end: less is computed that the mask would throw away."""
     seen: list[Tensor] = []
     for start in range(0, q_BHWT.shape[3], BLOCK):
         q_BHWt = q_BHWT[..., start : start + BLOCK]
-        queries = q_BHWt.shape[3]
-        end = start + queries
-        bias = q_BHWT.new_full((1, queries, end), -math.inf).triu(1 + start)
-        seen.append(_dense(q_BHWt, k_BKWS[..., :end], v_BKWS[..., :end], bias))
+        end = start + q_BHWt.shape[3]
+        first = 0 if window is None else max(0, start - window + 1)
+        bias = _band(q_BHWT, start, end, first, end, window)
+        seen.append(_dense(q_BHWt, k_BKWS[..., first:end], v_BKWS[..., first:end], bias))
     return torch.cat(seen, dim=3)
+
+
+def _band(like: Tensor, start: int, end: int, first: int, last: int, window: int | None) -> Tensor:
+    """[1, T, S]: the bias of queries from `start` to `end` and keys from `first` to `last`."""
+    bias = like.new_full((1, end - start, last - first), -math.inf).triu(1 + start - first)
+    return bias if window is None else bias + torch.full_like(bias, -math.inf).tril(start - first - window)
 
 
 def _dense(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor) -> Tensor:

@@ -3,44 +3,41 @@
 B lanes, T queries, S positions looked at, D width, H query heads, K key heads, W width of a head.
 """
 
-from dataclasses import dataclass
+import math
 
+import torch
 from torch import Tensor, nn
 
 from scalelab.models.layers.attend import attend
-from scalelab.models.layers.cache import KvCache, Place
-from scalelab.models.layers.linear import Linear
-from scalelab.models.layers.norm import norm
-from scalelab.models.layers.position import Turn, rotate
+from scalelab.models.layers.cache import Place
+from scalelab.models.layers.linear import Embedding, Linear
+from scalelab.models.layers.norm import Gain, norm
+from scalelab.models.layers.position import rotate
+from scalelab.models.layers.sight import Sight
 from scalelab.spec import model as spec
 
-
-@dataclass(frozen=True)
-class Sight:
-    """Where the queries and the keys of a call stand, and what each query sees."""
-
-    bias: Tensor | None
-    """[B or 1, T, S], 0 where a query may look and -inf elsewhere; None is causal."""
-    query_turn: Turn | None = None
-    key_turn: Turn | None = None
-    """Rope's turns, or None under another positional signal."""
-    cache: KvCache | None = None
-    position_BT: Tensor | None = None
-    """Where the tokens of this call go in the cache."""
+MUP_SCALE = 8.0
+"""Under muP scores are 8 q k / W (arXiv 2203.03466, appendix B.1): as usual at a head of 64, and right whether wider models have wider
+heads or more of them."""
 
 
 class Attention(nn.Module):
-    """Softmax attention of queries to the layer's input."""
+    """Softmax attention of queries to the layer's input. `values` is the vocabulary of the layer's value embedding, if it has one."""
 
-    def __init__(self, given: spec.Transformer) -> None:
+    def __init__(self, given: spec.Transformer, values: int | None = None) -> None:
         super().__init__()
-        assert isinstance(given.width, int) and given.kv_heads is not None and given.head_width is not None
+        assert isinstance(given.width, int) and isinstance(given.heads, int)
+        assert given.kv_heads is not None and given.head_width is not None
         self.heads, self.kv_heads, self.head_width = given.heads, given.kv_heads, given.head_width
         self.query = Linear(given.width, self.heads * self.head_width)
         self.key_value = Linear(given.width, self.kv_heads * self.head_width, self.kv_heads * self.head_width)
         self.out = Linear(self.heads * self.head_width, given.width, residual=True)
         self.query_norm = norm(given.norm, self.head_width) if given.qk_norm else None
         self.key_norm = norm(given.norm, self.head_width) if given.qk_norm else None
+        self.value_embedding = None if values is None else Embedding(values, self.kv_heads * self.head_width)
+        self.value_gain = None if values is None else Gain(1.0)
+        # Scores are divided by sqrt(W): this is what the queries are multiplied by besides.
+        self.factor = 1.0 if given.mup is None else MUP_SCALE / math.sqrt(self.head_width)
 
     def forward(self, x_BTD: Tensor, x_BSD: Tensor, sight: Sight, place: Place) -> Tensor:
         """Queries from x_BTD look at x_BSD (and at what the cache holds) -> [B, T, D]."""
@@ -51,8 +48,16 @@ class Attention(nn.Module):
             k_KWBS = self.key_norm(k_KWBS.movedim(1, -1)).movedim(-1, 1)
         if sight.query_turn is not None and sight.key_turn is not None:
             q_HWBT, k_KWBS = rotate(q_HWBT, sight.query_turn), rotate(k_KWBS, sight.key_turn)
+        q_HWBT = q_HWBT if self.factor == 1.0 else q_HWBT * self.factor
+        v_KWBS = v_KWBS + self._embedded(sight.tokens_BS).to(v_KWBS.dtype) if self.value_embedding is not None else v_KWBS
         q_BHWT, k_BKWS, v_BKWS = (x.permute(2, 0, 1, 3) for x in (q_HWBT, k_KWBS, v_KWBS))
-        if sight.cache is not None and sight.position_BT is not None:
-            k_BKWS, v_BKWS = sight.cache.write(place, sight.position_BT, k_BKWS, v_BKWS)
-        seen_HWBT = attend(q_BHWT, k_BKWS, v_BKWS, sight.bias).permute(1, 2, 0, 3)
-        return self.out.from_features(seen_HWBT.flatten(0, 1))
+        if sight.cache is not None and sight.visit is not None:
+            k_BKWS, v_BKWS = sight.cache.write(place, sight.visit, k_BKWS, v_BKWS)
+        seen_BHWT = attend(q_BHWT, k_BKWS, v_BKWS, sight.bias, sight.causal, sight.window)
+        return self.out.from_features(seen_BHWT.permute(1, 2, 0, 3).flatten(0, 1))
+
+    def _embedded(self, tokens_BS: Tensor) -> Tensor:
+        """What the tokens add to their values, [K, W, B, S]."""
+        assert self.value_embedding is not None and self.value_gain is not None
+        embedded_BSF = self.value_gain(self.value_embedding(tokens_BS))
+        return torch.movedim(embedded_BSF, -1, 0).unflatten(0, (self.kv_heads, self.head_width))

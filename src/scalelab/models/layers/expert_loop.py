@@ -25,13 +25,15 @@ def expert_loop(
     Products are computed in `dtype` and summed in fp32.
     """
     x_ND, gate_R = x_ND.to(dtype), gate_R.to(dtype)
-    out_ND = x_ND.new_zeros(x_ND.shape, dtype=torch.float32)
+    out_ND = x_ND.new_zeros(x_ND.shape, dtype=_wide(dtype))
     hidden = x_ND.new_empty(len(token_R) * up_EGD.shape[1])
     for expert, rows, hidden_Gn in _slices(ends_E, hidden, up_EGD.shape[1]):
         token_n = token_R[rows]
+        if not len(token_n):
+            continue
         torch.mm(up_EGD[expert].to(dtype), x_ND.index_select(0, token_n).t(), out=hidden_Gn)
         weighted_Fn = _activation(hidden_Gn, kind).mul_(gate_R[rows])
-        out_ND.index_add_(0, token_n, torch.mm(weighted_Fn.t(), down_EDF[expert].to(dtype).t()).float())
+        out_ND.index_add_(0, token_n, torch.mm(weighted_Fn.t(), down_EDF[expert].to(dtype).t()).to(out_ND.dtype))
     return out_ND, hidden
 
 
@@ -50,27 +52,39 @@ def expert_loop_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of tokens, both stacks and gates."""
     given_dtype, grad_ND, x_ND, half_gate_R = x_ND.dtype, grad_ND.to(dtype), x_ND.to(dtype), gate_R.to(dtype)
-    d_x_ND = x_ND.new_zeros(x_ND.shape, dtype=torch.float32)
-    d_up_EGD, d_down_EDF, d_gate_R = torch.zeros_like(up_EGD), torch.zeros_like(down_EDF), torch.zeros_like(gate_R)
+    d_x_ND = x_ND.new_zeros(x_ND.shape, dtype=_wide(dtype))
+    d_up_EGD, d_down_EDF, d_gate_R = torch.empty_like(up_EGD), torch.empty_like(down_EDF), torch.empty_like(gate_R)
     for expert, rows, hidden_Gn in _slices(ends_E, hidden, up_EGD.shape[1]):
         token_n, gate_n = token_R[rows], half_gate_R[rows]
         grad_nD = grad_ND.index_select(0, token_n)
         d_weighted_Fn = torch.mm(down_EDF[expert].to(dtype).t(), grad_nD.t())
         activated_Fn, d_hidden_Gn, d_gate_n = _activation_backward(hidden_Gn, d_weighted_Fn, gate_n, kind)
         d_gate_R[rows] = d_gate_n
-        d_down_EDF[expert] = torch.mm(grad_nD.t(), activated_Fn.mul_(gate_n).t())
-        d_up_EGD[expert] = torch.mm(d_hidden_Gn, x_ND.index_select(0, token_n))
-        d_x_ND.index_add_(0, token_n, torch.mm(d_hidden_Gn.t(), up_EGD[expert].to(dtype)).float())
+        _product(grad_nD.t(), activated_Fn.mul_(gate_n).t(), d_down_EDF[expert])
+        _product(d_hidden_Gn, x_ND.index_select(0, token_n), d_up_EGD[expert])
+        d_x_ND.index_add_(0, token_n, torch.mm(d_hidden_Gn.t(), up_EGD[expert].to(dtype)).to(d_x_ND.dtype))
     return d_x_ND.to(given_dtype), d_up_EGD, d_down_EDF, d_gate_R
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """What products of this precision are summed in: at least fp32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def _slices(ends_E: Tensor, hidden: Tensor, height: int) -> Iterator[tuple[int, slice, Tensor]]:
-    """Every expert that has rows, those rows, and their part of the hidden rows, [G, n]: features first, so that it is one block."""
+    """Every expert, its rows, and their part of the hidden rows, [G, n]: features first, so that it is one block."""
     start = 0
     for expert, end in enumerate(ends_E.tolist()):
-        if end > start:
-            yield expert, slice(start, end), hidden[height * start : height * end].view(height, end - start)
+        yield expert, slice(start, end), hidden[height * start : height * end].view(height, end - start)
         start = end
+
+
+def _product(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """Write a product, zero where there is nothing to sum over: an expert without rows."""
+    if out.dtype == left.dtype:
+        torch.mm(left, right, out=out)
+    else:
+        out.copy_(torch.mm(left, right))
 
 
 def _activation(hidden_Gn: Tensor, kind: str) -> Tensor:
@@ -109,14 +123,14 @@ def _gated_backward(hidden_Gn: Tensor, d_weighted_Fn: Tensor, gate_n: Tensor) ->
 
 def _sum(d_weighted_Fn: Tensor, activated_Fn: Tensor) -> Tensor:
     """What the weight of a row moves: the product of its features, summed."""
-    return (d_weighted_Fn * activated_Fn).sum(0, dtype=torch.float32)
+    return (d_weighted_Fn * activated_Fn).sum(0, dtype=_wide(activated_Fn.dtype))
 
 
 @expert_loop.register_fake
 def _(
     x_ND: Tensor, up_EGD: Tensor, down_EDF: Tensor, gate_R: Tensor, token_R: Tensor, ends_E: Tensor, kind: str, dtype: torch.dtype
 ) -> Any:
-    return x_ND.new_empty(x_ND.shape, dtype=torch.float32), x_ND.new_empty(len(token_R) * up_EGD.shape[1], dtype=dtype)
+    return x_ND.new_empty(x_ND.shape, dtype=_wide(dtype)), x_ND.new_empty(len(token_R) * up_EGD.shape[1], dtype=dtype)
 
 
 @expert_loop_backward.register_fake
@@ -139,9 +153,12 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     *tensors, ctx.kind, ctx.dtype = inputs
     ctx.save_for_backward(*tensors, output[1])
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # the hidden rows have none: zeros of their size would be filled for nothing
 
 
-def _backward(ctx: Any, grad_ND: Tensor, _hidden_grad: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad_ND: Tensor | None, _hidden_grad: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad_ND is None:
+        return (None,) * 8
     return *expert_loop_backward(grad_ND, *ctx.saved_tensors, ctx.kind, ctx.dtype), None, None, None, None
 
 

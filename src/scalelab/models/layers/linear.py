@@ -10,18 +10,20 @@ from torch.autograd import Function
 
 from scalelab.core.seeds import derive
 from scalelab.spec.model import Init
+from scalelab.spec.optim import Role
 
 
 class Linear(nn.Module):
     """y = x W^T. Several outputs of one input stand under each other in one matrix: one product is faster than three.
 
     `outputs` are their widths, by which Glorot's initialisation knows the fan-out of each. `residual` marks a projection that
-    writes to the residual stream, which depth scaling makes smaller.
+    writes to the residual stream, which depth scaling makes smaller. `role`: see `spec.optim.Role`.
     """
 
-    def __init__(self, width: int, *outputs: int, residual: bool = False) -> None:
+    def __init__(self, width: int, *outputs: int, residual: bool = False, role: Role = "matrix") -> None:
         super().__init__()
         self.outputs, self.residual = outputs, residual
+        self.role: Role = role
         self.weight = nn.Parameter(torch.empty(sum(outputs), width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,6 +42,8 @@ class Linear(nn.Module):
 class Stack(nn.Module):
     """A matrix for each expert, [E, outputs, width]; `outputs` and `residual` mean what they mean for a `Linear`."""
 
+    role: Role = "matrix"
+
     def __init__(self, experts: int, width: int, *outputs: int, residual: bool = False) -> None:
         super().__init__()
         self.outputs, self.residual = outputs, residual
@@ -48,6 +52,8 @@ class Stack(nn.Module):
 
 class Embedding(nn.Module):
     """A learned vector for each index."""
+
+    role: Role = "embedding"
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
@@ -74,8 +80,8 @@ class _Lookup(Function):
         return None, grad.new_zeros(ctx.size, grad.shape[-1]).index_add_(0, index.flatten(), grad.flatten(0, -2))
 
 
-def initialise(model: nn.Module, init: Init, layers: int, seed: int) -> None:
-    """Draw every matrix and embedding of the model; norms begin as the identity.
+def initialise(model: nn.Module, init: Init, layers: int, seed: int, wider: float = 1.0) -> None:
+    """Draw every matrix and embedding of the model; norms begin as the identity. `wider` is the width over muP's base width.
 
     Drawn on the CPU in fp32, each parameter from a stream of its own name: the same numbers on every device, and a part more or
     less moves no other part.
@@ -91,6 +97,7 @@ def initialise(model: nn.Module, init: Init, layers: int, seed: int) -> None:
             _draw(drawn, module, init, generator)
             if module.residual and init.depth_scaled:
                 drawn /= math.sqrt(2 * layers)
+            drawn *= _mup_scale(module.role, init, wider)
         with torch.no_grad():
             module.weight.copy_(drawn)
 
@@ -105,3 +112,11 @@ def _draw(drawn: Tensor, module: Linear | Stack, init: Init, generator: torch.Ge
         for part in drawn.split(list(module.outputs), dim=-2):
             bound = math.sqrt(6 / (fan_in + part.shape[-2]))  # Glorot and Bengio 2010, eq. 16
             part.uniform_(-bound, bound, generator=generator)
+
+
+def _mup_scale(role: Role, init: Init, wider: float) -> float:
+    """What drawn weights are multiplied by under muP: all is as usual at the base width, the variance of a hidden matrix goes as
+    1 / fan_in, and that of the head, whose logits are scaled instead, stays (arXiv 2203.03466, table 8)."""
+    if role == "head":
+        return math.sqrt(wider) if init.kind == "fan_in" else 1.0
+    return 1 / math.sqrt(wider) if init.kind == "normal" else 1.0

@@ -1,4 +1,4 @@
-"""Normalisation over the last dimension. D features."""
+"""Normalisation over the last dimension, and learned gains. D features."""
 
 from typing import Any
 
@@ -8,10 +8,13 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from scalelab.spec import model as spec
+from scalelab.spec.optim import Role
 
 
 class RmsNorm(nn.Module):
     """x / rms(x) times a learned gain (Zhang and Sennrich 2019)."""
+
+    role: Role = "gain"
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -47,6 +50,8 @@ class _Rms(Function):
 class LayerNorm(nn.Module):
     """(x - mean(x)) / std(x) times a learned gain, plus a learned bias (Ba et al. 2016)."""
 
+    role: Role = "gain"
+
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
         self.eps = eps
@@ -56,6 +61,20 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> the same shape."""
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class Gain(nn.Module):
+    """x times a learned number."""
+
+    role: Role = "gain"
+
+    def __init__(self, begin: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1,), begin))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[...] -> the same shape and dtype."""
+        return x * self.weight.to(x.dtype)
 
 
 def norm(given: spec.Norm, width: int) -> nn.Module:

@@ -55,7 +55,7 @@ class Router(nn.Module):
     def __init__(self, given: spec.Moe, width: int) -> None:
         super().__init__()
         self.given = given
-        self.linear = Linear(width, given.experts)
+        self.linear = Linear(width, given.experts, role="router")
 
     def forward(self, x_BTD: Tensor) -> Scores:
         """[B, T, D] -> the scores of every expert."""
@@ -70,8 +70,9 @@ class Router(nn.Module):
 
     def send(self, scores: Scores, bias_E: Tensor) -> Sent:
         """The choice, on scores plus bias, and the gates, from the scores alone."""
-        choose = self._tokens_choose if self.given.choice == "token" else self._experts_choose
-        return choose(scores.score_BTE, bias_E)
+        if self.given.choice == "expert":
+            return self._experts_choose(scores.score_BTE)
+        return self._tokens_choose(scores.score_BTE, bias_E)
 
     def _tokens_choose(self, score_BTE: Tensor, bias_E: Tensor) -> Sent:
         """The K best experts of each token (DeepSeek-V3, arXiv 2412.19437, eq. 12-16); of equal ones the first."""
@@ -88,33 +89,32 @@ class Router(nn.Module):
         return Sent(
             token_R=order_R // chosen,
             gate_R=self.given.scale * gate_BTK.flatten().index_select(0, order_R),
-            ends_E=load_BE.sum(0).cumsum(0).to(torch.int32),
+            ends_E=load_BE.sum(0).to(torch.int32).cumsum(0, dtype=torch.int32),
             load_BE=load_BE,
             dropped=score_BTE.new_zeros(()),
             slot_NK=slot_R.unflatten(0, (lanes * length, chosen)),
         )
 
-    def _experts_choose(self, score_BTE: Tensor, bias_E: Tensor) -> Sent:
+    def _experts_choose(self, score_BTE: Tensor) -> Sent:
         """The C = ceil(T K / E) best tokens of each sequence for each expert (arXiv 2202.09368); of equal ones the first.
 
-        A bias moves all tokens of an expert alike, and changes nothing here. Gates are renormalised over the experts that took a token.
+        A bias would move all tokens of an expert alike and change nothing, so there is none here. Gates are renormalised over the
+        experts that took a token.
         """
         lanes, length, experts = score_BTE.shape
         capacity = math.ceil(length * self.given.chosen / experts)
-        ranked_EBT = torch.sort(score_BTE.detach().permute(2, 0, 1), stable=True, descending=True).indices
-        position_EBC = ranked_EBT[..., :capacity]
-        lane_B1 = torch.arange(lanes, device=score_BTE.device)[:, None]
-        token_EBC = position_EBC + length * lane_B1
-        expert_E11 = torch.arange(experts, device=score_BTE.device)[:, None, None]
-        gate_EBC = score_BTE[lane_B1, position_EBC, expert_E11]
-        taken_N = score_BTE.new_zeros(lanes * length).index_add(0, token_EBC.flatten(), gate_EBC.new_ones(gate_EBC.numel()))
+        score_EBT = score_BTE.permute(2, 0, 1).contiguous()
+        position_EBC = torch.sort(score_EBT.detach(), stable=True, descending=True).indices[..., :capacity]
+        gate_EBC = score_EBT.gather(-1, position_EBC)
+        token_EBC = position_EBC + length * torch.arange(lanes, device=score_BTE.device)[:, None]
+        taken_N = gate_EBC.new_zeros(lanes * length).index_add(0, token_EBC.flatten(), gate_EBC.new_ones(gate_EBC.numel()))
         if self.given.renormalise:
             sum_N = gate_EBC.new_zeros(lanes * length).index_add(0, token_EBC.flatten(), gate_EBC.flatten())
             gate_EBC = gate_EBC / (sum_N[token_EBC] + TINY)
         return Sent(
             token_R=token_EBC.flatten(),
             gate_R=self.given.scale * gate_EBC.flatten(),
-            ends_E=(torch.arange(1, experts + 1, device=score_BTE.device) * (lanes * capacity)).to(torch.int32),
+            ends_E=lanes * capacity * torch.arange(1, experts + 1, device=score_BTE.device, dtype=torch.int32),
             load_BE=score_BTE.new_full((lanes, experts), capacity),
             dropped=(taken_N == 0).sum().to(score_BTE.dtype),
             slot_NK=None,

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from scalelab.core.seeds import derive
+from scalelab.data import ArithmeticData
+from scalelab.data.arithmetic import END
 from scalelab.data.text.objectives import examples
 from scalelab.spec.experiment import Trial
-from scalelab.spec.text import Text
+from scalelab.spec.text import Arithmetic, Text
 from scalelab.train.objective import Batch
-from scalelab.train.source import Passages
+from scalelab.train.source import Passages, open_source
 
 CPU = torch.device("cpu")
 VOCAB, EOS, CONTEXT, BATCH = 11, 10, 8, 5
@@ -107,3 +109,20 @@ def test_causal_text_lists_no_targets() -> None:
     """Where every position bears loss the head runs block by block, and nothing is picked."""
     _, [batch] = drawn(trial(), 0, BATCH)
     assert batch.targets_BM is batch.weights_BM is batch.document_BT is batch.given_B is None
+
+
+@pytest.mark.parametrize("operation", ["addition", "multiplication", "chain"])
+def test_the_loss_of_a_problem_falls_on_its_answer(operation: str) -> None:
+    task = Arithmetic.model_validate({"operation": operation, "length": 2, "longest": 2})
+    given = Trial.model_validate({"task": task.model_dump(), "budget": {"steps": 1}, "batch": BATCH})
+    targets, batches = open_source(given, ArithmeticData(task), CPU).draw(4, 2)
+    parts = list(batches)
+    assert [len(part.tokens_BT) for part in parts] == [2, 2, 1]
+    assert targets.item() == sum(part.weights_BM.sum().item() for part in parts if part.weights_BM is not None)
+    texts = ArithmeticData(task).stream(derive(0, "order"), BATCH).at(4).texts()
+    whole = {name: joined(parts, name) for name in ("tokens_BT", "labels_BM", "weights_BM", "given_B")}
+    for row, text in enumerate(texts):
+        tokens_T, labels_M, weights_M, given_1 = (part[row] for part in whole.values() if part is not None)
+        question, answer = text.split("=")
+        assert bytes(tokens_T[: int(given_1)].tolist()).decode() == f"{question}="  # what a prefix mask shows in both directions
+        assert labels_M[weights_M > 0].tolist() == [*answer.encode(), END]

@@ -1,0 +1,214 @@
+"""`generate`: what a trained model says."""
+
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scalelab.cli.options import DEFAULT_STORE, JsonOption, StoreOption, number, print_json
+from scalelab.cli.showing import trial_json
+from scalelab.core.canon import SHORT
+from scalelab.core.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from scalelab.generate import Continuation, Piece, Sampling, Vocabulary
+    from scalelab.models import Transformer
+    from scalelab.store import Store, StoredTrial
+
+_LOWER = ("perplexity", "bits_per_byte")
+"""Metrics of which less is better, besides losses."""
+_QUESTIONS = ("facts", "arithmetic")
+"""Tasks that have one right answer: the likeliest is shown, unless a temperature is given."""
+_FORMATS = {"\u200b", "\u200e", "\u200f", "\ufeff", *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2060, 0x206A))}
+"""Characters that are not seen but change how others are shown, the order of writing among them."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of every model."""
+
+    prompt: str | None
+    tokens: int
+    temperature: float | None
+    sampling: dict[str, Any]
+    stops: Sequence[str]
+    samples: int
+    cached: bool
+    compiled: bool
+    data: str
+
+    def sampled(self, task: str) -> "Sampling":
+        """How tokens are chosen under a kind of task."""
+        from scalelab.generate import Sampling
+
+        usual = 0.0 if task in _QUESTIONS else 1.0
+        return Sampling(temperature=usual if self.temperature is None else self.temperature, **self.sampling)
+
+
+def generate(
+    digest: Annotated[str | None, typer.Argument(help="A finished trial's digest; the first digits are enough.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="The text to go on from; `-` reads it from standard input.")] = None,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens to add at most.")] = 200,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="0 takes the likeliest token; without it 1, and 0 for facts and arithmetic.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Draw among the k likeliest tokens alone.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", help="Draw among the likeliest tokens that reach this probability.")] = None,
+    min_p: Annotated[
+        float | None, typer.Option("--min-p", help="Draw among tokens at least this many times as likely as the likeliest.")
+    ] = None,
+    repetition_penalty: Annotated[float, typer.Option("--repetition-penalty", help="Above 1: tokens already there are less likely.")] = 1.0,
+    stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string (may be given several times).")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Texts to draw, each from a stream of its own.")] = 1,
+    best_and_worst: Annotated[
+        str | None, typer.Option("--best-and-worst", help="Instead of DIGEST: the best and the worst trial of this experiment.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="With --best-and-worst: what they are compared by.")] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the decoding step: slow to begin, then faster.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Read the whole text again for every token; says the same, slower.")] = False,
+    data: Annotated[str, typer.Option("--data", help="Folder or URL where prepared corpora lie.")] = "results/data",
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a trained model go on from a prompt; the text is shown token by token."""
+    if (digest is None) == (best_and_worst is None):
+        raise UserError("`generate` needs a trial, or an experiment with `--best-and-worst`", cure="name one of them")
+    if compiled and no_cache:
+        raise UserError("`--compile` compiles the step that reads the cache, and `--no-cache` has none", cure="leave one of them out")
+    filters: dict[str, Any] = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty, "seed": seed}
+    text = sys.stdin.read() if prompt == "-" else prompt
+    wish = Wish(text, tokens, temperature, filters, stop or [], samples, not no_cache, compiled, data)
+    wish.sampled("text")  # a value out of range is said before a model is loaded
+    shown = _named(store, digest) if digest is not None else _extremes(store, best_and_worst or "", metric)
+    answers = [_answer(found, title, wish, store, as_json) for title, found in shown]
+    if as_json:
+        print_json({"trials": answers})
+
+
+def _named(store: str, digest: str) -> "list[tuple[str, StoredTrial]]":
+    from scalelab.store import open_store
+
+    with open_store(store, mode="read") as opened:
+        return [("", opened.trial(opened.find(digest)))]
+
+
+def _extremes(store: str, experiment: str, metric: str | None) -> "list[tuple[str, StoredTrial]]":
+    """The best and the worst trial that has come to an end and not diverged; one where there is only one."""
+    from scalelab.store import open_store
+
+    with open_store(store, mode="read") as opened:
+        values = _values(opened, experiment, metric, store)
+        metric, ranked = values
+        chosen = dict.fromkeys((ranked[0], ranked[-1]))
+        names = ["best", "worst"] if len(chosen) > 1 else ["only finished"]
+        found = [opened.trial(digest) for digest in chosen]
+    titles = [f"{name}: {metric} {number(one.result.metrics[metric])}" for name, one in zip(names, found, strict=True)]
+    return list(zip(titles, found, strict=True))
+
+
+def _values(opened: "Store", experiment: str, metric: str | None, store: str) -> tuple[str, list[str]]:
+    """The metric, and the digests of the trials that have it, the best first."""
+    ended = [(record, result.metrics) for record, state, result in opened.members(experiment) if state in ("done", "stopped")]
+    if not ended:
+        raise UserError(f"no trial of `{experiment}` is finished", cure="run it first", where=store)
+    if metric is None:
+        usual = {"text": "test_loss", "facts": "recall", "arithmetic": "accuracy", "biography": "bits_per_param"}
+        metric = usual[ended[0][0].trial["task"]["kind"]]
+    having = [(metrics[metric], record.digest) for record, metrics in ended if metric in metrics]
+    if not having:
+        known = sorted({name for _, metrics in ended for name in metrics})
+        raise UserError(f"no finished trial of `{experiment}` has the metric `{metric}`", cure=nearest(metric, known), where=store)
+    return metric, [digest for _, digest in sorted(having, reverse=not ("loss" in metric or metric in _LOWER))]
+
+
+def _answer(found: "StoredTrial", title: str, wish: Wish, store: str, as_json: bool) -> dict[str, Any]:
+    """Sample from one trial, onto the terminal unless JSON is wanted."""
+    from scalelab.generate import stream, whole
+    from scalelab.spec.experiment import Trial
+
+    trial = Trial.model_validate(found.record.trial)
+    model, words, device = _load(trial, found, wish.data, store)
+    prompt = words.example() if wish.prompt is None else wish.prompt
+    pieces = stream(
+        model, words, [prompt] * wish.samples, limit=wish.tokens, sampling=wish.sampled(trial.task.kind), stops=wish.stops,
+        cached=wish.cached, compiled=wish.compiled, device=device,
+    )  # fmt: skip
+    if as_json:
+        samples = [vars(one) for one in whole(pieces, wish.samples)]
+        experiments = ", ".join(found.experiments)
+        return {**trial_json(experiments, found.record, found.result), "title": title, "prompt": prompt, "samples": samples}
+    if title:
+        axes = ", ".join(f"{path} {value}" for path, value in found.record.axes.items())
+        print(f"== {title}, trial {found.record.digest[:SHORT]}" + (f", {axes}" if axes else ""))
+    full = _tell(pieces, words.decode(words.encode(prompt)), wish.samples)
+    if full:
+        print(f"the model's context of {model.context:,} tokens is full", file=sys.stderr)
+    return {}
+
+
+def _load(trial: Any, found: "StoredTrial", data: str, store: str) -> "tuple[Transformer, Vocabulary, Any]":
+    from scalelab.data import build
+    from scalelab.generate import vocabulary
+    from scalelab.spec.execution import Execution
+    from scalelab.train.loading import load_model
+    from scalelab.train.numerics import pick_device
+
+    short, state = found.record.digest[:SHORT], found.result.state
+    if found.record.origin != "run":
+        raise UserError(f"trial {short} is imported and has no model", cure="name a trial that ran here", where=store)
+    if state not in ("done", "stopped"):
+        cure = "its weights are no numbers; name another" if state == "diverged" else "name a finished trial of `scalelab ls`"
+        raise UserError(f"trial {short} is {state}", cure=cure, where=store)
+    place = found.artifacts.get("model")
+    if place is None:
+        raise UserError(f"the model of trial {short} was not kept", cure="run it into another store with `--artifacts`", where=store)
+    built, device = build(trial.task, data), pick_device(Execution())
+    model = load_model(trial, place, built.shape, device, found.artifacts.get("weights_sha256"))
+    return model, vocabulary(built), device
+
+
+def _tell(pieces: "Iterable[Piece]", prompt: str, num: int) -> bool:
+    """Show texts as they come: one after the other, the first that is not ended token by token. Whether one filled the context."""
+    told, full = 0, False
+    waiting, ended = [prompt] * num, [False] * num
+    _begin(told, num)
+    for piece in pieces:
+        waiting[piece.lane] += piece.text
+        ended[piece.lane], full = piece.end is not None, full or piece.end == "context"
+        while told < num:
+            _write(waiting[told])
+            waiting[told] = ""
+            if not ended[told]:
+                break
+            print()
+            told += 1
+            if told < num:
+                _begin(told, num)
+    return full
+
+
+def _begin(told: int, num: int) -> None:
+    if num > 1:
+        print(f"-- sample {told + 1} of {num}")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(_safe(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def _safe(text: str) -> str:
+    """What a terminal would take as a command, or show out of order, as its code."""
+    return "".join(_escaped(one) if _is_unsafe(one) else one for one in text)
+
+
+def _is_unsafe(one: str) -> bool:
+    return one in _FORMATS or (unicodedata.category(one) == "Cc" and one not in "\n\t")
+
+
+def _escaped(one: str) -> str:
+    return f"\\x{ord(one):02x}" if ord(one) < 0x100 else f"\\u{ord(one):04x}"

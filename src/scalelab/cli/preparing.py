@@ -1,0 +1,125 @@
+"""`data prepare`: a corpus becomes shards."""
+
+import os
+import sys
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Annotated, Any, Self, TextIO
+
+import typer
+
+from scalelab.cli.options import JsonOption, print_json
+from scalelab.core.errors import UserError
+from scalelab.core.units import format_count
+
+if TYPE_CHECKING:
+    from scalelab.data.text.manifest import Manifest
+    from scalelab.data.text.prepare import Progress
+    from scalelab.spec.text import Corpus, Tokenizer
+
+data = typer.Typer(help="Prepare corpora of text.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@data.command()
+def prepare(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|PATH", help="shakespeare, wikitext103, smollm; text, JSONL or Parquet, a file or a folder; OWNER/NAME on the hub."
+        ),
+    ],
+    tokens: Annotated[
+        str, typer.Option("--tokens", help="bytes, gpt2, bpe:8192, FILE.json, FILE.model, hub:NAME or tiktoken:NAME.")
+    ] = "bytes",
+    limit: Annotated[str | None, typer.Option("--limit", help="Tokens to prepare at most, such as 20M.")] = None,
+    field: Annotated[str, typer.Option("--field", help="The field of a JSONL or Parquet row that holds the text.")] = "text",
+    validation: Annotated[str, typer.Option("--validation", help="Share for validation, and as much again for the test.")] = "0.05",
+    split_seed: Annotated[int, typer.Option("--split-seed", min=0, help="Seed of the split.")] = 0,
+    folder: Annotated[str, typer.Option("--folder", help="Folder of prepared corpora.")] = "results/data",
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes that tokenise; one for each core without it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tokenise a corpus once, into shards. Run again, it goes on where it was."""
+    from scalelab.data.text.asking import home, parse_tokenizer
+
+    corpus = _corpus({"source": source, "tokens": limit, "field": field, "validation": validation, "split": split_seed})
+    tokenizer = parse_tokenizer(tokens)
+    made = prepare_shown(corpus, tokenizer, folder, sys.stderr if as_json else sys.stdout, workers)
+    if as_json:
+        print_json({"folder": home(corpus, tokenizer, folder), **made.model_dump(mode="json")})
+
+
+def prepare_shown(corpus: "Corpus", tokens: "Tokenizer", folder: str, stream: TextIO, workers: int | None = None) -> "Manifest":
+    """Prepare a corpus and show how far it is; returns its manifest."""
+    from scalelab.data.text.asking import home
+    from scalelab.data.text.prepare import prepare as make
+
+    with open_bar(corpus.source, stream) as bar:
+        made = make(corpus, tokens, folder, bar.show, workers=workers or os.cpu_count() or 1)
+    counts = ", ".join(f"{name} {format_count(split.tokens)}" for name, split in made.splits.items())
+    documents = sum(split.documents for split in made.splits.values())
+    print(
+        f"{corpus.source} is prepared in {home(corpus, tokens, folder)}: {documents:,} documents, tokens: {counts}", file=stream, flush=True
+    )
+    return made
+
+
+def _corpus(given: dict[str, Any]) -> "Corpus":
+    from pydantic import ValidationError
+
+    from scalelab.spec.text import Corpus
+
+    try:
+        return Corpus.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = {"tokens": "--limit", "split": "--split-seed"}.get(str(first["loc"][0]), f"--{first['loc'][0]}")
+        what, _, cure = first["msg"].removeprefix("Value error, ").partition("; ")
+        raise UserError(f"{what[:1].lower()}{what[1:]}", cure=cure or "see `scalelab data prepare --help`", where=option) from error
+
+
+class Bar(AbstractContextManager["Bar"]):
+    """Shows how far a preparation is: a line for each thing that it does."""
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        self._name, self._stream, self._doing = name, stream, ""
+
+    def show(self, told: "Progress") -> None:
+        """Something was done."""
+        if told.doing != self._doing:
+            print(f"{self._name}: {told.doing}", file=self._stream, flush=True)
+        self._doing = told.doing
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class TerminalBar(Bar):
+    """A bar on a terminal."""
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        super().__init__(name, stream)
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(bar_width=20), TaskProgressColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=Console(file=stream), transient=True)
+        self._task = self._bar.add_task(name, total=None)
+
+    def show(self, told: "Progress") -> None:
+        """See `Bar`."""
+        counts = f", {format_count(told.tokens)} tokens, {format_count(told.bytes)}B" if told.tokens else ""
+        total = None if told.share is None else 1.0
+        self._bar.update(self._task, total=total, completed=told.share or 0.0, description=f"{self._name}: {told.doing}{counts}")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def open_bar(name: str, stream: TextIO) -> Bar:
+    """The display that fits the stream."""
+    return TerminalBar(name, stream) if stream.isatty() else Bar(name, stream)

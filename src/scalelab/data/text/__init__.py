@@ -1,0 +1,96 @@
+"""Text from shards: prepared once, read by every trial."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from scalelab.core.errors import UserError
+from scalelab.core.seeds import derive
+from scalelab.data.shape import TaskShape
+from scalelab.data.text.asking import home_of
+from scalelab.data.text.manifest import Manifest, NotPrepared, find
+from scalelab.data.text.objectives import targets
+from scalelab.data.text.reading import Running, Shards
+from scalelab.data.text.windows import Stream, count
+from scalelab.spec.text import Masked, Text
+
+if TYPE_CHECKING:
+    from scalelab.data.text.tokenizers import Tokenizer
+
+__all__ = ["Manifest", "NotPrepared", "TextData", "describe"]
+
+
+def describe(task: Text, folder: str) -> TaskShape:
+    """The sizes of a task, read from the manifest of its corpus in `folder`, a path or a URL.
+
+    Raises NotPrepared where the corpus is not there, UserError where a split is shorter than one context.
+    """
+    return shape(task, find(task, folder))
+
+
+def shape(task: Text, manifest: Manifest) -> TaskShape:
+    """The sizes of a task on a prepared corpus."""
+    for name, split in manifest.splits.items():
+        if not count(split.tokens, task.context):
+            what = f"the {name} split of `{task.corpus.source}` has {split.tokens:,} tokens, too few for a context of {task.context:,}"
+            raise UserError(what, cure="take a shorter `task.context`, a longer corpus, or another `task.corpus.validation`")
+    return TaskShape(
+        vocab=manifest.vocab + isinstance(task.objective, Masked),
+        context=task.context,
+        facts=0,
+        sequences=float(count(manifest.splits["train"].tokens, task.context)),
+        targets=targets(task),
+        mean_tokens=float(task.context),
+        shards=manifest.digest,
+    )
+
+
+class TextData:
+    """The text of a task, from shards in a folder or at a URL. Under the masked objective the mask token is the last one.
+
+    Raises what `describe` does, and UserError where a shard is missing or cut short.
+    """
+
+    def __init__(self, task: Text, folder: str) -> None:
+        self.task = task
+        self.manifest = find(task, folder)
+        self.shape = shape(task, self.manifest)
+        self._home = home_of(task, folder)
+        self._running: dict[str, Running] = {}
+
+    @cached_property
+    def tokenizer(self) -> "Tokenizer":
+        """The tokenizer of the corpus. Raises UserError where it is not the one that the shards were made with."""
+        from scalelab.data.text.tokenizers import open_tokenizer
+
+        found = open_tokenizer(self.manifest.tokens, self._home)
+        if found.digest != self.manifest.tokenizer:
+            what = f"the shards were made with another tokenizer ({self.manifest.tokenizer[:10]}, and this one is {found.digest[:10]})"
+            raise UserError(what, cure="bring that one back, or delete the folder and prepare it again", where=self._home)
+        return found
+
+    def stream(self, seed: int, batch: int) -> Stream:
+        """The windows of training under a seed."""
+        return Stream(self._text("train"), self.task.context, derive(seed, "text"), batch)
+
+    def held_out(self, split: Literal["validation", "test"], limit: int | None = None) -> npt.NDArray[np.int32]:
+        """The windows of a held-out split, [R, T + 1]; where there are more than `limit`, that many, evenly spread."""
+        running = self._text(split)
+        windows = count(running.tokens, self.task.context)
+        rows = windows if limit is None else min(limit, windows)
+        return running.windows(np.arange(rows) * windows // rows * self.task.context, self.task.context + 1)
+
+    def bytes_per_token(self, split: Literal["train", "validation", "test"]) -> float:
+        """Bytes of text that a token of a split stands for, on average; ends of documents count as tokens."""
+        return self.manifest.splits[split].bytes / self.manifest.splits[split].tokens
+
+    @cached_property
+    def _shards(self) -> Shards:
+        return Shards(self._home, self.manifest)
+
+    def _text(self, split: Literal["train", "validation", "test"]) -> Running:
+        if split not in self._running:
+            self._running[split] = Running(self._shards, self.manifest, split)
+        return self._running[split]

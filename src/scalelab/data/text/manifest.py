@@ -1,0 +1,139 @@
+"""What a prepared corpus says of itself. It is written last: a folder without one is not prepared."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scalelab.core.canon import sha256
+from scalelab.core.errors import UserError
+from scalelab.data.text.asking import command, home_of
+from scalelab.spec.text import Corpus, Text, Tokenizer
+
+FILE = "manifest.json"
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shard(_Record):
+    """A file of blocks."""
+
+    file: str
+    """`train/shard.00000.mds`, from the corpus's folder."""
+    bytes: int
+    sha256: str
+    blocks: int
+
+
+class Split(_Record):
+    """A part of the corpus."""
+
+    documents: int
+    tokens: int
+    """Ends of documents counted in."""
+    bytes: int
+    """Bytes of the text in UTF-8."""
+    shards: tuple[Shard, ...]
+
+
+class Manifest(_Record):
+    """A prepared corpus."""
+
+    version: Literal[1] = 1
+    corpus: Corpus
+    tokens: Tokenizer
+    tokenizer: str
+    """Digest of the tokenizer that the corpus was encoded with."""
+    vocab: int
+    """Tokens of the tokenizer, the end of a document counted in."""
+    eos: int
+    """The end of a document."""
+    block: int
+    """Tokens of a sample of a shard, but for a split's last."""
+    origin: dict[str, int]
+    """Bytes of each local file that the text came from."""
+    splits: dict[SplitName, Split]
+    digest: str
+    """The sha256 of tokenizer, counts and shards: of what a model is trained on."""
+
+
+def digest(tokenizer: str, vocab: int, eos: int, block: int, splits: dict[SplitName, Split]) -> str:
+    """The digest of a corpus's content; where it came from and where it lies are no part of it."""
+    parts = {name: split.model_dump(mode="json") for name, split in splits.items()}
+    return sha256({"tokenizer": tokenizer, "vocab": vocab, "eos": eos, "block": block, "splits": parts})
+
+
+class NotPrepared(UserError):
+    """A corpus has no shards yet; the cure is the command that makes them."""
+
+    def __init__(self, task: Text, folder: str, where: str = "") -> None:
+        remote = "://" in folder and not folder.startswith("file://")
+        made = command(task.corpus, task.tokens, "results/data" if remote else folder.removeprefix("file://"))
+        cure = f"run `{made}`" + (f" and copy the folder that it makes to {folder}" if remote else "")
+        super().__init__(f"the corpus `{task.corpus.source}` is not prepared in {folder}", cure=cure, where=where)
+        self.task, self.folder = task, folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NotPrepared, (self.task, self.folder, self.where)
+
+    def at(self, where: str) -> "NotPrepared":
+        """See `UserError`."""
+        return NotPrepared(self.task, self.folder, self.where or where)
+
+
+def find(task: Text, folder: str) -> Manifest:
+    """The manifest of a task's corpus, read once for each version of its file.
+
+    Raises NotPrepared where there is none, UserError where it is none, or of other shards than `task.shards`.
+    """
+    home = home_of(task, folder)
+    try:
+        found = _remote(home) if "://" in home else read(Path(home))
+    except FileNotFoundError:
+        raise NotPrepared(task, folder) from None
+    if task.shards is not None and task.shards != found.digest:
+        what = f"the shards of `{task.corpus.source}` are {found.digest[:10]}, and the trial is about {task.shards[:10]}"
+        raise UserError(what, cure="prepare the text of that time again, or leave `task.shards` out", where=f"{home}/{FILE}")
+    return found
+
+
+def read(home: Path) -> Manifest:
+    """The manifest in a folder. Raises FileNotFoundError where there is none."""
+    path = home / FILE
+    status = path.stat()
+    return _parsed(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, _changed: int, _size: int) -> Manifest:
+    return parse(path.read_bytes(), str(path))
+
+
+@lru_cache(maxsize=64)
+def _remote(home: str) -> Manifest:
+    from scalelab.data.text.fetching import read_remote
+
+    return parse(read_remote(f"{home}/{FILE}"), f"{home}/{FILE}")
+
+
+def parse(content: bytes, where: str) -> Manifest:
+    """A manifest from its file's content. Raises UserError where it is none."""
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        cure = "delete its folder and prepare the corpus again"
+        raise UserError(f"this is no manifest of a prepared corpus ({error.error_count()} faults)", cure=cure, where=where) from error
+
+
+def save(home: Path, manifest: Manifest) -> None:
+    """Write the manifest, whole or not at all."""
+    half = home / f".{FILE}.{os.getpid()}"
+    half.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    half.replace(home / FILE)

@@ -1,0 +1,117 @@
+"""Reading the blocks of a split at random: checked, and kept as long as there is room.
+
+A shard's size is checked when its corpus is opened, its hash when it is first touched. Several processes read one folder at the same time
+and share nothing but the files.
+"""
+
+import hashlib
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from scalelab.core.errors import UserError
+from scalelab.data.text import mds
+from scalelab.data.text.asking import command
+from scalelab.data.text.fetching import cache, fetch
+from scalelab.data.text.manifest import Manifest, Shard, SplitName
+from scalelab.data.text.mds import Tokens, dtype_of
+
+if TYPE_CHECKING:
+    from streaming.base.format.mds.reader import MDSReader
+
+KEPT = 1 << 27
+"""Bytes of decoded blocks that are kept."""
+
+
+class Shards:
+    """The files of a prepared corpus, in a folder or at a URL. Raises UserError where one is missing, cut short or changed."""
+
+    def __init__(self, home: str, manifest: Manifest) -> None:
+        self._home, self._manifest = home, manifest
+        self._remote = "://" in home
+        self._readers: dict[Shard, MDSReader] = {}
+        self._folder = cache(home, manifest.digest) if self._remote else Path(home)
+        if not self._remote:
+            for split in manifest.splits.values():
+                for shard in split.shards:
+                    self._check_size(shard)
+
+    def _opened(self, shard: Shard) -> "MDSReader":
+        """Random access to the blocks of a shard, which is fetched where it is not here."""
+        path = self._folder / shard.file
+        if self._remote:
+            fetch(f"{self._home}/{shard.file}", path, shard.bytes)
+        self._check_size(shard)
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, mds.HASH).hexdigest() != shard.sha256:
+                raise self._wrong(path, "this shard is corrupt: its content is not what was prepared")
+        entry = mds.entry(path.name, shard.bytes, shard.sha256, shard.blocks, dtype_of(self._manifest.vocab))
+        return mds.reader(path.parent, entry)
+
+    def block(self, shard: Shard, number: int) -> Tokens:
+        """The tokens of a shard's block."""
+        if shard not in self._readers:
+            self._readers[shard] = self._opened(shard)
+        tokens: Tokens = self._readers[shard][number][mds.COLUMN]
+        if tokens.max() >= self._manifest.vocab:
+            what = f"this shard holds the token {tokens.max()}, and its tokenizer ends at {self._manifest.vocab - 1}"
+            raise self._wrong(self._folder / shard.file, what)
+        return tokens
+
+    def _check_size(self, shard: Shard) -> None:
+        path = self._folder / shard.file
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise self._wrong(path, "this shard is missing") from None
+        if size != shard.bytes:
+            raise self._wrong(path, f"this shard has {size:,} bytes instead of {shard.bytes:,}")
+
+    def _wrong(self, path: Path, what: str) -> UserError:
+        if self._remote:
+            return UserError(what, cure="delete it, and it is fetched again", where=str(path))
+        asked = command(self._manifest.corpus, self._manifest.tokens, str(Path(self._home).parent))
+        cure = f"delete the folder {self._home} and run `{asked}`"
+        return UserError(what, cure=cure, where=str(path))
+
+
+class Running:
+    """The running text of a split. Any part of it can be had; the blocks that were read last are kept."""
+
+    def __init__(self, shards: Shards, manifest: Manifest, split: SplitName) -> None:
+        self.tokens = manifest.splits[split].tokens
+        self._shards, self._size = shards, manifest.block
+        self._places = [(shard, number) for shard in manifest.splits[split].shards for number in range(shard.blocks)]
+        self._blocks: OrderedDict[int, Tokens] = OrderedDict()
+        self._room = max(2, KEPT // (self._size * np.dtype(dtype_of(manifest.vocab)).itemsize))
+
+    def windows(self, start_B: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int32]:
+        """The `length` tokens from each start on, [B, length]."""
+        found = np.empty((len(start_B), length), np.int32)
+        for row, start in zip(found, start_B.tolist(), strict=True):
+            number, place = divmod(start, self._size)
+            block = self._block(number)
+            if place + length <= self._size:
+                row[:] = block[place : place + length]
+            else:
+                row[:] = self._across(number, place, length)
+        return found
+
+    def _across(self, number: int, place: int, length: int) -> Tokens:
+        """Tokens of several blocks."""
+        last = (number * self._size + place + length - 1) // self._size
+        return np.concatenate([self._block(each) for each in range(number, last + 1)])[place : place + length]
+
+    def _block(self, number: int) -> Tokens:
+        block = self._blocks.get(number)
+        if block is None:
+            block = self._shards.block(*self._places[number])
+            self._blocks[number] = block
+            if len(self._blocks) > self._room:
+                self._blocks.popitem(last=False)
+        else:
+            self._blocks.move_to_end(number)
+        return block

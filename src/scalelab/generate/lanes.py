@@ -1,0 +1,137 @@
+"""Lanes that are decoded together, one token each at a time, with a cache or without.
+
+B lanes, T positions of a call, L slots of a lane's text, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from scalelab.generate.greedy import Decoder
+from scalelab.generate.sampling import Sampling, choose, keys
+from scalelab.spec import model as spec
+
+
+class Model(Decoder, Protocol):
+    """What decoding in lanes asks of a model; see `models.Transformer`."""
+
+    given: spec.Transformer
+    context: int
+    """Most positions that the model reads."""
+
+    def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
+        """Features [B, M, D] at the positions `at_BM`."""
+        ...
+
+    def head(self, x: Tensor) -> Tensor:
+        """Logits [..., V] of features."""
+        ...
+
+
+class Lanes:
+    """Texts that grow by a token at a time. A lane's tokens depend on its own text and number alone, not on the lanes beside it.
+
+    `begin` and `step` return the token that each lane chose, which is then the last of its text unless `put` replaces it. A lane holds
+    at most `room` + 1 tokens, of which the model reads all but the last; one that is full writes over its last token.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        prompts: Sequence[Sequence[int]],
+        room: int,
+        sampling: Sampling,
+        *,
+        cached: bool = True,
+        compiled: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        assert prompts and all(0 < len(prompt) <= room <= model.context for prompt in prompts)
+        self.model, self.sampling, self.room = model, sampling, room
+        self.given_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        self.length_B = self.given_B.clone()
+        self.text_BL = torch.zeros(len(prompts), room + 1, dtype=torch.int64)
+        for lane, prompt in enumerate(prompts):
+            self.text_BL[lane, : len(prompt)] = torch.tensor(prompt)
+        self.text_BL = self.text_BL.to(device)
+        self.key_B2 = keys(sampling.seed, range(len(prompts))).to(device)
+        self.seen_BV: Tensor | None = None
+        self.cache = model.new_cache(len(prompts), room) if cached else None
+        self._step = torch.compile(_step, fullgraph=True, dynamic=False) if compiled else _step
+
+    @property
+    def num(self) -> int:
+        """How many lanes there are."""
+        return len(self.text_BL)
+
+    @torch.inference_mode()
+    def begin(self) -> list[int]:
+        """Read the prompts."""
+        if self.cache is None:
+            return self.step()
+        prompt_BT = self.text_BL[:, : int(self.given_B.max())]
+        start_B = torch.zeros_like(self.given_B)
+        logits_BTV = self.model.decode(prompt_BT, start_B, self.cache, self.given_B, self.length_B)
+        return self._take(_at(logits_BTV, self.length_B - 1)).tolist()
+
+    @torch.inference_mode()
+    def step(self) -> list[int]:
+        """Read the last token of each lane; without a cache, all of them."""
+        if self.cache is None:
+            prompt_BT = self.text_BL[:, : int(self.length_B.max())]
+            x_B1D = self.model.trunk(prompt_BT, self.given_B, self.length_B[:, None] - 1)
+            return self._take(self.model.head(x_B1D)[:, 0]).tolist()
+        chosen_B = self._step(self.model, self.sampling, self.cache, self.text_BL, self.length_B, self.key_B2, self.seen_BV)
+        return chosen_B.tolist()
+
+    def put(self, lane: int, token: int) -> None:
+        """Let the text of a lane end in this token instead of the one that it chose."""
+        with torch.inference_mode():
+            self.text_BL[lane, self.length_B[lane] - 1] = token
+
+    @torch.inference_mode()
+    def keep(self, lanes: Sequence[int]) -> None:
+        """Go on with these lanes alone."""
+        chosen = torch.tensor(lanes, device=self.text_BL.device)
+        self.given_B, self.length_B, self.key_B2 = self.given_B[chosen], self.length_B[chosen], self.key_B2[chosen]
+        self.text_BL = self.text_BL[chosen]
+        self.seen_BV = None if self.seen_BV is None else self.seen_BV[chosen]
+        self.cache = None if self.cache is None else self.cache.select(chosen)
+
+    def _take(self, logits_BV: Tensor) -> Tensor:
+        if self.sampling.penalises:
+            self.seen_BV = _seen(self.text_BL, self.length_B, logits_BV.shape[-1])
+        return _taken(logits_BV, self.sampling, self.text_BL, self.length_B, self.key_B2, self.seen_BV)
+
+
+def _step(
+    model: Model, sampling: Sampling, cache: Any, text_BL: Tensor, length_B: Tensor, key_B2: Tensor, seen_BV: Tensor | None
+) -> Tensor:
+    """One token in every lane, with static shapes: what `compiled` compiles."""
+    last_B = length_B - 1
+    token_B1 = text_BL.gather(1, last_B[:, None])
+    if seen_BV is not None:
+        seen_BV.scatter_(1, token_B1, True)
+    logits_BV = model.decode(token_B1, last_B, cache)[:, 0]
+    return _taken(logits_BV, sampling, text_BL, length_B, key_B2, seen_BV)
+
+
+def _taken(logits_BV: Tensor, sampling: Sampling, text_BL: Tensor, length_B: Tensor, key_B2: Tensor, seen_BV: Tensor | None) -> Tensor:
+    """The tokens that follow, which now end their texts."""
+    chosen_B = choose(logits_BV, sampling, key_B2, length_B, seen_BV)
+    text_BL.scatter_(1, length_B[:, None], chosen_B[:, None])
+    length_B.add_(1).clamp_(max=text_BL.shape[1] - 1)
+    return chosen_B
+
+
+def _seen(text_BL: Tensor, length_B: Tensor, vocab: int) -> Tensor:
+    """[B, V]: true for the tokens of the texts."""
+    inside_BL = torch.arange(text_BL.shape[1], device=text_BL.device) < length_B[:, None]
+    seen_BV = torch.zeros(len(text_BL), vocab, dtype=torch.int64, device=text_BL.device)
+    return seen_BV.scatter_add_(1, text_BL, inside_BL.long()) > 0
+
+
+def _at(x_BTV: Tensor, at_B: Tensor) -> Tensor:
+    return x_BTV[torch.arange(len(x_BTV), device=x_BTV.device), at_B]

@@ -1,0 +1,34 @@
+"""From the artifact of a finished trial back to its model."""
+
+import pickle
+
+import torch
+
+from scalelab.core.errors import UserError
+from scalelab.data import TaskShape
+from scalelab.models import Transformer, build
+from scalelab.spec.experiment import Trial
+from scalelab.train import checkpoint
+
+
+def load_model(trial: Trial, place: str, shape: TaskShape, device: torch.device, sha256: str | None = None) -> Transformer:
+    """The trained model of a trial, in evaluation mode; `place` is where its artifact lies, `sha256` what its weights hash to.
+
+    Raises UserError where there is no such file, or it is not this model.
+    """
+    folder, _, name = place.rpartition("/")
+    cure = "bring it there from the machine that trained it, or run the trial again with another store"
+    try:
+        weights = checkpoint.load(folder or ".", name, device)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as fault:
+        raise UserError("the model can't be read", cure=cure, where=place) from fault
+    if weights is None:
+        raise UserError("the model was not kept, or lies elsewhere", cure=cure, where=place)
+    model = build(trial.model, shape.vocab, shape.context).to(device).eval()
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as fault:
+        raise UserError("these are not the weights of this trial's model", cure=cure, where=place) from fault
+    if sha256 is not None and checkpoint.weights_digest(model) != sha256:
+        raise UserError("these are not the weights that the trial ended with", cure=cure, where=place)
+    return model

@@ -1,0 +1,196 @@
+"""The arithmetic test, held against answers that are really decoded, token by token."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from scalelab.core.events import Interrupted
+from scalelab.data.arithmetic import END, VOCAB, ArithmeticData, Sums
+from scalelab.evaluate.arithmetic import SAMPLE, ArithmeticTest
+from scalelab.evaluate.bits import Scorer
+from scalelab.models import build as build_model
+from scalelab.spec.experiment import Trial
+from scalelab.spec.text import Arithmetic
+
+TASKS = {
+    "addition": Arithmetic(length=2, longest=4),
+    "reversed": Arithmetic(length=2, longest=3, reversed=True),
+    "multiplication": Arithmetic(operation="multiplication", length=1, longest=2),
+    "chain": Arithmetic(operation="chain", length=2, longest=3),
+}
+
+
+@dataclass
+class Calculator:
+    """In the model's place: works a problem out, and errs now and then: always with the same text in front of it."""
+
+    task: Arithmetic
+    errs: Callable[[str], bool] = lambda text: False
+
+    def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
+        assert given_B is not None
+        assert at_BM is not None
+        logits_BMV = torch.zeros(*at_BM.shape, VOCAB)
+        for row, places in enumerate(at_BM.tolist()):
+            assert tokens_BT[row, given_B[row] - 1] == ord("=")  # a prefix mask shows the question, and no more
+            for column, place in enumerate(places):
+                logits_BMV[row, column, self.follows(tokens_BT[row, : place + 1].tolist())] = 1
+        return logits_BMV
+
+    def head(self, x: Tensor) -> Tensor:
+        return x
+
+    def follows(self, tokens: list[int]) -> int:
+        text = "".join(map(chr, tokens))
+        question, _, begun = text.partition("=")
+        if "=" not in text or begun != self.answer(question)[: len(begun)] or self.errs(text):
+            return ord("?")
+        return ord(self.answer(question)[len(begun)]) if len(begun) < len(self.answer(question)) else END
+
+    def answer(self, question: str) -> str:
+        if self.task.operation != "chain":
+            answer = str(eval(question))  # digits and one sign
+            return answer[::-1] if self.task.reversed else answer
+        value = int(question[0])
+        for sign, digit in zip(question[1::2], question[2::2], strict=True):
+            value = int(eval(f"{value}{sign}{digit}")) % 10
+        return str(value)
+
+
+def trial(task: Arithmetic, **changes: Any) -> Trial:
+    return Trial.model_validate({"task": task.model_dump(), "budget": {"steps": 1}, **changes})
+
+
+def measuring(task: Arithmetic, stopping: Callable[[], bool] = lambda: False, **changes: Any) -> ArithmeticTest:
+    return ArithmeticTest(trial(task, **changes), ArithmeticData(task), "cpu", stopping)
+
+
+def decoded(model: Calculator, question: str, limit: int) -> str:
+    """What greedy decoding writes after a question, its own tokens in front of it."""
+    tokens: list[int] = list(map(ord, question))
+    for _ in range(limit):
+        tokens.append(model.follows(tokens))
+        if tokens[-1] == END:
+            return "".join(map(chr, tokens[len(question) : -1]))
+    return ""
+
+
+def hashed(share: float) -> Callable[[str], bool]:
+    return lambda text: hashlib.sha256(text.encode()).digest()[0] < 256 * share
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+def test_a_calculator_answers_everything(task: Arithmetic) -> None:
+    found = measuring(task).full(Calculator(task))
+    assert found == dict.fromkeys(found, 1.0)
+    lengths = {f"accuracy_{length}" for length in range(1, task.longest + 1)}
+    assert found.keys() == {"accuracy", "accuracy_longer"} | lengths
+    assert {*Arithmetic.concludes} - {"loss"} <= found.keys()
+    assert measuring(task).quick(Calculator(task)) == {"accuracy": 1.0}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+def test_an_answer_counts_where_greedy_decoding_writes_it(task: Arithmetic, share: float) -> None:
+    model, data = Calculator(task, hashed(share)), ArithmeticData(task)
+    found = measuring(task).full(model)
+    shares: dict[int, float] = {}
+    for length in range(1, task.longest + 1):
+        texts = [text.partition("=") for text in data.questions(length).texts()]
+        right = [decoded(model, f"{question}=", data.shape.context) == answer for question, _, answer in texts]
+        shares[length] = sum(right) / len(right)
+        assert found[f"accuracy_{length}"] == shares[length]
+    assert 0 < min(shares.values()) < max(shares.values()) <= 1
+    trained = [shares[length] for length in range(1, task.length + 1)]
+    longer = [shares[length] for length in range(task.length + 1, task.longest + 1)]
+    assert found["accuracy"] == pytest.approx(sum(trained) / len(trained))
+    assert found["accuracy_longer"] == pytest.approx(sum(longer) / len(longer))
+
+
+def test_a_missing_end_is_no_answer() -> None:
+    """The digits of a sum that goes on are another number."""
+    task = TASKS["addition"]
+
+    class Endless(Calculator):
+        def follows(self, tokens: list[int]) -> int:
+            following = super().follows(tokens)
+            return ord("0") if following == END else following
+
+    assert measuring(task).full(Endless(task))["accuracy"] == 0
+
+
+def test_without_longer_lengths_none_are_told() -> None:
+    task = Arithmetic(length=2, longest=2)
+    assert measuring(task).full(Calculator(task)).keys() == {"accuracy", "accuracy_1", "accuracy_2"}
+
+
+def test_a_quick_look_asks_a_sample_of_the_lengths_that_are_trained_on() -> None:
+    task = TASKS["addition"]
+    model = Calculator(task, hashed(0.2))
+    asked: list[str] = []
+
+    def errs(text: str) -> bool:
+        asked.append(text)
+        return hashed(0.2)(text)
+
+    test = measuring(task)
+    quick = test.quick(Calculator(task, errs))
+    assert quick == test.quick(model)
+    questions = {text.partition("=")[0] for text in asked}
+    assert max(len(question) for question in questions) <= len("99+99")
+    assert len(questions) <= 2 * SAMPLE
+    assert quick["accuracy"] == pytest.approx(test.full(model)["accuracy"], abs=0.1)
+
+
+@pytest.mark.parametrize("mask", ["causal", "prefix"])
+def test_a_transformer_is_scored_as_it_decodes(mask: str) -> None:
+    """A model that has learned some of the questions by heart: what it writes by itself says which."""
+    task = Arithmetic(length=1, longest=2)
+    given, data = trial(task, model={"mask": mask, "width": 64, "layers": 1}), ArithmeticData(task)
+    model = build_model(given.model.resolved(), VOCAB, data.shape.context).initialise(0)
+    taught(model, data.questions(2), steps=50)
+    found = ArithmeticTest(given, data).full(model)
+    for length in (1, 2):
+        rows = data.questions(length)
+        assert found[f"accuracy_{length}"] == sum(written(model, rows)) / len(rows.tokens_RS)
+    assert 0.1 < found["accuracy_2"] < 0.5
+
+
+def written(model: torch.nn.Module, rows: Sums) -> list[bool]:
+    """Whether each question's answer is what the model writes, its own tokens in front of it."""
+    tokens_RS = torch.from_numpy(rows.tokens_RS.astype("int64"))
+    text_RS, asked_R, row_R = tokens_RS.clone(), torch.from_numpy(rows.targets_RM[:, 0] + 1), torch.arange(len(tokens_RS))
+    ended_R = torch.zeros(len(tokens_RS), dtype=torch.bool)
+    for more in range(rows.targets_RM.shape[1]):
+        place_R = (asked_R + more).clamp(max=tokens_RS.shape[1] - 1)
+        with torch.no_grad():
+            token_R = model(text_RS[:, :-1], asked_R)[row_R, place_R - 1].argmax(-1)
+        text_RS[row_R, place_R] = torch.where(ended_R, text_RS[row_R, place_R], token_R)
+        text_RS[row_R] = torch.where(torch.arange(tokens_RS.shape[1]) > place_R[:, None], END, text_RS)
+        ended_R = ended_R | (token_R == END)
+    return (ended_R & (text_RS == tokens_RS).all(1)).tolist()
+
+
+def taught(model: torch.nn.Module, rows: Sums, steps: int) -> None:
+    tokens_RS = torch.from_numpy(rows.tokens_RS[:100].astype("int64"))
+    targets_RM, weights_RM = torch.from_numpy(rows.targets_RM[:100]), torch.from_numpy(rows.weights_RM[:100])
+    labels_RM = tokens_RS.gather(1, targets_RM + 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(steps):
+        logits_RMV = model(tokens_RS[:, :-1], targets_RM[:, 0] + 1).take_along_dim(targets_RM[..., None], 1)
+        nats_RM = torch.nn.functional.cross_entropy(logits_RMV.mT, labels_RM, reduction="none")
+        ((nats_RM * weights_RM).sum() / weights_RM.sum()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_the_test_stops_when_it_is_asked_to() -> None:
+    left = iter([False, False])
+    model: Scorer = Calculator(TASKS["addition"])
+    with pytest.raises(Interrupted):
+        measuring(TASKS["addition"], lambda: next(left, True)).full(model)

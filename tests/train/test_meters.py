@@ -1,0 +1,93 @@
+"""Meters: what the updates since the last evaluation have seen, however they were cut into micro-batches."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from scalelab.models.layers.moe import Routing
+from scalelab.train.meters import Meters
+from scalelab.train.objective import Batch, Loss
+
+CPU = torch.device("cpu")
+
+
+def loss(nats: float, routings: list[Routing]) -> Loss:
+    return Loss(torch.tensor(nats), torch.zeros(()), torch.zeros(()), routings)
+
+
+def batch(sequences: int, positions: int = 4, targets: int = 4) -> Batch:
+    return Batch(torch.zeros(sequences, positions, dtype=torch.int64), torch.zeros(sequences, targets, dtype=torch.int64))
+
+
+def routing(load_E: list[float], entropy: float = 0.5, dropped: float = 0.0) -> Routing:
+    return Routing(torch.zeros(()), torch.tensor(load_E), torch.tensor(entropy), torch.tensor(dropped))
+
+
+def values(of: Meters) -> dict[str, float]:
+    return {name: value for name, value in of.values().items() if name != "loss"}
+
+
+def test_the_loss_is_a_mean_over_targets() -> None:
+    meters = Meters(CPU)
+    for nats in (3.0, 5.0):
+        meters.add(loss(nats, []), batch(1))
+    meters.targets += 4
+    assert meters.values() == {"loss": 2.0}
+    meters.clear()
+    assert meters.values() == {"loss": 0.0}
+
+
+def test_loads_are_shares_and_max_vio_is_the_excess_of_the_busiest() -> None:
+    meters = Meters(CPU)
+    meters.add(loss(0, [routing([6, 2, 0, 0]), routing([2, 2, 2, 2])]), batch(1))
+    found = meters.values()
+    assert [found[f"load_0_{expert}"] for expert in range(4)] == [0.75, 0.25, 0, 0]
+    assert [found[f"load_1_{expert}"] for expert in range(4)] == [0.25] * 4
+    assert (found["max_vio_0"], found["max_vio_1"], found["max_vio"]) == (2.0, 0.0, 1.0)
+
+
+def test_entropy_and_drops_are_means_over_tokens() -> None:
+    meters = Meters(CPU)
+    meters.add(loss(0, [routing([4, 0], 0.1, 2), routing([4, 0], 0.3)]), batch(3))
+    meters.add(loss(0, [routing([0, 4], 0.5, 2), routing([0, 4], 0.3)]), batch(1))
+    found = meters.values()
+    assert found["router_entropy_0"] == pytest.approx(0.75 * 0.1 + 0.25 * 0.5)
+    assert found["router_entropy"] == pytest.approx((found["router_entropy_0"] + 0.3) / 2)
+    assert found["dropped_0"] == 4 / 16
+    assert found["dropped"] == 2 / 16
+
+
+def test_the_last_layer_sees_the_targets_alone() -> None:
+    meters = Meters(CPU)
+    meters.add(loss(0, [routing([8, 8], dropped=2), routing([2, 2], dropped=2)]), batch(4, positions=4, targets=1))
+    assert (meters.values()["dropped_0"], meters.values()["dropped_1"]) == (2 / 16, 2 / 4)
+
+
+def test_micro_batches_are_metered_as_the_whole() -> None:
+    whole, parts = Meters(CPU), Meters(CPU)
+    whole.add(loss(1, [routing([5, 3], 0.4, 1)]), batch(4))
+    parts.add(loss(0.5, [routing([4, 0], 0.2, 1)]), batch(2))
+    parts.add(loss(0.5, [routing([1, 3], 0.6, 0)]), batch(2))
+    assert values(whole) == pytest.approx(values(parts))
+
+
+def test_meters_go_on_from_what_was_saved() -> None:
+    through, before, after = Meters(CPU), Meters(CPU), Meters(CPU)
+    for meters in (through, before):
+        meters.add(loss(1, [routing([5, 3])]), batch(4))
+    after.load_state_dict(before.state_dict())
+    for meters in (through, after):
+        meters.add(loss(2, [routing([1, 3])]), batch(4))
+        meters.targets += 7
+    assert through.values() == after.values()
+
+
+@pytest.mark.parametrize(("nats", "entropy"), [(math.nan, 0.1), (1.0, math.nan), (math.inf, 0.1)])
+def test_a_router_that_is_no_number_is_seen(nats: float, entropy: float) -> None:
+    meters = Meters(CPU)
+    assert bool(meters.are_finite())
+    meters.add(loss(nats, [routing([5, 3], entropy)]), batch(4))
+    finite: Tensor = meters.are_finite()
+    assert not bool(finite)
