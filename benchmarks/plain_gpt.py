@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from scalelab.models import build
 from scalelab.spec.model import Ffn, LearnedPositions, Norm, Transformer
 from scalelab.spec.optim import AdamW
-from scalelab.train.objective import Batch, Loss, summed_loss
+from scalelab.train.compiling import compiled
+from scalelab.train.objective import Batch, Loss, mean_loss, summed_loss
 from scalelab.train.optimizer import Optimizer
 from scalelab.train.process import prepare
 
@@ -70,8 +71,8 @@ def main() -> None:
     updates = {
         "plain, eager": plain(),
         "ours, eager": ours(summed_loss),
-        "ours, compiled": ours(torch.compile(summed_loss, fullgraph=True, dynamic=False)),
-        "ours, compiled, bf16": ours(torch.compile(summed_loss, fullgraph=True, dynamic=False), bf16=True),
+        "ours, compiled": ours(compiled(summed_loss)),
+        "ours, compiled, bf16": ours(compiled(summed_loss), bf16=True),
     }
     seconds = {name: [] for name in updates}
     for turn in range(ROUNDS + 1):  # the first one warms up
@@ -114,13 +115,13 @@ def plain() -> Update:
 def ours(loss_of: Callable[..., Loss], bf16: bool = False) -> Update:
     """An update as `scalelab run` does it."""
     model = build(OURS.resolved(), VOCAB, CONTEXT).initialise(0)
-    optimizer = Optimizer(AdamW(), model, torch.device("cpu"))
+    adamw, targets = Optimizer(AdamW(), model, torch.device("cpu")), torch.tensor(float(BATCH * CONTEXT))
 
     def update(step: int) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = loss_of(model, Batch(*drawn()))
-        (loss.nats / (BATCH * CONTEXT)).backward()
-        optimizer.update(step, steps=10**6)
+        mean_loss(loss, targets, share=1.0).backward()
+        adamw.update(step, steps=10**6)
 
     return update
 

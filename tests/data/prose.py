@@ -10,11 +10,15 @@ SMALL = Layout(block=64, blocks=4)
 """Blocks and shards so small that a short text has many."""
 
 
+_DRAW = random.Random(0)
+_WORDS = ["".join(_DRAW.choices("abcdefghilmnoprstuvw", k=_DRAW.randint(1, 8))) for _ in range(200)] + ["née", "漢字", "😀"]
+
+
 def prose(words: int, seed: int = 0) -> str:
     """Lines of words, some with signs of several bytes, a few of them empty."""
     draw = random.Random(seed)
-    known = ["".join(draw.choices("abcdefghilmnoprstuvw", k=draw.randint(1, 8))) for _ in range(200)] + ["née", "漢字", "😀"]
-    return "".join(draw.choice(known) + draw.choices([" ", "\n", "\n\n"], [12, 2, 1])[0] for _ in range(words))
+    between = draw.choices([" ", "\n", "\n\n"], [12, 2, 1], k=words)
+    return "".join(map("".join, zip(draw.choices(_WORDS, k=words), between, strict=True)))
 
 
 def write_text(path: Path, words: int = 2000, seed: int = 0) -> Path:

@@ -11,7 +11,7 @@ from scalelab.data import build as build_data
 from scalelab.data.text.tokenizers import Bytes
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER
 from scalelab.generate import GREEDY, Continuation, Piece, Sampling, stream, vocabulary, whole
-from scalelab.generate.lanes import Lanes
+from scalelab.generate.lanes import Lanes, _step
 from scalelab.generate.sampling import choose, keys
 from scalelab.generate.vocabulary import Documents
 from scalelab.models import build
@@ -82,7 +82,20 @@ def test_compiled_is_eager(family: Any) -> None:
     assert said(family, PROMPTS, compiled=True) == said(family, PROMPTS)
 
 
-def test_a_compiled_step_is_compiled_once_though_lanes_end() -> None:
+def test_a_step_is_one_graph_that_is_traced_once(family: Any) -> None:
+    """Traced and not translated into machine code, which takes a minute for all families: see the slow test."""
+    plain_lanes, traced_lanes = (Lanes(family, [TEXT.encode(prompt) for prompt in PROMPTS], 40, WARM) for _ in range(2))
+    options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "isolate_recompiles": True}
+    traced_lanes._step = torch.compile(_step, backend="eager", **options)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        assert [traced_lanes.begin(), *(traced_lanes.step() for _ in range(5))] == [
+            plain_lanes.begin(),
+            *(plain_lanes.step() for _ in range(5)),
+        ]
+
+
+@pytest.mark.slow
+def test_compiled_lanes_end_without_another_graph() -> None:
     given = model(FAMILIES["gqa"])
     with torch._dynamo.config.patch(error_on_recompile=True):
         assert said(given, PROMPTS, stops=["\n", "e", " "], compiled=True) == said(given, PROMPTS, stops=["\n", "e", " "])

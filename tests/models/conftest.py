@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from tests.models.variants import CONTEXT, DECODERS, LANES, TARGETS, VARIANTS, VOCAB, made
 from torch import Tensor
 
 from scalelab.models import Transformer
 from scalelab.spec.model import Model
-from tests.models.variants import CONTEXT, DECODERS, LANES, TARGETS, VARIANTS, VOCAB, made
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())

@@ -1,9 +1,11 @@
-"""What every model family keeps: counts, causality, cache = no cache, saving. Variants stand in variants.py, compiling in test_compile.py."""
+"""What every model family keeps: counts, causality, saving, equal bits. Decoding and compiling have suites of their own."""
 
 import io
+from typing import Any
 
 import pytest
 import torch
+from tests.models.variants import DECODERS, LANES, TARGETS, VARIANTS, made, scalar, sees_the_future, value_and_grads
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,7 +15,6 @@ from scalelab.plan.counts import parameters
 from scalelab.plan.flops import forward_flops, train_flops
 from scalelab.spec.ffn import Moe
 from scalelab.spec.model import Model
-from tests.models.variants import LANES, TARGETS, scalar, sees_the_future, value_and_grads
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 EXACT = {"rtol": 0, "atol": 0}
@@ -35,15 +36,31 @@ def test_parameters_are_as_counted_on_the_meta_device(variant: Model, vocab: int
     assert counted.groups.get("value_embeddings", 0) == sum(size for name, size in sizes.items() if "value_embedding." in name)
 
 
-def test_flops_are_as_counted_on_the_meta_device(variant: Model, vocab: int, context: int):
-    with torch.device("meta"):
-        model = build(variant, vocab, context)
+def _experts_flops(x: tuple[int, ...], up: tuple[int, ...], down: tuple[int, ...], gate: tuple[int, ...], *_: Any, **__: Any) -> int:
+    """FLOPs of the routed experts, from the shapes [N, D], [E, G, D], [E, D, F] and [R]: two of a token's features with each matrix."""
+    return 2 * gate[0] * x[1] * (up[1] + down[2])
+
+
+EXPERTS = {
+    torch.ops.scalelab.expert_loop: _experts_flops,
+    torch.ops.scalelab.expert_loop_backward: lambda grad, *shapes, **__: 2 * _experts_flops(*shapes),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_flops_are_as_counted(name: str, vocab: int, context: int):
+    """On the meta device, where all of attention counts; a mixture on the CPU, where it routes."""
+    variant = VARIANTS[name].resolved()
+    if isinstance(variant.ffn, Moe) and variant.ffn.choice == "expert":
+        pytest.skip("how many tokens its experts take is rounded up")
+    with torch.device("cpu" if isinstance(variant.ffn, Moe) else "meta"):
+        model = build(variant, vocab, context).initialise(0)
         tokens_BT, at_BM = torch.zeros(LANES, context, dtype=torch.long), torch.zeros(LANES, TARGETS, dtype=torch.long)
-    with FlopCounterMode(display=False) as forward:
+    with FlopCounterMode(display=False, custom_mapping=EXPERTS) as forward:
         logits = model.head(model.trunk(tokens_BT, at_BM=at_BM))
-    with FlopCounterMode(display=False) as backward:
+    with FlopCounterMode(display=False, custom_mapping=EXPERTS) as backward:
         logits.sum().backward()
-    with FlopCounterMode(display=False) as everywhere:
+    with FlopCounterMode(display=False, custom_mapping=EXPERTS) as everywhere:
         model(tokens_BT)
     assert forward.get_total_flops() == LANES * forward_flops(variant, vocab, context, TARGETS)
     assert forward.get_total_flops() + backward.get_total_flops() == LANES * train_flops(variant, vocab, context, TARGETS)
@@ -55,18 +72,23 @@ def _bits(model: Transformer) -> dict[str, float]:
     return CLOSE if isinstance(model.given.ffn, Moe) else EXACT
 
 
-def test_no_position_sees_a_later_token(model: Transformer, tokens_BT: Tensor, vocab: int, context: int):
-    """Under a prefix mask too, where no text is given; and where a model is said to see the future, it does."""
-    before = model(tokens_BT)
+def test_no_position_sees_a_later_token(decoder: Transformer, tokens_BT: Tensor, vocab: int, context: int):
+    """Under a prefix mask too, where no text is given."""
+    before = decoder(tokens_BT)
     for place in (1, context // 2, context - 1):
         changed = tokens_BT.clone()
         changed[:, place] = (changed[:, place] + 1) % vocab
-        after = model(changed)
-        if sees_the_future(model.given):
-            assert not torch.allclose(after[:, :place], before[:, :place])
-        else:
-            torch.testing.assert_close(after[:, :place], before[:, :place], **_bits(model))
+        after = decoder(changed)
+        torch.testing.assert_close(after[:, :place], before[:, :place], **_bits(decoder))
         assert not torch.allclose(after[:, place], before[:, place])
+
+
+@pytest.mark.parametrize("name", VARIANTS.keys() - DECODERS.keys())
+def test_what_is_said_to_see_the_future_does(name: str, tokens_BT: Tensor, vocab: int, context: int):
+    model = made(VARIANTS[name])
+    changed = tokens_BT.clone()
+    changed[:, context // 2 :] = (changed[:, context // 2 :] + 1) % vocab
+    assert not torch.allclose(model(changed)[:, : context // 2], model(tokens_BT)[:, : context // 2])
 
 
 def test_a_prefix_mask_opens_the_given_text_and_nothing_else(decoder: Transformer, tokens_BT: Tensor, vocab: int):

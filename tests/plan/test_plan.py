@@ -8,7 +8,8 @@ import pytest
 
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
-from scalelab.data import describe
+from scalelab.data import NotPrepared, describe
+from scalelab.data.text.prepare import prepare
 from scalelab.plan.cost import GUESSED_FLOPS_PER_SECOND, Clock, Speed
 from scalelab.plan.diff import keep, row, tally
 from scalelab.plan.flops import train_flops
@@ -129,9 +130,52 @@ CAPACITY = SPECS / "paper" / "fact_capacity.yaml"
 """A spec that needs GPT-2's two files."""
 
 
-@pytest.mark.parametrize("path", sorted(set(SPECS.rglob("*.yaml")) - {CAPACITY}), ids=lambda path: path.name)
+WIKITEXT = SPECS / "paper" / "wikitext103_125m.yaml"
+"""A spec of real text in GPT-2's tokens."""
+
+TEXT = sorted(path for path in SPECS.rglob("*.yaml") if "kind: text" in path.read_text() and path != WIKITEXT)
+
+
+@pytest.mark.parametrize("path", sorted(set(SPECS.rglob("*.yaml")) - {CAPACITY, WIKITEXT, *TEXT}), ids=lambda path: path.name)
 def test_every_spec_of_the_project_compiles(path: Path) -> None:
     assert compile_plan(*load(path)).trials
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "numbers.txt"
+    path.write_text("\n\n".join(f"The square of {number} is {number**2}." for number in range(3000)))
+    return path
+
+
+def on(corpus: Path, path: Path, tokens: str) -> Plan:
+    """The plan of a spec of text on another corpus."""
+    settings = [f"task.corpus={corpus}", f"task.tokens={tokens}", f"execution.data={corpus.parent}"]
+    while True:
+        try:
+            return compile_plan(*load(path, settings))
+        except NotPrepared as missing:
+            prepare(missing.task.corpus, missing.task.tokens, str(corpus.parent))
+
+
+@pytest.mark.parametrize("path", TEXT, ids=lambda path: path.name)
+def test_every_spec_of_text_compiles(path: Path, corpus: Path) -> None:
+    assert on(corpus, path, "bytes").trials
+
+
+@pytest.mark.skipif("SCALELAB_TEST_DATA" not in os.environ, reason="SCALELAB_TEST_DATA names no folder with GPT-2's files")
+def test_the_full_size_at_equal_active_parameters(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALELAB_GPT2", str(Path(os.environ["SCALELAB_TEST_DATA"]) / "gpt2"))
+    arms = {planned.axes["arm"]: planned for planned in on(corpus, WIKITEXT, "gpt2").trials}
+    sizes = {arm: (planned.trial.model.heads, planned.trial.model.ffn.width) for arm, planned in arms.items()}
+    assert sizes == {
+        "base": (12, 2048),
+        "+MQA": (12, 2520),
+        "+GQA, wider FFN": (12, 2392),
+        "+GQA, more heads": (20, 2048),
+        "+GQA+MoE": (12, 296),
+    }
+    assert all(planned.params.active == pytest.approx(123.55e6, rel=0.003) for planned in arms.values())
 
 
 def test_the_published_capacity_grid_says_where_its_tokenizer_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:

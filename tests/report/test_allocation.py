@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
 from scalelab.report.allocation import Allocation
 from scalelab.report.charts import to_svg
@@ -93,3 +94,19 @@ def test_what_else_varies_is_a_warning() -> None:
 
 def test_the_same_rows_in_any_order_give_the_same_drawing() -> None:
     assert FIGURE.draw(Rows(table().reverse(), SPECS)) == FIGURE.draw(Rows(table(), SPECS))
+
+
+def test_shapes_of_a_language_model_are_ranked_by_the_least_test_loss() -> None:
+    losses = table().rename({"metrics.recall": "metrics.test_loss"}).with_columns(pl.col("metrics.test_loss") + 1)
+    drawing = FIGURE.draw(Rows(losses, SPECS))
+    least = losses.group_by("model.layers", "model.width", "model.heads").agg(pl.col("metrics.test_loss").mean()).sort("metrics.test_loss")
+    best = drawing.panels[0].chart["datasets"]["shapes"][0]
+    assert best["mean"] == pytest.approx(least["metrics.test_loss"][0], rel=1e-5)
+    assert " has the lowest test_loss: 1.395" in drawing.verdict[0]
+    assert drawing.metric == "metrics.test_loss"
+    assert "metrics.recall" not in str(drawing.tables)
+
+
+def test_named_arms_are_not_shapes() -> None:
+    named = table().with_columns(arm=pl.col("model.width").cast(pl.String))
+    assert not FIGURE.has_data(Rows(named, SPECS))

@@ -69,6 +69,7 @@ def test_figures_of_laws_say_test_loss_and_draw_each_arm(grid: Store, number: in
     assert not [warned for warned in drawing.warnings if warned.code == "mixed_runs"]
 
 
+@pytest.mark.slow
 def test_another_metric_is_fitted_where_it_is_asked_for(grid: Store, tmp_path: Path) -> None:
     figure = find(4).chosen({"metric": "loss"})
     drawing = figure.draw(Reading(grid).rows(figure, ["tricks"]))

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from scalelab.cli import explaining, fitting, looking, planning, preparing, reporting, running, showing, storing, verifying
+from scalelab.cli import explaining, fitting, generating, looking, planning, preparing, reporting, running, showing, storing, verifying
 from scalelab.core.errors import UserError
 
 UNEXPECTED = 70
@@ -46,6 +46,7 @@ for command in (
     planning.plan,
     running.run,
     fitting.fit,
+    generating.generate,
     reporting.report,
     looking.status,
     looking.ls,

@@ -14,7 +14,7 @@ from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from scalelab.generate import Continuation, Piece, Sampling, Vocabulary
+    from scalelab.generate import Piece, Sampling, Vocabulary
     from scalelab.models import Transformer
     from scalelab.store import Store, StoredTrial
 
@@ -57,9 +57,7 @@ def generate(
     ] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", help="Draw among the k likeliest tokens alone.")] = None,
     top_p: Annotated[float | None, typer.Option("--top-p", help="Draw among the likeliest tokens that reach this probability.")] = None,
-    min_p: Annotated[
-        float | None, typer.Option("--min-p", help="Draw among tokens at least this many times as likely as the likeliest.")
-    ] = None,
+    min_p: Annotated[float | None, typer.Option("--min-p", help="Draw among tokens this many times as likely as the likeliest.")] = None,
     repetition_penalty: Annotated[float, typer.Option("--repetition-penalty", help="Above 1: tokens already there are less likely.")] = 1.0,
     stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string (may be given several times).")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
@@ -101,8 +99,7 @@ def _extremes(store: str, experiment: str, metric: str | None) -> "list[tuple[st
     from scalelab.store import open_store
 
     with open_store(store, mode="read") as opened:
-        values = _values(opened, experiment, metric, store)
-        metric, ranked = values
+        metric, ranked = _ranked(opened, experiment, metric, store)
         chosen = dict.fromkeys((ranked[0], ranked[-1]))
         names = ["best", "worst"] if len(chosen) > 1 else ["only finished"]
         found = [opened.trial(digest) for digest in chosen]
@@ -110,7 +107,7 @@ def _extremes(store: str, experiment: str, metric: str | None) -> "list[tuple[st
     return list(zip(titles, found, strict=True))
 
 
-def _values(opened: "Store", experiment: str, metric: str | None, store: str) -> tuple[str, list[str]]:
+def _ranked(opened: "Store", experiment: str, metric: str | None, store: str) -> tuple[str, list[str]]:
     """The metric, and the digests of the trials that have it, the best first."""
     ended = [(record, result.metrics) for record, state, result in opened.members(experiment) if state in ("done", "stopped")]
     if not ended:

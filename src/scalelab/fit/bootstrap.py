@@ -34,7 +34,6 @@ _LEAST = 0.05
 
 _WEBB = np.sqrt([0.5, 1.0, 1.5])
 
-Interval = tuple[float, float]
 Clusters = NDArray[np.integer]
 
 
@@ -62,15 +61,6 @@ class Draws:
         """The standard error of a number of which these are the draws."""
         finite_B = draws_B[np.isfinite(draws_B)]
         return float(finite_B.std(ddof=1)) / self.stretch if len(finite_B) > 1 else float("nan")
-
-
-def interval(draws_B: Floats, level: float = 0.95) -> Interval:
-    """The percentile interval; NaN where fewer than two draws are finite."""
-    finite_B = draws_B[np.isfinite(draws_B)]
-    if len(finite_B) < 2:
-        return (float("nan"), float("nan"))
-    low, high = np.quantile(finite_B, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def bootstrap(

@@ -48,6 +48,11 @@ def estimate(value: float, draws_B: Floats, prediction_B: Floats | None = None, 
     return Estimate(float(value), None if se is None else se / stretch, ci95, prediction95)
 
 
+def interval(draws_B: Floats) -> Interval | None:
+    """The central 95 % of draws; None where too few of them are finite."""
+    return _spread(draws_B)[1]
+
+
 def _spread(draws_B: Floats) -> tuple[float | None, Interval | None]:
     kept = draws_B[np.isfinite(draws_B)]
     if kept.size < max(ENOUGH, KNOWN * draws_B.size):

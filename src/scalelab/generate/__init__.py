@@ -2,6 +2,7 @@
 
 from scalelab.generate.greedy import Cache, Decoder, greedy
 from scalelab.generate.sampling import GREEDY, Sampling
+from scalelab.generate.speed import decoding_speed
 from scalelab.generate.streaming import Continuation, Piece, stream, whole
 from scalelab.generate.vocabulary import Vocabulary, vocabulary
 
@@ -13,6 +14,7 @@ __all__ = [
     "Piece",
     "Sampling",
     "Vocabulary",
+    "decoding_speed",
     "greedy",
     "stream",
     "vocabulary",

@@ -9,9 +9,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from scalelab.generate.greedy import Decoder
+from scalelab.generate.greedy import Cache, Decoder
 from scalelab.generate.sampling import Sampling, choose, keys
 from scalelab.spec import model as spec
+
+
+class Memory(Cache, Protocol):
+    """A cache that tells its size."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        ...
 
 
 class Model(Decoder, Protocol):
@@ -20,6 +29,10 @@ class Model(Decoder, Protocol):
     given: spec.Transformer
     context: int
     """Most positions that the model reads."""
+
+    def new_cache(self, lanes: int, length: int) -> Memory:
+        """An empty memory for `lanes` sequences of at most `length` positions."""
+        ...
 
     def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
         """Features [B, M, D] at the positions `at_BM`."""
@@ -59,7 +72,7 @@ class Lanes:
         self.key_B2 = keys(sampling.seed, range(len(prompts))).to(device)
         self.seen_BV: Tensor | None = None
         self.cache = model.new_cache(len(prompts), room) if cached else None
-        self._step = torch.compile(_step, fullgraph=True, dynamic=False) if compiled else _step
+        self._step = _compiled(_step) if compiled else _step
 
     @property
     def num(self) -> int:
@@ -104,6 +117,12 @@ class Lanes:
         if self.sampling.penalises:
             self.seen_BV = _seen(self.text_BL, self.length_B, logits_BV.shape[-1])
         return _taken(logits_BV, self.sampling, self.text_BL, self.length_B, self.key_B2, self.seen_BV)
+
+
+def _compiled(step: Any) -> Any:
+    """The step in one graph of its own: a process may decode from many models, and a cache that they shared would be full after eight."""
+    options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "isolate_recompiles": True}
+    return torch.compile(step, **options)
 
 
 def _step(

@@ -134,13 +134,14 @@ class Transformer(nn.Module):
         """
         position_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         given_B = given_B if self.given.mask == "prefix" else None
-        turn = self._turn(position_BT)
+        near_BT = position_BT if length_B is None else position_BT.clamp(max=self.context - 1)  # padding may stand beyond the end
+        turn = self._turn(near_BT)
         visits, sights = cache.visit(position_BT, length_B), {}
         for slots, visit in visits.items():
             window = None if slots == cache.length else slots
             bias = hide(position_BT, visit.position_BS, window=window, given_B=given_B)
             sights[slots] = Sight(tokens_BT, bias, query_turn=turn, key_turn=turn, cache=cache, visit=visit)
-        x_BTD = first_BTD = self._embed(tokens_BT, position_BT)
+        x_BTD = first_BTD = self._embed(tokens_BT, near_BT)
         for index, layer in enumerate(self.layers):
             slots = reach(self.given, index, cache.length) or cache.length
             x_BTD, _ = layer(x_BTD, first_BTD, sights[slots], (index, 0))

@@ -63,6 +63,7 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
     for (arm, settings), point in product((experiment.arms or {"": {}}).items(), points(experiment.axes)):
         trial = _trial(base, settings | point, document)
         _check_metrics(trial, experiment, document)
+        _check_micro_batch(trial, experiment, document)
         axes = {**({"arm": arm} if arm else {}), **_read(trial, point)}
         for planned in _replicates(trial, axes, experiment, document):
             found.setdefault(planned.digest, planned)
@@ -92,6 +93,13 @@ def _check_metrics(trial: Trial, experiment: Experiment, document: Document) -> 
     if isinstance(search, Frontier) and search.metric not in trial.task.concludes:
         cure = nearest(search.metric, list(trial.task.concludes))
         raise UserError(f"no trial ends with a metric `{search.metric}`", cure=cure, where=document.place(("search", "metric")))
+
+
+def _check_micro_batch(trial: Trial, experiment: Experiment, document: Document) -> None:
+    if trial.model.couples_batch and isinstance(experiment.execution.micro_batch, int):
+        what = "the balance of the experts couples the sequences of a micro-batch, so its size can change the numbers"
+        cure = "write `micro_batch` beside `batch` and leave `execution.micro_batch` out, or say `per: sequence`"
+        raise UserError(what, cure=cure, where=document.place(("execution", "micro_batch")))
 
 
 def _check_along(experiment: Experiment, trials: Iterable[PlannedTrial], document: Document) -> None:

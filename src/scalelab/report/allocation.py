@@ -7,7 +7,7 @@ import polars as pl
 
 from scalelab.fit.allocation import DRAWS, SIZES, Ranking, is_one_budget, rank, shape_axes
 from scalelab.fit.warned import Warned
-from scalelab.report.allocation_chart import NAMES, best_chart, best_rows, heat_chart, named, shape_rows
+from scalelab.report.allocation_chart import FORMS, NAMES, best_chart, best_rows, heat_chart, named, shape_rows
 from scalelab.report.curve_words import is_less_more
 from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
 from scalelab.report.numbers import NONE, PLUS_MINUS, rounded, short, whole
@@ -106,9 +106,8 @@ def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
     about = f"{PLUS_MINUS}{half:.2g}" if half is not None else ""
     sizes = sorted(shape.params for shape in ranking.shapes)
     name, other = named(best, [*ranking.axes, *solved]), named(worst, [*ranking.axes, *solved])
-    said = [
-        f"Of {len(ranking.shapes)} shapes with {short(sizes[0])} to {short(sizes[-1])} parameters, {_ends(ranking, name, other, f'{best.mean:.2f}{about}')}"
-    ]
+    mean = f"{best.mean:{FORMS.get(ranking.metric, '.4g')}}{about}"
+    said = [f"Of {len(ranking.shapes)} shapes with {short(sizes[0])} to {short(sizes[-1])} parameters, {_ends(ranking, name, other, mean)}"]
     if ranking.noise is not None:
         rivals = len(ranking.rivals()) - 1
         others = "every other shape is" if not rivals else "one other shape is not" if rivals == 1 else f"{rivals} others are not"
@@ -179,8 +178,8 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
         said.append(
             "Intervals are Student's t over the replicates, with one standard deviation of a replicate for all shapes "
             f"({ranking.noise:.2g}, pooled, {ranking.freedom} degrees of freedom): few replicates say little of their own spread. Shapes "
-            "near the best or worst that can be spread less than that. A shape is told from the best where a two-sided t test of their difference "
-            "says so at 5 %, not corrected for the number of shapes."
+            "near the best or worst that can be spread less than that. A shape is told from the best where a two-sided t test of their "
+            "difference says so at 5 %, not corrected for the number of shapes."
         )
         said.append(
             f"Probability of being best: {DRAWS:,} bootstrap draws of every shape's replicates, by their deviations from the shape's mean, "

@@ -18,6 +18,8 @@ NAMES = {
     "model.ffn.ratio": "FFN ratio",
     "model.ffn.width": "FFN width",
 }
+FORMS = {"metrics.recall": ".2f"}
+"""How a metric is written in a cell, where that is not four digits."""
 SHOWN = 12
 """Most shapes in the chart of the best."""
 
@@ -56,7 +58,13 @@ def shape_rows(ranking: Ranking, solved: Sequence[str]) -> list[dict[str, Any]]:
         told_of = _told(ranking, shape, best, [*ranking.axes, *solved])
         below = ", ".join(f"{_BELOW.get(path, NAMES[path])} {shape.sizes[path]:g}" for path in solved if path in shape.sizes)
         dark = high > low and (shape.mean - low) / (high - low) < _BRIGHT
-        marks = {"mean": shape.mean, "text": f"{shape.mean:.2f}", "below": below, "dark": dark, "rival": shape.place in rivals}
+        marks = {
+            "mean": shape.mean,
+            "text": f"{shape.mean:{FORMS.get(ranking.metric, '.4g')}}",
+            "below": below,
+            "dark": dark,
+            "rival": shape.place in rivals,
+        }
         rows.append({**_place(ranking, shape), **marks, **told_of, **behind(shape.digests)})
     return rounded(rows)
 

@@ -34,12 +34,6 @@ def compute(flops: float) -> str:
     return f"{flops:.3g}".replace("e+", "e")
 
 
-def interval(value_B: Floats) -> Span | None:
-    """The central 95 % of draws; None below 40 of them."""
-    kept_B = value_B[np.isfinite(value_B)]
-    return (float(np.quantile(kept_B, 0.025)), float(np.quantile(kept_B, 0.975))) if kept_B.size >= 40 else None
-
-
 def band(value_BX: Floats, else_X: Floats) -> Floats:
     """[2, X] the central 95 % of draws; `else_X` twice below 40 of them."""
     kept_BX = value_BX[np.isfinite(value_BX).all(axis=1)]

@@ -6,11 +6,12 @@ import numpy as np
 
 from scalelab.fit.envelope import BIAS as ENVELOPE_BIAS
 from scalelab.fit.envelope import BINS
+from scalelab.fit.estimate import interval
 from scalelab.fit.isoflop import BIAS as ISOFLOP_BIAS
 from scalelab.fit.isoflop import RATIO, SIZES, SPAN
 from scalelab.report.approaches import Approach, Approaches
 from scalelab.report.figure import Table
-from scalelab.report.fit_words import compute, interval, interval_words, law_line, shorts
+from scalelab.report.fit_words import compute, interval_words, law_line, shorts
 from scalelab.report.fit_words import methods as fit_methods
 from scalelab.report.numbers import NONE, short, span
 

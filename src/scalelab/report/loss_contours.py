@@ -6,20 +6,10 @@ from typing import Any
 import numpy as np
 
 from scalelab.fit.compute import FLOPS
+from scalelab.fit.estimate import interval
 from scalelab.report.figure import Drawing, Panel, Rows, Table
 from scalelab.report.fit_figure import FitFigure, Told, drawing_of
-from scalelab.report.fit_words import (
-    anchor,
-    band,
-    compute,
-    interval,
-    interval_words,
-    law_line,
-    methods,
-    runs_table,
-    shorts,
-    target,
-)
+from scalelab.report.fit_words import anchor, band, compute, interval_words, law_line, methods, runs_table, shorts, target
 from scalelab.report.fitted import can_fit, fits, is_surface, names
 from scalelab.report.numbers import short, span
 from scalelab.report.surface import FURTHER, Surface, bought, contours

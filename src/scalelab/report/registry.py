@@ -91,7 +91,7 @@ ENTRIES = (
     Entry(5, "isoflops", _isoflops, "How large a model, for how much compute?", ""),
     Entry(6, "diagnostics", _diagnostics, "Can the fit be trusted?", ""),
     Entry(7, "learning_curves", _learning_curves, "How do the metrics move while training?", "facts_vs_params"),
-    Entry(8, "allocation", _allocation, "Which shape learns most facts for one budget?", "allocation"),
+    Entry(8, "allocation", _allocation, "Which shape of one budget learns best?", "allocation"),
     Entry(9, "quality_vs_speed", _quality_vs_speed, "How good, and how fast?", "gqa_moe"),
     Entry(10, "expert_load", _expert_load, "Do all experts work?", "gqa_moe"),
 )

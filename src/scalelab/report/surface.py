@@ -10,10 +10,11 @@ import numpy as np
 
 from scalelab.fit.censored import Floats
 from scalelab.fit.compute import FLOPS
+from scalelab.fit.estimate import interval
 from scalelab.fit.fit import Fit
 from scalelab.report.charts import log_domain, log_ticks
 from scalelab.report.contours import contour_lines
-from scalelab.report.fit_words import band, compute, fewer, interval, run_marks
+from scalelab.report.fit_words import band, compute, fewer, run_marks
 from scalelab.report.fitted import Fitted
 from scalelab.report.hull import Hull
 from scalelab.report.labels import clear_labels

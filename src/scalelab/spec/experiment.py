@@ -44,6 +44,8 @@ class Trial(Spec):
     def _parts_fit(self) -> Self:
         if self.micro_batch is not None and not self.model.couples_batch:
             raise ValueError("`micro_batch` changes no number of this trial; write `execution.micro_batch`")
+        if self.evaluation.decoding is not None and not (isinstance(self.task, Text) and self.task.objective.kind != "masked"):
+            raise ValueError("`evaluation.decoding` times how text is written, which this task does not do; leave it out")
         if isinstance(self.task, Text):
             wanted = {"causal": ("causal",), "prefix": ("prefix",), "masked": ("full",)}[self.task.objective.kind]
             if self.model.mask not in wanted:

@@ -1,6 +1,6 @@
 """From the artifact of a finished trial back to its model."""
 
-import pickle
+from pickle import UnpicklingError  # noqa: TID251 - what torch.load raises, weights alone being read
 
 import torch
 
@@ -20,7 +20,7 @@ def load_model(trial: Trial, place: str, shape: TaskShape, device: torch.device,
     cure = "bring it there from the machine that trained it, or run the trial again with another store"
     try:
         weights = checkpoint.load(folder or ".", name, device)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as fault:
+    except (RuntimeError, EOFError, UnpicklingError) as fault:
         raise UserError("the model can't be read", cure=cure, where=place) from fault
     if weights is None:
         raise UserError("the model was not kept, or lies elsewhere", cure=cure, where=place)

@@ -1,7 +1,7 @@
 """Documents of local files: text, JSONL and Parquet, read piece by piece so that memory does not grow with them.
 
-A document comes in pieces that end with a line where they can, before something that is no space: tokenizers do not join tokens across
-such a place, so the pieces of a text encode to what the whole would.
+A document comes in pieces that end with a line, or before a word: tokenizers do not join tokens across such a place, so the pieces of a
+text encode to what the whole would.
 """
 
 import codecs
@@ -16,7 +16,7 @@ from scalelab.core.errors import UserError, nearest
 PIECE = 1 << 19
 """Most characters of a piece."""
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _LINE = 1 << 12
 _LINE_END = re.compile(r"\n(?=\S)")
 
@@ -52,20 +52,27 @@ def pieces(document: int, texts: Iterable[str]) -> Iterator[Piece]:
     """A document in pieces; one without text is a single empty piece."""
     rest = ""
     for text in texts:
-        rest += text
-        while len(rest) > PIECE:
-            end = _cut(rest)
-            yield Piece(document, rest[:end], False)
-            rest = rest[end:]
+        rest, start = rest + text, 0
+        while len(rest) - start > PIECE:
+            end = _cut(rest, start, start + PIECE)
+            yield Piece(document, rest[start:end], False)
+            start = end
+        rest = rest[start:]
     yield Piece(document, rest, True)
 
 
-def _cut(text: str) -> int:
-    """Where a piece may end: behind the last line, else in front of the last space, else anywhere."""
-    end = text.rfind("\n", 0, PIECE)
-    while end > 0 and text[end + 1].isspace():
-        end = text.rfind("\n", 0, end)
-    return end + 1 if end > 0 else max(text.rfind(" ", 1, PIECE), 0) or PIECE
+def _cut(text: str, start: int, most: int) -> int:
+    """Where a piece may end: behind the last line, else in front of the last space, else anywhere.
+
+    No other space may stand beside: tokenizers split a run of them by what follows.
+    """
+    for sign, taken in (("\n", 1), (" ", 0)):
+        at = text.rfind(sign, start + 1, most)
+        while at > 0:
+            if not (text[at - 1].isspace() or text[at + 1].isspace()):
+                return at + taken
+            at = text.rfind(sign, start + 1, at)
+    return most
 
 
 def line_end(text: str, start: int) -> int:

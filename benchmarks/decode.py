@@ -1,0 +1,154 @@
+"""Decoding tokens a second: with a cache against without, against Hugging Face's `generate`, and for MHA, GQA and MQA. On one thread.
+
+    taskset -c 1 python benchmarks/decode.py                        everything; a minute or two, and as much again to compile
+    taskset -c 1 python benchmarks/decode.py --eager                nothing is compiled
+
+The shape: 4 layers, 4 heads, width 128, SwiGLU of 352, vocabulary 257, untied, rope, fp32, a LlamaForCausalLM of the same sizes beside
+it. Everything is measured in turns, and medians are given. Processor time is counted and not that of the clock: on a machine that
+others use the second tells about them.
+
+Hugging Face's side has a static cache of the length that is needed, `disable_compile` or its forward compiled as ours. Both sides get
+the same prompts and decode the same number of tokens greedily; the time of two lengths is subtracted, so that the prompt, and
+whatever is done once, counts on neither side. Their `generate` also looks after stops and shapes of its own; so does our `stream`,
+and both are measured as a user calls them. B lanes, T positions.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from scalelab.data.text.tokenizers import Bytes
+from scalelab.generate import GREEDY, decoding_speed, stream
+from scalelab.generate.vocabulary import Documents
+from scalelab.models import Transformer, build
+from scalelab.spec import model as spec
+from scalelab.train.process import prepare
+
+LAYERS, HEADS, WIDTH, HIDDEN, CONTEXT, VOCAB = 4, 4, 128, 352, 1024, 257
+FEW, MANY = 8, 72
+"""Tokens that are decoded behind a prompt: twice, to subtract."""
+ROUNDS = 7
+
+Decode = Callable[[int], None]
+"""Decodes this many tokens behind the prompts."""
+
+
+class Endless(Documents):
+    """Bytes that no token ends: everybody decodes as many as are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Bytes())
+        self.ends = frozenset[int]()
+
+
+def ours(kv_heads: int = HEADS) -> Transformer:
+    """The model, untrained."""
+    given = spec.Transformer(layers=LAYERS, heads=HEADS, kv_heads=kv_heads, width=WIDTH, ffn=spec.Ffn(width=HIDDEN))
+    return build(given.resolved(), VOCAB, CONTEXT).initialise(0).eval()
+
+
+def theirs() -> nn.Module:
+    """A Llama of the same sizes, untrained."""
+    # A CPU build of torch without torchvision: two operators must be known by name before transformers is imported.
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=WIDTH, intermediate_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        num_key_value_heads=HEADS, max_position_embeddings=CONTEXT, rms_norm_eps=1e-5, bos_token_id=None, eos_token_id=None, pad_token_id=0,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def our_decode(model: Transformer, prompts: list[str], compiled: bool) -> Decode:
+    """Through `stream`, as a user does."""
+    words = Endless()
+
+    def decode(tokens: int) -> None:
+        given = stream(model, words, prompts, limit=tokens, sampling=GREEDY, compiled=compiled)
+        assert sum(1 for _ in given) == tokens * len(prompts)
+
+    return decode
+
+
+def their_decode(model: nn.Module, prompts: list[str]) -> Decode:
+    """Through `generate`, with a static cache."""
+    ids_BT = torch.tensor([list(prompt.encode()) for prompt in prompts])
+    length = ids_BT.shape[1]
+
+    def decode(tokens: int) -> None:
+        options = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "cache_implementation": "static"}
+        found_BT = model.generate(ids_BT, attention_mask=torch.ones_like(ids_BT), disable_compile=True, **options)
+        assert found_BT.shape[1] == length + tokens
+
+    return decode
+
+
+def against_theirs(compiled: bool) -> None:
+    """Ours and theirs at a short and a long text, alone and eight at a time."""
+    model, llama = ours(), theirs()
+    print(f"\nparameters: ours {sum(map(torch.numel, model.parameters())):,}, theirs {sum(map(torch.numel, llama.parameters())):,}")
+    for length in (64, CONTEXT - MANY):
+        for num in (1, 8):
+            prompts = ["to be or not " * 100][:1] * num
+            prompts = [prompt[:length] for prompt in prompts]
+            sides = {"theirs": their_decode(llama, prompts), "ours": our_decode(model, prompts, compiled=False)}
+            if compiled:
+                fast = theirs()
+                fast.forward = torch.compile(fast.forward, dynamic=False)
+                sides |= {"theirs, compiled": their_decode(fast, prompts), "ours, compiled": our_decode(model, prompts, compiled=True)}
+            seconds = in_turns(sides)
+            print(f"B {num}, T {length} to {length + MANY}:")
+            for name, taken in seconds.items():
+                base = seconds["theirs, compiled" if "compiled" in name else "theirs"]
+                print(f"  {name:18}{1e3 * taken:8.2f} ms a step {num / taken:9,.0f} tokens/s {base / taken:6.2f} x theirs")
+
+
+def in_turns(sides: dict[str, Decode]) -> dict[str, float]:
+    """Seconds of a step of each side: the median over the rounds."""
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(ROUNDS + 1):  # the first one warms up
+        for name, decode in sides.items():
+            few, many = spent(decode, FEW), spent(decode, MANY)
+            taken[name].append((many - few) / (MANY - FEW))
+    return {name: statistics.median(found[1:]) for name, found in taken.items()}
+
+
+def spent(decode: Decode, tokens: int) -> float:
+    """Processor seconds of decoding so many tokens."""
+    began = time.process_time()
+    decode(tokens)
+    return time.process_time() - began
+
+
+def with_and_without_cache(compiled: bool) -> None:
+    """Our own step at each context, and the bytes of the cache."""
+    for kv_heads, name in ((HEADS, "MHA"), (HEADS // 2, "GQA"), (1, "MQA")):
+        model = ours(kv_heads)
+        for how in (False, True) if compiled else (False,):
+            found = decoding_speed(model, VOCAB, [128, CONTEXT], [1, 8], seconds=1.0, compiled=how)
+            print(f"{name}{', compiled' if how else ''}: {found['cache_bytes_per_token']:,.0f} bytes of cache a token")
+            for case in ("b1_t128", f"b1_t{CONTEXT}", "b8_t128", f"b8_t{CONTEXT}"):
+                decode, whole, prefill = (found[f"{what}_tokens_per_second_{case}"] for what in ("decode", "uncached", "prefill"))
+                print(f"  {case:9}{decode:9,.0f} tokens/s, uncached {whole:7,.1f} ({decode / whole:5.1f} x), prefill {prefill:9,.0f}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--eager", action="store_true")
+    args = parser.parse_args()
+    prepare(1)
+    torch.manual_seed(0)
+    with_and_without_cache(compiled=not args.eager)
+    against_theirs(compiled=not args.eager)
+
+
+if __name__ == "__main__":
+    main()

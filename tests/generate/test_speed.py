@@ -1,0 +1,34 @@
+"""Decoding speed: the names are a contract, and a cache that is larger takes more bytes."""
+
+import pytest
+
+from scalelab.generate import decoding_speed
+from scalelab.models import build
+from scalelab.spec.model import Transformer
+
+CONTEXT = 24
+
+
+def speeds(**given: int) -> dict[str, float]:
+    model = build(Transformer.model_validate({"heads": 4, **given}).resolved(), 30, CONTEXT).initialise(0).eval()
+    return decoding_speed(model, 30, [8, CONTEXT, 10 * CONTEXT], [1, 3], seconds=0.001)
+
+
+def test_every_case_has_its_rates_and_a_context_beyond_the_models_is_cut() -> None:
+    found = speeds()
+    assert set(found) == {"cache_bytes_per_token"} | {
+        f"{what}_tokens_per_second_b{num}_t{context}"
+        for what in ("decode", "uncached", "prefill")
+        for num in (1, 3)
+        for context in (8, CONTEXT)
+    }
+    assert all(rate > 0 for rate in found.values())
+
+
+@pytest.mark.parametrize(("given", "floats"), [({}, 2 * 2 * 16), ({"kv_heads": 2}, 2 * 2 * 8), ({"kv_heads": 1}, 2 * 2 * 4)], ids=str)
+def test_bytes_of_a_token_are_the_keys_and_values_of_every_layer(given: dict[str, int], floats: int) -> None:
+    assert speeds(**given)["cache_bytes_per_token"] == 4 * floats
+
+
+def test_a_window_caps_what_a_cache_takes() -> None:
+    assert speeds(window=6)["cache_bytes_per_token"] == 4 * 2 * 2 * 16 * 6 / CONTEXT
