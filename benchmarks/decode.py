@@ -7,29 +7,30 @@ The shape: 4 layers, 4 heads, width 128, SwiGLU of 352, vocabulary 257, untied, 
 it. Everything is measured in turns, and medians are given. Processor time is counted and not that of the clock: on a machine that
 others use the second tells about them.
 
-Hugging Face's side has a static cache of the length that is needed, `disable_compile` or its forward compiled as ours. Both sides get
-the same prompts and decode the same number of tokens greedily; the time of two lengths is subtracted, so that the prompt, and
-whatever is done once, counts on neither side. Their `generate` also looks after stops and shapes of its own; so does our `stream`,
-and both are measured as a user calls them. B lanes, T positions.
+Hugging Face's side has a static cache with the room that is needed. Both sides get the same prompts and decode the same number of
+tokens greedily, called as a user calls them (`stream`, `generate`); the time of two lengths is subtracted, so that the prompt, and
+whatever is done once, counts on neither side. Compiled, ours is `compiled_step` and theirs a compiled forward. B lanes, T positions.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
 
+from scalelab.data.text import mds
 from scalelab.data.text.tokenizers import Bytes
-from scalelab.generate import GREEDY, decoding_speed, stream
+from scalelab.generate import GREEDY, compiled_step, decoding_speed, stream
+from scalelab.generate.lanes import Step
 from scalelab.generate.vocabulary import Documents
 from scalelab.models import Transformer, build
 from scalelab.spec import model as spec
 from scalelab.train.process import prepare
 
 LAYERS, HEADS, WIDTH, HIDDEN, CONTEXT, VOCAB = 4, 4, 128, 352, 1024, 257
-FEW, MANY = 8, 72
+FEW, MANY = 8, 64
 """Tokens that are decoded behind a prompt: twice, to subtract."""
 ROUNDS = 7
 
@@ -51,12 +52,9 @@ def ours(kv_heads: int = HEADS) -> Transformer:
     return build(given.resolved(), VOCAB, CONTEXT).initialise(0).eval()
 
 
-def theirs() -> nn.Module:
+def theirs() -> Any:
     """A Llama of the same sizes, untrained."""
-    # A CPU build of torch without torchvision: two operators must be known by name before transformers is imported.
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    mds.load()  # mends torchvision, which transformers imports too, beside a CPU build of torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -66,48 +64,54 @@ def theirs() -> nn.Module:
     return LlamaForCausalLM(config).eval()
 
 
-def our_decode(model: Transformer, prompts: list[str], compiled: bool) -> Decode:
-    """Through `stream`, as a user does."""
+def our_decode(model: Transformer, prompts: list[str], step: Step | None = None) -> Decode:
+    """Through `stream`, token by token."""
     words = Endless()
 
     def decode(tokens: int) -> None:
-        given = stream(model, words, prompts, limit=tokens, sampling=GREEDY, compiled=compiled)
-        assert sum(1 for _ in given) == tokens * len(prompts)
+        pieces = stream(model, words, prompts, limit=tokens, sampling=GREEDY, step=step)
+        assert sum(1 for _ in pieces) == tokens * len(prompts)
 
     return decode
 
 
-def their_decode(model: nn.Module, prompts: list[str]) -> Decode:
-    """Through `generate`, with a static cache."""
+def their_decode(model: Any, prompts: list[str]) -> Decode:
+    """Through `generate`, with a static cache that serves every call."""
+    from transformers import StaticCache
+
     ids_BT = torch.tensor([list(prompt.encode()) for prompt in prompts])
-    length = ids_BT.shape[1]
+    cache = StaticCache(model.config, max_cache_len=ids_BT.shape[1] + MANY)
 
     def decode(tokens: int) -> None:
-        options = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "cache_implementation": "static"}
+        cache.reset()
+        options = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "past_key_values": cache}
         found_BT = model.generate(ids_BT, attention_mask=torch.ones_like(ids_BT), disable_compile=True, **options)
-        assert found_BT.shape[1] == length + tokens
+        assert found_BT.shape[1] == ids_BT.shape[1] + tokens
 
     return decode
 
 
 def against_theirs(compiled: bool) -> None:
-    """Ours and theirs at a short and a long text, alone and eight at a time."""
+    """Ours and theirs at a short and a long text, alone and eight at a time; compiled, alone at a long text."""
     model, llama = ours(), theirs()
     print(f"\nparameters: ours {sum(map(torch.numel, model.parameters())):,}, theirs {sum(map(torch.numel, llama.parameters())):,}")
-    for length in (64, CONTEXT - MANY):
-        for num in (1, 8):
-            prompts = ["to be or not " * 100][:1] * num
-            prompts = [prompt[:length] for prompt in prompts]
-            sides = {"theirs": their_decode(llama, prompts), "ours": our_decode(model, prompts, compiled=False)}
-            if compiled:
-                fast = theirs()
-                fast.forward = torch.compile(fast.forward, dynamic=False)
-                sides |= {"theirs, compiled": their_decode(fast, prompts), "ours, compiled": our_decode(model, prompts, compiled=True)}
-            seconds = in_turns(sides)
-            print(f"B {num}, T {length} to {length + MANY}:")
-            for name, taken in seconds.items():
-                base = seconds["theirs, compiled" if "compiled" in name else "theirs"]
-                print(f"  {name:18}{1e3 * taken:8.2f} ms a step {num / taken:9,.0f} tokens/s {base / taken:6.2f} x theirs")
+    for length, num in ((64, 1), (CONTEXT - MANY, 1), (64, 8), (CONTEXT - MANY, 8)):
+        prompts = [("to be or not " * 100)[:length]] * num
+        show(f"B {num}, T {length} to {length + MANY}", num, {"theirs": their_decode(llama, prompts), "ours": our_decode(model, prompts)})
+    if compiled:
+        prompts, forward = [("to be or not " * 100)[: CONTEXT - MANY]], llama.forward
+        llama.forward = torch.compile(forward, dynamic=False)
+        sides = {"theirs": their_decode(llama, prompts), "ours": our_decode(model, prompts, compiled_step())}
+        show(f"compiled, B 1, T {CONTEXT - MANY} to {CONTEXT}", 1, sides)
+
+
+def show(title: str, num: int, sides: dict[str, Decode]) -> None:
+    """Measure, and print a line for each side."""
+    seconds = in_turns(sides)
+    print(f"{title}:")
+    for name, taken in seconds.items():
+        faster = seconds["theirs"] / taken
+        print(f"  {name:8}{1e3 * taken:8.2f} ms a step {num / taken:9,.0f} tokens/s {faster:6.2f} x theirs", flush=True)
 
 
 def in_turns(sides: dict[str, Decode]) -> dict[str, float]:
@@ -132,7 +136,7 @@ def with_and_without_cache(compiled: bool) -> None:
     for kv_heads, name in ((HEADS, "MHA"), (HEADS // 2, "GQA"), (1, "MQA")):
         model = ours(kv_heads)
         for how in (False, True) if compiled else (False,):
-            found = decoding_speed(model, VOCAB, [128, CONTEXT], [1, 8], seconds=1.0, compiled=how)
+            found = decoding_speed(model, VOCAB, [128, CONTEXT], [1, 8], seconds=1.0, step=compiled_step() if how else None)
             print(f"{name}{', compiled' if how else ''}: {found['cache_bytes_per_token']:,.0f} bytes of cache a token")
             for case in ("b1_t128", f"b1_t{CONTEXT}", "b8_t128", f"b8_t{CONTEXT}"):
                 decode, whole, prefill = (found[f"{what}_tokens_per_second_{case}"] for what in ("decode", "uncached", "prefill"))

@@ -1,6 +1,7 @@
 """Data sets of the hub, from a folder in their form: the library that streams them is optional."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,14 @@ def test_a_data_set_without_splits_is_dealt_out(tmp_path: Path):
         list(HubSource(str(tmp_path), "body").pieces("train", 0))
 
 
+def test_the_library_that_streams_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as where it is not installed
+    with pytest.raises(UserError, match="which takes the library `datasets`, and that is not installed; pip install datasets"):
+        HubSource("owner/name", "text")
+
+
 @pytest.mark.slow
 def test_a_data_set_that_can_not_be_reached_is_named():
+    pytest.importorskip("datasets")
     with pytest.raises(UserError, match="`nobody/nothing`"):
         HubSource("nobody/nothing", "text")

@@ -251,3 +251,10 @@ def test_a_corpus_too_short_to_split(text: str, says: str, tmp_path: Path):
 def test_a_remote_is_not_prepared_in(tmp_path: Path):
     with pytest.raises(UserError, match="not in s3://bucket/data; name a local --folder"):
         prepare(Corpus(source="shakespeare"), Bytes(), "s3://bucket/data")
+
+
+def test_the_extra_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_text(tmp_path / "a.txt")
+    monkeypatch.setitem(sys.modules, "streaming", None)  # as where it is not installed
+    with pytest.raises(UserError, match=r"which is not installed; pip install 'scalelab\[streaming\]'"):
+        made(path, tmp_path / "data")

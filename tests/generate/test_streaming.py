@@ -10,8 +10,8 @@ from scalelab.core.errors import UserError
 from scalelab.data import build as build_data
 from scalelab.data.text.tokenizers import Bytes
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER
-from scalelab.generate import GREEDY, Continuation, Piece, Sampling, stream, vocabulary, whole
-from scalelab.generate.lanes import Lanes, _step
+from scalelab.generate import GREEDY, Continuation, Piece, Sampling, compiled_step, stream, vocabulary, whole
+from scalelab.generate.lanes import Lanes, eager_step
 from scalelab.generate.sampling import choose, keys
 from scalelab.generate.vocabulary import Documents
 from scalelab.models import build
@@ -79,14 +79,14 @@ def test_cached_is_uncached_is_a_plain_loop(family: Any, sampling: Sampling) -> 
 
 @pytest.mark.slow
 def test_compiled_is_eager(family: Any) -> None:
-    assert said(family, PROMPTS, compiled=True) == said(family, PROMPTS)
+    assert said(family, PROMPTS, step=compiled_step()) == said(family, PROMPTS)
 
 
 def test_a_step_is_one_graph_that_is_traced_once(family: Any) -> None:
     """Traced and not translated into machine code, which takes a minute for all families: see the slow test."""
-    plain_lanes, traced_lanes = (Lanes(family, [TEXT.encode(prompt) for prompt in PROMPTS], 40, WARM) for _ in range(2))
     options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "isolate_recompiles": True}
-    traced_lanes._step = torch.compile(_step, backend="eager", **options)
+    traced = torch.compile(eager_step, backend="eager", **options)
+    plain_lanes, traced_lanes = (Lanes(family, [TEXT.encode(prompt) for prompt in PROMPTS], 40, WARM, step=step) for step in (None, traced))
     with torch._dynamo.config.patch(error_on_recompile=True):
         assert [traced_lanes.begin(), *(traced_lanes.step() for _ in range(5))] == [
             plain_lanes.begin(),
@@ -98,7 +98,7 @@ def test_a_step_is_one_graph_that_is_traced_once(family: Any) -> None:
 def test_compiled_lanes_end_without_another_graph() -> None:
     given = model(FAMILIES["gqa"])
     with torch._dynamo.config.patch(error_on_recompile=True):
-        assert said(given, PROMPTS, stops=["\n", "e", " "], compiled=True) == said(given, PROMPTS, stops=["\n", "e", " "])
+        assert said(given, PROMPTS, stops=["\n", "e", " "], step=compiled_step()) == said(given, PROMPTS, stops=["\n", "e", " "])
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])

@@ -124,7 +124,7 @@ def _ranked(opened: "Store", experiment: str, metric: str | None, store: str) ->
 
 def _answer(found: "StoredTrial", title: str, wish: Wish, store: str, as_json: bool) -> dict[str, Any]:
     """Sample from one trial, onto the terminal unless JSON is wanted."""
-    from scalelab.generate import stream, whole
+    from scalelab.generate import compiled_step, stream, whole
     from scalelab.spec.experiment import Trial
 
     trial = Trial.model_validate(found.record.trial)
@@ -132,7 +132,7 @@ def _answer(found: "StoredTrial", title: str, wish: Wish, store: str, as_json: b
     prompt = words.example() if wish.prompt is None else wish.prompt
     pieces = stream(
         model, words, [prompt] * wish.samples, limit=wish.tokens, sampling=wish.sampled(trial.task.kind), stops=wish.stops,
-        cached=wish.cached, compiled=wish.compiled, device=device,
+        cached=wish.cached, step=compiled_step() if wish.compiled else None, device=device,
     )  # fmt: skip
     if as_json:
         samples = [vars(one) for one in whole(pieces, wish.samples)]

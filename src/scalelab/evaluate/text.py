@@ -22,6 +22,8 @@ from scalelab.data.hashing import words
 from scalelab.data.text.objectives import Examples, Ids, alone, examples
 from scalelab.evaluate.device import put
 from scalelab.evaluate.mode import evaluating
+from scalelab.generate import decoding_speed
+from scalelab.models import Transformer
 from scalelab.spec.experiment import Trial
 
 SAMPLE = 2**14
@@ -78,7 +80,8 @@ class TextTest:
 
         `validation_loss` and `test_loss`: mean nats of a predicted token. `perplexity`: e to the test loss. `bits_per_byte`: bits of
         the test loss by the bytes that a token of the test stands for; for a masked model, which sees both sides, it is no length of
-        a code. `pseudo_perplexity` (masked): the perplexity of tokens that are hidden one at a time (arXiv 1910.14659).
+        a code. `pseudo_perplexity` (masked): the perplexity of tokens that are hidden one at a time (arXiv 1910.14659). Where the trial
+        asks for it, how fast the model decodes (see `generate.decoding_speed`).
         """
         windows_RS = self.data.held_out("validation", VALIDATION // self.data.shape.context)
         validation = self._loss(model, self._passages("validation", windows_RS))
@@ -88,7 +91,17 @@ class TextTest:
         found = {"validation_loss": validation, "test_loss": test, "perplexity": _exp(test), "bits_per_byte": bits_per_byte}
         if self.data.task.objective.kind == "masked":
             found["pseudo_perplexity"] = _exp(self._loss(model, self._one_at_a_time(windows_RS)))
-        return found
+        return found | self._decoding_speed(model)
+
+    def _decoding_speed(self, model: Model) -> dict[str, float]:
+        """See `generate.decoding_speed`; nothing where the trial does not ask for it."""
+        asked = self.trial.evaluation.decoding
+        if asked is None:
+            return {}
+        assert isinstance(model, Transformer), "only a model that decodes is asked how fast it does"
+        contexts = asked.contexts or (self.data.shape.context,)
+        with evaluating(model), torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
+            return decoding_speed(model, self.data.shape.vocab, contexts, asked.lanes, self.device)
 
     def _passages(self, split: Split, windows_RS: Ids) -> Iterator[Examples]:
         """The windows under the objective; drawn as they are asked for, so that a long split takes no more memory."""

@@ -3,7 +3,7 @@
 B lanes, T positions of a call, L slots of a lane's text, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -58,7 +58,7 @@ class Lanes:
         sampling: Sampling,
         *,
         cached: bool = True,
-        compiled: bool = False,
+        step: "Step | None" = None,
         device: torch.device | str = "cpu",
     ) -> None:
         assert prompts and all(0 < len(prompt) <= room <= model.context for prompt in prompts)
@@ -72,7 +72,7 @@ class Lanes:
         self.key_B2 = keys(sampling.seed, range(len(prompts))).to(device)
         self.seen_BV: Tensor | None = None
         self.cache = model.new_cache(len(prompts), room) if cached else None
-        self._step = _compiled(_step) if compiled else _step
+        self._step = step or eager_step
 
     @property
     def num(self) -> int:
@@ -119,22 +119,29 @@ class Lanes:
         return _taken(logits_BV, self.sampling, self.text_BL, self.length_B, self.key_B2, self.seen_BV)
 
 
-def _compiled(step: Any) -> Any:
-    """The step in one graph of its own: a process may decode from many models, and a cache that they shared would be full after eight."""
-    options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "isolate_recompiles": True}
-    return torch.compile(step, **options)
-
-
-def _step(
+def eager_step(
     model: Model, sampling: Sampling, cache: Any, text_BL: Tensor, length_B: Tensor, key_B2: Tensor, seen_BV: Tensor | None
 ) -> Tensor:
-    """One token in every lane, with static shapes: what `compiled` compiles."""
+    """One more token in every lane, whose shapes stay the same: what `compiled_step` compiles."""
     last_B = length_B - 1
     token_B1 = text_BL.gather(1, last_B[:, None])
     if seen_BV is not None:
         seen_BV.scatter_(1, token_B1, True)
     logits_BV = model.decode(token_B1, last_B, cache)[:, 0]
     return _taken(logits_BV, sampling, text_BL, length_B, key_B2, seen_BV)
+
+
+Step = Callable[..., Tensor]
+"""`eager_step`, or what `compiled_step` gives."""
+
+
+def compiled_step() -> Step:
+    """The step of one model in one graph for each number of lanes, each room and each sampling that it meets: keep it to use it again.
+
+    Its graphs are its own: a process may decode from many models, and a cache that they shared would be full after eight.
+    """
+    options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "isolate_recompiles": True}
+    return torch.compile(eager_step, **options)
 
 
 def _taken(logits_BV: Tensor, sampling: Sampling, text_BL: Tensor, length_B: Tensor, key_B2: Tensor, seen_BV: Tensor | None) -> Tensor:

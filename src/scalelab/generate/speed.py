@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from scalelab.generate.lanes import Lanes, Model
+from scalelab.generate.lanes import Lanes, Model, Step
 from scalelab.generate.sampling import GREEDY
 
 SECONDS = 0.3
@@ -24,7 +24,7 @@ def decoding_speed(
     device: torch.device | str = "cpu",
     *,
     seconds: float = SECONDS,
-    compiled: bool = False,
+    step: Step | None = None,
 ) -> dict[str, float]:
     """Tokens a second of greedy decoding, all lanes together, for each context T and number of lanes B.
 
@@ -38,7 +38,7 @@ def decoding_speed(
         for num in lanes:
             prompts = torch.randint(vocab, (num, context), generator=torch.Generator().manual_seed(0)).tolist()
             # A lane that is full reads its last position again at every step: the work of that position, as often as wanted.
-            cached = Lanes(model, prompts, context, GREEDY, compiled=compiled, device=device)
+            cached = Lanes(model, prompts, context, GREEDY, step=step, device=device)
             uncached = Lanes(model, prompts, context, GREEDY, cached=False, device=device)
             case = f"tokens_per_second_b{num}_t{context}"
             found[f"prefill_{case}"] = num * context / _median(cached.begin, device, seconds)

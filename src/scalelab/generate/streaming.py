@@ -8,13 +8,16 @@ from typing import Literal
 import torch
 
 from scalelab.core.errors import UserError
-from scalelab.generate.lanes import Lanes, Model
+from scalelab.generate.lanes import Lanes, Model, Step
 from scalelab.generate.sampling import Sampling
 from scalelab.generate.vocabulary import Vocabulary
 from scalelab.generate.writing import Writer
 
 End = Literal["end", "stop", "limit", "context"]
 """Why a text ends: the model ended it, a stop string came, it has as many tokens as were asked for, or the model's context is full."""
+
+_ROOM = 128
+"""Under a compiled step the room comes in multiples of this: another room is another graph."""
 
 
 @dataclass(frozen=True)
@@ -82,26 +85,31 @@ def stream(
     sampling: Sampling,
     stops: Sequence[str] = (),
     cached: bool = True,
-    compiled: bool = False,
+    step: Step | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Piece]:
     """At most `limit` tokens behind each prompt; a piece for each token, those of the lanes in turn.
 
     A text stops at the end of a document, before the first of the stop strings `stops`, or where the model's context is full. Cached
-    or not, compiled or not, alone or among others, a lane's text is the same but for ties that rounding decides. `compiled` compiles a
-    step; `cached=False` reads the whole text again for every token.
+    or not, compiled or not, alone or among others, a lane's text is the same but for ties that rounding decides. Give a
+    `compiled_step` as `step` for speed; `cached=False` reads the whole text again for every token.
     Raises UserError where a prompt leaves no room, or the model predicts no next token.
     """
     texts = [vocabulary.encode(prompt) for prompt in prompts]
     if not texts:
-        return
+        return iter(())
     _check(model, texts)
-    room = min(model.context, max(map(len, texts)) + limit - 1)
-    lanes = Lanes(model, texts, room, sampling, cached=cached, compiled=compiled, device=device)
+    room = max(map(len, texts)) + limit - 1
+    room = min(model.context, room if step is None else -(-room // _ROOM) * _ROOM)
+    lanes = Lanes(model, texts, room, sampling, cached=cached, step=step, device=device)
     speakers = [_speaker(lane, ids, model.context, limit, vocabulary, stops) for lane, ids in enumerate(texts)]
+    return _pieces(lanes, speakers, vocabulary, shrinks=step is None)
+
+
+def _pieces(lanes: Lanes, speakers: list[_Speaker], vocabulary: Vocabulary, shrinks: bool) -> Iterator[Piece]:
+    """Token by token. Lanes that have ended leave where it `shrinks`; for a compiled step another number of lanes is another graph."""
     chosen = lanes.begin()
-    slots = list(range(len(speakers)))
-    """Which lane each speaker is: under `compiled` lanes that have ended stay, since another number of lanes is another graph."""
+    slots = list(range(len(speakers)))  # which lane each speaker is
     while True:
         going: list[int] = []
         for index, speaker in enumerate(speakers):
@@ -116,7 +124,7 @@ def stream(
         if not going:
             return
         speakers, slots = [speakers[index] for index in going], [slots[index] for index in going]
-        if not compiled and len(slots) < lanes.num:
+        if shrinks and len(slots) < lanes.num:
             lanes.keep(slots)
             slots = list(range(len(speakers)))
         chosen = lanes.step()

@@ -47,6 +47,7 @@ class Trial(Spec):
         if self.evaluation.decoding is not None and not (isinstance(self.task, Text) and self.task.objective.kind != "masked"):
             raise ValueError("`evaluation.decoding` times how text is written, which this task does not do; leave it out")
         if isinstance(self.task, Text):
+            self._check_decoding(self.task.context)
             wanted = {"causal": ("causal",), "prefix": ("prefix",), "masked": ("full",)}[self.task.objective.kind]
             if self.model.mask not in wanted:
                 what = f"the {self.task.objective.kind} objective needs the mask `{wanted[0]}`, and `model.mask` is `{self.model.mask}`"
@@ -54,6 +55,11 @@ class Trial(Spec):
         elif self.model.mask == "full":
             raise ValueError("under the mask `full` a token sees what it should predict; it is for text with the masked objective")
         return self
+
+    def _check_decoding(self, context: int) -> None:
+        contexts = () if self.evaluation.decoding is None else self.evaluation.decoding.contexts
+        if any(asked > context for asked in contexts):
+            raise ValueError(f"`evaluation.decoding` asks for {max(contexts)} positions, and `task.context` is {context}; ask for less")
 
     def identity(self) -> dict[str, Any]:
         """What the digest covers: defaults left out, every `kind` written, a recipe above 1 written."""

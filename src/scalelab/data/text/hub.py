@@ -52,8 +52,8 @@ class HubSource:
 def _opened(name: str) -> dict[str, Any]:
     """The splits of a data set, as streams."""
     if importlib.util.find_spec("datasets") is None:
-        what = f"`{name}` is no file here, and the hub's data sets are streamed with the library `datasets`, which is not installed"
-        raise UserError(what, cure="check the path, or pip install datasets")
+        what = f"`{name}` is read as a data set of the hub, which takes the library `datasets`, and that is not installed"
+        raise UserError(what, cure="pip install datasets, or name a file that is there")
     import datasets  # pyright: ignore[reportMissingImports]: it is asked for where it is needed
 
     path, _, configuration = name.partition(":")

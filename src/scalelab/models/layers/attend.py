@@ -15,8 +15,8 @@ from torch.autograd import Function
 DENSE = 2**24
 """Scores up to this many are computed at once by hand. On one CPU core at width 16 that takes a third of the fused kernels' time,
 which work head by head on matrices too small for them."""
-BLOCK = 32
-"""Queries of a causal block."""
+BLOCK = 64
+"""Queries of a causal block, at most."""
 LOG2_E = math.log2(math.e)
 
 
@@ -36,10 +36,12 @@ def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None, 
         return _dense(q_BHWT, k_BKWS, v_BKWS, q_BHWT.new_zeros(1, queries, keys) if bias is None else bias)
     if bias is None and window is not None:
         bias = _band(q_BHWT, 0, queries, 0, keys, window)
+    # The fused kernels take features that lie side by side, and others give way to one that is several times slower.
+    q_BHTW, k_BKSW, v_BKSW = (x.transpose(2, 3).contiguous() for x in (q_BHWT, k_BKWS, v_BKWS))
     seen_BHTW = F.scaled_dot_product_attention(
-        q_BHWT.transpose(2, 3),
-        k_BKWS.transpose(2, 3),
-        v_BKWS.transpose(2, 3),
+        q_BHTW,
+        k_BKSW,
+        v_BKSW,
         attn_mask=None if bias is None else bias.to(q_BHWT.dtype).unsqueeze(1),
         is_causal=bias is None and causal,
         enable_gqa=q_BHWT.shape[1] != k_BKWS.shape[1],
@@ -50,13 +52,15 @@ def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None, 
 def _causal(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, window: int | None) -> Tensor:
     """Block by block of queries, each with the keys up to its end: less is computed that the mask would throw away."""
     seen: list[Tensor] = []
-    for start in range(0, q_BHWT.shape[3], BLOCK):
-        q_BHWt = q_BHWT[..., start : start + BLOCK]
+    length = q_BHWT.shape[3]
+    size = math.ceil(length / math.ceil(length / BLOCK))  # even blocks
+    for start in range(0, length, size):
+        q_BHWt = q_BHWT[..., start : start + size]
         end = start + q_BHWt.shape[3]
         first = 0 if window is None else max(0, start - window + 1)
         bias = _band(q_BHWT, start, end, first, end, window)
         seen.append(_dense(q_BHWt, k_BKWS[..., first:end], v_BKWS[..., first:end], bias))
-    return torch.cat(seen, dim=3)
+    return seen[0] if len(seen) == 1 else torch.cat(seen, dim=3)
 
 
 def _band(like: Tensor, start: int, end: int, first: int, last: int, window: int | None) -> Tensor:

@@ -3,17 +3,32 @@
 N tokens, D width, E experts, F hidden width, G hidden rows of the first matrix (2 F with a gate, else F), R rows (pairs of a token and
 an expert that takes it, expert by expert), n rows of one expert.
 
-Slices of a sorted list need no padding, an expert's rows stay in the cache from the first matrix to the last, and nothing of size R D
+Slices of a sorted list need next to no padding, an expert's rows stay in the cache from the first matrix to the last, and nothing of size R D
 is ever written. How long a slice is depends on the data, so under torch.compile the loop is one opaque operator with fixed shapes
 (F.grouped_mm there takes bf16 alone, and in fp32 on a CPU it is a third slower).
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+STEP = 32
+"""In half precision the rows of an expert are filled up to a multiple of this: a product of a shape that was not seen before takes four
+times as long as one that was, since oneDNN compiles it, and loads are never the same twice. In fp32 shapes cost nothing."""
+
+
+class Slice(NamedTuple):
+    """The rows of one expert, n of them with those that fill it up, which have gate 0."""
+
+    expert: int
+    rows: slice
+    token_n: Tensor
+    gate_n: Tensor
+    hidden_Gn: Tensor
+    """Features first, so that it is one block."""
 
 
 @torch.library.custom_op("scalelab::expert_loop", mutates_args=())
@@ -24,15 +39,14 @@ def expert_loop(
 
     Products are computed in `dtype` and summed in fp32.
     """
-    x_ND, gate_R = x_ND.to(dtype), gate_R.to(dtype)
+    x_ND = x_ND.to(dtype)
     out_ND = x_ND.new_zeros(x_ND.shape, dtype=_wide(dtype))
-    hidden = x_ND.new_empty(len(token_R) * up_EGD.shape[1])
-    for expert, rows, hidden_Gn in _slices(ends_E, hidden, up_EGD.shape[1]):
-        token_n = token_R[rows]
+    hidden = x_ND.new_empty(_most_rows(token_R, ends_E, dtype) * up_EGD.shape[1])
+    for expert, _, token_n, gate_n, hidden_Gn in _slices(token_R, gate_R.to(dtype), ends_E, hidden, up_EGD.shape[1]):
         if not len(token_n):
             continue
         torch.mm(up_EGD[expert].to(dtype), x_ND.index_select(0, token_n).t(), out=hidden_Gn)
-        weighted_Fn = _activation(hidden_Gn, kind).mul_(gate_R[rows])
+        weighted_Fn = _activation(hidden_Gn, kind).mul_(gate_n)
         out_ND.index_add_(0, token_n, torch.mm(weighted_Fn.t(), down_EDF[expert].to(dtype).t()).to(out_ND.dtype))
     return out_ND, hidden
 
@@ -51,15 +65,14 @@ def expert_loop_backward(
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of tokens, both stacks and gates."""
-    given_dtype, grad_ND, x_ND, half_gate_R = x_ND.dtype, grad_ND.to(dtype), x_ND.to(dtype), gate_R.to(dtype)
+    given_dtype, grad_ND, x_ND = x_ND.dtype, grad_ND.to(dtype), x_ND.to(dtype)
     d_x_ND = x_ND.new_zeros(x_ND.shape, dtype=_wide(dtype))
     d_up_EGD, d_down_EDF, d_gate_R = torch.empty_like(up_EGD), torch.empty_like(down_EDF), torch.empty_like(gate_R)
-    for expert, rows, hidden_Gn in _slices(ends_E, hidden, up_EGD.shape[1]):
-        token_n, gate_n = token_R[rows], half_gate_R[rows]
+    for expert, rows, token_n, gate_n, hidden_Gn in _slices(token_R, gate_R.to(dtype), ends_E, hidden, up_EGD.shape[1]):
         grad_nD = grad_ND.index_select(0, token_n)
         d_weighted_Fn = torch.mm(down_EDF[expert].to(dtype).t(), grad_nD.t())
         activated_Fn, d_hidden_Gn, d_gate_n = _activation_backward(hidden_Gn, d_weighted_Fn, gate_n, kind)
-        d_gate_R[rows] = d_gate_n
+        d_gate_R[rows] = d_gate_n[: rows.stop - rows.start]
         _product(grad_nD.t(), activated_Fn.mul_(gate_n).t(), d_down_EDF[expert])
         _product(d_hidden_Gn, x_ND.index_select(0, token_n), d_up_EGD[expert])
         d_x_ND.index_add_(0, token_n, torch.mm(d_hidden_Gn.t(), up_EGD[expert].to(dtype)).to(d_x_ND.dtype))
@@ -71,12 +84,20 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _slices(ends_E: Tensor, hidden: Tensor, height: int) -> Iterator[tuple[int, slice, Tensor]]:
-    """Every expert, its rows, and their part of the hidden rows, [G, n]: features first, so that it is one block."""
-    start = 0
+def _most_rows(token_R: Tensor, ends_E: Tensor, dtype: torch.dtype) -> int:
+    """Room for the rows, however they fall on the experts."""
+    return len(token_R) + (STEP * len(ends_E) if dtype.itemsize < 4 else 0)
+
+
+def _slices(token_R: Tensor, gate_R: Tensor, ends_E: Tensor, hidden: Tensor, height: int) -> Iterator[Slice]:
+    """Every expert, its rows, and their part of the hidden rows."""
+    start = at = 0
     for expert, end in enumerate(ends_E.tolist()):
-        yield expert, slice(start, end), hidden[height * start : height * end].view(height, end - start)
-        start = end
+        fill = -(end - start) % STEP if gate_R.dtype.itemsize < 4 and end - start > STEP else 0
+        rows, num = slice(start, end), end - start + fill
+        hidden_Gn = hidden[height * at : height * (at + num)].view(height, num)
+        yield Slice(expert, rows, F.pad(token_R[rows], (0, fill)), F.pad(gate_R[rows], (0, fill)), hidden_Gn)
+        start, at = end, at + num
 
 
 def _product(left: Tensor, right: Tensor, out: Tensor) -> None:
@@ -130,7 +151,7 @@ def _sum(d_weighted_Fn: Tensor, activated_Fn: Tensor) -> Tensor:
 def _(
     x_ND: Tensor, up_EGD: Tensor, down_EDF: Tensor, gate_R: Tensor, token_R: Tensor, ends_E: Tensor, kind: str, dtype: torch.dtype
 ) -> Any:
-    return x_ND.new_empty(x_ND.shape, dtype=_wide(dtype)), x_ND.new_empty(len(token_R) * up_EGD.shape[1], dtype=dtype)
+    return x_ND.new_empty(x_ND.shape, dtype=_wide(dtype)), x_ND.new_empty(_most_rows(token_R, ends_E, dtype) * up_EGD.shape[1], dtype=dtype)
 
 
 @expert_loop_backward.register_fake
