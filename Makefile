@@ -42,13 +42,14 @@ format: $(VENV)/.installed-for-tests ## format the code and mend what lint can m
 bench: $(VENV)/.installed-for-tests ## run every benchmark (docs/benchmarks.md tells what they measure)
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
-# The pins stay as they are where they still fit; `make lock UPGRADE=--upgrade` moves them all.
+# The pins stay as they are where they still fit; `make lock UPGRADE=--upgrade` moves them all. The first lock, which has everything, decides for
+# the second; what is for a Python beyond those that are supported is left out.
+COMPILE = $(BIN)/uv pip compile --quiet $(UPGRADE) --config-file requirements.uv.toml pyproject.toml
 lock: $(VENV)/.installed-for-tests ## pin the dependencies of pyproject.toml in the two requirements files
 	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile --quiet $(UPGRADE) --config-file requirements.uv.toml pyproject.toml --extra streaming --group test \
-		--output-file requirements-test.lock
-	$(BIN)/uv pip compile --quiet $(UPGRADE) --config-file requirements.uv.toml pyproject.toml --constraint requirements-test.lock \
-		--output-file requirements.lock
+	$(COMPILE) --extra streaming --group test --output-file requirements-test.lock
+	$(COMPILE) --constraint requirements-test.lock --output-file requirements.lock
+	@for file in requirements-test.lock requirements.lock; do grep -v "python_full_version >= '3.14'$$" $$file > $$file.part && mv $$file.part $$file; done
 
 clean: ## remove what installing, testing and building left; results and reports stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -12,7 +12,7 @@ from scalelab.spec.load import load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^    scalelab (\w+)(.*?)(?:#.*)?$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^    scalelab ((?:data )?\w+)(.*?)(?:#.*)?$", README, re.MULTILINE)
 
 
 def test_the_spec_of_the_readme_is_a_plan(tmp_path: Path) -> None:
@@ -34,5 +34,5 @@ def test_every_file_that_the_readme_names_is_there() -> None:
 def test_every_command_and_option_of_the_readme_exists(command: str) -> None:
     options = {option for name, rest in COMMANDS if name == command for option in re.findall(r"--[a-z-]+", rest)}
     scalelab = Path(sys.executable).with_name("scalelab")
-    shown = subprocess.run([scalelab, command, "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
+    shown = subprocess.run([scalelab, *command.split(), "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
     assert [option for option in options if option not in shown] == []

@@ -48,8 +48,9 @@ def test_the_lock_leaves_the_build_of_torch_to_the_machine(lock: str):
         (RUN, PROJECT["project"]["dependencies"]),
         (TEST, PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["test"]),
         (TEST, PROJECT["project"]["optional-dependencies"]["postgres"]),
+        (TEST, PROJECT["project"]["optional-dependencies"]["streaming"]),
     ],
-    ids=["run", "test", "postgres"],
+    ids=["run", "test", "postgres", "streaming"],
 )
 def test_the_lock_holds_what_the_project_asks_for(lock: str, asked: list[str]):
     pinned = pins(lock)

@@ -3,9 +3,9 @@
 N tokens, D width, E experts, F hidden width, G hidden rows of the first matrix (2 F with a gate, else F), R rows (pairs of a token and
 an expert that takes it, expert by expert), n rows of one expert.
 
-Slices of a sorted list need next to no padding, an expert's rows stay in the cache from the first matrix to the last, and nothing of size R D
-is ever written. How long a slice is depends on the data, so under torch.compile the loop is one opaque operator with fixed shapes
-(F.grouped_mm there takes bf16 alone, and in fp32 on a CPU it is a third slower).
+Slices of a sorted list need next to no padding, an expert's rows stay in the cache from the first matrix to the last, and nothing of
+size R D is ever written. How long a slice is depends on the data, so under torch.compile the loop is one opaque operator with fixed
+shapes (F.grouped_mm there takes bf16 alone, and in fp32 on a CPU it is a third slower).
 """
 
 from collections.abc import Iterator
