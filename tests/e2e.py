@@ -24,6 +24,21 @@ axes:
 """
 
 
+TEXT_SPEC = """\
+name: small_text
+task: {kind: text, corpus: numbers.txt, tokens: bytes, context: 48}
+model: {layers: 2, width: 32, heads: 4, tied: true, ffn: {width: 64}}
+arms:
+  base: {}
+  experts: {model.kv_heads: 1, model.ffn: {kind: moe, experts: 4, chosen: 2, width: 32, balance: {bias: 0.001}}}
+budget: {steps: 60}
+optim: {lr: 1e-2, schedule: {kind: wsd, warmup: 5}}
+batch: 8
+replicates: 2
+evaluation: {first: 20, decoding: {}}
+"""
+
+
 def main() -> None:
     """Run, draw, and assert what came out."""
     main_spec = Path(__file__).resolve().parent.parent / "specs" / "facts_vs_params.yaml"
@@ -40,6 +55,7 @@ def main() -> None:
         check_figure(folder)
         check_bits(folder, first["trials"])
         check_law(folder)
+        check_text(folder)
 
 
 def check_trials(trials: list[dict[str, Any]]) -> None:
@@ -103,6 +119,25 @@ def check_law(folder: Path) -> None:
     assert (folder / drawn["index"]).exists()
     assert scalelab(folder, "report", "--check", "--json") == {"stale": []}
     print(f"fitted {fitted['starts']['at_best']} of {fitted['starts']['tried']} starts to {fitted['objective']:.10f}")
+
+
+def check_text(folder: Path) -> None:
+    """A corpus is prepared by the run that needs it; its trials are drawn, sampled from, and have the same bits again."""
+    (folder / "numbers.txt").write_text("\n".join(f"{number} and {number} is {2 * number}." for number in range(4000)))
+    (folder / "text.yaml").write_text(TEXT_SPEC)
+    trials = scalelab(folder, "run", "text.yaml", "--json")["trials"]
+    assert {trial["state"] for trial in trials} == {"done"}
+    for trial in trials:
+        metrics = trial["metrics"]
+        assert metrics["test_loss"] < 2.5, f"a loss of {metrics['test_loss']} on counted numbers"
+        assert metrics["decode_tokens_per_second_b1_t48"] > 0
+    verdict = scalelab(folder, "verify", trials[-1]["digest"][:12], "--json")
+    assert verdict["equal"], verdict["first"]
+    samples = scalelab(folder, "generate", trials[-1]["digest"][:12], "--prompt", "12 and 12 is", "--tokens", "8", "--json")["samples"]
+    assert samples, "nothing was written"
+    for figure in ("9", "10"):
+        scalelab(folder, "report", "--fig", figure, "--experiment", "small_text", "--json")
+    print(f"text: a test loss of {min(trial['metrics']['test_loss'] for trial in trials):.2f}")
 
 
 def scalelab(folder: Path, *arguments: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 from tests.cli.conftest import Command
 
 GRID = """\
@@ -73,6 +74,8 @@ def test_what_only_leaves_out_belongs_to_the_experiment_and_what_the_spec_leaves
 def test_a_refused_run_makes_no_store(command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    if "--address" in arguments:
+        ray.shutdown()  # an earlier test's Ray in this process would serve
     said = command(*arguments)
     assert (said.code, said.out) == (2, "")
     assert words in said.err

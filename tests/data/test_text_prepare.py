@@ -18,7 +18,8 @@ import pytest
 from tests.data.prose import SMALL, prose, write_jsonl, write_text
 
 from scalelab.core.errors import UserError
-from scalelab.data.text import documents, mds, tokenising
+from scalelab.data import describe
+from scalelab.data.text import chain, documents, mds, origin, tokenising
 from scalelab.data.text.asking import home
 from scalelab.data.text.corpora import open_source
 from scalelab.data.text.draft import STATE, Layout
@@ -40,6 +41,7 @@ def _short_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A short text comes in many pieces and batches."""
     monkeypatch.setattr(documents, "PIECE", 700)
     monkeypatch.setattr(tokenising, "BATCH", 900)
+    monkeypatch.setattr(chain, "CHUNK", 1000)
 
 
 def made(path: Path, folder: Path, tokenizer: Tokenizer = KINDS[0], **given: object) -> tuple[Manifest, Path]:
@@ -91,6 +93,39 @@ def test_the_same_text_has_the_same_digest_wherever_it_lies(tmp_path: Path):
     assert first.digest == again.digest != other.digest
 
 
+def test_the_same_text_has_the_same_digest_however_it_is_cut(tmp_path: Path):
+    path = write_text(tmp_path / "a.txt")
+    first, place = made(path, tmp_path / "one")
+    again = prepare(first.corpus, KINDS[0], str(tmp_path / "two"), layout=Layout(block=100, blocks=7))
+    assert first.digest == again.digest
+    assert first.splits["train"].shards != again.splits["train"].shards
+    for name, split in first.splits.items():
+        assert split.sha256 == again.splits[name].sha256 == hash_of(np.concatenate(library_reads(place, name)).tolist())
+
+
+def hash_of(tokens: list[int], size: int = 1000) -> str:
+    """The hash of tokens as it is written down: one of each chunk and of the hash before, the last chunk shorter or empty."""
+    link = ""
+    for start in range(0, len(tokens) + 1, size):
+        part = tokens[start : start + size]
+        link = hashlib.sha256(link.encode() + struct.pack(f"<{len(part)}I", *part)).hexdigest()
+    return link
+
+
+@given(st.lists(st.lists(st.integers(0, 2**16 - 1), max_size=30), max_size=8))
+def test_a_hash_of_tokens_does_not_depend_on_how_they_come(parts: list[list[int]]):
+    before, chain.CHUNK = chain.CHUNK, 10
+    try:
+        for dtype in (np.uint16, np.uint32):
+            chained = chain.Chain("", np.empty(0, dtype))
+            for part in parts:
+                chained.add(np.array(part, dtype))
+                chained = chain.Chain(chained.link, chained.rest)  # as it is saved and gone on with
+            assert chained.digest() == hash_of([token for part in parts for token in part], 10)
+    finally:
+        chain.CHUNK = before
+
+
 def test_more_than_16_bits_where_the_vocabulary_asks_for_it():
     assert mds.dtype_of(2**16) == np.uint16
     assert mds.dtype_of(2**16 + 1) == np.uint32
@@ -107,11 +142,11 @@ def test_processes_change_nothing(tmp_path: Path):
 
 SCRIPT = """
 import sys, time
-from scalelab.data.text import documents, tokenising
+from scalelab.data.text import chain, documents, tokenising
 from scalelab.data.text.prepare import prepare
 from scalelab.spec.text import Corpus, HuggingFace
 from tests.data.prose import SMALL
-documents.PIECE, tokenising.BATCH = 700, 900
+documents.PIECE, tokenising.BATCH, chain.CHUNK = 700, 900, 1000
 prepare(Corpus(source=sys.argv[1], validation=0.1), HuggingFace(train=400), sys.argv[2], lambda told: time.sleep(0.01), layout=SMALL)
 """
 
@@ -156,6 +191,48 @@ def test_another_text_does_not_go_on_from_a_draft(tmp_path: Path, monkeypatch: p
         write_text(path, 2100, seed=1)
         again = prepare(Corpus(source=str(path)), tokens, str(tmp_path / "one"), layout=SMALL)
         assert again == prepare(Corpus(source=str(path)), tokens, str(tmp_path / "two"), layout=SMALL)
+
+
+def test_an_edit_of_equal_size_does_not_go_on_from_a_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_text(tmp_path / "a.txt")
+    monkeypatch.setattr(origin, "END", 100)
+
+    def stop(told: Progress) -> None:
+        if told.tokens > 3 * SMALL.shard:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Corpus(source=str(path)), Bytes(), str(tmp_path / "one"), stop, layout=SMALL)
+    path.write_bytes(path.read_bytes()[:300] + b"XXX" + path.read_bytes()[303:])
+    again = prepare(Corpus(source=str(path)), Bytes(), str(tmp_path / "one"), layout=SMALL)
+    assert again == prepare(Corpus(source=str(path)), Bytes(), str(tmp_path / "two"), layout=SMALL)
+
+
+def test_a_source_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A plan looks at the ends of a file, a preparation at all of it."""
+    monkeypatch.setattr(origin, "END", 100)
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    content = write_text(tmp_path / "here" / "a.txt", 5000).read_bytes()
+    corpus, data = Corpus(source="a.txt", validation=0.1), str(tmp_path / "data")
+    monkeypatch.chdir(tmp_path / "here")
+    first = prepare(corpus, Bytes(), data, layout=SMALL)
+    task = Text(corpus=corpus, context=8)
+    monkeypatch.chdir(tmp_path / "there")
+    assert describe(task, data).shards == first.digest  # there is no such file to compare with
+    there, changed = Path("a.txt"), "`a.txt` has changed since it was prepared; delete that folder"
+    there.write_bytes(content)
+    assert prepare(corpus, Bytes(), data, layout=SMALL) == first
+    assert describe(task, data).shards == first.digest
+    there.write_bytes(content[:-50] + b"XX" + content[-48:])
+    for look in (lambda: describe(task, data), lambda: prepare(corpus, Bytes(), data, layout=SMALL)):
+        with pytest.raises(UserError, match=changed):
+            look()
+    assert describe(task.model_copy(update={"shards": first.digest}), data).shards == first.digest
+    there.write_bytes(content[:500] + b"XX" + content[502:])
+    assert describe(task, data).shards == first.digest
+    with pytest.raises(UserError, match=changed):
+        prepare(corpus, Bytes(), data, layout=SMALL)
 
 
 def test_a_prepared_corpus_is_left_as_it_is(tmp_path: Path):

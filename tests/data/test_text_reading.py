@@ -247,7 +247,7 @@ def test_a_manifest_that_is_none_is_named(copied: tuple[Text, str]):
 
 def test_the_digest_is_of_the_content(prepared: tuple[Text, str]):
     manifest = read(Path(home_of(*prepared)))
-    assert manifest.digest == digest(manifest.tokenizer, manifest.vocab, manifest.eos, manifest.block, manifest.splits)
+    assert manifest.digest == digest(manifest.tokenizer, manifest.vocab, manifest.eos, manifest.splits)
 
 
 def test_a_remote_is_read_shard_by_shard(prepared: tuple[Text, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

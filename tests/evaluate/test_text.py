@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalelab.core.events import Interrupted
+from scalelab.core.events import Interrupted, is_detail
+from scalelab.core.seeds import derive
 from scalelab.data.text.objectives import documents, examples
-from scalelab.evaluate.text import PROBE, SAMPLE, TextTest
+from scalelab.evaluate.text import PROBE, SAMPLE, TEST, TextTest
 from scalelab.models import Transformer
 from scalelab.models import build as build_model
 from scalelab.spec.experiment import Trial
@@ -91,8 +92,6 @@ def measuring(given: Trial, data: Corpus, stopping: Callable[[], bool] = lambda:
 
 def told(model: Transformer, given: Trial, data: Corpus, split: str) -> Iterator[float]:
     """Nats of every prediction of a split, one window at a time, in float64."""
-    from scalelab.core.seeds import derive
-
     model = model.double()
     for row, window_S in enumerate(data.held_out(split)):
         seen = examples(data.task, data, window_S[None], np.array([row]), derive(0, "held out", split))
@@ -119,7 +118,10 @@ def test_the_losses_are_those_of_a_loop_over_the_windows(mask: str, task: dict[s
     assert found["validation_loss"] == pytest.approx(validation, rel=1e-6)
     assert found["test_loss"] == pytest.approx(test, rel=1e-6)
     assert found["perplexity"] == math.exp(found["test_loss"])
-    assert found["bits_per_byte"] == pytest.approx(found["test_loss"] / math.log(2) / 3.5, rel=1e-12)
+    if task:
+        assert "bits_per_byte" not in found  # not every byte is coded
+    else:
+        assert found["bits_per_byte"] == pytest.approx(found["test_loss"] / math.log(2) / 3.5, rel=1e-12)
     assert ("pseudo_perplexity" in found) == (mask == "full")
     assert abs(test - math.log(VOCAB)) > 0.05
 
@@ -164,7 +166,8 @@ def test_a_uniform_model_is_as_perplexed_as_there_are_tokens(mask: str, task: di
     data = corpus(given)
     found = measuring(given, data).full(Bigrams(torch.zeros(data.shape.vocab, data.shape.vocab)))
     assert found["perplexity"] == pytest.approx(data.shape.vocab, rel=1e-6)
-    assert found["bits_per_byte"] == pytest.approx(math.log2(data.shape.vocab) / 3.5, rel=1e-6)
+    if not task:
+        assert found["bits_per_byte"] == pytest.approx(math.log2(data.shape.vocab) / 3.5, rel=1e-6)
     assert found.get("pseudo_perplexity", data.shape.vocab) == pytest.approx(data.shape.vocab, rel=1e-6)
 
 
@@ -193,21 +196,50 @@ def test_logits_are_made_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None
     assert model.most == 10 * VOCAB
 
 
-def test_a_quick_look_takes_a_sample_of_the_validation_split() -> None:
+def test_a_sample_of_the_validation_split_is_scored_whatever_the_batch() -> None:
     given = trial()
     data = corpus(given, windows=5000)
     test, model = measuring(given, data), Bigrams(torch.randn(VOCAB, VOCAB, generator=torch.Generator().manual_seed(0)))
     quick, full = test.quick(model), test.full(model)
     assert quick.keys() == {"validation_loss"}
-    assert test.quick(model) == quick
-    assert data.asked[0] == ("validation", SAMPLE // CONTEXT)
-    assert [split for split, _ in data.asked] == ["validation", "validation", "test"]
-    assert quick["validation_loss"] == pytest.approx(full["validation_loss"], abs=0.05)
-    assert quick["validation_loss"] != full["validation_loss"]
+    assert full["validation_loss"] == quick["validation_loss"] == test.quick(model)["validation_loss"]
+    assert data.asked == [("validation", SAMPLE // CONTEXT), ("test", TEST // CONTEXT)]
     assert {*Text.concludes} - {"loss"} <= full.keys()
-    big = corpus(trial(batch=SAMPLE), windows=5)
-    measuring(trial(batch=SAMPLE), big).quick(model)
-    assert big.asked == [("validation", SAMPLE)]
+    assert measuring(trial(batch=SAMPLE), corpus(given, windows=5000)).quick(model) == quick
+
+
+def test_a_long_context_is_scored_on_a_window_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scalelab.evaluate.text.SAMPLE", CONTEXT - 1)
+    monkeypatch.setattr("scalelab.evaluate.text.TEST", 3 * CONTEXT + 1)
+    given = trial()
+    data = corpus(given)
+    measuring(given, data).full(Bigrams(torch.zeros(VOCAB, VOCAB)))
+    assert sorted(data.asked) == [("test", 3), ("validation", 1)]
+
+
+@pytest.mark.parametrize("objective", ["causal", "masked"])
+def test_the_experts_are_told_of_the_whole_test_split(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})  # 50 windows: the last batch is short
+    mask = "full" if objective == "masked" else "causal"
+    given = trial(
+        mask, {"objective": {"kind": objective}}, model={"layers": 2, "mask": mask, "ffn": {"kind": "moe", "experts": 4, "chosen": 2}}
+    )
+    data = corpus(given)
+    model = made(given, data)
+    found = measuring(given, data).full(model)
+    assert measuring(given, data).quick(model).keys() == {"validation_loss"}
+    seen = examples(data.task, data, data.held_out("test"), np.arange(50), derive(0, "held out", "test"))  # pyright: ignore[reportArgumentType]
+    at_BM = None if seen.targets_BM is None else torch.from_numpy(seen.targets_BM)
+    with torch.no_grad():
+        _, routings = model.eval().run(torch.from_numpy(seen.tokens_BT.astype(np.int64)), None, at_BM)
+    load_LE = torch.stack([routing.load_E for routing in routings])
+    share_LE = load_LE / load_LE.sum(1, keepdim=True)
+    for layer, share_E in enumerate(share_LE.tolist()):
+        assert [found[f"test_load_{layer}_{expert}"] for expert in range(4)] == pytest.approx(share_E, abs=1e-6)
+        assert all(is_detail(f"test_load_{layer}_{expert}") for expert in range(4))
+    assert found["test_max_vio"] == pytest.approx((4 * share_LE.amax(1) - 1).mean().item(), abs=1e-5)
+    assert found["test_max_vio"] > 0.01
+    assert not is_detail("test_max_vio")
 
 
 def test_probes_are_spread_over_a_long_split() -> None:

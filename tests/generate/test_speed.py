@@ -1,8 +1,12 @@
-"""Decoding speed: the names are a contract, and a cache that is larger takes more bytes."""
+"""Decoding speed: the names are a contract, what is timed is timed in turns, and a cache that is larger takes more bytes."""
+
+import time
 
 import pytest
+import torch
 
 from scalelab.generate import decoding_speed
+from scalelab.generate.speed import _medians
 from scalelab.models import build
 from scalelab.spec.model import Transformer
 
@@ -32,3 +36,24 @@ def test_bytes_of_a_token_are_the_keys_and_values_of_every_layer(given: dict[str
 
 def test_a_window_caps_what_a_cache_takes() -> None:
     assert speeds(window=6)["cache_bytes_per_token"] == 4 * 2 * 2 * 16 * 6 / CONTEXT
+
+
+def test_acts_are_timed_in_turns() -> None:
+    calls: list[str] = []
+    one, other = _medians([lambda: calls.append("a"), lambda: calls.append("b")], torch.device("cpu"), 0.009)
+    turns = [call for at, call in enumerate(calls) if at == 0 or calls[at - 1] != call]
+    assert turns == ["a", "b"] * (len(turns) // 2)
+    assert len(turns) // 2 >= 4  # one round warms up
+    assert 0 < one < 0.001 > other > 0
+
+
+def test_on_one_thread_waiting_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+
+    def work() -> None:
+        time.sleep(0.003)
+        sum(range(20_000))
+
+    clock = time.perf_counter()
+    (found,) = _medians([work], torch.device("cpu"), 0.001)
+    assert 0 < found < (time.perf_counter() - clock) / 8  # it slept four times at least

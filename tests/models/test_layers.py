@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalelab.models.layers import cross_entropy as module
 from scalelab.models.layers.attend import attend
 from scalelab.models.layers.cross_entropy import cross_entropy, summed_cross_entropy
 from scalelab.models.layers.ffn import Swiglu
@@ -70,10 +71,10 @@ def test_cross_entropy(scale: float):
 
 
 @pytest.mark.parametrize("scale", [1.0, 200.0])
-@pytest.mark.parametrize("block", [1, 30, 2**18])
-def test_summed_cross_entropy_in_blocks(scale: float, block: int, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("rows", [1, 2, 256])
+def test_summed_cross_entropy_in_blocks(scale: float, rows: int, monkeypatch: pytest.MonkeyPatch):
     """Blocks of one prediction, of two with one left over, and all at once."""
-    monkeypatch.setattr("scalelab.models.layers.cross_entropy.BLOCK", block)
+    monkeypatch.setattr(module, "_rows", lambda weight: rows)
     label = torch.tensor([0, 3, 3, 10, 7])
     compare(
         lambda x, weight: summed_cross_entropy(x, weight, label).view(1),
@@ -81,6 +82,30 @@ def test_summed_cross_entropy_in_blocks(scale: float, block: int, monkeypatch: p
         drawn(5, 6, scale=scale),
         drawn(11, 6, seed=1),
     )
+
+
+@pytest.mark.parametrize(("vocab", "rows"), [(260, 1008), (2500, 104), (4096, 64), (4097, 256), (50257, 256)])
+def test_blocks_fill_the_cache_and_are_never_small(vocab: int, rows: int):
+    """Those of small vocabularies are what results that are out there were summed with: another size moves their last bits."""
+    assert module._rows(torch.empty(vocab, 1, device="meta")) == rows
+
+
+def test_many_blocks_are_one_product_when_compiled(monkeypatch: pytest.MonkeyPatch):
+    """As many products as torch.compile writes down, forward and back."""
+    monkeypatch.setattr(module, "UNROLLED", 2)
+    monkeypatch.setattr(module, "_rows", lambda weight: 4)
+    products = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]):
+        products.append(graph.print_readable(print_output=False).count("mm"))
+        return graph
+
+    label = torch.arange(9) % 11
+    for size in (8, 9):
+        compiled = torch.compile(summed_cross_entropy, backend=backend, fullgraph=True, dynamic=False)
+        x, weight = drawn(size, 6), drawn(11, 6, seed=1)
+        torch.testing.assert_close(compiled(x, weight, label[:size]), summed_cross_entropy(x, weight, label[:size]))
+    assert products[0] > products[1] > 0
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 77])

@@ -133,6 +133,6 @@ def test_mup_scales_logits_and_scores(tokens_BT: Tensor):
 
 
 def test_loads_move_the_bias_of_each_layer():
-    model = fresh(layers=2, ffn=Moe(width=8, experts=3, chosen=1, balance=Balance(bias=0.5)))
+    model = fresh(layers=2, ffn=Moe(width=8, experts=3, chosen=1, renormalise=False, balance=Balance(bias=0.5)))
     model.rebalance(torch.tensor([[4.0, 1.0, 1.0], [1.0, 1.0, 4.0]]))
     assert [layer.ffn.bias_E.tolist() for layer in model.layers] == [[-0.5, 0.5, 0.5], [0.5, 0.5, -0.5]]

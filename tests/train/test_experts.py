@@ -44,7 +44,8 @@ def test_every_evaluation_tells_how_the_experts_were_used() -> None:
     for _, values in curve[:-1]:
         for layer in layers:
             assert sum(values[f"load_{layer}_{expert}"] for expert in experts) == pytest.approx(1)
-            assert values[f"max_vio_{layer}"] == pytest.approx(max(values[f"load_{layer}_{expert}"] for expert in experts) * EXPERTS - 1)
+            summed = max(values[f"load_{layer}_{expert}"] for expert in experts) * EXPERTS - 1
+            assert summed - 1e-9 <= values[f"max_vio_{layer}"] <= EXPERTS - 1  # of single updates: as uneven as their sum at least
             assert 0 <= values[f"router_entropy_{layer}"] <= 1.4
             assert values[f"dropped_{layer}"] == 0
         for name in ("max_vio", "router_entropy", "dropped"):

@@ -262,11 +262,12 @@ def test_computing_again_in_the_backward_pass_changes_no_bit(precision: str) -> 
     assert first.artifacts["weights_sha256"] == second.artifacts["weights_sha256"]
 
 
-def test_the_share_of_the_peak_is_the_rate_by_what_was_measured() -> None:
-    _, ended = run(trial())
-    assert 0 < ended.values["mfu"] < 1
+def test_the_share_of_the_peak_is_that_of_the_updates_alone(tmp_path: Path) -> None:
+    often = CPU.model_copy(update={"checkpoint_every": 1e-9})
+    _, ended = run(trial(evaluation={"first": 1, "ratio": 1.1}), often, folder=tmp_path)
     attempt = Attempt(trial(), CPU, None, lambda: False)
-    assert ended.values["flops_per_second"] / ended.values["mfu"] == pytest.approx(attempt.pace.peak)
+    overall = ended.values["flops_per_second"] / attempt.pace.peak
+    assert 1.2 * overall < ended.values["mfu"] < 1
 
 
 def test_muon_learns(tmp_path: Path) -> None:

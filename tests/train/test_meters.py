@@ -33,7 +33,7 @@ def test_the_loss_is_a_mean_over_targets() -> None:
     meters = Meters(CPU)
     for nats in (3.0, 5.0):
         meters.add(loss(nats, []), batch(1))
-    meters.targets += 4
+    meters.end_update(4)
     assert meters.values() == {"loss": 2.0}
     meters.clear()
     assert meters.values() == {"loss": 0.0}
@@ -42,16 +42,43 @@ def test_the_loss_is_a_mean_over_targets() -> None:
 def test_loads_are_shares_and_max_vio_is_the_excess_of_the_busiest() -> None:
     meters = Meters(CPU)
     meters.add(loss(0, [routing([6, 2, 0, 0]), routing([2, 2, 2, 2])]), batch(1))
+    meters.end_update(4)
     found = meters.values()
     assert [found[f"load_0_{expert}"] for expert in range(4)] == [0.75, 0.25, 0, 0]
     assert [found[f"load_1_{expert}"] for expert in range(4)] == [0.25] * 4
     assert (found["max_vio_0"], found["max_vio_1"], found["max_vio"]) == (2.0, 0.0, 1.0)
 
 
+def test_max_vio_is_of_each_update_with_all_its_micro_batches() -> None:
+    meters = Meters(CPU)
+    for micro_batches in ([[4.0, 0.0], [0.0, 4.0]], [[8.0, 0.0]], [[0.0, 8.0]]):  # even, then one-sided twice
+        for load_E in micro_batches:
+            meters.add(loss(0, [routing(load_E)]), batch(2))
+        meters.end_update(8)
+    found = meters.values()
+    assert found["max_vio_0"] == pytest.approx(2 / 3)
+    assert (found["load_0_0"], found["load_0_1"]) == (0.5, 0.5)  # though their sum is even
+
+
+def test_max_vio_of_random_routing_does_not_fall_with_the_updates() -> None:
+    drawn = torch.Generator().manual_seed(0)
+    found = []
+    for updates in (20, 200):
+        meters = Meters(CPU)
+        for _ in range(updates):
+            load_E = torch.randint(8, (512,), generator=drawn).bincount(minlength=8)
+            meters.add(loss(0, [routing(load_E.tolist())]), batch(128))
+            meters.end_update(512)
+        found.append(meters.values()["max_vio"])
+    assert found[1] == pytest.approx(found[0], rel=0.2)
+    assert found[1] > 0.1
+
+
 def test_entropy_and_drops_are_means_over_tokens() -> None:
     meters = Meters(CPU)
     meters.add(loss(0, [routing([4, 0], 0.1, 2), routing([4, 0], 0.3)]), batch(3))
     meters.add(loss(0, [routing([0, 4], 0.5, 2), routing([0, 4], 0.3)]), batch(1))
+    meters.end_update(16)
     found = meters.values()
     assert found["router_entropy_0"] == pytest.approx(0.75 * 0.1 + 0.25 * 0.5)
     assert found["router_entropy"] == pytest.approx((found["router_entropy_0"] + 0.3) / 2)
@@ -62,6 +89,7 @@ def test_entropy_and_drops_are_means_over_tokens() -> None:
 def test_the_last_layer_sees_the_targets_alone() -> None:
     meters = Meters(CPU)
     meters.add(loss(0, [routing([8, 8], dropped=2), routing([2, 2], dropped=2)]), batch(4, positions=4, targets=1))
+    meters.end_update(4)
     assert (meters.values()["dropped_0"], meters.values()["dropped_1"]) == (2 / 16, 2 / 4)
 
 
@@ -70,6 +98,8 @@ def test_micro_batches_are_metered_as_the_whole() -> None:
     whole.add(loss(1, [routing([5, 3], 0.4, 1)]), batch(4))
     parts.add(loss(0.5, [routing([4, 0], 0.2, 1)]), batch(2))
     parts.add(loss(0.5, [routing([1, 3], 0.6, 0)]), batch(2))
+    for meters in (whole, parts):
+        meters.end_update(16)
     assert values(whole) == pytest.approx(values(parts))
 
 
@@ -77,11 +107,13 @@ def test_meters_go_on_from_what_was_saved() -> None:
     through, before, after = Meters(CPU), Meters(CPU), Meters(CPU)
     for meters in (through, before):
         meters.add(loss(1, [routing([5, 3])]), batch(4))
+        meters.end_update(16)
     after.load_state_dict(before.state_dict())
     for meters in (through, after):
         meters.add(loss(2, [routing([1, 3])]), batch(4))
-        meters.targets += 7
+        meters.end_update(7)
     assert through.values() == after.values()
+    assert after.values()["max_vio"] == (0.25 + 0.5) / 2
 
 
 @pytest.mark.parametrize(("nats", "entropy"), [(math.nan, 0.1), (1.0, math.nan), (math.inf, 0.1)])

@@ -10,7 +10,7 @@ from scalelab.core.errors import UserError
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import micro_batch
-from scalelab.train.micro_batch import available_bytes, find, settled
+from scalelab.train.micro_batch import available_bytes, find, memory_share, settled
 
 CPU = torch.device("cpu")
 COUPLED = {"ffn": {"kind": "moe", "experts": 4, "balance": {"loss": 0.01}}}
@@ -55,6 +55,32 @@ def test_memory_decides(monkeypatch: pytest.MonkeyPatch, free_kb: int, size: int
     weight, run = tensors(16)
     assert find(16, run, [weight], CPU) == size
     assert weight.grad is None
+
+
+@pytest.mark.parametrize(("threads", "size"), [(1, 2), (2, 4), (8, 16), (16, 16)])
+def test_memory_is_shared_with_the_trials_that_may_run_beside(monkeypatch: pytest.MonkeyPatch, threads: int, size: int) -> None:
+    # As above; of 400 KB, a trial that may be one of eight has 50 KB, and 19 KB of them are for its activations.
+    monkeypatch.setattr(micro_batch, "available_bytes", lambda: 400 << 10)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    weight, run = tensors(16)
+    assert find(16, run, [weight], CPU, memory_share(Execution(threads=threads), CPU)) == size
+
+
+@pytest.mark.parametrize(("gpus", "part"), [(None, 1.0), (0.25, 0.25), (1, 1.0), (2, 1.0), (0, 1.0)])
+def test_a_trial_has_its_part_of_a_gpu(gpus: float | None, part: float) -> None:
+    assert memory_share(Execution(gpus=gpus), torch.device("cuda")) == part
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_part_of_a_gpu_is_not_overfilled() -> None:
+    device, gib = torch.device("cuda"), 1 << 30
+    whole = torch.cuda.get_device_properties(device).total_memory // gib  # sequences of 1 GiB that fill it
+
+    def run(size: int) -> torch.Tensor:
+        torch.empty(size * gib, dtype=torch.uint8, device=device)
+        return torch.ones((), device=device, requires_grad=True)
+
+    assert 0.5 < find(whole // 2, run, [], device, share=0.25) / (whole * 0.25 * micro_batch.FREE) <= 1
 
 
 def test_finding_draws_no_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

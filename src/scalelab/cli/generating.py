@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scalelab.cli.options import DEFAULT_STORE, JsonOption, StoreOption, number, print_json
+from scalelab.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataOption, JsonOption, StoreOption, number, print_json
 from scalelab.cli.showing import trial_json
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.events import is_lower_better
 
 if TYPE_CHECKING:
     from scalelab.generate import Piece, Sampling, Vocabulary
     from scalelab.models import Transformer
     from scalelab.store import Store, StoredTrial
 
-_LOWER = ("perplexity", "bits_per_byte")
-"""Metrics of which less is better, besides losses."""
 _QUESTIONS = ("facts", "arithmetic")
 """Tasks that have one right answer: the likeliest is shown, unless a temperature is given."""
 _FORMATS = {"\u200b", "\u200e", "\u200f", "\ufeff", *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2060, 0x206A))}
@@ -68,7 +67,7 @@ def generate(
     metric: Annotated[str | None, typer.Option("--metric", help="With --best-and-worst: what they are compared by.")] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the decoding step: slow to begin, then faster.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Read the whole text again for every token; says the same, slower.")] = False,
-    data: Annotated[str, typer.Option("--data", help="Folder or URL where prepared corpora lie.")] = "results/data",
+    data: DataOption = DEFAULT_DATA,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,7 +118,7 @@ def _ranked(opened: "Store", experiment: str, metric: str | None, store: str) ->
     if not having:
         known = sorted({name for _, metrics in ended for name in metrics})
         raise UserError(f"no finished trial of `{experiment}` has the metric `{metric}`", cure=nearest(metric, known), where=store)
-    return metric, [digest for _, digest in sorted(having, reverse=not ("loss" in metric or metric in _LOWER))]
+    return metric, [digest for _, digest in sorted(having, reverse=not is_lower_better(metric))]
 
 
 def _answer(found: "StoredTrial", title: str, wish: Wish, store: str, as_json: bool) -> dict[str, Any]:

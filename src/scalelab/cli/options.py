@@ -13,8 +13,10 @@ import typer
 _NUMERIC = re.compile(r"-?[\d,.]+(e[+-]?\d+)?[kMBTPE%]?|([\d.]+[smhd] ?)+")
 
 DEFAULT_STORE = "results/scalelab.db"
+DEFAULT_DATA = "results/data"
 
 StoreOption = Annotated[str, typer.Option("--store", help="The store: a path or a postgresql:// URL.", envvar="SCALELAB_STORE")]
+DataOption = Annotated[str, typer.Option("--data", help="Folder or URL where prepared corpora lie.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a field of the spec: --set optim.lr=3e-3")]
 OnlyOption = Annotated[str | None, typer.Option("--only", help="Only trials that match: --only 'task.people <= 64'")]

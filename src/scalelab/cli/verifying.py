@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scalelab.cli.options import DEFAULT_STORE, DigestArgument, JsonOption, StoreOption, number, print_json, print_table
+from scalelab.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_STORE,
+    DataOption,
+    DigestArgument,
+    JsonOption,
+    StoreOption,
+    number,
+    print_json,
+    print_table,
+)
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
 
@@ -13,7 +23,9 @@ if TYPE_CHECKING:
     from scalelab.run.tracing import Traced
 
 
-def verify(digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def verify(
+    digest: DigestArgument, data: DataOption = DEFAULT_DATA, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+) -> None:
     """Run a trial again under the same numerics and compare the bits."""
     from scalelab.core.events import FINISHED
     from scalelab.run.verify import verify as run_again
@@ -30,7 +42,7 @@ def verify(digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: 
             )
             raise UserError(f"{what}: there is nothing to verify", cure="name a finished trial of `scalelab ls`", where=store)
         kept = curve(opened, found.record.digest)
-    answer = run_again(found, kept)
+    answer = run_again(found, kept, data)
     if as_json:
         print_json(answer.as_dict())
     else:

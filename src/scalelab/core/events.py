@@ -18,7 +18,15 @@ def is_speed(metric: str) -> bool:
 
 def is_detail(metric: str) -> bool:
     """Whether a metric is of one layer or one expert of a mixture: there may be hundreds of a kind."""
-    return re.fullmatch(r"load_\d+_\d+|(max_vio|router_entropy|dropped)_\d+", metric) is not None
+    return re.fullmatch(r"(test_)?load_\d+_\d+|(max_vio|router_entropy|dropped)_\d+", metric) is not None
+
+
+_LOWER_IS_BETTER = ("loss", "nats", "perplexity", "bits_per_byte", "error")
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether the smaller value of a metric is the better one."""
+    return any(word in metric for word in _LOWER_IS_BETTER)
 
 
 POSITION = frozenset({"tokens", "exposures", "flops"})

@@ -1,7 +1,7 @@
 """The text test: how well a model predicts text that it was not trained on.
 
 R windows, B of them in a batch, T positions, S = T + 1 tokens, M targets of a window, N predictions, n of them in a block, P probes,
-D width, V vocabulary.
+D width, V vocabulary, L layers with experts, E experts of a layer.
 """
 
 import math
@@ -25,12 +25,13 @@ from scalelab.evaluate.mode import evaluating
 from scalelab.generate import decoding_speed
 from scalelab.models import Transformer
 from scalelab.spec.experiment import Trial
+from scalelab.spec.ffn import Moe
 
 SAMPLE = 2**14
-"""Positions that an evaluation during training scores, about; an update's where that is more."""
+"""Positions of the validation split that are scored, about: the same at every evaluation of every trial."""
 
-VALIDATION = 2**20
-"""Most positions of the validation split that are scored at the end."""
+TEST = 2**20
+"""Most positions of the test split that are scored; of a longer one windows that are spread evenly over it."""
 
 PROBE = 1024
 """Tokens that a masked model predicts one at a time."""
@@ -72,26 +73,36 @@ class TextTest:
         self._exact = torch.float32 if self.device.type == "mps" else torch.float64
 
     def quick(self, model: Model) -> dict[str, float]:
-        """`validation_loss` while a model trains, on windows spread over the validation split."""
+        """`validation_loss`, on windows spread evenly over the validation split, whatever the batch."""
         return {"validation_loss": self._loss(model, self._passages("validation", self._sample))}
 
     def full(self, model: Model) -> dict[str, float]:
         """The final metrics of a model.
 
-        `validation_loss` and `test_loss`: mean nats of a predicted token. `perplexity`: e to the test loss. `bits_per_byte`: bits of
-        the test loss by the bytes that a token of the test stands for; for a masked model, which sees both sides, it is no length of
-        a code. `pseudo_perplexity` (masked): the perplexity of tokens that are hidden one at a time (arXiv 1910.14659). Where the trial
-        asks for it, how fast the model decodes (see `generate.decoding_speed`).
+        `validation_loss` (of the windows of `quick`) and `test_loss` (of the whole test split, or `TEST` positions spread over it): mean
+        nats of a predicted token. `perplexity`: e to the test loss. `bits_per_byte`: bits of the test loss by the bytes that a token of
+        the split stands for, where every token is predicted; elsewhere (prefix and masked objectives, documents apart) it would be no
+        length of a code. `pseudo_perplexity` (masked): the perplexity of tokens that are hidden one at a time (arXiv 1910.14659). With
+        experts, of the same passes as the test loss: `test_load_{layer}_{expert}`, the share of the layer's assignments, and
+        `test_max_vio`, by how much the busiest expert exceeds an even load, as a mean over layers (MaxVio_global, arXiv 2408.15664).
+        Where the trial asks for it, how fast the model decodes (see `generate.decoding_speed`).
         """
-        windows_RS = self.data.held_out("validation", VALIDATION // self.data.shape.context)
-        validation = self._loss(model, self._passages("validation", windows_RS))
-        windows_RS = self.data.held_out("test")
-        test = self._loss(model, self._passages("test", windows_RS))
-        bits_per_byte = test / math.log(2) / self.data.bytes_per_token("test")
-        found = {"validation_loss": validation, "test_loss": test, "perplexity": _exp(test), "bits_per_byte": bits_per_byte}
+        windows_RS, loads = self.data.held_out("test", self._windows(TEST)), list[Tensor]()
+        test = self._loss(model, self._passages("test", windows_RS), loads)
+        found = self.quick(model) | {"test_loss": test, "perplexity": _exp(test), **_of_experts(loads)}
+        if self._predicts_all:
+            found["bits_per_byte"] = test / math.log(2) / self.data.bytes_per_token("test")
         if self.data.task.objective.kind == "masked":
             found["pseudo_perplexity"] = _exp(self._loss(model, self._one_at_a_time(windows_RS)))
         return found | self._decoding_speed(model)
+
+    @property
+    def _predicts_all(self) -> bool:
+        """Whether every token of a text bears loss."""
+        return self.data.task.objective.kind == "causal" and self.data.task.documents == "joined"
+
+    def _windows(self, positions: int) -> int:
+        return max(1, positions // self.data.shape.context)
 
     def _decoding_speed(self, model: Model) -> dict[str, float]:
         """See `generate.decoding_speed`; nothing where the trial does not ask for it."""
@@ -124,25 +135,24 @@ class TextTest:
 
     @cached_property
     def _sample(self) -> Ids:
-        return self.data.held_out("validation", max(SAMPLE // self.data.shape.context, self.trial.batch))
+        return self.data.held_out("validation", self._windows(SAMPLE))
 
     @torch.inference_mode()
-    def _loss(self, model: Model, batches: Iterable[Examples]) -> float:
-        """Mean nats of a prediction."""
+    def _loss(self, model: Model, batches: Iterable[Examples], loads: list[Tensor] | None = None) -> float:
+        """Mean nats of a prediction. Where the model has experts, `loads` is given their loads [L, E], batch by batch."""
         nats, targets = self._zero(), 0
         with evaluating(model), torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
             for batch in batches:
                 if self.stopping():
                     raise Interrupted
-                nats += self._nats(model, batch)
+                nats += self._nats(model, batch, loads)
                 targets += batch.targets
         return nats.item() / targets
 
-    def _nats(self, model: Model, batch: Examples) -> Tensor:
+    def _nats(self, model: Model, batch: Examples, loads: list[Tensor] | None) -> Tensor:
         """Sum over the predictions of some windows, block by block: the logits never stand in memory at once."""
         seen = put(batch, self.device)
-        filled: list[Any] = [self._filled(seen[name]) for name in ("tokens_BT", "given_B", "targets_BM", "document_BT")]
-        x_ND = model.trunk(*filled)[: len(batch.tokens_BT)].flatten(0, 1)
+        x_ND = self._features(model, [seen[name] for name in ("tokens_BT", "given_B", "targets_BM", "document_BT")], loads).flatten(0, 1)
         label_N = seen["labels_BM"].flatten()
         if seen["weights_BM"] is not None:
             bears_N = seen["weights_BM"].flatten() > 0
@@ -153,6 +163,16 @@ class TextTest:
             logits_nV = logits_nV.to(torch.promote_types(logits_nV.dtype, torch.float32))
             nats += F.cross_entropy(logits_nV, label_n, reduction="none").sum(dtype=self._exact)
         return nats
+
+    def _features(self, model: Model, seen: list[Any], loads: list[Tensor] | None) -> Tensor:
+        """[B, T, D], or [B, M, D] at the targets. Where loads are asked for a short batch stays short: what fills it would be counted."""
+        if loads is None or not isinstance(self.trial.model.ffn, Moe):
+            filled: list[Any] = [self._filled(part) for part in seen]
+            return model.trunk(*filled)[: len(seen[0])]
+        assert isinstance(model, Transformer), "a trial with experts trains a transformer"
+        x_BMD, routings = model.run(*seen)
+        loads.append(torch.stack([routing.load_E for routing in routings]).to(self._exact))
+        return x_BMD
 
     def _filled(self, part: Tensor | None) -> Tensor | None:
         """A short batch with its first window repeated: one shape is compiled once."""
@@ -166,6 +186,17 @@ class TextTest:
 def _exp(nats: float) -> float:
     """e to the nats, and a number all the same where a model is wrong beyond what a number holds."""
     return math.exp(min(nats, 700.0))
+
+
+def _of_experts(loads: list[Tensor]) -> dict[str, float]:
+    """How the experts were used by all batches together; nothing where there are none."""
+    if not loads:
+        return {}
+    load_LE = torch.stack(loads).sum(0)
+    share_LE = load_LE / load_LE.sum(1, keepdim=True).clamp(min=1)
+    max_vio_L = share_LE.amax(1) * share_LE.shape[1] - 1
+    shares = ((layer, expert, share) for layer, share_E in enumerate(share_LE.tolist()) for expert, share in enumerate(share_E))
+    return {"test_max_vio": max_vio_L.mean().item()} | {f"test_load_{layer}_{expert}": share for layer, expert, share in shares}
 
 
 def _places(rows: int, positions: int, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

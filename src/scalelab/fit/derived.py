@@ -111,7 +111,7 @@ def _exponents(ask: _Ask, sample: Sample) -> dict[str, Estimate]:
             a_S = np.where((alpha_S > 0) & (beta_S > 0), beta_S / (alpha_S + beta_S), np.nan)
         return {"a": ask.mean(a_S), "b": ask.mean(1 - a_S), "G": ask.mean(gain(terms, ask.sets))}
     largest = budgets_of(ask.law, sample)[0]
-    split = split_compute(ask.law, ask.sets, np.array([largest / 2, largest * 2]))
+    split = split_compute(ask.law, ask.sets, np.array([largest / 2, largest * 2], np.float64))
     assert split is not None
     a_S = np.log(split.params_SX[:, 1] / split.params_SX[:, 0]) / np.log(4)
     return {"a": ask.mean(a_S), "b": ask.mean(1 - a_S)}

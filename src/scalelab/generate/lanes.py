@@ -34,8 +34,8 @@ class Model(Decoder, Protocol):
         """An empty memory for `lanes` sequences of at most `length` positions."""
         ...
 
-    def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
-        """Features [B, M, D] at the positions `at_BM`."""
+    def run(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Features [B, M, D] at the positions `at_BM`, and how experts were used."""
         ...
 
     def head(self, x: Tensor) -> Tensor:
@@ -94,7 +94,8 @@ class Lanes:
         """Read the last token of each lane; without a cache, all of them."""
         if self.cache is None:
             prompt_BT = self.text_BL[:, : int(self.length_B.max())]
-            x_B1D = self.model.trunk(prompt_BT, self.given_B, self.length_B[:, None] - 1)
+            # Not `trunk`, which a trial may compile anew for every length.
+            x_B1D, _ = self.model.run(prompt_BT, self.given_B, self.length_B[:, None] - 1)
             return self._take(self.model.head(x_B1D)[:, 0]).tolist()
         chosen_B = self._step(self.model, self.sampling, self.cache, self.text_BL, self.length_B, self.key_B2, self.seen_BV)
         return chosen_B.tolist()

@@ -10,10 +10,13 @@ from scalelab.generate.lanes import Lanes, Model, Step
 from scalelab.generate.sampling import GREEDY
 
 SECONDS = 0.3
-"""About how long a measurement takes; a large model takes longer."""
+"""About how long each rate is measured; a large model takes longer."""
 
-_LEAST = 3
-"""Times that something is timed at least."""
+_ROUNDS, _LEAST = 9, 3
+"""Rounds that share the time, and how many there are at least of passes that take longer than their share."""
+
+Act = Callable[[], object]
+"""What is timed."""
 
 
 def decoding_speed(
@@ -30,7 +33,12 @@ def decoding_speed(
 
     `decode_tokens_per_second_b{B}_t{T}`: the token at position T, with all before it in the cache; `uncached_...`: the same without a
     cache, the whole text being read; `prefill_...`: reading a prompt of T positions. `cache_bytes_per_token`: what a lane's cache for
-    the longest context takes, by its positions. Each rate is from the median of several passes. A context beyond the model's is cut.
+    the longest context takes, by its positions. A context beyond the model's is cut.
+
+    The three are measured in turns, and a rate is from the median over the rounds. On a CPU where torch has one thread a second is one of
+    processor time of this process, which others on the machine hardly change (they share its caches and memory); with more threads, and
+    on other devices, it is one of the clock, the device's work waited for. Without a `step` (see `compiled_step`), as at a trial's end,
+    nothing is compiled on any side, whatever the trial's execution says.
     """
     found: dict[str, float] = {}
     device, fitting = torch.device(device), sorted({min(context, model.context) for context in contexts})
@@ -40,24 +48,34 @@ def decoding_speed(
             # A lane that is full reads its last position again at every step: the work of that position, as often as wanted.
             cached = Lanes(model, prompts, context, GREEDY, step=step, device=device)
             uncached = Lanes(model, prompts, context, GREEDY, cached=False, device=device)
+            prefill, decode, whole = _medians((cached.begin, cached.step, uncached.step), device, seconds)
             case = f"tokens_per_second_b{num}_t{context}"
-            found[f"prefill_{case}"] = num * context / _median(cached.begin, device, seconds)
-            found[f"decode_{case}"] = num / _median(cached.step, device, seconds)
-            found[f"uncached_{case}"] = num / _median(uncached.step, device, seconds)
+            found |= {f"prefill_{case}": num * context / prefill, f"decode_{case}": num / decode, f"uncached_{case}": num / whole}
     return {**found, "cache_bytes_per_token": model.new_cache(1, fitting[-1]).nbytes / fitting[-1]}
 
 
-def _median(act: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """Median seconds of an act, after one that warms up."""
-    act()
-    taken: list[float] = []
-    while len(taken) < _LEAST or sum(taken) < seconds:
-        _wait(device)
-        began = time.perf_counter()
+def _medians(acts: Sequence[Act], device: torch.device, seconds: float) -> list[float]:
+    """Median seconds of each act, about `seconds` being spent on each: in turns, after one of each that warms up."""
+    for act in acts:
+        act()
+    rounds: list[list[float]] = []
+    began = time.perf_counter()
+    while len(rounds) < _LEAST or (len(rounds) < _ROUNDS and time.perf_counter() - began < len(acts) * seconds):
+        rounds.append([_turn(act, device, seconds / _ROUNDS) for act in acts])
+    return [statistics.median(taken) for taken in zip(*rounds, strict=True)]
+
+
+def _turn(act: Act, device: torch.device, seconds: float) -> float:
+    """Seconds of an act that is repeated for so long."""
+    clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    times, taken = 0, 0.0
+    _wait(device)
+    began = clock()
+    while not times or taken < seconds:
         act()
         _wait(device)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+        times, taken = times + 1, clock() - began
+    return taken / times
 
 
 def _wait(device: torch.device) -> None:

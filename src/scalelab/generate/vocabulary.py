@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from scalelab.core.errors import UserError
-from scalelab.data import ArithmeticData, BiographyData, FactsData
+from scalelab.data import ArithmeticData, BiographyData, Data, FactsData
 from scalelab.data.biography.sizes import is_marked
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, encode
-
-if TYPE_CHECKING:
-    from scalelab.data import Data
 
 
 class Vocabulary(Protocol):
@@ -131,7 +128,7 @@ def _text(ids: Iterable[int]) -> str:
     return bytes(ids).decode(errors="replace")
 
 
-def vocabulary(data: "Data") -> Vocabulary:
+def vocabulary(data: Data) -> Vocabulary:
     """The vocabulary of a task's data."""
     match data:
         case FactsData():

@@ -160,7 +160,9 @@ def _replicates(trial: Trial, point: Point, experiment: Experiment, document: Do
     params = parameters(model, shape.vocab, shape.context, shape.used)
     sequence_flops = train_flops(model, shape.vocab, shape.context, shape.targets)
     steps = num_steps(trial.budget, shape, trial.batch, sequence_flops)
-    resolved = trial.model_copy(update={"task": _settled(trial.task, shape), "model": model, "budget": Budget(steps=steps)})
+    micro_batch = None if trial.micro_batch is None or trial.micro_batch >= trial.batch else trial.micro_batch
+    settled = {"task": _settled(trial.task, shape), "model": model, "budget": Budget(steps=steps), "micro_batch": micro_batch}
+    resolved = trial.model_copy(update=settled)
     found: list[PlannedTrial] = []
     for replicate in range(experiment.replicates):
         one = resolved.model_copy(update={"seed": trial.seed + replicate})

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from scalelab.core.events import is_lower_better
 from scalelab.fit.allocation import DRAWS, SIZES, Ranking, is_one_budget, rank, shape_axes
 from scalelab.fit.warned import Warned
 from scalelab.report.allocation_chart import FORMS, NAMES, best_chart, best_rows, heat_chart, named, shape_rows
-from scalelab.report.curve_words import is_less_more
 from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
 from scalelab.report.numbers import NONE, PLUS_MINUS, rounded, short, whole
 from scalelab.report.runs import arm_names, check_metric, state_counts, varying
@@ -57,7 +57,7 @@ class Allocation(Figure):
         solved = [path for path in SIZES if path in known.columns and path not in axes and known[path].drop_nulls().n_unique() > 1]
         # The hidden width says what the ratio says, and a width that is an axis needs no second telling.
         solved = [path for path in solved if path not in ("model.ffn.ratio", "model.head_width", "model.kv_heads")]
-        ranking = rank(known, column, axes, less=is_less_more(metric))
+        ranking = rank(known, column, axes, less=is_lower_better(metric))
         heat = heat_chart({"shapes": shape_rows(ranking, solved)}, ranking)
         best = best_chart(best_rows(ranking, solved), metric)
         table = _shapes_table(ranking, solved)
@@ -126,7 +126,7 @@ def _ends(ranking: Ranking, name: str, other: str, best: str) -> str:
     worst, metric = ranking.shapes[-1].mean, ranking.metric.removeprefix("metrics.")
     if metric == "recall":
         return f"{name} recalls most: {best}. The least, {worst:.2f}, is recalled by {other}."
-    first, last = ("lowest", "highest") if is_less_more(metric) else ("highest", "lowest")
+    first, last = ("lowest", "highest") if is_lower_better(metric) else ("highest", "lowest")
     return f"{name} has the {first} {metric}: {best}. The {last}, {worst:.4g}, is that of {other}."
 
 

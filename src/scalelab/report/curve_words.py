@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from scalelab.core.events import is_lower_better
 from scalelab.report.curve_ways import Way
 from scalelab.report.curves import X_AXES, Series
 from scalelab.report.figure import Rows, Table
 from scalelab.report.numbers import short, value
 from scalelab.report.runs import state_counts
-
-_LESS_IS_MORE = ("loss", "nats", "error", "perplexity", "bits_per_byte")
 
 
 def verdict(drawn: Mapping[str, Sequence[Series]], x: str, rows: Rows) -> list[str]:
@@ -22,13 +21,8 @@ def verdict(drawn: Mapping[str, Sequence[Series]], x: str, rows: Rows) -> list[s
     ]
 
 
-def is_less_more(metric: str) -> bool:
-    """Whether the smaller value of a metric is the better one."""
-    return any(word in metric for word in _LESS_IS_MORE)
-
-
 def _best(metric: str, lines: Sequence[Series], x: str) -> str:
-    less = is_less_more(metric)
+    less = is_lower_better(metric)
     best = (min if less else max)(lines, key=lambda line: line.last()[1])
     at, reached = best.last()
     count = len(best.ends)
@@ -52,7 +46,7 @@ def ends_table(metric: str, lines: Sequence[Series], x: str) -> Table:
 
 def _end(metric: str, line: Series) -> list[str]:
     at, reached = line.last()
-    index = int(line.mean_X.argmin() if is_less_more(metric) else line.mean_X.argmax())
+    index = int(line.mean_X.argmin() if is_lower_better(metric) else line.mean_X.argmax())
     spread = [value(float(line.low_X[-1])), value(float(line.high_X[-1]))]
     best = [value(float(line.mean_X[index])), f"{line.x_X[index]:,.6g}"]
     return [line.label, f"{len(line.ends):,}", f"{at:,.6g}", value(reached), *spread, *best]

@@ -88,7 +88,7 @@ def _hold_out(rows: Rows, fitted: Fitted) -> tuple[Holdout | None, str]:
     limit = float(np.quantile(size_N, 1 - SHARE)) * (1 - 1e-6)
     held_N = size_N >= limit
     name = "flops" if by == "flops" else next(column for column in fit.law.columns.values() if column.startswith("params."))
-    kept = {fit.sample.cluster_N[row] for row in np.flatnonzero(~held_N)}
+    kept = set(fit.sample.cluster_N[~held_N].tolist())
     if not held_N.any() or len(kept) <= len(fit.law.free):
         return None, ""
     choices = replace(fit.choices, starts=_STARTS)

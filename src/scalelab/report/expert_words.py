@@ -12,7 +12,8 @@ from scalelab.report.numbers import NONE, value
 TITLES = {
     "max_vio": (
         "MaxVio",
-        "How much more than an even load the busiest expert of a layer takes: (max - mean) / mean. 0 is even. Mean over the replicates.",
+        "How much more than an even load the busiest expert of a layer takes in an update: (max - mean) / mean. 0 is even. Mean over the "
+        "updates since the last evaluation, and over the replicates.",
     ),
     "router_entropy": (
         "Entropy of the router, nats",
@@ -79,8 +80,10 @@ def reading() -> list[str]:
     return [
         "A row of a heat map is one expert, a column what it took between one evaluation and the next; steps are about evenly spaced on "
         "a log axis. Neutral is an even load, blue less, orange more. A row that stays blue is an expert that does not learn.",
-        "MaxVio is 0 for an even load. A load that is even and a router that is unsure (an entropy near that of even gates) go together "
-        "early in training; late in it, experts that differ have an even load and a lower entropy.",
+        "MaxVio is 0 for an even load, and a little above it where tokens are sent at random: the fewer an update has, the more. So compare "
+        "it between trials whose batches have the same number of tokens.",
+        "A load that is even and a router that is unsure (an entropy near that of even gates) go together early in training; late in it, "
+        "experts that differ have an even load and a lower entropy.",
         "Layers and experts are counted from 0, as in the metrics `load_LAYER_EXPERT`.",
         "Point at a mark to see its values; click it for its trials; `scalelab show DIGEST` tells all of one.",
     ]
@@ -94,6 +97,8 @@ def methods(rows: Rows, found: Sequence[Experts]) -> list[str]:
         *asked,
         "Loads are shares of the tokens' assignments to routed experts in training, counted from one evaluation to the next; shared "
         "experts take every token and are not among them.",
+        "MaxVio is of the load of each update, all its micro-batches together, averaged over the updates (MaxVio_batch of arXiv "
+        "2408.15664). The loads that are drawn are summed over the updates, and more even.",
         f"Heat maps show one replicate of each arm, that of the first seed: {drawn}. Curves are means over the replicates, whose range "
         "is in the tooltip.",
         f"An expert counts as dead where it takes less than {DEAD:g} of an even load from the evaluation before the last to the last.",

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from scalelab.core.events import is_lower_better
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.warned import Warned
 from scalelab.report.arms import Arm, Arms
-from scalelab.report.curve_words import is_less_more
 from scalelab.report.figure import Rows
 from scalelab.report.numbers import TIMES, about, span, with_error
 from scalelab.report.quality_tables import spread
@@ -44,7 +44,7 @@ def _named(arm: Arm) -> str:
 
 def _best(arms: Arms, group: Sequence[Arm], metric: str) -> list[str]:
     """The best mean, and whether it is told from that of the first arm."""
-    column, less = f"metrics.{metric}", is_less_more(metric)
+    column, less = f"metrics.{metric}", is_lower_better(metric)
     best = (min if less else max)(group, key=lambda arm: _value(arm, column))
     said = f"{_named(best)} has the {'lowest' if less else 'highest'} {metric}: {with_error(best.mean(column))}"
     base, away = arms.base(best), arms.difference(best, column)
@@ -79,7 +79,7 @@ def _holds(found: Estimate, value: float) -> bool:
 
 def _others(arms: Arms, group: Sequence[Arm], metric: str) -> list[str]:
     """Every arm against the first, in three parts: better, worse, not told from it."""
-    column, less = f"metrics.{metric}", is_less_more(metric)
+    column, less = f"metrics.{metric}", is_lower_better(metric)
     compared = [(arm, base, away) for arm in group if (base := arms.base(arm)) and (away := arms.difference(arm, column)) and away.ci95]
     if len(compared) < 2:
         return []

@@ -45,14 +45,14 @@ class Verdict:
         return {"digest": self.digest, "equal": self.equal, "compared": self.compared, "first": self.first, "changed": self.changed}
 
 
-def verify(stored: StoredTrial, kept: Curve) -> Verdict:
-    """Train a stored trial again in this process; `kept` is its stored curve."""
+def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
+    """Train a stored trial again in this process; `kept` is its stored curve, `data` where prepared corpora lie."""
     from scalelab.train import train
     from scalelab.train.numerics import numerics, pick_device
 
     chain = leading_to_result(stored.attempts)
     before = chain[-1].numerics
-    execution = Execution.model_validate({name: before[name] for name in EXECUTION if name in before})
+    execution = Execution.model_validate({"data": data, **{name: before[name] for name in EXECUTION if name in before}})
     now = numerics(execution, pick_device(execution))
     changed = {name: (value, now.get(name)) for one in chain for name, value in one.numerics.items() if now.get(name) != value}
     events: list[Event] = []

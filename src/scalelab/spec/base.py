@@ -11,6 +11,10 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
     recipe: ClassVar[int] = 1
 
+    def implied(self) -> frozenset[str]:
+        """Fields that another field settles: they enter no digest."""
+        return frozenset()
+
 
 def default_kind(kind: str) -> BeforeValidator:
     """For a union told apart by `kind`: a mapping that does not say its kind is of this one."""

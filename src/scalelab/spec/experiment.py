@@ -10,6 +10,7 @@ from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.evaluation import Evaluation
 from scalelab.spec.execution import Execution
+from scalelab.spec.ffn import Moe
 from scalelab.spec.model import Model, Transformer
 from scalelab.spec.optim import AdamW, Optim
 from scalelab.spec.search import Grid, Search
@@ -57,6 +58,11 @@ class Trial(Spec):
         return self
 
     def _check_decoding(self, context: int) -> None:
+        leaks = isinstance(self.model.ffn, Moe) and self.model.ffn.choice == "expert"
+        if self.evaluation.decoding is not None and leaks:
+            raise ValueError(
+                "experts that choose their tokens see whole texts, so the model writes none; leave `evaluation.decoding` out"
+            )
         contexts = () if self.evaluation.decoding is None else self.evaluation.decoding.contexts
         if any(asked > context for asked in contexts):
             raise ValueError(f"`evaluation.decoding` asks for {max(contexts)} positions, and `task.context` is {context}; ask for less")
@@ -96,6 +102,8 @@ class Experiment(Trial):
 def _identity(spec: Spec) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in type(spec).model_fields.items():
+        if name in spec.implied():
+            continue
         value = getattr(spec, name)
         if isinstance(value, Spec):
             found[name] = _identity(value)

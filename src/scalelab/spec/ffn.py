@@ -78,6 +78,16 @@ class Moe(Spec):
             raise ValueError(f"{self.chosen} experts are chosen and there are {self.experts}; take `chosen: {self.experts}` or fewer")
         return self
 
+    @model_validator(mode="after")
+    def _router_learns(self) -> Self:
+        if self.chosen == 1 and self.renormalise:
+            raise ValueError(
+                "one chosen expert, renormalised, always weighs 1, and the router learns nothing; say `renormalise: false`"
+            )
+        if self.choice == "expert" and self.balance.bias > 0:
+            raise ValueError("experts that choose their tokens have an even load already; leave `balance.bias` out")
+        return self
+
     @property
     def couples_batch(self) -> bool:
         """Whether the loss of one sequence depends on the others of its micro-batch: then the micro-batch is identity."""

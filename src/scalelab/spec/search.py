@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from scalelab.core.units import Number
 from scalelab.spec.base import Spec, default_kind
+from scalelab.spec.evaluation import Threshold
 
 
 class Grid(Spec):
@@ -14,7 +14,7 @@ class Grid(Spec):
     kind: Literal["grid"] = "grid"
 
 
-class Frontier(Spec):
+class Frontier(Threshold):
     """For each cell the smallest size that passes, by galloping from the last cell's answer and bisecting."""
 
     kind: Literal["frontier"] = "frontier"
@@ -23,9 +23,7 @@ class Frontier(Spec):
     along: str = "task.people"
     """The axis along which an answer is the next one's first guess."""
     metric: str = "recall"
-    """The final metric that decides: `recall`, `recall_unseen`, `recall_permuted`, `bits` or `bits_per_fact`."""
-    at_least: Number = 0.95
-    """A trial passes where its metric is at least this."""
+    """The final metric that decides: `recall`, `recall_unseen`, `recall_permuted`, `bits` or `bits_per_fact`; for text `test_loss`..."""
 
 
 Search = Annotated[Grid | Frontier, Field(discriminator="kind"), default_kind("grid")]

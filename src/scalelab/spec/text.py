@@ -132,6 +132,10 @@ class Text(Spec):
     shards: str | None = None
     """Digest of the prepared shards; the plan writes it down, so that other text is another trial."""
 
+    def implied(self) -> frozenset[str]:
+        """Shards have a digest of their tokens: from which file and by which tokenizer's file they came moves no number."""
+        return frozenset() if self.shards is None else frozenset({"corpus", "tokens"})
+
     @field_validator("corpus", mode="before")
     @classmethod
     def _source_alone(cls, value: Any) -> Any:
@@ -141,6 +145,11 @@ class Text(Spec):
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
         return _named(value)
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _kind_alone(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
 
 
 class Arithmetic(Spec):

@@ -62,7 +62,7 @@ class Attempt:
             self.meters.add(loss, batch)
             if loss.routings:
                 loads.append(torch.stack([routing.load_E.detach() for routing in loss.routings]))
-        self.meters.targets += targets
+        self.meters.end_update(targets)
         self.optimizer.update(self.step, self.steps)
         if loads:
             self.model.rebalance(torch.stack(loads).sum(0))
@@ -95,7 +95,7 @@ class Attempt:
         stop = self.trial.evaluation.stop
         if stop is None or len(self.curve) < stop.patience:
             return False
-        return all(measured.values[stop.metric] >= stop.at_least for measured in self.curve[-stop.patience :])
+        return all(stop.is_met(measured.values[stop.metric]) for measured in self.curve[-stop.patience :])
 
     def final(self, state: Outcome) -> dict[str, float]:
         """The trial's final metrics, with the loss and the experts' use as last measured; a diverged trial has only position and speed."""

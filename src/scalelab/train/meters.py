@@ -26,19 +26,30 @@ class Meters:
         """Begin anew, as after an evaluation."""
         self.nats, self.targets = (torch.zeros((), dtype=self._exact, device=self._device) for _ in range(2))
         self.experts: dict[str, Tensor] = {}
+        self._load_LE: Tensor | None = None
 
     def add(self, loss: Loss, batch: Batch) -> None:
-        """Count a micro-batch in; its targets are counted by the update."""
+        """Count a micro-batch in."""
         self.nats += loss.nats.detach()
         if loss.routings:
-            for name, seen in self._seen(loss.routings, batch).items():
-                self.experts[name] = self.experts.get(name, torch.zeros_like(seen)) + seen
+            seen = self._seen(loss.routings, batch)
+            self._add(seen)
+            self._load_LE = seen["load"] if self._load_LE is None else self._load_LE + seen["load"]
+
+    def end_update(self, targets: Tensor | float) -> None:
+        """Count an update's targets in, and how uneven the load of all its micro-batches was. Checkpoints lie between updates."""
+        self.targets += targets
+        if self._load_LE is not None:
+            one = torch.ones((), dtype=self._exact, device=self._device)
+            self._add({"max_vio": _max_vio(self._load_LE), "updates": one})
+            self._load_LE = None
 
     def values(self) -> dict[str, float]:
         """`loss`: nats of a target; and of the experts, layer by layer and as a mean over layers:
 
-        `load_{layer}_{expert}`: share of the layer's assignments; `max_vio`: by how much the busiest expert exceeds an even load
-        (arXiv 2408.15664); `router_entropy`: mean entropy of a token's gates, in nats; `dropped`: share of tokens that no expert took.
+        `load_{layer}_{expert}`: share of the layer's assignments; `max_vio`: by how much the busiest expert of an update exceeds an even
+        load, as a mean over the updates (MaxVio_batch, arXiv 2408.15664), which unlike that of summed loads does not fall with their
+        number; `router_entropy`: mean entropy of a token's gates, in nats; `dropped`: share of tokens that no expert took.
         """
         return {"loss": (self.nats / self.targets.clamp(min=1)).item(), **self._of_experts()}
 
@@ -55,6 +66,10 @@ class Meters:
         self.nats, self.targets = state["nats"], state["targets"]
         self.experts = {name: part for name, part in state.items() if name not in ("nats", "targets")}
 
+    def _add(self, seen: dict[str, Tensor]) -> None:
+        for name, part in seen.items():
+            self.experts[name] = self.experts.get(name, torch.zeros_like(part)) + part
+
     def _seen(self, routings: Sequence[Routing], batch: Batch) -> dict[str, Tensor]:
         tokens_L = torch.full((len(routings),), float(batch.tokens_BT.numel()), dtype=self._exact, device=self._device)
         tokens_L[-1] = batch.labels_BM.numel()  # the last layer runs where a loss falls, and nowhere else
@@ -67,7 +82,7 @@ class Meters:
         load_LE, tokens_L1 = self.experts["load"].cpu(), self.experts["tokens"].cpu().clamp(min=1)
         share_LE = load_LE / load_LE.sum(1, keepdim=True).clamp(min=1)
         by_layer = {
-            "max_vio": share_LE.amax(1) * share_LE.shape[1] - 1,
+            "max_vio": self.experts["max_vio"].cpu() / self.experts["updates"].cpu(),
             "router_entropy": self.experts["entropy"].cpu() / tokens_L1,
             "dropped": self.experts["dropped"].cpu() / tokens_L1,
         }
@@ -76,6 +91,11 @@ class Meters:
             values |= {f"{name}_{layer}": value_L[layer].item() for name, value_L in by_layer.items()}
             values |= {f"load_{layer}_{expert}": share for expert, share in enumerate(share_E)}
         return values
+
+
+def _max_vio(load_LE: Tensor) -> Tensor:
+    """(max - mean) / mean of each layer's loads, [L]."""
+    return load_LE.amax(1) * load_LE.shape[1] / load_LE.sum(1).clamp(min=1) - 1
 
 
 _READ = ("load_E", "entropy", "dropped")

@@ -1,6 +1,7 @@
 """How many sequences run at once. It moves no number but the last bits, unless the loss couples the sequences: then it is the trial's."""
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 
 FREE = 0.9
-"""Share of a GPU's memory that a micro-batch may fill: evaluations and fragments need some."""
+"""Share of a trial's part of a GPU's memory that a micro-batch may fill: evaluations and fragments need some."""
 
 HALF = 0.5
-"""Share of the free memory of a computer that the activations may fill: gradients pass through as much again."""
+"""Share of a trial's part of a computer's free memory that the activations may fill: gradients pass through as much again."""
 
 
 def settled(trial: Trial, execution: Execution) -> int | None:
@@ -40,23 +41,36 @@ def even(batch: int, size: int, execution: Execution) -> int:
     return next(part for part in range(size, 0, -1) if batch % part == 0) if execution.compile else size
 
 
-def find(most: int, run: Callable[[int], Tensor], weights: Iterable[Tensor], device: torch.device) -> int:
+def memory_share(execution: Execution, device: torch.device) -> float:
+    """A trial's part of the memory, for trials run beside each other.
+
+    Of a GPU it has `execution.gpus`; all of it where that is several, or where nothing (or 0) is said. Elsewhere it has an even part,
+    were there a trial for every `execution.threads` cores: how many there are is not known here, and this is cautious where fewer run.
+    """
+    if device.type == "cuda":
+        return min(1.0, execution.gpus or 1.0)
+    return 1 / max(1, (os.cpu_count() or 1) // execution.threads)
+
+
+def find(most: int, run: Callable[[int], Tensor], weights: Iterable[Tensor], device: torch.device, share: float = 1.0) -> int:
     """The largest micro-batch, from `most` down by halves, that the device has memory for.
 
     `run` is the loss of a micro-batch of that size, ready for its backward pass. On a GPU each size is tried; elsewhere one sequence
-    is, and what it keeps for its backward pass is held against the memory that is free. Gradients are gone afterwards, and
-    the random numbers are where they were.
+    is, and what it keeps for its backward pass is held against the memory that is free. `share` is this trial's part of the
+    memory. Gradients are gone afterwards, and the random numbers are where they were.
     """
     weights = list(weights)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        fits = _fits_gpu(run, weights, device) if device.type == "cuda" else _fits_memory(run, weights)
+        fits = _fits_gpu(run, weights, device, share) if device.type == "cuda" else _fits_memory(run, weights, share)
         size = most
         while size > 1 and not fits(size):
             size = math.ceil(size / 2)
     return size
 
 
-def _fits_gpu(run: Callable[[int], Tensor], weights: list[Tensor], device: torch.device) -> Callable[[int], bool]:
+def _fits_gpu(run: Callable[[int], Tensor], weights: list[Tensor], device: torch.device, share: float) -> Callable[[int], bool]:
+    most = FREE * share * torch.cuda.get_device_properties(device).total_memory
+
     def fits(size: int) -> bool:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -68,15 +82,15 @@ def _fits_gpu(run: Callable[[int], Tensor], weights: list[Tensor], device: torch
             return False
         finally:
             _forget(weights)
-        return torch.cuda.max_memory_allocated(device) <= FREE * torch.cuda.get_device_properties(device).total_memory
+        return torch.cuda.max_memory_allocated(device) <= most
 
     return fits
 
 
-def _fits_memory(run: Callable[[int], Tensor], weights: list[Tensor]) -> Callable[[int], bool]:
+def _fits_memory(run: Callable[[int], Tensor], weights: list[Tensor], share: float) -> Callable[[int], bool]:
     kept = _kept_bytes(lambda: run(1), weights)
     lasting = 3 * sum(weight.nbytes for weight in weights)  # a gradient and two moments
-    free = available_bytes() - lasting
+    free = share * available_bytes() - lasting
     return lambda size: size * kept <= HALF * free
 
 

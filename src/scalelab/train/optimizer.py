@@ -71,6 +71,11 @@ def treatment(given: AdamW | Muon, model: Model, role: Role) -> Treatment:
     Under muP (arXiv 2203.03466, table 8) the learning rate of a hidden matrix or a router under Adam goes as 1 / width, and that of
     embeddings, gains and the head (whose logits are scaled instead) stays. Under Muon's `original` scaling an update's spectral norm
     is what muP asks for already; `match_rms_adamw` lets it grow as sqrt(width), which is taken back.
+
+    The base model is taken to be this one made narrower in proportion, since a resolved spec does not tell which sizes follow the
+    width: the feed-forward hidden width and heads * head_width are assumed to grow with it, so that the fan-in of every hidden matrix
+    is width / base times that of the base. Where one of them is held fixed or solved apart, the matrices that read it (`down` and
+    `out`) get a rate that is too small (it fell behind the width) or too large (it ran ahead of it).
     """
     decay = given.weight_decay if role in given.decayed else 0.0
     wider = model.width / model.mup if model.mup is not None and isinstance(model.width, int) else 1.0

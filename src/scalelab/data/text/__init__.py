@@ -10,8 +10,9 @@ from scalelab.core.errors import UserError
 from scalelab.core.seeds import derive
 from scalelab.data.shape import TaskShape
 from scalelab.data.text.asking import home_of
-from scalelab.data.text.manifest import Manifest, NotPrepared, find
+from scalelab.data.text.manifest import Manifest, NotPrepared, changed, find
 from scalelab.data.text.objectives import targets
+from scalelab.data.text.origin import is_same
 from scalelab.data.text.reading import Running, Shards
 from scalelab.data.text.windows import Stream, count
 from scalelab.spec.text import Masked, Text
@@ -25,9 +26,13 @@ __all__ = ["Manifest", "NotPrepared", "TextData", "describe"]
 def describe(task: Text, folder: str) -> TaskShape:
     """The sizes of a task, read from the manifest of its corpus in `folder`, a path or a URL.
 
-    Raises NotPrepared where the corpus is not there, UserError where a split is shorter than one context.
+    Raises NotPrepared where the corpus is not there, UserError where a split is shorter than one context, or where the corpus's file is
+    on this machine and is not what was prepared. A task that names its shards is about those, whatever became of the file.
     """
-    return shape(task, find(task, folder))
+    found = find(task, folder)
+    if task.shards is None and not is_same(task.corpus, found.origin, whole=False):
+        raise changed(task.corpus, task.tokens, folder, home_of(task, folder))
+    return shape(task, found)
 
 
 def shape(task: Text, manifest: Manifest) -> TaskShape:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from scalelab.data.text import mds
+from scalelab.data.text.chain import Chain
 from scalelab.data.text.manifest import SPLITS, Shard, Split, SplitName
 from scalelab.data.text.mds import Tokens
 from scalelab.data.text.splitting import Position
@@ -51,6 +52,7 @@ class Draft:
         self.bytes: dict[SplitName, int] = dict.fromkeys(SPLITS, 0)
         self.documents: dict[SplitName, int] = dict.fromkeys(SPLITS, 0)
         self._rest: dict[SplitName, list[Tokens]] = {split: [np.empty(0, dtype)] for split in SPLITS}
+        self._chains: dict[SplitName, Chain] = {split: Chain("", np.empty(0, dtype)) for split in SPLITS}
         self._shards: dict[SplitName, list[Shard]] = {split: [] for split in SPLITS}
         self._version = 0
 
@@ -77,7 +79,11 @@ class Draft:
             (self.home / split / "index.json").write_text(json.dumps({"version": 2, "shards": entries}, sort_keys=True))
         return {
             split: Split(
-                documents=self.documents[split], tokens=self.tokens[split], bytes=self.bytes[split], shards=tuple(self._shards[split])
+                documents=self.documents[split],
+                tokens=self.tokens[split],
+                bytes=self.bytes[split],
+                sha256=self._chains[split].digest(),
+                shards=tuple(self._shards[split]),
             )
             for split in SPLITS
         }
@@ -91,6 +97,7 @@ class Draft:
         end = len(tokens) // size * size if whole else len(tokens)
         for start in range(0, end, size):
             self._shards[split].append(self._shard(split, tokens[start : min(start + size, end)]))
+        self._chains[split].add(tokens[:end])
         self._rest[split] = [tokens[end:].copy()]
         return True
 
@@ -104,12 +111,15 @@ class Draft:
     def save(self, key: dict[str, Any]) -> None:
         """A checkpoint; `key` says what the draft is of."""
         before, self._version = self._tails(self._version), self._version + 1
-        np.savez(self._tails(self._version), **{split: np.concatenate(parts) for split, parts in self._rest.items()})
+        tails = {split: np.concatenate(parts) for split, parts in self._rest.items()}
+        unlinked = {f"{split}.unlinked": chain.rest for split, chain in self._chains.items()}
+        np.savez(self._tails(self._version), **tails, **unlinked)
         state = {
             "key": key,
             "version": self._version,
             "at": self.at,
             **{name: getattr(self, name) for name in ("tokens", "bytes", "documents")},
+            "links": {split: chain.link for split, chain in self._chains.items()},
             "shards": {split: [shard.model_dump() for shard in shards] for split, shards in self._shards.items()},
         }
         half = self.home / f".{STATE}"
@@ -126,6 +136,7 @@ class Draft:
             self._version = state["version"]
             with np.load(self._tails(self._version)) as tails:
                 self._rest = {split: [tails[split]] for split in SPLITS}
+                self._chains = {split: Chain(state["links"][split], tails[f"{split}.unlinked"]) for split in SPLITS}
         except (OSError, ValueError, KeyError):
             return False
         self.at = None if state["at"] is None else Position(*state["at"])
@@ -141,13 +152,12 @@ class Draft:
         return self.home / f"tails.{version}.npz"
 
 
-def is_begun(home: Path, made_from: dict[str, Any]) -> bool:
-    """Whether a checkpoint in the folder is of this text, whatever its tokenizer."""
+def begun(home: Path) -> dict[str, Any]:
+    """The key of the checkpoint in a folder, empty where there is none."""
     try:
-        key = json.loads((home / STATE).read_text())["key"]
+        return json.loads((home / STATE).read_text())["key"]
     except (OSError, ValueError, KeyError):
-        return False
-    return made_from == {name: key.get(name) for name in made_from}
+        return {}
 
 
 def clear(home: Path) -> None:

@@ -16,10 +16,10 @@ CACHE = "SCALELAB_CACHE"
 """The environment variable that may name the folder of the cache."""
 
 
-def cache(home: str, digest: str) -> Path:
-    """The folder for the shards of a remote corpus; other shards at the same address have another one."""
+def cache(home: str, shards: list[str]) -> Path:
+    """The folder for the shards (their hashes) of a remote corpus; other shards at the same address have another one."""
     root = os.environ.get(CACHE) or Path.home() / ".cache" / "scalelab"
-    return Path(root) / f"{sha256(home)[:8]}-{digest[:16]}"
+    return Path(root) / f"{sha256(home)[:8]}-{sha256(shards)[:16]}"
 
 
 def fetch(remote: str, local: Path, size: int) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.data.text.asking import command, home_of
+from scalelab.data.text.origin import Origin
 from scalelab.spec.text import Corpus, Text, Tokenizer
 
 FILE = "manifest.json"
@@ -40,6 +41,8 @@ class Split(_Record):
     """Ends of documents counted in."""
     bytes: int
     """Bytes of the text in UTF-8."""
+    sha256: str
+    """Hash of the tokens, however they are cut into shards (see `Chain`)."""
     shards: tuple[Shard, ...]
 
 
@@ -57,17 +60,19 @@ class Manifest(_Record):
     """The end of a document."""
     block: int
     """Tokens of a sample of a shard, but for a split's last."""
-    origin: dict[str, int]
-    """Bytes of each local file that the text came from."""
+    origin: Origin
+    """The local files that the text came from."""
+    revision: str | None
+    """The commit of the hub's data set that it came from, where that is known."""
     splits: dict[SplitName, Split]
     digest: str
-    """The sha256 of tokenizer, counts and shards: of what a model is trained on."""
+    """The sha256 of tokenizer, counts and tokens: of what a model is trained on. Blocks and shards are no part of it."""
 
 
-def digest(tokenizer: str, vocab: int, eos: int, block: int, splits: dict[SplitName, Split]) -> str:
-    """The digest of a corpus's content; where it came from and where it lies are no part of it."""
-    parts = {name: split.model_dump(mode="json") for name, split in splits.items()}
-    return sha256({"tokenizer": tokenizer, "vocab": vocab, "eos": eos, "block": block, "splits": parts})
+def digest(tokenizer: str, vocab: int, eos: int, splits: dict[SplitName, Split]) -> str:
+    """The digest of a corpus's content; where it came from, where it lies and how it is cut are no part of it."""
+    parts = {name: split.model_dump(mode="json", exclude={"shards"}) for name, split in splits.items()}
+    return sha256({"tokenizer": tokenizer, "vocab": vocab, "eos": eos, "splits": parts})
 
 
 class NotPrepared(UserError):
@@ -86,6 +91,12 @@ class NotPrepared(UserError):
     def at(self, where: str) -> "NotPrepared":
         """See `UserError`."""
         return NotPrepared(self.task, self.folder, self.where or where)
+
+
+def changed(corpus: Corpus, tokens: Tokenizer, folder: str, home: str) -> UserError:
+    """What is said of a corpus whose files are others than those that it was prepared from."""
+    cure = f"delete that folder to prepare the text anew, or name another with --folder: {command(corpus, tokens, folder)}"
+    return UserError(f"`{corpus.source}` has changed since it was prepared", cure=cure, where=home)
 
 
 def find(task: Text, folder: str) -> Manifest:

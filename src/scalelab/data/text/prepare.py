@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.data.text import manifest, mds
 from scalelab.data.text.asking import command, home
-from scalelab.data.text.corpora import Source, open_source, origin
-from scalelab.data.text.draft import LAYOUT, Draft, Layout, clear, is_begun
+from scalelab.data.text.corpora import Source, open_source
+from scalelab.data.text.draft import LAYOUT, Draft, Layout, begun, clear
 from scalelab.data.text.locking import locked
 from scalelab.data.text.manifest import SPLITS, Manifest, SplitName
 from scalelab.data.text.mds import dtype_of
+from scalelab.data.text.origin import is_same
 from scalelab.data.text.splitting import Splitter
 from scalelab.data.text.tokenising import Encoded, encoded
 from scalelab.data.text.tokenizers import Tokenizer, is_trained, open_tokenizer, train
@@ -77,21 +79,21 @@ def _known(corpus: Corpus, tokens: spec.Tokenizer, place: Path, folder: str) -> 
         found = manifest.read(place)
     except FileNotFoundError:
         return None
-    files = origin(corpus)
-    if files is not None and files != found.origin:
-        cure = f"delete that folder to prepare the text anew, or name another with --folder: {command(corpus, tokens, folder)}"
-        raise UserError(f"`{corpus.source}` has changed since it was prepared", cure=cure, where=str(place))
+    if not is_same(corpus, found.origin, whole=True):
+        raise manifest.changed(corpus, tokens, folder, str(place))
     return found
 
 
 def _prepared(corpus: Corpus, tokens: spec.Tokenizer, place: Path, folder: str, progress: Tell, workers: int, layout: Layout) -> Manifest:
     mds.load()
     progress(Progress("reading the text"))
-    source = open_source(corpus, Path(folder))
+    before = begun(place)
+    source = open_source(corpus, Path(folder), before.get("revision"))
     splitter = Splitter(corpus, source)
-    made_from = {"origin": source.origin, "block": layout.block, "blocks": layout.blocks}
+    origin = sha256({name: file.sha256 for name, file in source.origin.items()})
+    made_from = {"origin": origin, "revision": source.revision, "block": layout.block, "blocks": layout.blocks}
     place.mkdir(parents=True, exist_ok=True)
-    if is_trained(tokens) and not is_begun(place, made_from):
+    if is_trained(tokens) and made_from != {name: before.get(name) for name in made_from}:
         progress(Progress("training the tokenizer"))
         train(tokens, _training_text(splitter), str(place))
     tokenizer = open_tokenizer(tokens, str(place))
@@ -138,8 +140,9 @@ def _finished(corpus: Corpus, tokens: spec.Tokenizer, tokenizer: Tokenizer, draf
         cure = "take a longer corpus" + ("" if len(empty) == len(SPLITS) else ", a larger share with --validation, or another --split-seed")
         raise UserError(f"`{corpus.source}` has no text for the splits {', '.join(empty)}", cure=cure)
     splits = draft.finish()
-    content = {"tokenizer": tokenizer.digest, "vocab": tokenizer.vocab, "eos": tokenizer.eos, "block": draft.layout.block, "splits": splits}
-    made = Manifest(corpus=corpus, tokens=tokens, origin=source.origin, digest=manifest.digest(**content), **content)
+    content = {"tokenizer": tokenizer.digest, "vocab": tokenizer.vocab, "eos": tokenizer.eos, "splits": splits}
+    made_from = {"corpus": corpus, "tokens": tokens, "origin": source.origin, "revision": source.revision}
+    made = Manifest(**made_from, block=draft.layout.block, digest=manifest.digest(**content), **content)
     manifest.save(draft.home, made)
     draft.clean()
     return made

@@ -33,11 +33,11 @@ class Shards:
         self._home, self._manifest = home, manifest
         self._remote = "://" in home
         self._readers: dict[Shard, MDSReader] = {}
-        self._folder = cache(home, manifest.digest) if self._remote else Path(home)
+        shards = [shard for split in manifest.splits.values() for shard in split.shards]
+        self._folder = cache(home, [shard.sha256 for shard in shards]) if self._remote else Path(home)
         if not self._remote:
-            for split in manifest.splits.values():
-                for shard in split.shards:
-                    self._check_size(shard)
+            for shard in shards:
+                self._check_size(shard)
 
     def _opened(self, shard: Shard) -> "MDSReader":
         """Random access to the blocks of a shard, which is fetched where it is not here."""

@@ -38,7 +38,7 @@ class FrontierSearch:
 
     def tell(self, digest: str, state: State, metrics: Mapping[str, float]) -> None:
         """Only a finished trial whose metric reaches the threshold passes: a failed or diverged one doesn't."""
-        passed = state in FINISHED and state != "diverged" and metrics.get(self._spec.metric, float("-inf")) >= self._spec.at_least
+        passed = state in FINISHED and state != "diverged" and self._spec.is_met(metrics.get(self._spec.metric, float("nan")))
         if digest in self._chain_of:
             self._chain_of[digest].tell(digest, passed)
 
