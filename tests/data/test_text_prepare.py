@@ -1,9 +1,11 @@
 """Preparing a corpus: whatever comes in between, the same bytes, and never half of them."""
 
+import hashlib
 import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.data.prose import SMALL, prose, write_jsonl, write_text
 
 from scalelab.core.errors import UserError
@@ -27,7 +31,7 @@ from scalelab.data.text.manifest import Manifest, read
 from scalelab.data.text.prepare import Progress, prepare
 from scalelab.data.text.splitting import Splitter
 from scalelab.data.text.tokenizers import open_tokenizer
-from scalelab.spec.text import Bytes, Corpus, HuggingFace, Tokenizer
+from scalelab.spec.text import Bytes, Corpus, HuggingFace, Text, Tokenizer
 
 CORPORA: dict[str, Callable[[Path, int], Path]] = {
     "text": lambda folder, words: write_text(folder / "a.txt", words),
@@ -208,6 +212,12 @@ def test_an_edit_of_equal_size_does_not_go_on_from_a_draft(tmp_path: Path, monke
     assert again == prepare(Corpus(source=str(path)), Bytes(), str(tmp_path / "two"), layout=SMALL)
 
 
+def write_at(path: Path, content: bytes, second: int) -> None:
+    """Write a file with a time of its own: the clock of files may be too coarse to tell two writes apart."""
+    path.write_bytes(content)
+    os.utime(path, (second, second))
+
+
 def test_a_source_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A plan looks at the ends of a file, a preparation at all of it."""
     monkeypatch.setattr(origin, "END", 100)
@@ -220,16 +230,16 @@ def test_a_source_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.Mo
     task = Text(corpus=corpus, context=8)
     monkeypatch.chdir(tmp_path / "there")
     assert describe(task, data).shards == first.digest  # there is no such file to compare with
-    there, changed = Path("a.txt"), "`a.txt` has changed since it was prepared; delete that folder"
-    there.write_bytes(content)
+    changed = "`a.txt` has changed since it was prepared; delete that folder"
+    write_at(Path("a.txt"), content, 1)
     assert prepare(corpus, Bytes(), data, layout=SMALL) == first
     assert describe(task, data).shards == first.digest
-    there.write_bytes(content[:-50] + b"XX" + content[-48:])
+    write_at(Path("a.txt"), content[:-50] + b"XX" + content[-48:], 2)
     for look in (lambda: describe(task, data), lambda: prepare(corpus, Bytes(), data, layout=SMALL)):
         with pytest.raises(UserError, match=changed):
             look()
     assert describe(task.model_copy(update={"shards": first.digest}), data).shards == first.digest
-    there.write_bytes(content[:500] + b"XX" + content[502:])
+    write_at(Path("a.txt"), content[:500] + b"XX" + content[502:], 3)
     assert describe(task, data).shards == first.digest
     with pytest.raises(UserError, match=changed):
         prepare(corpus, Bytes(), data, layout=SMALL)

@@ -4,9 +4,11 @@
 """
 
 import os
+import signal
 import sys
 import traceback
 from importlib.metadata import version
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -63,14 +65,19 @@ for command in (
 app.add_typer(preparing.data, name="data")
 
 
+class _Interrupt(BaseException):
+    """Ctrl-C outside a run, which handles its own: typer would end in silence on a KeyboardInterrupt."""
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
+    before = signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except UserError as error:
         _show(f"error: {error}")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Interrupt):
         _show("interrupted; the same command goes on from here")
         raise SystemExit(130) from None
     except BrokenPipeError:
@@ -80,6 +87,12 @@ def main() -> None:
     except Exception as error:
         _show(f"error: {type(error).__name__}: {error}; this should not happen: see where with `scalelab --debug ...`, and report it")
         raise SystemExit(UNEXPECTED) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise _Interrupt
 
 
 def _show(sentence: str) -> None:

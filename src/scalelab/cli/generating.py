@@ -72,8 +72,10 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Let a trained model go on from a prompt; the text is shown token by token."""
-    if (digest is None) == (best_and_worst is None):
+    if digest is None and best_and_worst is None:
         raise UserError("`generate` needs a trial, or an experiment with `--best-and-worst`", cure="name one of them")
+    if digest is not None and best_and_worst is not None:
+        raise UserError("a trial and `--best-and-worst` are named", cure="keep one of them")
     if compiled and no_cache:
         raise UserError("`--compile` compiles the step that reads the cache, and `--no-cache` has none", cure="leave one of them out")
     filters: dict[str, Any] = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty, "seed": seed}

@@ -24,7 +24,8 @@ def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|PATH", help="shakespeare, wikitext103, smollm; text, JSONL or Parquet, a file or a folder; OWNER/NAME or OWNER/NAME@REVISION on the hub."
+            metavar="NAME|PATH",
+            help="shakespeare, wikitext103, smollm; text, JSONL or Parquet, a file or a folder; OWNER/NAME[@REVISION] on the hub.",
         ),
     ],
     tokens: Annotated[

@@ -108,7 +108,7 @@ def _exponents(ask: _Ask, sample: Sample) -> dict[str, Estimate]:
     if terms is not None:
         alpha_S, beta_S = ask.sets[terms.alpha], ask.sets[terms.beta]
         with np.errstate(all="ignore"):
-            a_S = np.where((alpha_S > 0) & (beta_S > 0), beta_S / (alpha_S + beta_S), np.nan)
+            a_S: Floats = np.where((alpha_S > 0) & (beta_S > 0), beta_S / (alpha_S + beta_S), np.nan)
         return {"a": ask.mean(a_S), "b": ask.mean(1 - a_S), "G": ask.mean(gain(terms, ask.sets))}
     largest = budgets_of(ask.law, sample)[0]
     split = split_compute(ask.law, ask.sets, np.array([largest / 2, largest * 2], np.float64))

@@ -35,10 +35,11 @@ def decoding_speed(
     cache, the whole text being read; `prefill_...`: reading a prompt of T positions. `cache_bytes_per_token`: what a lane's cache for
     the longest context takes, by its positions. A context beyond the model's is cut.
 
-    The three are measured in turns, and a rate is from the median over the rounds. On a CPU where torch has one thread a second is one of
-    processor time of this process, which others on the machine hardly change (they share its caches and memory); with more threads, and
-    on other devices, it is one of the clock, the device's work waited for. Without a `step` (see `compiled_step`), as at a trial's end,
-    nothing is compiled on any side, whatever the trial's execution says.
+    The three are measured in turns, so that what disturbs one disturbs all, and a rate is from the median over the rounds. On a CPU where
+    torch has one thread a second is one of processor time of this process: waiting for a core is not counted, but others on the machine
+    still slow it, through the caches and memory that they share. With more threads, and on other devices, a second is one of the clock,
+    the device's work waited for. Without a `step` (see `compiled_step`), as at a trial's end, nothing is compiled on any side, whatever
+    the trial's execution says.
     """
     found: dict[str, float] = {}
     device, fitting = torch.device(device), sorted({min(context, model.context) for context in contexts})

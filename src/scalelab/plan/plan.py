@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.data import TaskShape, describe
+from scalelab.data import NotPrepared, TaskShape, describe
 from scalelab.plan.counts import Parameters, parameters
 from scalelab.plan.flops import train_flops
 from scalelab.plan.solve import solve, solved_sizes
@@ -192,6 +192,8 @@ def _settled(task: Task, shape: TaskShape) -> Task:
 def _described(trial: Trial, folder: str, document: Document) -> TaskShape:
     try:
         return describe(trial.task, folder)
+    except NotPrepared as error:
+        raise error.at(document.place(("task", "corpus"))) from error
     except UserError as error:
         raise error.at(document.place(("task", "context"))) from error
 

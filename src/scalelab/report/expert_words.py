@@ -80,8 +80,8 @@ def reading() -> list[str]:
     return [
         "A row of a heat map is one expert, a column what it took between one evaluation and the next; steps are about evenly spaced on "
         "a log axis. Neutral is an even load, blue less, orange more. A row that stays blue is an expert that does not learn.",
-        "MaxVio is 0 for an even load, and a little above it where tokens are sent at random: the fewer an update has, the more. So compare "
-        "it between trials whose batches have the same number of tokens.",
+        "MaxVio is 0 for an even load, and a little above it where tokens are sent at random: the fewer an update has, the more. So "
+        "compare it between trials whose batches have the same number of tokens.",
         "A load that is even and a router that is unsure (an entropy near that of even gates) go together early in training; late in it, "
         "experts that differ have an even load and a lower entropy.",
         "Layers and experts are counted from 0, as in the metrics `load_LAYER_EXPERT`.",

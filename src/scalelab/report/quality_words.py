@@ -97,12 +97,15 @@ def _fastest(arms: Arms, group: Sequence[Arm], speed: str) -> list[str]:
     if not known:
         return []
     fastest = max(known, key=lambda arm: _value(arm, speed))
-    said = f"{_named(fastest)} is the fastest: {with_error(fastest.mean(speed))} tokens/s"
+    reached = f"{with_error(fastest.mean(speed))} tokens/s"
+    said = f"{_named(fastest)} is the fastest: {reached}"
     base, times, cache = arms.base(fastest), arms.ratio(fastest, speed), arms.ratio(fastest, CACHE)
     if base is None or times is None:
         return [f"{said}."]
-    interval = f" (95 %: {span(times.ci95, '.3g')}{', which contains 1' if _holds(times, 1.0) else ''})" if times.ci95 else ""
     of_cache = f", with {cache.value:.3g} {TIMES} its bytes of cache" if cache else ""
+    if _holds(times, 1.0):
+        return [f"{_named(fastest)} has the highest speed, {reached}, not told from {_named(base)}{of_cache}."]
+    interval = f" (95 %: {span(times.ci95, '.3g')})" if times.ci95 else ""
     return [f"{said}, {times.value:.3g} {TIMES} {_named(base)}{interval}{of_cache}."]
 
 

@@ -60,9 +60,7 @@ class Trial(Spec):
     def _check_decoding(self, context: int) -> None:
         leaks = isinstance(self.model.ffn, Moe) and self.model.ffn.choice == "expert"
         if self.evaluation.decoding is not None and leaks:
-            raise ValueError(
-                "experts that choose their tokens see whole texts, so the model writes none; leave `evaluation.decoding` out"
-            )
+            raise ValueError("experts that choose their tokens see whole texts, so the model writes none; leave `evaluation.decoding` out")
         contexts = () if self.evaluation.decoding is None else self.evaluation.decoding.contexts
         if any(asked > context for asked in contexts):
             raise ValueError(f"`evaluation.decoding` asks for {max(contexts)} positions, and `task.context` is {context}; ask for less")

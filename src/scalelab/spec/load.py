@@ -165,7 +165,13 @@ def explained(error: ValidationError, document: Document, root: type[BaseModel])
     first = error.errors(include_url=False)[0]
     loc = _written(first["loc"], document.data, missing=first["type"] == "missing")
     what, cure = _sentence(first, loc, root)
-    return UserError(what, cure=cure, where=document.place(loc))
+    return UserError(what, cure=cure, where=document.place(loc or _named(what, document)))
+
+
+def _named(sentence: str, document: Document) -> Loc:
+    """The first path that a sentence names and the document has; a fault of a whole trial has no place of its own."""
+    paths = (tuple(path.split(".")) for path in re.findall(r"`([a-z_.]+)`", sentence))
+    return next((path for path in paths if any(known[: len(path)] == path for known in document.places)), ())
 
 
 def _sentence(fault: ErrorDetails, loc: Loc, root: type[BaseModel]) -> tuple[str, str]:

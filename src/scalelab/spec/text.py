@@ -51,7 +51,9 @@ class SentencePiece(Spec):
 def _named(value: Any) -> Any:
     """`bytes` and `gpt2` are short for a mapping."""
     short = {"bytes": {"kind": "bytes"}, "gpt2": {"kind": "tiktoken", "encoding": "gpt2"}}
-    return short.get(value, value) if isinstance(value, str) else value
+    if isinstance(value, str) and value not in short:
+        raise ValueError(f"{value!r} names no tokenizer; write `bytes`, `gpt2`, or a mapping such as {{kind: huggingface, train: 8192}}")
+    return short[value] if isinstance(value, str) else value
 
 
 Tokenizer = Annotated[Bytes | Tiktoken | HuggingFace | SentencePiece, Field(discriminator="kind"), default_kind("bytes")]
