@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -50,6 +51,7 @@ def fit(
         return
     if law is None:
         raise UserError("no law is named", cure="name one, as `scalelab fit chinchilla`; `scalelab fit --list` shows them")
+    from scalelab.fit.columns import usual_target
     from scalelab.fit.fit import fit_law
     from scalelab.fit.law import Choices, Loss
     from scalelab.fit.laws import find
@@ -62,13 +64,13 @@ def fit(
         loss=None if loss is None else Loss.parse(loss),
         weights=weights,
         columns=_pairs(column, "--column", str),
-        target=target,
         starts=_starts(starts),
         seed=seed,
     )
     found, places = find(law), [_pairs(place.split(","), "--at", _float) for place in at or []]
     frame, source = _rows(experiment, csv, mapping, store)
     frame, source = _filtered(frame, source, filter_)
+    choices = replace(choices, target=target or usual_target(frame, found.target))
     with _progress() as tell:
         fitted = fit_law(frame, found, choices, bootstrap=bootstrap, holdout=holdout, at=places, about={"source": source}, tell=tell)
     kept = experiment is not None and _keep(fitted, experiment[0], store)

@@ -58,9 +58,10 @@ def ls(
         return
     axes = list(dict.fromkeys(path for row in rows for path in row["axes"]))
     measured = {name for row in rows for name in row["metrics"]}
+    active = ["active"] if any(row["params"].get("active") != row["params"].get("total") for row in rows) else []
     shown = [name for name in ("recall", "accuracy", "bits_per_param", "loss", "test_loss") if name in measured]
     print_table(
-        ["digest", "state", "experiment", *axes, "seed", "params", *shown, "time"],
+        ["digest", "state", "experiment", *axes, "seed", "params", *active, *shown, "time"],
         [
             [
                 row["digest"][:SHORT],
@@ -69,6 +70,7 @@ def ls(
                 *(str(row["axes"].get(path, "-")) for path in axes),
                 str(row["seed"]),
                 f"{row['params'].get('total', 0):,}",
+                *(f"{row['params'].get(name, 0):,}" for name in active),
                 *(number(row["metrics"].get(name)) for name in shown),
                 format_seconds(row["seconds"]) if row["seconds"] else "-",
             ]

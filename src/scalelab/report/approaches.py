@@ -11,12 +11,14 @@ import numpy as np
 import polars as pl
 
 from scalelab.fit.censored import Floats
+from scalelab.fit.columns import usual_target
 from scalelab.fit.compute import FLOPS
 from scalelab.fit.envelope import Envelope, envelope
 from scalelab.fit.isoflop import SIZES, Budget, IsoFlop, groups_of, isoflop
+from scalelab.fit.laws import find
 from scalelab.fit.powerline import PowerLine
 from scalelab.report.figure import Rows
-from scalelab.report.fitted import Fitted, can_fit, fitted, is_surface, measured, of, usual_target
+from scalelab.report.fitted import DEFAULT, Fitted, can_fit, fitted, is_surface, measured, of
 from scalelab.report.runs import varying
 
 WIDE = 1.5
@@ -59,7 +61,7 @@ class Approaches:
         """From the rows of one experiment. The target is that of the law, where none is named."""
         frame = of(rows, experiment)
         law = fitted(rows, experiment, is_surface, target) if can_fit(rows, experiment, is_surface, target) else None
-        column = law.fit.law.target if law else target or usual_target(frame)
+        column = law.fit.law.target if law else target or usual_target(frame, find(DEFAULT).target)
         read = measured(frame, column)
         assert read is not None, "rows with parameters, tokens, FLOPs and a loss"
         params_N, tokens_N, flops_N = (read.columns[symbol] for symbol in ("N", "D", "C"))
@@ -141,7 +143,7 @@ def _powers(kind: str, params: PowerLine, tokens: PowerLine) -> Approach:
 def can_draw(rows: Rows, experiment: str, target: str | None = None) -> bool:
     """Whether there is one task, with a profile of sizes that differ or training curves of several sizes."""
     frame = of(rows, experiment)
-    column = target or usual_target(frame)
+    column = target or usual_target(frame, find(DEFAULT).target)
     read = measured(frame, column)
     if read is None or [path for path in varying(frame, []) if path.startswith("task.")]:
         return False

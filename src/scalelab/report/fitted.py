@@ -10,6 +10,7 @@ import polars as pl
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.fit.censored import Floats
+from scalelab.fit.columns import usual_target
 from scalelab.fit.compute import FLOPS, split_compute, symbols_of
 from scalelab.fit.fit import Fit, fit_law
 from scalelab.fit.kept import law_of, restore
@@ -124,14 +125,8 @@ def can_fit(rows: Rows, name: str, suits: Callable[[Law], bool], target: str | N
     return not [path for path in varying(frame, []) if path.startswith("task.")] and _readable(frame, _default(frame, target))
 
 
-def usual_target(frame: pl.DataFrame) -> str:
-    """The column that a law is of where nobody says: the test loss, where runs were tested."""
-    column = "metrics.test_loss"
-    return column if column in frame.columns and frame[column].drop_nulls().is_finite().any() else find(DEFAULT).target
-
-
 def _default(frame: pl.DataFrame, target: str | None) -> Law:
-    return replace(find(DEFAULT), target=target or usual_target(frame))
+    return replace(find(DEFAULT), target=target or usual_target(frame, find(DEFAULT).target))
 
 
 def _that(suits: Callable[[Law], bool], target: str | None) -> Callable[[Law], bool]:

@@ -80,7 +80,7 @@ class Moe(Spec):
 
     @model_validator(mode="after")
     def _router_learns(self) -> Self:
-        if self.chosen == 1 and self.renormalise:
+        if self.chosen == 1 < self.experts and self.renormalise:
             raise ValueError("one chosen expert, renormalised, always weighs 1, and the router learns nothing; say `renormalise: false`")
         if self.choice == "expert" and self.balance.bias > 0:
             raise ValueError("experts that choose their tokens have an even load already; leave `balance.bias` out")

@@ -93,7 +93,8 @@ class Transformer(Spec):
     logit_softcap: Annotated[Number, Field(gt=0)] | None = None
     """Logits are c tanh(logits / c) (Gemma 2, arXiv 2408.00118)."""
     mup: Count | None = None
-    """Maximal update parametrisation (arXiv 2203.03466), with this as its base width: learning rates found there hold at every width."""
+    """Maximal update parametrisation (arXiv 2203.03466), with this as its base width: learning rates found there hold at
+    every width. The hidden width and heads times head_width are taken to grow with the width."""
     init: Init = Init()
     """How weights begin."""
 

@@ -54,6 +54,7 @@ class Attempt:
     def update(self) -> None:
         """One optimizer update on the next batch; gradients and the experts' loads accumulate over its micro-batches."""
         assert self.size is not None
+        self.pace.updating(self.step)
         targets, batches = self.source.draw(self.step, self.size)
         loads: list[Tensor] = []
         for batch in batches:
@@ -115,6 +116,7 @@ class Attempt:
         self.saved = time.perf_counter()
         if self.folder is None:
             return
+        self.pace.pausing(self.step)
         content = {
             "step": self.step,
             "curve": [(measured.step, measured.values) for measured in self.curve],
@@ -150,7 +152,8 @@ class Attempt:
             batch = next(iter(batches))
             return self._mean(self._loss(summed_loss, batch), batch, targets)
 
-        found = micro_batch.find(self.trial.batch, run, self.model.parameters(), self.device)
+        share = micro_batch.memory_share(self.execution, self.device)
+        found = micro_batch.find(self.trial.batch, run, self.model.parameters(), self.device, share)
         return micro_batch.even(self.trial.batch, found, self.execution)
 
     def _begin(self) -> None:

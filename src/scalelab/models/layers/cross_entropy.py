@@ -15,9 +15,6 @@ FEW, ROWS = 64, 256
 """Where a block of that many logits would have fewer than FEW rows it has ROWS: each block reads the whole weight and adds to the whole
 gradient, which costs more than what falls out of the cache."""
 
-UNROLLED = 16
-"""Blocks that torch.compile may write out one after the other."""
-
 
 def cross_entropy(logits_NV: Tensor, label_N: Tensor) -> Tensor:
     """-ln p(label) of each prediction, [N], in nats; computed in fp32."""
@@ -56,9 +53,9 @@ def summed_cross_entropy(x_ND: Tensor, weight_VD: Tensor, label_N: Tensor) -> Te
     """Sum of -ln p(label) over predictions of logits x W^T, in nats, block by block: the logits never stand in memory at once.
 
     For a CPU and fp32: as fast as a product and its cross-entropy with a vocabulary of some hundreds, and faster beyond.
-    Under torch.compile, which unrolls the loop, many blocks are one: then the logits do stand in memory.
+    Under torch.compile, which would unroll the loop and be no faster for it, all of them are one product: the logits do stand in memory.
     """
-    if torch.compiler.is_compiling() and len(x_ND) > UNROLLED * _rows(weight_VD):
+    if torch.compiler.is_compiling():
         return cross_entropy(torch.mm(x_ND, weight_VD.t()), label_N).sum()
     return _Blocks.apply(x_ND, weight_VD, label_N)
 
