@@ -58,7 +58,9 @@ def ls(
         return
     axes = list(dict.fromkeys(path for row in rows for path in row["axes"]))
     measured = {name for row in rows for name in row["metrics"]}
-    active = ["active"] if any(row["params"].get("active") != row["params"].get("total") for row in rows) else []
+    active = (
+        ["active"] if any(row["params"].get("active", total) != total for row in rows for total in [row["params"].get("total")]) else []
+    )
     shown = [name for name in ("recall", "accuracy", "bits_per_param", "loss", "test_loss") if name in measured]
     print_table(
         ["digest", "state", "experiment", *axes, "seed", "params", *active, *shown, "time"],

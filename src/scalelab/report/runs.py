@@ -11,6 +11,7 @@ from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.events import is_detail
 from scalelab.report.figure import Rows, Table
+from scalelab.spec.axes import paths
 
 _PREFIXES = ("task.", "model.", "budget.", "optim.", "evaluation.")
 _FIELDS = ("batch", "micro_batch", "precision")
@@ -37,7 +38,8 @@ def free(trials: pl.DataFrame, given: Sequence[str]) -> list[str]:
 
 def told_apart(trials: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The fewest columns that tell trials apart but for their seeds: the arm and the experiments' axes first, then what else varies."""
-    declared: list[str] = [path for spec in specs.values() for path in spec.get("axes") or () if path in trials.columns and path != "seed"]
+    written = (path for spec in specs.values() for path in paths(spec.get("axes") or {}))
+    declared: list[str] = [path for path in written if path in trials.columns and path != "seed"]
     declared = ["arm", *declared] if "arm" in trials.columns else declared
     kept: list[str] = []
     groups = 1

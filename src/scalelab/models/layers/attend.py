@@ -30,6 +30,10 @@ def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None, 
     if queries == 1 and bias is not None and not torch.is_grad_enabled() and not v_BKWS.is_meta:
         return _one(q_BHWT, k_BKWS, v_BKWS, bias)
     scores = q_BHWT.shape[0] * q_BHWT.shape[1] * queries * keys
+    if scores <= DENSE and v_BKWS.is_cpu and v_BKWS.dtype == torch.bfloat16:
+        # Matrices so small are no slower in fp32 on a CPU, and the backward pass of its fused kernel is eight times slower in bf16.
+        with torch.autocast("cpu", enabled=False):
+            return attend(q_BHWT.float(), k_BKWS.float(), v_BKWS.float(), bias, causal, window).to(v_BKWS.dtype)
     if scores <= DENSE and v_BKWS.dtype == torch.float32 and not v_BKWS.is_meta:  # FLOPs are counted on meta, of all T x S scores
         if bias is None and causal:
             return _causal(q_BHWT, k_BKWS, v_BKWS, window)
