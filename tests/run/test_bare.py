@@ -23,7 +23,7 @@ NEEDED = {"numpy", "pydantic", "sqlmodel", "torch", "typer", "yaml"}
 
 COMES_WITH_THEM = {
     "annotated_doc", "annotated_types", "fsspec", "mpmath", "networkx", "pydantic_core", "setuptools", "shellingham",
-    "cramjam", "snappy",  # which fsspec takes where they are there
+    "cramjam", "dill", "snappy",  # which fsspec and torch take where they are there
     "sqlalchemy", "greenlet", "sympy", "torchgen", "triton", "typing_extensions", "typing_inspection", "jinja2", "markupsafe", "filelock",
 }  # fmt: skip
 
