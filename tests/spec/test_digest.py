@@ -43,6 +43,22 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
         {"budget": {"steps": 100}, "task": {"kind": "biography", "text": {"kind": "bioD", "chunks": 3}, "tokens": "bytes"}},
         "08234387e77336a4c2f17891593dbc4aa363d36fd8224926e62cdbed1583cd8d",
     ),
+    (
+        {"budget": {"steps": 100}, "task": {"kind": "text", "shards": "ab"}, "evaluation": {"decoding": {"lanes": [1, 8]}}},
+        "e4f9aef2d81e7a59adc52d70407b162822c7155b581213665f6845634faadc49",
+    ),
+    (
+        {"budget": {"steps": 100}, "task": {"kind": "text", "objective": "masked"}, "model": {"mask": "full", "window": None}},
+        "db3c43ec316fa0e0c82c54bf8c50ec521c9140d50a4b201b6d267639cd5a14fb",
+    ),
+    (
+        {"budget": {"steps": 100}, "task": {"kind": "arithmetic", "operation": "chain"}, "optim": {"kind": "muon"}},
+        "d66f22f3bc0d8b9b9abae8719f8ad00d8596ceeebf626f55f3becddebf8a1cf9",
+    ),
+    (
+        {"budget": {"steps": 100}, "micro_batch": 4, "model": {"ffn": {"kind": "moe", "balance": {"loss": "1e-2"}}, "qk_norm": True}},
+        "62a194932b24e430fa668170ac43ccd78ceaf159c4b579f1ea87e63f34a29b37",
+    ),
 ]
 
 
@@ -54,6 +70,13 @@ def test_golden(data: dict[str, Any], digest: str) -> None:
 def test_a_default_written_down_is_the_same_trial() -> None:
     short = Trial.model_validate({"budget": {"steps": 100}})
     assert Trial.model_validate(short.model_dump()).digest() == short.digest()
+
+
+def test_where_prepared_text_came_from_is_no_part_of_a_trial() -> None:
+    texts = [{"corpus": "a.txt", "tokens": "bytes"}, {"corpus": "/elsewhere/a.txt", "tokens": {"kind": "tiktoken", "folder": "/here"}}]
+    for shards, trials in (("ab", 1), (None, 2)):
+        made = [Trial.model_validate({"budget": {"steps": 9}, "task": {"kind": "text", "shards": shards, **text}}) for text in texts]
+        assert len({trial.digest() for trial in made}) == trials
 
 
 def test_two_kinds_with_equal_fields_are_two_trials() -> None:
