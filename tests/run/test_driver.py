@@ -214,11 +214,11 @@ def test_claims_are_given_back_when_the_worker_breaks_the_driver(make_plan: Call
         emit(Started({}))
         raise KeyboardInterrupt
 
-    plan = make_plan()
+    plan, before = make_plan(), signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         drive(plan, store, inline, worker=second_ctrl_c)
     assert list(store.states([planned.digest for planned in plan.trials]).values()) == ["queued"] + ["missing"] * 3
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_full_disk_comes_out_as_a_sentence(
