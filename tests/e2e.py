@@ -133,8 +133,8 @@ def check_text(folder: Path) -> None:
         assert metrics["decode_tokens_per_second_b1_t48"] > 0
     verdict = scalelab(folder, "verify", trials[-1]["digest"][:12], "--json")
     assert verdict["equal"], verdict["first"]
-    samples = scalelab(folder, "generate", trials[-1]["digest"][:12], "--prompt", "12 and 12 is", "--tokens", "8", "--json")["samples"]
-    assert samples, "nothing was written"
+    [written] = scalelab(folder, "generate", trials[-1]["digest"][:12], "--prompt", "12 and 12 is", "--tokens", "8", "--json")["trials"]
+    assert written["samples"], "nothing was written"
     for figure in ("9", "10"):
         scalelab(folder, "report", "--fig", figure, "--experiment", "small_text", "--json")
     print(f"text: a test loss of {min(trial['metrics']['test_loss'] for trial in trials):.2f}")
