@@ -11,8 +11,9 @@ from scalelab.spec.evaluation import Decoding, Evaluation, Stop
 from scalelab.spec.experiment import Trial
 from scalelab.spec.explain import classes_in, walk
 from scalelab.spec.ffn import Balance, Ffn, Moe
-from scalelab.spec.model import Init, LearnedPositions, NoPositions, Norm, Rope, Transformer
+from scalelab.spec.model import Init, LayerRouter, LearnedPositions, Lstm, NoPositions, Norm, Rope, Transformer
 from scalelab.spec.optim import AdamW, Constant, Cosine, Linear, Muon, Wsd
+from scalelab.spec.router import Act, Gumbel, LayerBalance, NoHalting, Ponder, Pretrained, Reinforce, Router, Soft, StraightThrough, Threshold
 from scalelab.spec.task import BioD, Biography, BioS, BioSSimple, Facts, Junk
 from scalelab.spec.text import Arithmetic, Bytes, Causal, Corpus, HuggingFace, Masked, Prefix, SentencePiece, Text, Tiktoken
 
@@ -130,6 +131,19 @@ DEFAULTS: dict[type[Spec], tuple[int, str]] = {
     Evaluation: (1, "22b051f895ba224e"),
     Decoding: (1, "abdda5bd1175b2c1"),
     Stop: (1, "16f70f54fa8d3683"),
+    LayerRouter: (1, "7bdd4b8d65ed342b"),
+    Lstm: (1, "e843ceb4bf8532b8"),
+    Router: (1, "56bf6601ac5644f8"),
+    StraightThrough: (1, "384a56a962320eb4"),
+    Gumbel: (1, "4c95decba99e4c9b"),
+    Soft: (1, "deb46304573ebf5f"),
+    Reinforce: (1, "d27ef7fe905f484e"),
+    NoHalting: (1, "2ff9cdff091aef6f"),
+    Act: (1, "6b7698a7b9b89c78"),
+    Ponder: (1, "f3404b6976db9511"),
+    Threshold: (1, "1f73cbe5e6f10ba5"),
+    LayerBalance: (1, "36b6932841e57a2d"),
+    Pretrained: (1, "7f0e2f4afaa4d68f"),
 }
 """Class -> its recipe and a digest of its defaults. A trial's digest leaves defaults out, so a changed one must raise the recipe."""
 

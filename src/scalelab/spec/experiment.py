@@ -10,7 +10,6 @@ from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.evaluation import Evaluation
 from scalelab.spec.execution import Execution
-from scalelab.spec.ffn import Moe
 from scalelab.spec.model import Model, Transformer
 from scalelab.spec.optim import AdamW, Optim
 from scalelab.spec.search import Grid, Search
@@ -58,7 +57,7 @@ class Trial(Spec):
         return self
 
     def _check_decoding(self, context: int) -> None:
-        leaks = isinstance(self.model.ffn, Moe) and self.model.ffn.choice == "expert"
+        leaks = self.model.mixture is not None and self.model.mixture.choice == "expert"
         if self.evaluation.decoding is not None and leaks:
             raise ValueError("experts that choose their tokens see whole texts, so the model writes none; leave `evaluation.decoding` out")
         contexts = () if self.evaluation.decoding is None else self.evaluation.decoding.contexts

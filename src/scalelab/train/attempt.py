@@ -60,7 +60,7 @@ class Attempt:
         for batch in batches:
             loss = self._loss(self.loss_of, batch)
             self._mean(loss, batch, targets).backward()
-            self.meters.add(loss, batch)
+            self.meters.add(loss)
             if loss.routings:
                 loads.append(torch.stack([routing.load_E.detach() for routing in loss.routings]))
         self.meters.end_update(targets)

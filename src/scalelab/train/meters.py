@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scalelab.models.layers.moe import Routing
-from scalelab.train.objective import Batch, Loss
+from scalelab.train.objective import Loss
 
 OVER_LAYERS = ("max_vio", "router_entropy", "dropped")
 """Metrics of the experts that are told for each layer and as their mean."""
@@ -28,11 +28,11 @@ class Meters:
         self.experts: dict[str, Tensor] = {}
         self._load_LE: Tensor | None = None
 
-    def add(self, loss: Loss, batch: Batch) -> None:
+    def add(self, loss: Loss) -> None:
         """Count a micro-batch in."""
         self.nats += loss.nats.detach()
         if loss.routings:
-            seen = self._seen(loss.routings, batch)
+            seen = self._seen(loss.routings)
             self._add(seen)
             self._load_LE = seen["load"] if self._load_LE is None else self._load_LE + seen["load"]
 
@@ -70,11 +70,9 @@ class Meters:
         for name, part in seen.items():
             self.experts[name] = self.experts.get(name, torch.zeros_like(part)) + part
 
-    def _seen(self, routings: Sequence[Routing], batch: Batch) -> dict[str, Tensor]:
-        tokens_L = torch.full((len(routings),), float(batch.tokens_BT.numel()), dtype=self._exact, device=self._device)
-        tokens_L[-1] = batch.labels_BM.numel()  # the last layer runs where a loss falls, and nowhere else
+    def _seen(self, routings: Sequence[Routing]) -> dict[str, Tensor]:
         sums = {name: torch.stack([getattr(routing, name).detach() for routing in routings]).to(self._exact) for name in _READ}
-        return {"load": sums["load_E"], "dropped": sums["dropped"], "entropy": sums["entropy"] * tokens_L, "tokens": tokens_L}
+        return {"load": sums["load_E"], "dropped": sums["dropped"], "entropy": sums["entropy"] * sums["tokens"], "tokens": sums["tokens"]}
 
     def _of_experts(self) -> dict[str, float]:
         if not self.experts:
@@ -98,4 +96,4 @@ def _max_vio(load_LE: Tensor) -> Tensor:
     return load_LE.amax(1) * load_LE.shape[1] / load_LE.sum(1).clamp(min=1) - 1
 
 
-_READ = ("load_E", "entropy", "dropped")
+_READ = ("load_E", "entropy", "dropped", "tokens")

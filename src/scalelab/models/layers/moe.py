@@ -24,6 +24,8 @@ class Routing(NamedTuple):
     """Mean over tokens of the entropy of a token's normalised scores, in nats: a scalar, at most ln E."""
     dropped: Tensor
     """Tokens that no routed expert took, fp32: a scalar, zero where the tokens choose."""
+    tokens: Tensor
+    """Tokens that were routed, fp32: a scalar."""
 
 
 class Moe(nn.Module):
@@ -54,7 +56,8 @@ class Moe(nn.Module):
         routed_BTD = routed_ND.unflatten(0, x_BTD.shape[:2])
         out_BTD = routed_BTD if self.shared is None else routed_BTD + self.shared(x_BTD)
         load_BE, dropped = sent.load_BE, sent.dropped
-        routing = Routing(penalty(self.given, scores, load_BE), load_BE.sum(0), scores.entropy().detach(), dropped)
+        tokens = load_BE.new_full((), x_BTD.shape[0] * x_BTD.shape[1])
+        routing = Routing(penalty(self.given, scores, load_BE), load_BE.sum(0), scores.entropy().detach(), dropped, tokens)
         return out_BTD, routing
 
     @torch.no_grad()
