@@ -23,6 +23,8 @@ class Rows:
     """`digest`, `step`, `name`, `value` (`store.frames.metrics`), for figures that ask for curves; else empty."""
     fits: Sequence[StoredFit] = ()
     """Fits of these experiments that the store keeps, the newest last."""
+    notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Digest -> name -> text that a trial left in the store itself, for figures that ask for notes; else empty."""
     filter: str | None = None
     """What the trials were chosen by."""
     before: int = 0
@@ -86,6 +88,8 @@ class Figure(ABC):
     """Whether it draws curves (`Rows.curves`), which are many rows."""
     needs_fits: bool = False
     """Whether it draws fits that the store keeps (`Rows.fits`)."""
+    needs_notes: bool = False
+    """Whether it draws texts that trials left in the store (`Rows.notes`)."""
 
     def curves_of(self, names: Sequence[str]) -> Sequence[str]:
         """Those of the recorded names whose curves it draws, or needs to draw the others."""

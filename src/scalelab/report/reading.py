@@ -13,7 +13,7 @@ from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
 from scalelab.report.figure import Figure, Rows
-from scalelab.store.frames import metric_names, metrics, trials
+from scalelab.store.frames import metric_names, metrics, notes, trials
 from scalelab.store.reader import Reader
 
 
@@ -39,7 +39,8 @@ class Reading:
         environments = {digest: data for digest, data in self.store.environments().items() if digest in ran_in}
         curves = self._drawn(figure, tuple(experiments)) if figure.needs_curves else pl.DataFrame()
         fits = self.store.fits(list(experiments)) if figure.needs_fits else []
-        return Rows(frame, specs, environments, curves, fits, self.filter, self._before[tuple(experiments)])
+        texts = notes(self.store, experiments) if figure.needs_notes else {}
+        return Rows(frame, specs, environments, curves, fits, texts, self.filter, self._before[tuple(experiments)])
 
     def _kept(self, experiments: tuple[str, ...]) -> pl.DataFrame:
         if experiments not in self._trials:
@@ -111,7 +112,8 @@ def fingerprint(figure: Figure, rows: Rows) -> str:
     drawn = {"recipe": figure.recipe, "options": dict(figure.options), "columns": columns, "rows": plain, "specs": dict(rows.specs)}
     fits = [[fit.key, json.dumps(fit.result, sort_keys=True)] for fit in rows.fits]
     chosen = {} if rows.filter is None else {"filter": rows.filter, "before": rows.before}
-    return sha256({**drawn, **chosen, "curves": _curves_digest(rows.curves), "fits": fits})
+    said = {"notes": {digest: dict(texts) for digest, texts in rows.notes.items()}} if rows.notes else {}
+    return sha256({**drawn, **chosen, **said, "curves": _curves_digest(rows.curves), "fits": fits})
 
 
 def _plain(value: Any) -> str:

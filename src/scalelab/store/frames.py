@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 from sqlalchemy import Connection, Select, func, select
@@ -15,10 +16,11 @@ from scalelab.plan.diff import flatten
 from scalelab.store.database import table_of
 from scalelab.store.reader import CLAIM, CLAIMED, Reader
 from scalelab.store.table import Published
-from scalelab.store.tables import Attempts, Environments, Experiments, Memberships, Metrics, Trials
+from scalelab.store.tables import Artifacts, Attempts, Environments, Experiments, Memberships, Metrics, Trials
 
 _trials, _members, _metrics = table_of(Trials), table_of(Memberships), table_of(Metrics)
 _attempts, _environments, _experiments = table_of(Attempts), table_of(Environments), table_of(Experiments)
+_artifacts = table_of(Artifacts)
 
 SCHEMA: dict[str, Any] = {
     "digest": pl.String,
@@ -143,6 +145,20 @@ def fits(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFram
     plain = {name: [getattr(fit, name) for fit in found] for name in ("key", "experiment", "law", "created")}
     texts = {name: [json.dumps(getattr(fit, name)) for fit in found] for name in ("record", "result")}
     return pl.DataFrame(plain | texts, schema=FIT_SCHEMA)
+
+
+def notes(store: Reader, experiments: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Digest -> name -> text of the artifacts that lie in the store itself, as `data:` URLs.
+
+    Raises UserError for an experiment that the store does not know.
+    """
+    members = select(_members.c.trial).where(_members.c.experiment.in_(store.known(experiments)))
+    query = select(_trials.c.digest, _artifacts.c.name, _artifacts.c.place).join(_artifacts, _artifacts.c.trial == _trials.c.id)
+    found: dict[str, dict[str, str]] = {}
+    with store.database.reading() as connection:
+        for row in connection.execute(query.where(_trials.c.id.in_(members), _artifacts.c.place.startswith("data:"))):
+            found.setdefault(row.digest, {})[row.name] = unquote(row.place.partition(",")[2])
+    return found
 
 
 def _table(connection: Connection, query: Select[*tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
