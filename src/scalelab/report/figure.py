@@ -40,6 +40,8 @@ class Table:
     rows: Sequence[Sequence[str]]
     numeric: frozenset[int] = frozenset()
     note: str = ""
+    texts: bool = False
+    """Whether its cells are texts whose lines are kept."""
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ def folded(name: str, table: Table) -> str:
 
 
 def _table(table: Table, sortable: bool = False) -> str:
-    kinds = ["number" if index in table.numeric else _KINDS.get(title, "") for index, title in enumerate(table.columns)]
+    usual = "text" if table.texts else ""
+    kinds = ["number" if index in table.numeric else _KINDS.get(title, usual) for index, title in enumerate(table.columns)]
     heads = "".join(_head(title, kind, sortable) for title, kind in zip(table.columns, kinds, strict=True))
     body = "\n".join(_row(row, kinds) for row in table.rows)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table>"

@@ -1,0 +1,151 @@
+"""The trials of a guided search, in the order in which they were asked."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from scalelab.core.canon import canonical_json
+from scalelab.core.events import FINISHED
+from scalelab.fit.importance import importances
+from scalelab.plan.diff import flatten
+from scalelab.report.figure import Rows
+
+Setting = Mapping[str, Any]
+"""Searched path -> a number, or the name of a choice."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One trial of a search."""
+
+    number: int
+    """From 1, in the order of asking."""
+    digest: str
+    state: str
+    setting: Setting
+    """The searched paths that apply to it."""
+    values: tuple[float, ...]
+    """Its objectives; NaN where it has none."""
+    pruned: bool
+
+    @property
+    def counts(self) -> bool:
+        """Whether it came to its end with every objective."""
+        return self.state in FINISHED and not self.pruned and all(map(math.isfinite, self.values))
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search and what became of it."""
+
+    name: str
+    paths: Sequence[str]
+    """What was searched."""
+    objectives: Sequence[str]
+    lower: Sequence[bool]
+    """Whether less of an objective is better."""
+    tried: Sequence[Tried]
+
+    @cached_property
+    def complete(self) -> list[Tried]:
+        """Trials that came to their end, in the order of asking."""
+        return [one for one in self.tried if one.counts]
+
+    @cached_property
+    def ranked(self) -> list[Tried]:
+        """The same, the best of the first objective first."""
+        return sorted(self.complete, key=lambda one: self.loss(one)[0])
+
+    @cached_property
+    def front(self) -> list[Tried]:
+        """Trials that no other beats in one objective and equals in the rest, by the first objective."""
+        return [one for one in self.ranked if not any(self._beats(other, one) for other in self.complete)]
+
+    @cached_property
+    def importances(self) -> dict[str, float]:
+        """See `fit.importance.importances`."""
+        return importances([one.setting for one in self.complete], [one.values for one in self.complete], self.lower)
+
+    def loss(self, one: Tried) -> tuple[float, ...]:
+        """The objectives with their signs turned so that less is better."""
+        return tuple(value if less else -value for value, less in zip(one.values, self.lower, strict=True))
+
+    def _beats(self, one: Tried, other: Tried) -> bool:
+        mine, others = self.loss(one), self.loss(other)
+        return mine != others and all(a <= b for a, b in zip(mine, others, strict=True))
+
+
+def searched_of(rows: Rows) -> Searched | None:
+    """The first experiment among the rows that is a search; None where none is."""
+    for name, spec in rows.specs.items():
+        if spec.get("objectives") and spec.get("search"):
+            return _searched(name, spec, rows)
+    return None
+
+
+def _searched(name: str, spec: Mapping[str, Any], rows: Rows) -> Searched:
+    space, objectives = spec["search"], list(spec["objectives"])
+    trials = [row for row in rows.trials.iter_rows(named=True) if row["experiment"] == name and row["state"] not in ("missing", "queued")]
+    tried = [
+        Tried(
+            number=number,
+            digest=row["digest"],
+            state=row["state"],
+            setting=_setting(space, row),
+            values=tuple(_value(row, objective) for objective in objectives),
+            pruned=_is_number(row.get("metrics.pruned")),
+        )
+        for number, row in enumerate(trials, 1)
+    ]
+    return Searched(name, list(space), objectives, [spec["objectives"][one] != "maximize" for one in objectives], tried)
+
+
+def _value(row: Mapping[str, Any], objective: str) -> float:
+    """A final metric, or what the plan knows: FLOPs, parameters."""
+    found = row.get(f"metrics.{objective}", row.get(objective))
+    return float(found) if _is_number(found) else math.nan
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not math.isnan(value)
+
+
+def _setting(space: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    told = {path: _told(given, path, row) for path, given in space.items()}
+    return {path: value for path, value in told.items() if value is not None and _applies(path, space, told)}
+
+
+def _applies(path: str, space: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
+    """Whether the conditions of a path hold, and those of what it depends on."""
+    when = space[path].get("when") or {}
+    return all(told.get(other) in map(_name, values) and _applies(other, space, told) for other, values in when.items())
+
+
+def _told(given: Mapping[str, Any], path: str, row: Mapping[str, Any]) -> Any:
+    """The row's value: a number, or the name of the choice that it is."""
+    choices = given.get("choice")
+    if not choices:
+        return row.get(path)
+    for choice in choices:
+        parts = flatten(choice, f"{path}.") if isinstance(choice, Mapping) else {path: choice}
+        if all(_equal(row.get(part), value) for part, value in parts.items()):
+            return _name(choice)
+    found = row.get(path)
+    return None if found is None else _name(found)
+
+
+def _equal(found: Any, value: Any) -> bool:
+    return found == (json.dumps(value) if isinstance(value, list) else value)
+
+
+def _name(value: Any) -> Any:
+    """Numbers as they are, everything else as a word: `act, cost 0.01` for a mapping with a kind."""
+    if isinstance(value, Mapping):
+        rest = ", ".join(f"{key} {part}" for key, part in value.items() if key != "kind")
+        return ", ".join(part for part in (str(value.get("kind", "")), rest) if part)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return value if isinstance(value, str) else canonical_json(value)
