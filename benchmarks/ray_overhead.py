@@ -43,7 +43,7 @@ class Desk:
             return None
         self.left -= 1
         trial = Trial(budget=Budget(steps=1), seed=self.left)
-        return PlannedTrial(trial, trial.digest(), {}, 0, Parameters(1, 1, 1, {}), 1, 1, 1.0, 1)
+        return PlannedTrial(trial, trial.digest(), {}, 0, Parameters(1, 1, 1, {}), 1, 1, 1.0, 1, 1)
 
     def tell(self, digest: str, event: Event) -> None:
         self.last = time.perf_counter()

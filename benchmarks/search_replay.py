@@ -95,7 +95,7 @@ def generate(noise: dict[str, Noise], seed: int) -> Table:
                 digest = f"{mode}/{replicate}/{people}/{width}"
                 axes = {"task.recall": mode, "task.people": people, "model.width": width}
                 params = Parameters(size, size - 520 * width, size, {})
-                table.trials.append(PlannedTrial(TRIAL, digest, axes, replicate, params, 100_000, 0, 0.0, size))
+                table.trials.append(PlannedTrial(TRIAL, digest, axes, replicate, params, 100_000, 0, 0.0, size, size))
                 table.recall[digest] = recall
     return table
 

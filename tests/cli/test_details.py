@@ -60,3 +60,29 @@ def test_compare_counts_experts_that_differ(store: str, capsys: pytest.CaptureFi
 def test_ls_shows_the_test_loss_and_the_arm(store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     first = said(capsys, monkeypatch, "ls", "--store", store).splitlines()[0].split()
     assert first == ["digest", "state", "experiment", "arm", "seed", "params", "test_loss", "time"]
+
+
+def test_what_lies_in_the_store_itself_is_shown_by_its_kind_and_length(
+    store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {
+        "test_loss": 2.0,
+        "identity_share": 0.3,
+        "route_1_1": 0.2,
+        "route_1_2": 0.8,
+        "identity_kind_space": 0.4,
+        "identity_kind_digit": 0.1,
+    }
+    with open_store(store, mode="write") as opened:
+        attempt = opened.begin(DIGESTS[0], Started({}), {}, "me")
+        url = "data:application/json," + 1000 * "%20"
+        opened.end(DIGESTS[0], attempt, Ended("done", 20, 1.0, told, artifacts={"routes": url, "model": "trials/model.pt"}))
+    text = said(capsys, monkeypatch, "show", DIGESTS[0], "--store", store)
+    assert "routes: application/json in the store (3,022 characters; --json has it)" in text
+    assert "model: trials/model.pt" in text
+    assert "%20" not in text
+    for line in ("route_*", "identity_kind_*", "identity_share"):
+        assert line in text
+    assert "identity_kind_space" not in text
+    (trial,) = json.loads(said(capsys, monkeypatch, "show", DIGESTS[0], "--store", store, "--json"))["trials"]
+    assert trial["artifacts"]["routes"] == url

@@ -156,5 +156,5 @@ def test_an_unfinished_trial_is_named(said: Command, command: Command, ran: Path
 
 def test_a_terminal_is_shown_no_commands() -> None:
     text = "a\x1b[2Jb\rc\x9bd\u202ee\nf\tg"
-    assert generating._safe(text) == "a\\x1b[2Jb\\x0dc\\x9bd\\u202ee\nf\tg"
+    assert generating.safe(text) == "a\\x1b[2Jb\\x0dc\\x9bd\\u202ee\nf\tg"
     assert json.dumps(text)  # JSON escapes by itself

@@ -8,6 +8,8 @@ import pytest
 import ray
 from tests.cli.conftest import Command
 
+from scalelab.core.units import format_count
+
 GRID = """\
 name: grid
 budget: {steps: 4}
@@ -122,3 +124,30 @@ def test_the_published_grid_is_planned_in_a_moment(command: Command) -> None:
     plan = command("plan", str(spec), "--json").json
     assert len(plan["trials"]) == 7800
     assert time.perf_counter() - began < 10  # 3 s in a quiet moment: see docs/benchmarks.md
+
+
+ROUTED = """\
+name: routed
+task: {people: 3}
+model: {kind: layer_router, width: 8, steps: 3, identity: 1}
+budget: {steps: 4}
+batch: 4
+evaluation: {first: 2}
+"""
+
+
+def test_flops_that_depend_on_the_data_are_planned_as_a_range(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "routed.yaml").write_text(ROUTED)
+    told = command("plan", "routed.yaml", "--json").json
+    assert told["flops_least"] == told["trials"][0]["flops_least"] < told["trials"][0]["flops"] == told["flops"]
+    low, high = (format_count(told[name]) for name in ("flops_least", "flops"))
+    assert f"{low} to {high} FLOPs" in command("plan", "routed.yaml").out
+
+
+def test_a_budget_that_a_meter_spends_is_run_and_verified(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "routed.yaml").write_text(ROUTED.replace("steps: 4}\nbatch", "flops: 20M}\nbatch"))
+    command("run", "routed.yaml", "--executor", "inline")
+    [trial] = command("ls", "--json").json["trials"]
+    assert trial["state"] == "done"
+    assert 20e6 <= trial["metrics"]["flops"] < 25e6
+    assert "equal, bit for bit" in command("verify", trial["digest"]).out

@@ -1,9 +1,12 @@
 """The arithmetic test, held against answers that are really decoded, token by token."""
 
 import hashlib
+import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import torch
@@ -13,7 +16,13 @@ from scalelab.core.events import Interrupted
 from scalelab.data.arithmetic import END, VOCAB, ArithmeticData, Sums
 from scalelab.evaluate.arithmetic import SAMPLE, ArithmeticTest
 from scalelab.evaluate.bits import Scorer
+from scalelab.evaluate.excerpt import QUESTIONS
+from scalelab.evaluate.routes import Tally
+from scalelab.evaluate.token_kinds import kinds
+from scalelab.models import LayerRouter
 from scalelab.models import build as build_model
+from scalelab.plan.flops import forward_flops
+from scalelab.spec import model as spec
 from scalelab.spec.experiment import Trial
 from scalelab.spec.text import Arithmetic
 
@@ -63,7 +72,8 @@ class Calculator:
 
 
 def trial(task: Arithmetic, **changes: Any) -> Trial:
-    return Trial.model_validate({"task": task.model_dump(), "budget": {"steps": 1}, **changes})
+    found = Trial.model_validate({"task": task.model_dump(), "budget": {"steps": 1}, **changes})
+    return found.model_copy(update={"model": found.model.resolved()})
 
 
 def measuring(task: Arithmetic, stopping: Callable[[], bool] = lambda: False, **changes: Any) -> ArithmeticTest:
@@ -87,11 +97,15 @@ def hashed(share: float) -> Callable[[str], bool]:
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 def test_a_calculator_answers_everything(task: Arithmetic) -> None:
     found = measuring(task).full(Calculator(task))
-    assert found == dict.fromkeys(found, 1.0)
-    lengths = {f"accuracy_{length}" for length in range(1, task.longest + 1)}
-    assert found.keys() == {"accuracy", "accuracy_longer"} | lengths
-    assert {*Arithmetic.concludes} - {"loss"} <= found.keys()
-    assert measuring(task).quick(Calculator(task)) == {"accuracy": 1.0}
+    shares = {"accuracy", "accuracy_longer", *(f"accuracy_{length}" for length in range(1, task.longest + 1))}
+    assert {name: found[name] for name in shares} == dict.fromkeys(shares, 1.0)
+    assert found.keys() == shares | {"validation_loss", "flops_per_token"}
+    assert {*Arithmetic.concludes} - {"loss"} == found.keys() & {*Arithmetic.concludes}
+    quick = measuring(task).quick(Calculator(task))
+    assert {*Arithmetic.measures} - {"loss"} == quick.keys()
+    assert quick["accuracy"] == 1
+    sure = math.log(math.e + VOCAB - 1) - 1  # one logit of 1 among zeros
+    assert (quick["validation_loss"], found["validation_loss"]) == pytest.approx((sure, sure))
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3])
@@ -112,6 +126,28 @@ def test_an_answer_counts_where_greedy_decoding_writes_it(task: Arithmetic, shar
     assert found["accuracy_longer"] == pytest.approx(sum(longer) / len(longer))
 
 
+def test_the_loss_is_the_mean_nats_of_an_answers_token_over_the_lengths_that_are_trained_on() -> None:
+    task = Arithmetic(length=2, longest=3)
+    given, data = trial(task, model={"width": 32, "layers": 1}), ArithmeticData(task)
+    model = build_model(given.model, VOCAB, data.shape.context).initialise(0)
+    by_length: list[float] = []
+    for length in (1, 2):
+        rows = data.questions(length)
+        tokens_RS, targets_RM = torch.from_numpy(rows.tokens_RS.astype("int64")), torch.from_numpy(rows.targets_RM)
+        with torch.no_grad():
+            logits_RTV = model(tokens_RS[:, :-1]).double()
+        nats_RT = torch.nn.functional.cross_entropy(logits_RTV.mT, tokens_RS[:, 1:], reduction="none")
+        bears_RM = torch.from_numpy(rows.weights_RM) > 0
+        by_length.append(nats_RT.gather(1, targets_RM)[bears_RM].mean().item())
+    found = ArithmeticTest(given, data).full(model)
+    assert found["validation_loss"] == pytest.approx(sum(by_length) / 2, rel=1e-6)
+    few = ArithmeticTest(given, data).quick(model)["validation_loss"]
+    assert few == pytest.approx(found["validation_loss"], rel=0.1)
+    assert few != found["validation_loss"]
+    targets = data.questions(1).targets_RM.shape[1]
+    assert found["flops_per_token"] == forward_flops(given.model, VOCAB, data.shape.context, targets) / data.shape.context
+
+
 def test_a_missing_end_is_no_answer() -> None:
     """The digits of a sum that goes on are another number."""
     task = TASKS["addition"]
@@ -126,7 +162,8 @@ def test_a_missing_end_is_no_answer() -> None:
 
 def test_without_longer_lengths_none_are_told() -> None:
     task = Arithmetic(length=2, longest=2)
-    assert measuring(task).full(Calculator(task)).keys() == {"accuracy", "accuracy_1", "accuracy_2"}
+    assert measuring(task).full(Calculator(task)).keys() >= {"accuracy", "accuracy_1", "accuracy_2"}
+    assert "accuracy_longer" not in measuring(task).full(Calculator(task))
 
 
 def test_a_quick_look_asks_a_sample_of_the_lengths_that_are_trained_on() -> None:
@@ -187,6 +224,54 @@ def taught(model: torch.nn.Module, rows: Sums, steps: int) -> None:
         ((nats_RM * weights_RM).sum() / weights_RM.sum()).backward()
         optimizer.step()
         optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("lanes", [64, 100_000])
+def test_the_routes_are_those_of_all_questions_without_what_fills_their_windows(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scalelab.evaluate.arithmetic._LANES", {"cpu": lanes})
+    task = TASKS["chain"]
+    given, data = (
+        trial(task, model={"kind": "layer_router", "layers": 3, "identity": 1, "halting": {"kind": "act", "epsilon": 0.6}}),
+        ArithmeticData(task),
+    )
+    router = build_model(given.model, VOCAB, data.shape.context).initialise(0)
+    assert isinstance(router, LayerRouter)
+    assert isinstance(given.model, spec.LayerRouter)
+    for weight in router.parameters():
+        weight.data *= 2  # far from even
+    found, tally, losses = ArithmeticTest(given, data).full(router), Tally(given.model, kinds(data.tokenizer, VOCAB)), list[list[float]]()
+    for length in range(1, task.longest + 1):
+        rows = data.questions(length)
+        tokens_RT, targets_RM = torch.from_numpy(rows.tokens_RS.astype("int64"))[:, :-1], torch.from_numpy(rows.targets_RM)
+        with torch.no_grad():
+            reading = router.eval().read(tokens_RT, targets_RM[:, 0] + 1, targets_RM, each_step=True)
+        ends_R = torch.tensor([len(text) for text in rows.texts()])
+        tally.add(reading, tokens_RT, torch.arange(tokens_RT.shape[1]) < ends_R[:, None])
+        label_RM = torch.from_numpy(rows.tokens_RS.astype("int64")).gather(1, targets_RM + 1)
+        bears_RM = torch.from_numpy(rows.weights_RM) > 0
+        features = [reading.final_BMD, *reading.each_step]
+        nats = [torch.nn.functional.cross_entropy(router.head(x_RMD).detach()[bears_RM], label_RM[bears_RM]).item() for x_RMD in features]
+        losses += [nats] if length <= task.length else []
+    told = tally.values()
+    # Queries are filled up to the most of a batch: other batches run a little more or less.
+    assert found["flops_per_token"] == pytest.approx(told.pop("flops_per_token"), rel=0.1)
+    assert {name: found[name] for name in told} == pytest.approx(told, rel=1e-4, abs=1e-9)
+    wanted = [sum(nats) / len(nats) for nats in zip(*losses, strict=True)]
+    assert [found["validation_loss"], *(found[f"loss_step_{step}"] for step in (1, 2, 3))] == pytest.approx(wanted, rel=1e-5)
+    assert 1 < found["steps_mean"] < 3
+
+
+def test_a_router_leaves_some_questions_of_every_length_with_their_routes() -> None:
+    task = TASKS["addition"]
+    given, data = trial(task, model={"kind": "layer_router", "layers": 2}), ArithmeticData(task)
+    router = build_model(given.model, VOCAB, data.shape.context).initialise(0)
+    told = json.loads(unquote(ArithmeticTest(given, data).notes(router)["routes"].partition(",")[2]))
+    each = QUESTIONS // task.longest
+    asked = [text for length in range(1, task.longest + 1) for text in data.questions(length).texts()[:each]]
+    assert ["".join(row["tokens"]) for row in told["rows"]] == asked
+    assert {count for row in told["rows"] for count in row["used"]} == {2}
+    plain = trial(task)
+    assert ArithmeticTest(plain, data).notes(build_model(plain.model, VOCAB, data.shape.context).initialise(0)) == {}
 
 
 def test_the_test_stops_when_it_is_asked_to() -> None:

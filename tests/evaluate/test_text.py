@@ -1,9 +1,11 @@
 """The text test, held against the loop that says what it measures, and against models whose loss is known."""
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -13,10 +15,16 @@ from torch import Tensor
 
 from scalelab.core.events import Interrupted, is_detail
 from scalelab.core.seeds import derive
-from scalelab.data.text.objectives import documents, examples
+from scalelab.data.text.objectives import documents, examples, targets
+from scalelab.data.text.tokenizers.bytes import Bytes
+from scalelab.evaluate.excerpt import BYTES
+from scalelab.evaluate.routes import Tally, routes
 from scalelab.evaluate.text import PROBE, SAMPLE, TEST, TextTest
-from scalelab.models import Transformer
+from scalelab.evaluate.token_kinds import kinds
+from scalelab.models import Family, LayerRouter
 from scalelab.models import build as build_model
+from scalelab.plan.flops import forward_flops
+from scalelab.spec import model as spec
 from scalelab.spec.experiment import Trial
 from scalelab.spec.text import Text
 
@@ -49,7 +57,11 @@ class Corpus:
 
     @property
     def shape(self) -> Any:
-        return Shape(self.vocab + (self.task.objective.kind == "masked"), self.task.context)
+        return Shape(self.vocab + (self.task.objective.kind == "masked"), self.task.context, targets(self.task))
+
+    @property
+    def tokenizer(self) -> Bytes:
+        return Bytes()
 
     def held_out(self, split: str, limit: int | None = None) -> np.ndarray[Any, Any]:
         self.asked.append((split, limit))
@@ -66,11 +78,13 @@ class Corpus:
 class Shape:
     vocab: int
     context: int
+    targets: int
 
 
 def trial(mask: str = "causal", task: dict[str, Any] | None = None, **changes: Any) -> Trial:
     data = {"task": {"kind": "text", "context": CONTEXT, **(task or {})}, "model": {"mask": mask}, "budget": {"steps": 1}, "batch": 4}
-    return Trial.model_validate(data | changes)
+    found = Trial.model_validate(data | changes)
+    return found.model_copy(update={"model": found.model.resolved()})
 
 
 def corpus(given: Trial, **changes: Any) -> Corpus:
@@ -78,7 +92,7 @@ def corpus(given: Trial, **changes: Any) -> Corpus:
     return Corpus(given.task, **changes)
 
 
-def made(given: Trial, data: Corpus) -> Transformer:
+def made(given: Trial, data: Corpus) -> Family:
     model = build_model(given.model.resolved(), data.shape.vocab, CONTEXT).initialise(0)
     with torch.no_grad():
         for weight in model.parameters():
@@ -90,7 +104,7 @@ def measuring(given: Trial, data: Corpus, stopping: Callable[[], bool] = lambda:
     return TextTest(given, data, "cpu", stopping)  # pyright: ignore[reportArgumentType]
 
 
-def told(model: Transformer, given: Trial, data: Corpus, split: str) -> Iterator[float]:
+def told(model: Family, given: Trial, data: Corpus, split: str) -> Iterator[float]:
     """Nats of every prediction of a split, one window at a time, in float64."""
     model = model.double()
     for row, window_S in enumerate(data.held_out(split)):
@@ -240,6 +254,85 @@ def test_the_experts_are_told_of_the_whole_test_split(objective: str, monkeypatc
     assert found["test_max_vio"] == pytest.approx((4 * share_LE.amax(1) - 1).mean().item(), abs=1e-5)
     assert found["test_max_vio"] > 0.01
     assert not is_detail("test_max_vio")
+
+
+ROUTED: dict[str, dict[str, Any]] = {
+    "open": {"policy": "open", "identity": 1, "steps": 4},
+    "halting": {"policy": "open", "halting": {"kind": "act", "epsilon": 0.6}},
+    "sequence": {"policy": "closed", "granularity": "sequence"},
+    "mean": {"policy": "learned", "loss": "mean"},
+}
+
+
+@pytest.mark.parametrize("task", [{}, {"documents": "apart"}, {"objective": {"kind": "masked"}}], ids=["causal", "apart", "masked"])
+@pytest.mark.parametrize("model", ROUTED.values(), ids=ROUTED.keys())
+def test_the_routes_are_those_of_the_whole_validation_split(
+    model: dict[str, Any], task: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})  # 50 windows: the last batch is short
+    mask = "full" if "objective" in task else "causal"
+    given = trial(mask, task, model={"kind": "layer_router", "layers": 3, "mask": mask, **model})
+    data = corpus(given)
+    router = made(given, data)
+    assert isinstance(router, LayerRouter)
+    assert isinstance(given.model, spec.LayerRouter)
+    found = measuring(given, data).full(router)
+    tally, losses = Tally(given.model, kinds(Bytes(), data.shape.vocab)), list[Tensor]()
+    for split in ("validation", "test"):
+        seen = examples(data.task, data, data.held_out(split), np.arange(50), derive(0, "held out", split))  # pyright: ignore[reportArgumentType]
+        parts = seen.tokens_BT.astype(np.int64), seen.targets_BM, seen.document_BT
+        tokens_BT, at_BM, document_BT = (None if part is None else torch.from_numpy(part) for part in parts)
+        assert tokens_BT is not None
+        with torch.no_grad():
+            reading = router.eval().read(tokens_BT, None, at_BM, document_BT, each_step=split == "test")
+        if split == "validation":
+            tally.add(reading, tokens_BT)
+            continue
+        bears_BM = torch.ones(seen.labels_BM.shape, dtype=torch.bool) if seen.weights_BM is None else torch.from_numpy(seen.weights_BM) > 0
+        for x_BMD in reading.each_step:
+            logits_BMV, label_BM = router.head(x_BMD).detach().double(), torch.from_numpy(seen.labels_BM.astype(np.int64))
+            losses.append(F.cross_entropy(logits_BMV[bears_BM], label_BM[bears_BM]))
+    told = tally.values()
+    # Queries are filled up to the most of a batch: other batches run a little more or less.
+    assert found["flops_per_token"] == pytest.approx(told.pop("flops_per_token"), rel=0.1)
+    assert {name: found[name] for name in told} == pytest.approx(told, rel=1e-5, abs=1e-9)
+    assert [found[f"loss_step_{step}"] for step in range(1, len(losses) + 1)] == pytest.approx([loss.item() for loss in losses], rel=1e-6)
+    assert len({round(loss, 6) for loss in map(float, losses)}) > 1
+    if given.model.halting.kind == "none":
+        assert found["test_loss"] == pytest.approx(losses[-1].item(), rel=1e-6)
+    assert measuring(given, data).quick(router).keys() == {"validation_loss"}
+
+
+def test_flops_of_a_token_are_the_closed_forms_where_there_is_one() -> None:
+    looped = trial(model={"kind": "layer_router", "layers": 2, "policy": "fixed", "steps": 4})
+    plain = trial(model={"layers": 4})
+    lstm = trial(model={"kind": "lstm"})
+    flops: list[float] = []
+    for given in (looped, plain, lstm):
+        data = corpus(given)
+        flops.append(measuring(given, data).full(made(given, data))["flops_per_token"])
+        assert flops[-1] == forward_flops(given.model, data.shape.vocab, CONTEXT, CONTEXT) / CONTEXT
+    assert flops[0] == flops[1] != flops[2]
+
+
+def test_a_router_leaves_an_excerpt_and_others_leave_none() -> None:
+    given = trial(model={"kind": "layer_router", "layers": 3, "halting": {"kind": "act"}})
+    data = corpus(given, windows=80)
+    router = made(given, data)
+    assert isinstance(router, LayerRouter)
+    url = measuring(given, data).notes(router)["routes"]
+    told = json.loads(unquote(url.partition(",")[2]))
+    shown = data.held_out("validation")[: len(told["rows"])]
+    assert sum(len(row["tokens"]) for row in told["rows"]) == BYTES
+    with torch.no_grad():
+        reading = router.eval().read(torch.from_numpy(shown[:, :-1].astype(np.int64)))
+    route_RTS = routes(reading, shown[:, :-1].shape)
+    for row, tokens_S, route_TS in zip(told["rows"], shown, route_RTS, strict=True):
+        assert row["tokens"] == [chr(token) for token in tokens_S[: len(row["tokens"])]]
+        taken = [[layer + 1 for layer in route_S if layer >= 0] for route_S in route_TS.tolist()]
+        assert [told["routes"][at] for at in row["route"]] == taken[: len(row["tokens"])]
+        assert row["used"] == [len(route) for route in taken[: len(row["tokens"])]]
+    assert measuring(trial(), data).notes(Bigrams(torch.zeros(VOCAB, VOCAB))) == {}
 
 
 def test_probes_are_spread_over_a_long_split() -> None:

@@ -5,7 +5,7 @@ import torch
 from tests.models.variants import CONTEXT, DECODERS, LANES, TARGETS, VARIANTS, VOCAB, made
 from torch import Tensor
 
-from scalelab.models import Transformer
+from scalelab.models import Family
 from scalelab.spec.model import Model
 
 
@@ -33,13 +33,13 @@ def _one_thread() -> None:
 
 
 @pytest.fixture
-def model(variant: Model) -> Transformer:
+def model(variant: Model) -> Family:
     """The variant, with embeddings larger than they begin, so that tokens and positions tell."""
     return made(variant)
 
 
 @pytest.fixture(params=DECODERS.values(), ids=DECODERS.keys())
-def decoder(request: pytest.FixtureRequest) -> Transformer:
+def decoder(request: pytest.FixtureRequest) -> Family:
     """A model of those that see no later position."""
     return made(request.param)
 

@@ -1,12 +1,13 @@
 """Decoding with a cache is the forward pass, whatever comes in one call. Variants stand in variants.py."""
 
+from typing import Any
+
 import pytest
 import torch
 from tests.models.variants import CONTEXT, LANES, VOCAB, made
 from torch import Tensor
 
-from scalelab.models import Transformer
-from scalelab.models.layers.cache import KvCache
+from scalelab.models import Family
 from scalelab.spec.model import Transformer as Spec
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
@@ -18,7 +19,7 @@ def _scores_by_hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("scalelab.models.layers.attend.DENSE", request.param)
 
 
-def read_prompts(model: Transformer, tokens_BT: Tensor, cache: KvCache, expected: Tensor) -> None:
+def read_prompts(model: Family, tokens_BT: Tensor, cache: Any, expected: Tensor) -> None:
     """Prompts of different lengths, with padding behind them that must do no harm."""
     prompt = torch.where(torch.arange(11) < GIVEN_B[:, None], tokens_BT[:, :11], 0)
     first = model.decode(prompt, torch.zeros_like(GIVEN_B), cache, GIVEN_B, GIVEN_B)
@@ -26,7 +27,7 @@ def read_prompts(model: Transformer, tokens_BT: Tensor, cache: KvCache, expected
         torch.testing.assert_close(first[lane, :length], expected[lane, :length], **CLOSE)
 
 
-def test_lanes_of_different_lengths(decoder: Transformer, tokens_BT: Tensor):
+def test_lanes_of_different_lengths(decoder: Family, tokens_BT: Tensor):
     """Prompts that are longer than the window in one call, then one token a call, and a lane that pauses."""
     expected = decoder(tokens_BT, GIVEN_B)
     with torch.inference_mode():
@@ -41,7 +42,7 @@ def test_lanes_of_different_lengths(decoder: Transformer, tokens_BT: Tensor):
             at_B = at_B + length_B
 
 
-def test_chunks_of_any_size(decoder: Transformer, tokens_BT: Tensor):
+def test_chunks_of_any_size(decoder: Family, tokens_BT: Tensor):
     """Chunks that go around a ring, one of them longer than it, each lane with its own share of padding."""
     given_B = torch.tensor([4, 2, 3])
     expected = decoder(tokens_BT, given_B)
@@ -61,7 +62,7 @@ def test_chunks_of_any_size(decoder: Transformer, tokens_BT: Tensor):
     assert at_B.tolist() == [CONTEXT] * LANES
 
 
-def test_lanes_leave_the_cache(decoder: Transformer, tokens_BT: Tensor):
+def test_lanes_leave_the_cache(decoder: Family, tokens_BT: Tensor):
     kept = torch.tensor([2, 0])
     with torch.inference_mode():
         cache = decoder.new_cache(LANES, CONTEXT)

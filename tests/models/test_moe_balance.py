@@ -76,7 +76,7 @@ def test_each_coefficient_weighs_its_own_penalty():
     scores, load_BE = scored()
 
     def of(balance: Balance) -> float:
-        return float(penalty(spec.Moe(experts=EXPERTS, chosen=CHOSEN, balance=balance), scores, load_BE))
+        return float(penalty(balance, scores, load_BE))
 
     z = sum(math.log(sum(map(math.exp, row))) ** 2 for row in scores.logits_BTE.flatten(0, 1).tolist()) / (LANES * LENGTH)
     parts = {

@@ -3,12 +3,15 @@
 import torch
 from torch import Tensor
 
-from scalelab.models import Transformer as TransformerModule
-from scalelab.models import build
+from scalelab.models import Family, build
+from scalelab.models.layers.halting import Halting
 from scalelab.models.layers.linear import Embedding
 from scalelab.models.layers.norm import Gain
+from scalelab.models.layers.scoring import Learned
+from scalelab.models.lstm import Bias
 from scalelab.spec.ffn import Balance, Moe
-from scalelab.spec.model import Ffn, Init, LearnedPositions, Model, NoPositions, Norm, Transformer
+from scalelab.spec.model import Ffn, Init, LayerRouter, LearnedPositions, Lstm, Model, NoPositions, Norm, Transformer
+from scalelab.spec.router import Act, Gumbel, Ponder, Reinforce, Router, Soft, Threshold
 
 VOCAB, CONTEXT, LANES, TARGETS = 23, 20, 3, 7
 
@@ -48,19 +51,45 @@ VARIANTS: dict[str, Model] = {
         mup=8,
     ),
     "expert_choice": Transformer(ffn=Moe(width=8, experts=4, chosen=1, renormalise=False, choice="expert")),
+    "fixed": LayerRouter(policy="fixed", layers=3, norm=Norm(place="peri"), qk_norm=True),
+    "fixed_order": LayerRouter(policy="fixed", layers=3, identity=1, steps=5, order=(2, 1, 4, 3, 2), heads=4, kv_heads=2, tied=True),
+    "looped_window": LayerRouter(policy="fixed", layers=2, steps=3, window=4, position=NoPositions()),
+    "random": LayerRouter(policy="random", layers=3, identity=1, steps=4, embedding_norm=True),
+    "learned_sequences": LayerRouter(policy="learned", layers=3, granularity="sequence", ffn=Ffn(kind="gelu"), logit_softcap=2.0),
+    "closed": LayerRouter(policy="closed", layers=3, identity=1, router=Router(kind="mlp", width=8), norm=Norm(kind="layer")),
+    "open": LayerRouter(layers=3, steps=4, identity=1, heads=4, kv_heads=2, qk_norm=True, norm=Norm(place="sandwich")),
+    "open_window": LayerRouter(layers=3, window=6, router=Router(kind="gru", width=8), loss="cumulated", norm=Norm(place="post")),
+    "open_sequences_act": LayerRouter(
+        layers=3, steps=4, granularity="sequence", router=Router(kind="lstm", width=8), halting=Act(), position=LearnedPositions()
+    ),
+    "open_prefix_act": LayerRouter(layers=2, steps=5, identity=1, mask="prefix", top=2, halting=Act(epsilon=0.3)),
+    "open_prefix_sequences": LayerRouter(layers=3, mask="prefix", granularity="sequence", selection=Reinforce(rollouts=2), top=1),
+    "open_full": LayerRouter(layers=3, mask="full", identity=1, halting=Threshold(threshold=0.5)),
+    "open_full_sequences": LayerRouter(layers=3, mask="full", granularity="sequence", top=2),
+    "soft_ponder": LayerRouter(layers=2, steps=4, selection=Soft(), halting=Ponder()),
+    "gumbel_mean": LayerRouter(layers=3, selection=Gumbel(noise=0.5), loss="mean", layer_dropout=0.3),
+    "lstm": Lstm(),
+    "lstm_deep_tied": Lstm(layers=3, width=24, tied=True, forget=0.5, init=Init(kind="xavier")),
 }
 
 
 def sees_the_future(given: Model) -> bool:
     """Whether a position may depend on later ones: such a model does not decode. An expert that chooses its tokens looks at all of them."""
-    return given.mask == "full" or (isinstance(given.ffn, Moe) and given.ffn.choice == "expert")
+    return given.mask == "full" or (given.mixture is not None and given.mixture.choice == "expert")
+
+
+def explores(given: Model) -> bool:
+    """Whether a router over layers does not do the same while training: what it does then has tests of its own."""
+    if not isinstance(given, LayerRouter) or given.policy == "fixed":
+        return False
+    return given.policy == "random" or given.selection.kind != "straight_through" or given.halting.kind == "ponder"
 
 
 DECODERS = {name: given for name, given in VARIANTS.items() if not sees_the_future(given)}
 
 
-def made(given: Model) -> TransformerModule:
-    """A model in which everything tells: large embeddings, and gains that are not what they begin with."""
+def made(given: Model) -> Family:
+    """A model in which everything tells: large embeddings, and gains and biases that are not what they begin with."""
     built = build(given.resolved(), VOCAB, CONTEXT).initialise(0)
     generator = torch.Generator().manual_seed(7)
     for module in built.modules():
@@ -68,7 +97,11 @@ def made(given: Model) -> TransformerModule:
             torch.nn.init.normal_(module.weight, generator=generator)
         elif isinstance(module, Gain):
             torch.nn.init.normal_(module.weight, mean=0.7, std=0.1, generator=generator)
-    return built
+        elif isinstance(module, Bias):
+            torch.nn.init.normal_(module.weight, generator=generator)
+        elif isinstance(module, Halting | Learned):
+            torch.nn.init.normal_(module.weight, std=2.0, generator=generator)
+    return built.train(not explores(given))
 
 
 def scalar(x: Tensor) -> Tensor:
@@ -76,7 +109,7 @@ def scalar(x: Tensor) -> Tensor:
     return (x * torch.linspace(-1, 1, x.numel()).sin().view(x.shape).to(x.device)).sum()
 
 
-def value_and_grads(model: TransformerModule, value: Tensor) -> tuple[Tensor, list[Tensor]]:
+def value_and_grads(model: Family, value: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The value, and the gradients of all weights that move it."""
     model.zero_grad()
     value.backward()

@@ -1,12 +1,16 @@
 """Closed forms against published counts. Equality with built models is tested for every variant in tests/models."""
 
+from typing import Any
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scalelab.models import build
 from scalelab.plan.counts import parameters
 from scalelab.spec.ffn import Ffn, Moe
-from scalelab.spec.model import LearnedPositions, Norm, Transformer
+from scalelab.spec.model import LayerRouter, LearnedPositions, Lstm, Norm, Transformer
 
 
 @pytest.mark.parametrize("width", [4, 8, 12, 16, 64, 128])
@@ -85,3 +89,61 @@ def test_counts_grow_with_every_size(width: int, layers: int, hidden: int, tied:
 
     start = count(width, layers, hidden)
     assert start < min(count(width + 1, layers, hidden), count(width, layers + 1, hidden), count(width, layers, hidden + 1))
+
+
+def router(**changes: Any) -> LayerRouter:
+    return LayerRouter.model_validate({"kind": "layer_router", "width": 16, "layers": 3, "identity": 1, "steps": 5} | changes).resolved()
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"policy": "fixed"}, 0),
+        ({"policy": "random"}, 0),
+        ({"policy": "learned"}, 5 * 4),
+        ({}, 16 * 4 + 5 * 16),
+        ({"router": {"step_embedding": False}}, 16 * 4),
+        ({"policy": "closed", "router": {"kind": "mlp", "width": 10}}, 16 * 10 + 10 * 4 + 5 * 16),
+        ({"router": {"kind": "gru", "width": 10}}, 3 * (16 * 10 + 10 * 10) + 10 * 4 + 5 * 16),
+        ({"router": {"kind": "lstm", "width": 10}}, 4 * (16 * 10 + 10 * 10) + 10 * 4 + 5 * 16),
+        ({"policy": "fixed", "halting": {"kind": "act"}}, 17),
+        ({"halting": {"kind": "ponder"}}, 16 * 4 + 5 * 16 + 17),
+    ],
+)
+def test_a_router_over_layers_adds_what_decides_to_a_plain_transformer(changes: dict[str, Any], count: int):
+    model = router(**changes)
+    counted, plain = parameters(model, 260, 77), parameters(model.plain().resolved(), 260, 77)
+    assert counted.groups.get("router", 0) == counted.total - plain.total == counted.non_embedding - plain.non_embedding == count
+    with torch.device("meta"):
+        assert counted.total == sum(weight.numel() for weight in build(model, 260, 77).parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "layers"),
+    [
+        ({"policy": "fixed", "order": [1, 2, 1, 2, 4]}, 2),
+        ({"policy": "closed", "choices": [[1, 4], [1, 4], [2, 4], [2], [1]]}, 2),
+        ({"steps": 2}, 2),
+        ({"steps": 2, "top": 2}, 3),
+        ({}, 3),
+    ],
+)
+def test_a_token_meets_as_many_layers_as_its_steps_may_choose(changes: dict[str, Any], layers: int):
+    model = router(**changes)
+    counted = parameters(model, 260, 77)
+    layer = (
+        parameters(Transformer(width=16, layers=2).resolved(), 260, 77).total
+        - parameters(Transformer(width=16, layers=1).resolved(), 260, 77).total
+    )
+    assert counted.total - counted.active == (3 - layers) * layer
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_lstm_has_four_gates_with_two_biases(tied: bool):
+    model = Lstm(width=16, layers=3, tied=tied)
+    counted = parameters(model, 260, 77, used=100)
+    assert counted.groups == {"embedding": 4160, "recurrent": 3 * (4 * 16 * 32 + 2 * 4 * 16), "head": 0 if tied else 4160}
+    assert counted.total == counted.active == counted.non_embedding + counted.groups["embedding"] + counted.groups["head"]
+    assert counted.used == counted.total - 160 * 16 * (1 if tied else 2)
+    with torch.device("meta"):
+        assert counted.total == sum(weight.numel() for weight in build(model, 260, 77).parameters())

@@ -1,8 +1,12 @@
 """FLOPs by hand. Equality with torch's counter is tested for every variant in tests/models."""
 
+from typing import Any
+
+import pytest
+
 from scalelab.plan.counts import parameters
-from scalelab.plan.flops import forward_flops, train_flops
-from scalelab.spec.model import Ffn, Transformer
+from scalelab.plan.flops import forward_bounds, forward_flops, train_bounds, train_flops
+from scalelab.spec.model import Ffn, LayerRouter, Lstm, Transformer
 
 
 def test_the_smallest_model_by_hand():
@@ -28,3 +32,57 @@ def test_positions_that_are_not_asked_for_cost_less():
     model = Transformer().resolved()
     assert forward_flops(model, 260, 77, 38) < 0.75 * forward_flops(model, 260, 77, 77)
     assert train_flops(model, 260, 77, 38) == 3 * forward_flops(model, 260, 77, 38)
+
+
+def test_an_lstm_multiplies_by_every_gate_at_every_position():
+    model = Lstm(layers=3, width=16)
+    assert forward_flops(model, 260, 77, 38) == 2 * 77 * 3 * 4 * 16 * 32 + 2 * 38 * 16 * 260
+    assert train_bounds(model, 260, 77, 38).is_exact
+
+
+def router(**changes: Any) -> LayerRouter:
+    return LayerRouter.model_validate({"kind": "layer_router", "layers": 3, "width": 16} | changes).resolved()
+
+
+def test_a_fixed_order_costs_what_its_layers_cost():
+    plain = Transformer(layers=3).resolved()
+    assert forward_bounds(router(policy="fixed"), 260, 77, 38) == forward_bounds(plain, 260, 77, 38)
+    assert train_bounds(router(policy="fixed"), 260, 77, 38) == train_bounds(plain, 260, 77, 38)
+    deep = Transformer(layers=5).resolved()
+    assert forward_flops(router(policy="fixed", steps=5), 260, 77, 38) == forward_flops(deep, 260, 77, 38)
+    rest = forward_flops(plain, 260, 77, 38) - forward_flops(Transformer(layers=2).resolved(), 260, 77, 38)
+    skipped = forward_flops(router(policy="fixed", identity=1, order=[1, 4, 2]), 260, 77, 38)
+    assert skipped == forward_flops(plain, 260, 77, 38) - rest
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_exact"),
+    [
+        ({}, False),
+        ({"policy": "random"}, False),
+        ({"granularity": "sequence"}, True),
+        ({"granularity": "sequence", "identity": 1}, False),
+        ({"policy": "learned"}, True),
+        ({"policy": "learned", "selection": {"kind": "gumbel"}}, False),
+        ({"policy": "learned", "selection": {"noise": 0.1}}, False),
+        ({"selection": {"kind": "soft"}}, True),
+        ({"selection": {"kind": "soft"}, "halting": {"kind": "ponder"}}, True),
+        ({"selection": {"kind": "soft"}, "halting": {"kind": "act"}}, False),
+        ({"policy": "fixed", "halting": {"kind": "threshold"}}, False),
+        ({"policy": "fixed", "halting": {"kind": "ponder"}}, True),
+    ],
+)
+def test_training_costs_one_number_where_nothing_depends_on_the_data(changes: dict[str, Any], is_exact: bool):
+    bounds = train_bounds(router(**changes), 260, 77, 38)
+    assert 0 < bounds.least <= bounds.most
+    assert bounds.is_exact == is_exact
+
+
+def test_losses_and_roll_outs_multiply():
+    head = 3 * 2 * 38 * 16 * 260
+    plain, mean = (train_bounds(router(policy="fixed", loss=loss), 260, 77, 38) for loss in ("last", "mean"))
+    assert mean.most - plain.most == 2 * head
+    drawn = router(selection={"kind": "gumbel"})
+    rolled = router(selection={"kind": "reinforce", "rollouts": 5})
+    assert train_bounds(rolled, 260, 77, 38) == train_bounds(drawn, 260, 77, 38) * 5
+    assert forward_bounds(rolled, 260, 77, 38) == forward_bounds(drawn, 260, 77, 38)

@@ -12,8 +12,9 @@ from scalelab.data import NotPrepared, describe
 from scalelab.data.text.prepare import prepare
 from scalelab.plan.cost import GUESSED_FLOPS_PER_SECOND, Clock, Speed
 from scalelab.plan.diff import keep, row, tally
-from scalelab.plan.flops import train_flops
+from scalelab.plan.flops import train_bounds, train_flops
 from scalelab.plan.plan import Plan, compile_plan
+from scalelab.spec.budget import Budget
 from scalelab.spec.load import load
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -56,6 +57,38 @@ def test_every_budget_is_spent_and_overshot_by_less_than_an_update(tmp_path: Pat
         assert 0 <= trial.tokens - 100_000 < 8 * shape.context
     if "flops" in budget:
         assert 0 <= trial.flops - 1e9 < trial.flops / trial.steps
+
+
+ROUTER = "{kind: layer_router, width: 8, identity: 1, steps: 3}"
+
+
+def test_a_budget_of_flops_stays_one_where_a_meter_spends_it(tmp_path: Path) -> None:
+    text = f"{{name: a, task: {{people: 4}}, batch: 8, model: {ROUTER}, budget: {{flops: 1e9}}}}"
+    [trial] = plan(tmp_path, text).trials
+    shape = describe(trial.trial.task)
+    each = train_bounds(trial.trial.model, shape.vocab, shape.context, shape.targets)
+    assert trial.trial.budget == Budget(flops=10**9)
+    assert (trial.steps - 1) * 8 * each.least < 10**9 <= trial.steps * 8 * each.least
+    assert (trial.flops_least, trial.flops) == (10**9, 10**9 + 8 * each.most - 1)
+    assert trial.tokens == trial.steps * 8 * shape.context
+    [exact] = plan(tmp_path, text.replace("identity: 1", "policy: fixed")).trials
+    assert exact.trial.budget == Budget(steps=exact.steps)
+    assert exact.flops == exact.flops_least
+
+
+def test_other_budgets_say_between_what_flops_they_are(tmp_path: Path) -> None:
+    [trial] = plan(tmp_path, f"{{name: a, task: {{people: 4}}, batch: 8, model: {ROUTER}, budget: {{steps: 7}}}}").trials
+    shape = describe(trial.trial.task)
+    each = train_bounds(trial.trial.model, shape.vocab, shape.context, shape.targets)
+    assert trial.trial.budget == Budget(steps=7)
+    assert (trial.flops_least, trial.flops) == (56 * each.least, 56 * each.most)
+    assert row(trial)["flops_least"] == trial.flops_least < trial.flops
+
+
+def test_a_whole_budget_may_come_from_an_axis_alone(tmp_path: Path) -> None:
+    made = plan(tmp_path, "{name: a, task: {people: 4}, axes: {budget: [{steps: 5}, {flops: 1e9}]}}")
+    assert made.trials[0].steps == 5
+    assert made.trials[1].flops >= 10**9
 
 
 def test_specs_that_meet_at_one_trial_share_its_digest(tmp_path: Path) -> None:
@@ -133,10 +166,12 @@ CAPACITY = SPECS / "paper" / "fact_capacity.yaml"
 WIKITEXT = SPECS / "paper" / "wikitext103_125m.yaml"
 """A spec of real text in GPT-2's tokens."""
 
-TEXT = sorted(path for path in SPECS.rglob("*.yaml") if "kind: text" in path.read_text() and path != WIKITEXT)
+EXPERIMENTS = set(SPECS.rglob("*.yaml")) - set((SPECS / "spaces").glob("*.yaml"))
+
+TEXT = sorted(path for path in EXPERIMENTS if "kind: text" in path.read_text() and path != WIKITEXT)
 
 
-@pytest.mark.parametrize("path", sorted(set(SPECS.rglob("*.yaml")) - {CAPACITY, WIKITEXT, *TEXT}), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS - {CAPACITY, WIKITEXT, *TEXT}), ids=lambda path: path.name)
 def test_every_spec_of_the_project_compiles(path: Path) -> None:
     assert compile_plan(*load(path)).trials
 
@@ -150,7 +185,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def on(corpus: Path, path: Path, tokens: str) -> Plan:
     """The plan of a spec of text on another corpus."""
-    settings = [f"task.corpus={corpus}", f"task.tokens={tokens}", f"execution.data={corpus.parent}"]
+    settings = [f"task.corpus={corpus}", f"task.tokens={tokens}"]
+    if "\ntask:" not in path.read_text():  # it is an axis
+        settings = [f"axes.task=[{{kind: text, corpus: {corpus}, tokens: {tokens}}}, {{kind: arithmetic}}]"]
+    if "pretrained:" in path.read_text():  # which trial that is its user says
+        settings.append("model.pretrained.trial=0123456789abcdef")
+    settings.append(f"execution.data={corpus.parent}")
     while True:
         try:
             return compile_plan(*load(path, settings))

@@ -10,8 +10,9 @@ from scalelab.core.errors import UserError
 from scalelab.plan.counts import parameters
 from scalelab.plan.solve import solve
 from scalelab.spec.budget import Params
+from scalelab.spec.experiment import Trial
 from scalelab.spec.ffn import Ffn, Moe
-from scalelab.spec.model import NoPositions, Transformer
+from scalelab.spec.model import Lstm, NoPositions, Transformer
 
 VOCAB, CONTEXT = 260, 77
 
@@ -115,3 +116,23 @@ def test_what_cannot_be_is_said_with_its_cure(model: Transformer, budget: Params
     assert fault.value.where == "spec.yaml:3"
     for word in words:
         assert word in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"kind": "lstm", "width": "solve"},
+        {"kind": "layer_router", "width": "solve"},
+        {"kind": "layer_router", "width": 32, "ffn": {"width": "solve"}, "halting": {"kind": "act"}},
+        {"kind": "layer_router", "width": 32, "heads": "solve", "kv_heads": 1, "head_width": 8, "policy": "learned"},
+    ],
+)
+def test_every_family_is_solved(model: dict[str, Any]):
+    given = Trial.model_validate({"budget": {"steps": 1}, "model": model}).model
+    solved = solve(given, VOCAB, CONTEXT, Params(target=100_000, tolerance=0.05))
+    assert parameters(solved.resolved(), VOCAB, CONTEXT).total == pytest.approx(100_000, rel=0.05)
+
+
+def test_an_lstm_has_one_size_to_solve():
+    with pytest.raises(UserError, match=r"write `solve` for `model\.width`, or"):
+        solve(Lstm(width=16), VOCAB, CONTEXT, Params(target=100_000))

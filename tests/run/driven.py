@@ -1,23 +1,31 @@
 """A driver in a process of its own, for tests that interrupt and kill it: python driven.py STORE SPEC [options].
 
-Its trials count slowly, keep their position in their folder, and append a line to RUNS whenever one of them ends.
+Its trials count slowly, keep their position in their folder, and append a line to RUNS whenever one of them ends. With `--space`
+the spec is a space, which Optuna searches.
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.run.searching import descending
+
 from scalelab.core.events import Ended, Interrupted, Measured, Started
 from scalelab.plan.plan import compile_plan
-from scalelab.run.driver import Options, drive
+from scalelab.run.driver import Options, drive, drive_search
+from scalelab.run.summary import Summary
 from scalelab.spec.load import load
+from scalelab.spec.load_space import load_space
 from scalelab.store import open_store
 
 
 def counter(runs: str, pace_s: float):
     """A worker that takes `pace_s` for each step."""
 
-    def count(trial, execution, *, folder, emit, stopping):
+    def count(trial, execution, *, folder, emit, stopping, pruned):
         position = Path(folder) / "step"
         step = int(position.read_text()) if position.exists() else 0
         emit(Started({}, resumed=step))
@@ -38,6 +46,16 @@ def counter(runs: str, pace_s: float):
     return count
 
 
+def searched(path: str, store, options: Options, worker) -> Summary:
+    from scalelab.run.search.guided import GuidedSearch
+    from scalelab.run.search.known import known_trials
+
+    space, document = load_space(path)
+    search = GuidedSearch(space, document, known_trials(store, space, document), trials=space.trials)
+    spec = space.model_dump(mode="json")
+    return drive_search(search, store, options, experiment=space.name, spec=spec, execution=search.experiment.execution, worker=worker)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("store")
@@ -46,11 +64,16 @@ def main() -> int:
     parser.add_argument("--address")
     parser.add_argument("--pace", type=float, default=0.02)
     parser.add_argument("--time", type=float)
+    parser.add_argument("--space", action="store_true")
     parsed = parser.parse_args()
     folder = Path(parsed.store).parent
     options = Options(parsed.executor, jobs=2, address=parsed.address, folder=folder / "trials", time_s=parsed.time)
+    runs = str(folder / "runs")
     with open_store(parsed.store, mode="write") as store:
-        summary = drive(compile_plan(*load(parsed.spec)), store, options, worker=counter(str(folder / "runs"), parsed.pace))
+        if parsed.space:
+            summary = searched(parsed.spec, store, options, descending(parsed.pace, runs, "recall"))
+        else:
+            summary = drive(compile_plan(*load(parsed.spec)), store, options, worker=counter(runs, parsed.pace))
     print(summary)
     return summary.exit_code
 

@@ -31,7 +31,7 @@ search: {kind: frontier}
 """
 
 
-def recall_grows(trial, execution, *, folder, emit, stopping):
+def recall_grows(trial, execution, *, folder, emit, stopping, pruned):
     """Two widths for each person pass."""
     emit(Started({"threads": execution.threads}))
     emit(Measured(5, {"recall": 0.2}))
@@ -45,11 +45,11 @@ def failing(times: int, seed: int = 1):
     """Fails for one seed, so many times."""
     calls = []
 
-    def work(trial, execution, *, folder, emit, stopping):
+    def work(trial, execution, *, folder, emit, stopping, pruned):
         if trial.seed == seed and len(calls) < times:
             calls.append(trial.model.width)
             raise RuntimeError(f"failure {len(calls)}")
-        return recall_grows(trial, execution, folder=folder, emit=emit, stopping=stopping)
+        return recall_grows(trial, execution, folder=folder, emit=emit, stopping=stopping, pruned=pruned)
 
     return work
 
@@ -210,7 +210,7 @@ def test_what_a_dead_driver_of_this_machine_held_is_free_at_once(make_plan: Call
 
 
 def test_claims_are_given_back_when_the_worker_breaks_the_driver(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
-    def second_ctrl_c(trial, execution, *, folder, emit, stopping):
+    def second_ctrl_c(trial, execution, *, folder, emit, stopping, pruned):
         emit(Started({}))
         raise KeyboardInterrupt
 

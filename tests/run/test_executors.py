@@ -64,7 +64,7 @@ def execute(executor: str, desk: ListDesk, worker: Worker, folder: str | None = 
     run(desk, Job(Execution(), folder, worker, jobs))
 
 
-def train_a_little(trial, execution, *, folder, emit, stopping):
+def train_a_little(trial, execution, *, folder, emit, stopping, pruned):
     """Ten steps of a tiny model whose numbers hang on seed and width alone."""
     import torch
 
@@ -84,7 +84,7 @@ def train_a_little(trial, execution, *, folder, emit, stopping):
     return ended
 
 
-def end_at_once(trial, execution, *, folder, emit, stopping):
+def end_at_once(trial, execution, *, folder, emit, stopping, pruned):
     emit(Started({}))
     ended = Ended("done", 10, 0.1)
     emit(ended)
@@ -105,7 +105,7 @@ def test_the_same_events_and_the_same_bits_under_both(ray_session: None, make_pl
 
 
 def test_a_failing_trial_is_told_with_its_traceback_and_stops_no_other(executor: str, make_plan: Callable[..., Plan]) -> None:
-    def fail_some(trial, execution, *, folder, emit, stopping):
+    def fail_some(trial, execution, *, folder, emit, stopping, pruned):
         emit(Started({}))
         emit(Measured(7, {"loss": 1.0}))
         if trial.seed == 1:
@@ -124,7 +124,7 @@ def test_a_failing_trial_is_told_with_its_traceback_and_stops_no_other(executor:
 
 
 def test_a_trial_that_is_told_to_stop_ends_soon_and_nothing_more_begins(executor: str, make_plan: Callable[..., Plan]) -> None:
-    def train_for_ever(trial, execution, *, folder, emit, stopping):
+    def train_for_ever(trial, execution, *, folder, emit, stopping, pruned):
         emit(Started({}))
         while not stopping():
             time.sleep(0.01)
@@ -172,11 +172,11 @@ def test_a_desk_with_nothing_to_run_now_is_asked_again(executor: str, make_plan:
 
 
 def test_a_dead_worker_is_told_of_and_the_others_go_on(ray_session: None, make_plan: Callable[..., Plan]) -> None:
-    def die_some(trial, execution, *, folder, emit, stopping):
+    def die_some(trial, execution, *, folder, emit, stopping, pruned):
         emit(Started({}))
         if trial.seed == 1 and trial.model.width == 4:
             os._exit(9)
-        return end_at_once(trial, execution, folder=folder, emit=emit, stopping=stopping)
+        return end_at_once(trial, execution, folder=folder, emit=emit, stopping=stopping, pruned=pruned)
 
     desk = ListDesk(make_plan(EIGHT).trials)
     execute("ray", desk, die_some, jobs=2)
@@ -186,7 +186,7 @@ def test_a_dead_worker_is_told_of_and_the_others_go_on(ray_session: None, make_p
 
 
 def test_a_trial_that_will_not_stop_is_given_up(ray_session: None, make_plan: Callable[..., Plan]) -> None:
-    def hang(trial, execution, *, folder, emit, stopping):
+    def hang(trial, execution, *, folder, emit, stopping, pruned):
         emit(Started({}))
         time.sleep(600)
         return Ended("done", 10, 600.0)

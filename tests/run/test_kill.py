@@ -84,3 +84,56 @@ def test_training_that_was_killed_goes_on_and_ends_with_the_same_bits(commands: 
     assert trial.artifacts["weights_sha256"] == other.artifacts["weights_sha256"]
     verdict = json.loads(commands.end(commands.start("killed", "verify", trial.record.digest, "--json")))
     assert verdict["equal"], verdict  # the whole curve is there too
+
+
+SPACE = """
+name: hill
+base: {budget: {steps: 8}, evaluation: {first: 1, ratio: 1.3}}
+search:
+  optim.lr: {float: [0.01, 0.1]}
+  model.width: {int: [4, 16], step: 4}
+objectives: {recall: minimize}
+sampler: {kind: tpe, startup: 3}
+pruner: {kind: median, startup: 1, first: 4}
+trials: 9
+"""
+
+
+def test_a_search_that_was_killed_goes_on_with_what_it_had_begun_and_asks_what_it_would_have_asked(tmp_path: Path) -> None:
+    def start(where: str, pace: str) -> "subprocess.Popen[str]":
+        folder = tmp_path / where
+        folder.mkdir(exist_ok=True)
+        (folder / "spec.yaml").write_text(SPACE)
+        driven = str(Path(__file__).with_name("driven.py"))
+        command = [sys.executable, driven, str(folder / "store.db"), str(folder / "spec.yaml"), "--space", "--pace", pace]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def ended_as(where: str) -> list[tuple[str, str, int | None]]:
+        with open_store(tmp_path / where / "store.db", mode="read") as store:
+            return [(record.digest, state, result.step) for record, state, result in store.members("hill")]
+
+    def is_in_the_fourth() -> bool:
+        runs = tmp_path / "killed" / "runs"
+        ended = runs.read_text().splitlines() if runs.exists() else []
+        return len(ended) == 3 and any(curve.parent.name not in ended for curve in (tmp_path / "killed" / "trials").glob("*/curve"))
+
+    killed, until = start("killed", "0.2"), time.monotonic() + 60
+    try:
+        while not is_in_the_fourth():
+            assert killed.poll() is None, killed.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    finally:
+        killed.kill()
+        killed.communicate()
+    begun = ended_as("killed")
+    assert [state == "queued" for _, state, _ in begun] == [False, False, False, True]
+    for where in ("killed", "whole"):
+        out, error = start(where, "0").communicate(timeout=60)
+        assert error == "", out
+    assert ended_as("killed") == ended_as("whole")
+    assert len(ended_as("whole")) == 9
+    assert {state for _, state, _ in ended_as("whole")} == {"done", "stopped"}
+    with open_store(tmp_path / "killed" / "store.db", mode="read") as store:
+        attempts = store.trial(begun[-1][0]).attempts
+    assert [(one.state in ("lost", "running"), one.resumed > 0) for one in attempts] == [(True, False), (False, True)]

@@ -11,6 +11,7 @@ from torch import Tensor
 from scalelab.models import Transformer
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
+from scalelab.train import train
 from scalelab.train.compiling import compiled
 from scalelab.train.tracing import Fault, examine, small
 
@@ -39,6 +40,14 @@ def faults(of: Trial, kind: str) -> dict[str, Fault]:
 
 def test_a_trial_trains_is_evaluated_and_decodes_without_a_fault() -> None:
     assert examine(trial(), CPU) == []
+
+
+def test_an_lstm_is_not_compiled() -> None:
+    """It is fast without, and its graph would hold every position."""
+    given = trial(model={"kind": "lstm", "width": 8})
+    assert examine(given, CPU) == []
+    ended, plain = (train(given, CPU.model_copy(update={"compile": compiles})) for compiles in (True, False))
+    assert ended.artifacts == plain.artifacts
 
 
 @pytest.mark.slow

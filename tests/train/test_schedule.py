@@ -46,3 +46,10 @@ def test_a_schedule_that_is_all_warm_up_still_ends() -> None:
 def test_a_share_is_between_nothing_and_the_peak(schedule: Constant | Cosine | Linear | Wsd, steps: int, data: st.DataObject) -> None:
     step = data.draw(st.integers(0, steps - 1))
     assert 0 <= share_of_peak(schedule, step, steps) <= 1
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.kind)
+def test_a_promise_of_as_many_updates_as_there_are_changes_nothing(schedule: Constant | Cosine | Linear | Wsd) -> None:
+    """By the share of FLOPs that is spent: step / share."""
+    for step in range(1, 70):
+        assert share_of_peak(schedule, step, step / (step / 70)) == pytest.approx(share_of_peak(schedule, step, 70), rel=1e-12)

@@ -13,7 +13,20 @@ from typing import Annotated
 
 import typer
 
-from scalelab.cli import explaining, fitting, generating, looking, planning, preparing, reporting, running, showing, storing, verifying
+from scalelab.cli import (
+    explaining,
+    fitting,
+    generating,
+    looking,
+    optimizing,
+    planning,
+    preparing,
+    reporting,
+    running,
+    showing,
+    storing,
+    verifying,
+)
 from scalelab.core.errors import UserError
 
 UNEXPECTED = 70
@@ -47,6 +60,7 @@ def _options(
 for command in (
     planning.plan,
     running.run,
+    optimizing.optimize,
     fitting.fit,
     generating.generate,
     reporting.report,

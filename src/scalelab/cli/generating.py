@@ -12,11 +12,14 @@ from scalelab.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataOption, JsonOp
 from scalelab.cli.showing import trial_json
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.events import is_lower_better
+from scalelab.core.events import is_lower_better, is_pruned
 
 if TYPE_CHECKING:
+    import torch
+
     from scalelab.generate import Piece, Sampling, Vocabulary
-    from scalelab.models import Transformer
+    from scalelab.models import Family
+    from scalelab.spec.experiment import Trial
     from scalelab.store import Store, StoredTrial
 
 _QUESTIONS = ("facts", "arithmetic")
@@ -110,7 +113,8 @@ def _extremes(store: str, experiment: str, metric: str | None) -> "list[tuple[st
 
 def _ranked(opened: "Store", experiment: str, metric: str | None, store: str) -> tuple[str, list[str]]:
     """The metric, and the digests of the trials that have it, the best first."""
-    ended = [(record, result.metrics) for record, state, result in opened.members(experiment) if state in ("done", "stopped")]
+    members = opened.members(experiment)
+    ended = [(one, end.metrics) for one, state, end in members if state in ("done", "stopped") and not is_pruned(state, end.metrics)]
     if not ended:
         raise UserError(f"no trial of `{experiment}` is finished", cure="run it first", where=store)
     if metric is None:
@@ -129,7 +133,7 @@ def _answer(found: "StoredTrial", title: str, wish: Wish, store: str, as_json: b
     from scalelab.spec.experiment import Trial
 
     trial = Trial.model_validate(found.record.trial)
-    model, words, device = _load(trial, found, wish.data, store)
+    model, words, device = loaded(trial, found, wish.data, store)
     prompt = words.example() if wish.prompt is None else wish.prompt
     pieces = stream(
         model, words, [prompt] * wish.samples, limit=wish.tokens, sampling=wish.sampled(trial.task.kind), stops=wish.stops,
@@ -148,7 +152,8 @@ def _answer(found: "StoredTrial", title: str, wish: Wish, store: str, as_json: b
     return {}
 
 
-def _load(trial: Any, found: "StoredTrial", data: str, store: str) -> "tuple[Transformer, Vocabulary, Any]":
+def loaded(trial: "Trial", found: "StoredTrial", data: str, store: str) -> "tuple[Family, Vocabulary, torch.device]":
+    """The trained model of a stored trial, its vocabulary, and where it stands. Raises UserError where there is none."""
     from scalelab.data import build
     from scalelab.generate import vocabulary
     from scalelab.spec.execution import Execution
@@ -195,11 +200,11 @@ def _begin(told: int, num: int) -> None:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(_safe(text) if sys.stdout.isatty() else text)
+    sys.stdout.write(safe(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """What a terminal would take as a command, or show out of order, as its code."""
     return "".join(_escaped(one) if _is_unsafe(one) else one for one in text)
 

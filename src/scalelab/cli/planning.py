@@ -22,13 +22,13 @@ def plan(
     spec: SpecArgument, store: StoreOption = DEFAULT_STORE, settings: SetOption = None, only: OnlyOption = None, as_json: JsonOption = False
 ) -> None:
     """Show what would run: state, parameters, tokens, FLOPs, predicted time."""
-    preview(chosen_part(compiled_plan(spec, settings or []), only), store, as_json)
+    preview(chosen_part(compiled_plan(spec, settings or [], store), only), store, as_json)
 
 
 def preview(compiled: "Plan", store: str, as_json: bool) -> None:
     """Print a plan against what the store knows."""
     results, clock = known(store, compiled)
-    states: dict[str, State] = {digest: result.state for digest, result in results.items()}
+    states: dict[str, State] = {digest: result.as_planned for digest, result in results.items()}
     total = summary(compiled, results, clock)
     if as_json:
         print_json({"experiment": compiled.experiment.name, **total, "trials": trial_rows(compiled, states, clock)})
@@ -37,12 +37,12 @@ def preview(compiled: "Plan", store: str, as_json: bool) -> None:
         show_total(compiled, total)
 
 
-def compiled_plan(spec: "Path", settings: list[str]) -> "Plan":
-    """The plan of a spec file with its settings."""
-    from scalelab.plan.plan import compile_plan
+def compiled_plan(spec: "Path", settings: list[str], store: str = DEFAULT_STORE) -> "Plan":
+    """The plan of a spec file with its settings. Trials whose layers are taken are looked up in the store."""
+    from scalelab.run.pretrained import compiled
     from scalelab.spec.load import load
 
-    return compile_plan(*load(spec, settings))
+    return compiled(*load(spec, settings), store)
 
 
 def chosen_part(compiled: "Plan", only: str | None) -> "Plan":
@@ -80,10 +80,11 @@ def summary(compiled: "Plan", results: "Mapping[str, Result]", clock: "Clock") -
     progress, left = search.progress, search.open
     return {
         "search": compiled.experiment.search.kind,
-        "states": tally(compiled, {digest: result.state for digest, result in results.items()}),
+        "states": tally(compiled, {digest: result.as_planned for digest, result in results.items()}),
         **({"cells": {"answered": progress.done, "total": progress.total}} if progress.unit == "cells" else {}),
         "tokens": sum(planned.tokens for planned in left),
         "flops": sum(planned.flops for planned in left),
+        "flops_least": sum(planned.flops_least for planned in left),
         "seconds": sum(map(clock.seconds, left)),
         "basis": clock.basis,
     }
@@ -104,6 +105,7 @@ def trial_rows(compiled: "Plan", states: Mapping[str, State], clock: "Clock") ->
             "tokens": planned.tokens,
             "exposures": planned.exposures,
             "flops": planned.flops,
+            "flops_least": planned.flops_least,
             "seconds": clock.seconds(planned),
             "metrics": {},
         }
@@ -134,9 +136,8 @@ def show_total(compiled: "Plan", total: dict[str, Any]) -> None:
         print("nothing to run")
         return
     bound = "at most: a frontier search runs a small part, the small models" if total["search"] == "frontier" else "on one slot"
-    print(
-        f"to run: {format_count(total['tokens'])} tokens, {format_count(total['flops'])} FLOPs, {format_seconds(total['seconds'])} {bound}"
-    )
+    flops, seconds = _between(total["flops_least"], total["flops"]), format_seconds(total["seconds"])
+    print(f"to run: {format_count(total['tokens'])} tokens, {flops} FLOPs, {seconds} {bound}")
     print(f"times rest on {total['basis']}")
 
 
@@ -154,6 +155,12 @@ def _line(
         f"{first.params.total:,}",
         *([f"{first.params.active:,}"] if active else []),
         format_count(sum(planned.tokens for planned in group)),
-        format_count(sum(planned.flops for planned in group)),
+        _between(sum(planned.flops_least for planned in group), sum(planned.flops for planned in group)),
         format_seconds(sum(map(clock.seconds, group))),
     ]
+
+
+def _between(least: float, most: float) -> str:
+    """One number, or two where what is run depends on the data."""
+    low, high = format_count(least), format_count(most)
+    return high if low == high else f"{low} to {high}"

@@ -13,6 +13,7 @@ from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
     from scalelab.plan.plan import Plan
+    from scalelab.run.summary import Summary
     from scalelab.store.store import Store
 
 
@@ -33,49 +34,55 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run what is missing of a spec; an interrupted run goes on where it was."""
-    seconds = _seconds(time)
-    compiled = compiled_plan(spec, settings or []) if dry_run else _prepared_plan(spec, settings or [], as_json)
+    seconds = parsed_seconds(time)
+    compiled = compiled_plan(spec, settings or [], store) if dry_run else _prepared_plan(spec, settings or [], store, as_json)
     chosen = chosen_part(compiled, only)
     if dry_run:
         preview(chosen, store, as_json)
         return
     from scalelab.run.driver import Options, drive, ready
+    from scalelab.run.pretrained import check_there
     from scalelab.store import open_store
 
     folder = artifacts or default_folder(store)
+    check_there(chosen, store, folder)
     stream = sys.stderr if as_json else sys.stdout
     options = Options(
         executor=executor, jobs=jobs, address=address, folder=folder, time_s=seconds, retry_failed=retry_failed, stream=stream
     )
     with ExitStack() as stack:
-        if not _is_there(store):
-            stack.enter_context(ready(compiled, options))  # a run that is refused makes no store
+        if not is_there(store):
+            stack.enter_context(ready(compiled.experiment.execution, options))  # a run that is refused makes no store
         opened = stack.enter_context(open_store(store, mode="write"))
         ended = drive(compiled, opened, options, chosen=chosen)
-        rows = _result_rows(opened, compiled.experiment.name) if as_json else []
+        rows = result_rows(opened, compiled.experiment.name) if as_json else []
     if as_json:
-        outcome = {
-            "outcomes": ended.outcomes,
-            "known": ended.known,
-            "failed": ended.failed,
-            "failed_before": ended.failed_before,
-            "seconds": ended.seconds,
-            "stopped": ended.stopped,
-        }
-        print_json({"experiment": compiled.experiment.name, **outcome, "trials": rows})
+        print_json({"experiment": compiled.experiment.name, **outcome(ended), "trials": rows})
     else:
         print(ended)
     raise typer.Exit(ended.exit_code)
 
 
-def _prepared_plan(spec: Path, settings: list[str], as_json: bool) -> "Plan":
+def outcome(ended: "Summary") -> dict[str, Any]:
+    """How a run ended, for `--json`."""
+    return {
+        "outcomes": ended.outcomes,
+        "known": ended.known,
+        "failed": ended.failed,
+        "failed_before": ended.failed_before,
+        "seconds": ended.seconds,
+        "stopped": ended.stopped,
+    }
+
+
+def _prepared_plan(spec: Path, settings: list[str], store: str, as_json: bool) -> "Plan":
     """The plan; the corpora that it needs and that are not there yet are prepared."""
     from scalelab.cli.preparing import prepare_shown
     from scalelab.data import NotPrepared
 
     while True:
         try:
-            return compiled_plan(spec, settings)
+            return compiled_plan(spec, settings, store)
         except NotPrepared as missing:
             prepare_shown(missing.task.corpus, missing.task.tokens, missing.folder, sys.stderr if as_json else sys.stdout)
 
@@ -85,7 +92,7 @@ def default_folder(store: str) -> str:
     return "results/trials" if "://" in store else str(Path(store).parent.resolve() / "trials")
 
 
-def _is_there(store: str) -> bool:
+def is_there(store: str) -> bool:
     """Whether the store exists already."""
     if "://" not in store:
         return Path(store).exists()
@@ -98,14 +105,16 @@ def _is_there(store: str) -> bool:
     return True
 
 
-def _result_rows(opened: "Store", experiment: str) -> list[dict[str, Any]]:
+def result_rows(opened: "Store", experiment: str) -> list[dict[str, Any]]:
+    """The trials of an experiment in the form of every `--json` answer."""
     from scalelab.cli.showing import trial_json
 
     rows = [trial_json(experiment, record, result) for record, _, result in opened.members(experiment)]
     return [{key: value for key, value in row.items() if key != "trial"} for row in rows]
 
 
-def _seconds(text: str | None) -> float | None:
+def parsed_seconds(text: str | None) -> float | None:
+    """What `--time` says. Raises UserError."""
     from scalelab.core.units import parse_seconds
 
     try:

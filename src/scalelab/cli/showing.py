@@ -33,7 +33,14 @@ def show(digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: Js
     for attempt in found.attempts:
         _print_attempt(attempt)
     for name, place in found.artifacts.items():
-        print(f"\n{name}: {place}")
+        print(f"\n{name}: {_shortened(place)}")
+
+
+def _shortened(place: str) -> str:
+    """A path or URL as it is; of what lies in the store itself its kind and its length."""
+    if not place.startswith("data:"):
+        return place
+    return f"{place[len('data:') :].partition(',')[0]} in the store ({len(place):,} characters; --json has it)"
 
 
 def _print_trial(found: "StoredTrial") -> None:
@@ -62,8 +69,8 @@ def _metric_rows(metrics: dict[str, float]) -> list[list[str]]:
 
 
 def detail_kind(metric: str) -> str:
-    """`load_0_5` -> `load_*`."""
-    return re.sub(r"(_\d+)+$", "_*", metric)
+    """`load_0_5` -> `load_*`, `identity_kind_space` -> `identity_kind_*`."""
+    return re.sub(r"(_\d+)+$|(?<=identity_kind)_[a-z]+$", "_*", metric)
 
 
 def _print_curves(points: "Curve") -> None:
@@ -78,7 +85,7 @@ def _print_curves(points: "Curve") -> None:
     print_table(["step", *names], [[f"{step:,}", *(number(points.get((step, name))) for name in names)] for step in shown])
     details = sorted({detail_kind(name) for name in known if is_detail(name)})
     if details:
-        print(f"without {', '.join(details)}: --json has them, `scalelab report --fig 10` draws them")
+        print(f"without {', '.join(details)}: --json has them, `scalelab report` draws them (fig. 10, 11)")
     if len(shown) < len(steps):
         print(f"{len(shown)} of {len(steps)} measured steps; --json has all of them")
 

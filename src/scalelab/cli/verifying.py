@@ -60,9 +60,9 @@ def doctor(
     if compiled is not None and widths is not None:
         raise UserError("`--compile` and `--coordinates` are two examinations", cure="run them one after the other")
     if compiled is not None:
-        _trace(compiled, as_json)
+        _trace(compiled, store, as_json)
     elif widths is not None:
-        _coordinates(widths, as_json)
+        _coordinates(widths, store, as_json)
     else:
         _examine(store, as_json)
 
@@ -81,12 +81,12 @@ def _examine(store: str, as_json: bool) -> None:
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
-def _trace(spec: Path, as_json: bool) -> None:
+def _trace(spec: Path, store: str, as_json: bool) -> None:
     """Exit code 1 where a trial breaks its graph, compiles again after warm-up, or does not compile."""
     from scalelab.cli.planning import compiled_plan
     from scalelab.run.tracing import trace
 
-    traced = list(trace(compiled_plan(spec, [])))
+    traced = list(trace(compiled_plan(spec, [], store)))
     if as_json:
         print_json({"traced": [one.as_dict() for one in traced]})
     else:
@@ -106,12 +106,12 @@ def _phases(traced: "Traced") -> list[list[str]]:
     return [[traced.name, str(traced.trials), phase, *(number_of(phase, kind) for kind in kinds)] for phase in traced.phases]
 
 
-def _coordinates(spec: Path, as_json: bool) -> None:
+def _coordinates(spec: Path, store: str, as_json: bool) -> None:
     """Exit code 1 where activations move further in wider models although the spec asks for muP."""
     from scalelab.cli.planning import compiled_plan
     from scalelab.run.tracing import coordinates
 
-    plan = compiled_plan(spec, [])
+    plan = compiled_plan(spec, [], store)
     found = coordinates(plan)
     if as_json:
         print_json({"digest": plan.trials[0].digest, "coordinates": [one.as_dict() for one in found]})

@@ -1,6 +1,7 @@
 """What a trial tells while it runs. Plain values, so that they cross a process or a network as they are."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -8,7 +9,15 @@ State = Literal["missing", "queued", "running", "done", "stopped", "diverged", "
 Outcome = Literal["done", "stopped", "diverged", "failed"]
 
 FINISHED: frozenset[State] = frozenset({"done", "stopped", "diverged"})
-"""States that are results: the trial is not run again."""
+"""States that are results: the trial is not run again, unless its search ended it (`is_pruned`)."""
+
+PRUNED = "pruned"
+"""The metric of a trial that its search ended early, and of no other: the step of the evaluation that decided."""
+
+
+def is_pruned(state: State, metrics: Mapping[str, float]) -> bool:
+    """Whether a search ended the trial early. That is a result for this search alone: whoever else wants the trial goes on with it."""
+    return state == "stopped" and PRUNED in metrics
 
 
 def is_speed(metric: str) -> bool:
@@ -16,9 +25,15 @@ def is_speed(metric: str) -> bool:
     return metric in ("seconds", "mfu", "flops_per_second") or "tokens_per_second" in metric
 
 
+_DETAIL = re.compile(
+    r"(test_)?load_\d+_\d+|(max_vio|router_entropy|dropped)_\d+"
+    r"|(route|transition)_\d+_\d+|(identity|route_entropy|order|steps|loss_step)_\d+|identity_kind_[a-z]+"
+)
+
+
 def is_detail(metric: str) -> bool:
-    """Whether a metric is of one layer or one expert of a mixture: there may be hundreds of a kind."""
-    return re.fullmatch(r"(test_)?load_\d+_\d+|(max_vio|router_entropy|dropped)_\d+", metric) is not None
+    """Whether a metric is of one layer, one expert, one step or one kind of token: there may be hundreds of a sort."""
+    return _DETAIL.fullmatch(metric) is not None
 
 
 _LOWER_IS_BETTER = ("loss", "nats", "perplexity", "bits_per_byte", "error")

@@ -9,10 +9,11 @@ from scalelab.evaluate.arithmetic import ArithmeticTest
 from scalelab.evaluate.capacity import CapacityTest
 from scalelab.evaluate.recall import RecallTest
 from scalelab.evaluate.text import TextTest
+from scalelab.models import Family
 from scalelab.plan.counts import parameters
 from scalelab.spec.experiment import Trial
 
-__all__ = ["ArithmeticTest", "CapacityTest", "RecallTest", "TextTest", "build_test"]
+__all__ = ["ArithmeticTest", "CapacityTest", "RecallTest", "TextTest", "build_test", "notes"]
 
 Test = RecallTest | CapacityTest | TextTest | ArithmeticTest
 
@@ -27,3 +28,8 @@ def build_test(trial: Trial, data: Data, device: torch.device, stopping: Callabl
     if isinstance(data, ArithmeticData):
         return ArithmeticTest(trial, data, device, stopping)
     return TextTest(trial, data, device, stopping)
+
+
+def notes(test: Test, model: Family) -> dict[str, str]:
+    """Texts about a model that stay with its trial in the store, as `data:` URLs by name."""
+    return test.notes(model) if isinstance(test, TextTest | ArithmeticTest) else {}

@@ -5,9 +5,9 @@ D width, V vocabulary, L layers with experts, E experts of a layer.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,15 @@ from scalelab.data import TextData
 from scalelab.data.hashing import words
 from scalelab.data.text.objectives import Examples, Ids, alone, examples
 from scalelab.evaluate.device import put
+from scalelab.evaluate.excerpt import BYTES, excerpt, texts_of
 from scalelab.evaluate.mode import evaluating
+from scalelab.evaluate.routes import Reads, Tally, routes
+from scalelab.evaluate.token_kinds import kinds
 from scalelab.generate import decoding_speed
-from scalelab.models import Transformer
+from scalelab.models import Family, Transformer
+from scalelab.plan.flops import forward_flops
 from scalelab.spec.experiment import Trial
-from scalelab.spec.ffn import Moe
+from scalelab.spec.router import LayerRouter
 
 SAMPLE = 2**14
 """Positions of the validation split that are scored, about: the same at every evaluation of every trial."""
@@ -46,7 +50,7 @@ Split = Literal["validation", "test"]
 
 
 class Model(Protocol):
-    """What the text test asks of a model; see `models.Transformer`."""
+    """What the text test asks of a model; see `models.Family`."""
 
     def trunk(
         self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None, document_BT: Tensor | None = None
@@ -71,6 +75,8 @@ class TextTest:
     ) -> None:
         self.trial, self.data, self.device, self.stopping = trial, data, torch.device(device), stopping
         self._exact = torch.float32 if self.device.type == "mps" else torch.float64
+        # What is missing of a tokenizer is missed here, before anything is trained.
+        self._kind_V = kinds(data.tokenizer, data.shape.vocab) if isinstance(trial.model, LayerRouter) else None
 
     def quick(self, model: Model) -> dict[str, float]:
         """`validation_loss`, on windows spread evenly over the validation split, whatever the batch."""
@@ -85,7 +91,9 @@ class TextTest:
         length of a code. `pseudo_perplexity` (masked): the perplexity of tokens that are hidden one at a time (arXiv 1910.14659). With
         experts, of the same passes as the test loss: `test_load_{layer}_{expert}`, the share of the layer's assignments, and
         `test_max_vio`, by how much the busiest expert exceeds an even load, as a mean over layers (MaxVio_global, arXiv 2408.15664).
-        Where the trial asks for it, how fast the model decodes (see `generate.decoding_speed`).
+        `flops_per_token`: forward FLOPs by positions; of a router over layers those that were run, with its routes over the whole
+        validation split (see `routes.Tally`), and `loss_step_{step}`: the test loss, were it predicted after that step. Where the trial
+        asks for it, how fast the model decodes (see `generate.decoding_speed`).
         """
         windows_RS, loads = self.data.held_out("test", self._windows(TEST)), list[Tensor]()
         test = self._loss(model, self._passages("test", windows_RS), loads)
@@ -94,7 +102,22 @@ class TextTest:
             found["bits_per_byte"] = test / math.log(2) / self.data.bytes_per_token("test")
         if self.data.task.objective.kind == "masked":
             found["pseudo_perplexity"] = _exp(self._loss(model, self._one_at_a_time(windows_RS)))
-        return found | self._decoding_speed(model)
+        return found | self._of_routes(model, windows_RS) | self._decoding_speed(model)
+
+    def notes(self, model: Model) -> dict[str, str]:
+        """Texts that stay with the trial, as `data:` URLs: of a router over layers an excerpt of the validation split, `routes`."""
+        given = self.trial.model
+        if not isinstance(given, LayerRouter):
+            return {}
+        windows_RS, found = self.data.held_out("validation")[: -(-BYTES // self.data.shape.context)], dict[str, str]()
+
+        def drawn(seen: list[Any]) -> Sequence[Tensor]:
+            texts = texts_of(self.data.tokenizer, seen[0].tolist())
+            found["routes"] = excerpt(given, texts, routes(cast(Reads, model).read(*seen), seen[0].shape))
+            return ()
+
+        self._losses(model, self._passages("validation", windows_RS), drawn)
+        return found
 
     @property
     def _predicts_all(self) -> bool:
@@ -104,12 +127,28 @@ class TextTest:
     def _windows(self, positions: int) -> int:
         return max(1, positions // self.data.shape.context)
 
+    def _of_routes(self, model: Model, test_RS: Ids) -> dict[str, float]:
+        """FLOPs of a token; of a router over layers what they went to, and the loss after each step."""
+        given, shape = self.trial.model, self.data.shape
+        if not isinstance(given, LayerRouter):
+            return {"flops_per_token": forward_flops(given, shape.vocab, shape.context, shape.targets) / shape.context}
+        assert self._kind_V is not None
+        router, tally = cast(Reads, model), Tally(given, self._kind_V, self._exact)
+
+        def counted(seen: list[Any]) -> Sequence[Tensor]:
+            tally.add(router.read(*seen), seen[0])
+            return ()
+
+        self._losses(model, self._passages("validation", self.data.held_out("validation")), counted)
+        after = self._losses(model, self._passages("test", test_RS), lambda seen: router.read(*seen, each_step=True).each_step)
+        return tally.values() | {f"loss_step_{step}": loss for step, loss in enumerate(after, 1)}
+
     def _decoding_speed(self, model: Model) -> dict[str, float]:
         """See `generate.decoding_speed`; nothing where the trial does not ask for it."""
         asked = self.trial.evaluation.decoding
         if asked is None:
             return {}
-        assert isinstance(model, Transformer), "only a model that decodes is asked how fast it does"
+        assert isinstance(model, Family), "only a model that decodes is asked how fast it does"
         contexts = asked.contexts or (self.data.shape.context,)
         with evaluating(model), torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
             return decoding_speed(model, self.data.shape.vocab, contexts, asked.lanes, self.device)
@@ -137,23 +176,27 @@ class TextTest:
     def _sample(self) -> Ids:
         return self.data.held_out("validation", self._windows(SAMPLE))
 
-    @torch.inference_mode()
     def _loss(self, model: Model, batches: Iterable[Examples], loads: list[Tensor] | None = None) -> float:
         """Mean nats of a prediction. Where the model has experts, `loads` is given their loads [L, E], batch by batch."""
-        nats, targets = self._zero(), 0
+        return self._losses(model, batches, lambda seen: (self._features(model, seen, loads),))[0]
+
+    @torch.inference_mode()
+    def _losses(self, model: Model, batches: Iterable[Examples], read: Callable[[list[Any]], Sequence[Tensor]]) -> list[float]:
+        """Mean nats of a prediction from each of the features that `read` finds in some windows (tokens, given, targets, documents)."""
+        nats, targets, names = list[Tensor](), 0, ("tokens_BT", "given_B", "targets_BM", "document_BT")
         with evaluating(model), torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
             for batch in batches:
                 if self.stopping():
                     raise Interrupted
-                nats += self._nats(model, batch, loads)
+                seen = put(batch, self.device)
+                found = [self._nats(model, x_BMD, seen) for x_BMD in read([seen[name] for name in names])]
+                nats = [total + more for total, more in zip(nats, found, strict=True)] if nats else found
                 targets += batch.targets
-        return nats.item() / targets
+        return [total.item() / targets for total in nats]
 
-    def _nats(self, model: Model, batch: Examples, loads: list[Tensor] | None) -> Tensor:
+    def _nats(self, model: Model, x_BMD: Tensor, seen: dict[str, Any]) -> Tensor:
         """Sum over the predictions of some windows, block by block: the logits never stand in memory at once."""
-        seen = put(batch, self.device)
-        x_ND = self._features(model, [seen[name] for name in ("tokens_BT", "given_B", "targets_BM", "document_BT")], loads).flatten(0, 1)
-        label_N = seen["labels_BM"].flatten()
+        x_ND, label_N = x_BMD.flatten(0, 1), seen["labels_BM"].flatten()
         if seen["weights_BM"] is not None:
             bears_N = seen["weights_BM"].flatten() > 0
             x_ND, label_N = x_ND[bears_N], label_N[bears_N]
@@ -166,7 +209,7 @@ class TextTest:
 
     def _features(self, model: Model, seen: list[Any], loads: list[Tensor] | None) -> Tensor:
         """[B, T, D], or [B, M, D] at the targets. Where loads are asked for a short batch stays short: what fills it would be counted."""
-        if loads is None or not isinstance(self.trial.model.ffn, Moe):
+        if loads is None or self.trial.model.mixture is None:
             filled: list[Any] = [self._filled(part) for part in seen]
             return model.trunk(*filled)[: len(seen[0])]
         assert isinstance(model, Transformer), "a trial with experts trains a transformer"

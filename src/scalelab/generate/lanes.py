@@ -24,11 +24,15 @@ class Memory(Cache, Protocol):
 
 
 class Model(Decoder, Protocol):
-    """What decoding in lanes asks of a model; see `models.Transformer`."""
+    """What decoding in lanes asks of a model; see `models.Family`."""
 
-    given: spec.Transformer
     context: int
     """Most positions that the model reads."""
+
+    @property
+    def given(self) -> spec.Model:
+        """What it is built from."""
+        ...
 
     def new_cache(self, lanes: int, length: int) -> Memory:
         """An empty memory for `lanes` sequences of at most `length` positions."""

@@ -1,65 +1,27 @@
 """The transformer family, one to one with `spec.model.Transformer`.
 
-B lanes, T positions of this call, S positions looked at, M positions asked for, D width, V vocabulary, L layers, E experts.
+B lanes, T positions of this call, M positions asked for, D width, V vocabulary, L layers, E experts.
 """
 
-from typing import Self
-
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
-from scalelab.models.layers.cache import KvCache, Place
+from scalelab.models.architecture import Architecture
+from scalelab.models.layers.cache import KvCache
 from scalelab.models.layers.layer import Layer
-from scalelab.models.layers.linear import Embedding, Linear, initialise
 from scalelab.models.layers.moe import Moe, Routing
-from scalelab.models.layers.norm import norm
-from scalelab.models.layers.position import Rope, Turn
-from scalelab.models.layers.sight import Sight, hide, hide_at, reach
+from scalelab.models.layers.sight import Sight, reach
 from scalelab.spec import model as spec
 
 
-class Transformer(nn.Module):
+class Transformer(Architecture[spec.Transformer]):
     """A decoder-only transformer over at most `context` positions. The weights are drawn by `initialise`.
 
     Set `recompute` to keep each layer's input alone while training, and compute the rest again in the backward pass.
     """
 
     def __init__(self, given: spec.Transformer, vocab: int, context: int) -> None:
-        super().__init__()
-        assert isinstance(given.width, int) and given == given.resolved(), "a module is built from a resolved spec"
-        self.given, self.context, self.recompute = given, context, False
-        self.wider = 1.0 if given.mup is None else given.width / given.mup
-        self.embedding = Embedding(vocab, given.width)
-        self.positions = Embedding(context, given.width) if given.position.kind == "learned" else None
-        self.embedding_norm = norm(given.norm, given.width) if given.embedding_norm else None
-        self.rope = _rope(given, context)
-        self.layers = nn.ModuleList(Layer(given, index, vocab) for index in range(given.layers))
-        # Under `post` and `sandwich` the last layer ends in a norm already.
-        self.norm = norm(given.norm, given.width) if given.norm.place in ("pre", "peri") else nn.Identity()
-        self.output = None if given.tied else Linear(given.width, vocab, role="head")
-
-    def initialise(self, seed: int) -> Self:
-        """Draw the weights: the same numbers for the same seed on every device."""
-        initialise(self, self.given.init, self.given.layers, seed, self.wider)
-        return self
-
-    def forward(self, tokens_BT: Tensor, given_B: Tensor | None = None) -> Tensor:
-        """int64 tokens [B, T] -> logits of the next token [B, T, V].
-
-        `given_B`, under a prefix mask, is how many leading positions of a lane see each other in both directions; without it none do.
-        """
-        return self.head(self.trunk(tokens_BT, given_B))
-
-    def trunk(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
-    ) -> Tensor:
-        """The features of `run` alone."""
-        return self.run(tokens_BT, given_B, at_BM, document_BT)[0]
+        super().__init__(given, given, given.layers, vocab, context)
 
     def run(
         self,
@@ -78,28 +40,17 @@ class Transformer(nn.Module):
         assert length <= self.context, f"{length} positions exceed the context of {self.context}"
         given_B = given_B if self.given.mask == "prefix" else None
         position_1T = torch.arange(length, device=tokens_BT.device)[None]
-        x_BTD = first_BTD = self._embed(tokens_BT, position_1T)
+        x_BTD = first_BTD = self.embed(tokens_BT, position_1T)
         sights: dict[tuple[int | None, bool], Sight] = {}
         routings: list[Routing] = []
         for index, layer in enumerate(self.layers):
             at = at_BM if index == len(self.layers) - 1 else None
             window = reach(self.given, index, length)
             if (window, at is None) not in sights:
-                sights[window, at is None] = self._sight(tokens_BT, window, given_B, at, document_BT)
-            x_BTD, routing = self._pass(layer, x_BTD, first_BTD, sights[window, at is None], (index, 0), at)
+                sights[window, at is None] = self.sight(tokens_BT, window, given_B, at, document_BT)
+            x_BTD, routing = self.pass_through(layer, x_BTD, first_BTD, sights[window, at is None], (index, 0), at)
             routings += [] if routing is None else [routing]
         return self.norm(x_BTD), routings
-
-    def head(self, x: Tensor) -> Tensor:
-        """Features [..., D] -> logits [..., V]."""
-        logits = nn.functional.linear(x if self.wider == 1.0 else x / self.wider, self.head_weight)
-        cap = self.given.logit_softcap
-        return logits if cap is None else cap * torch.tanh(logits / cap)
-
-    @property
-    def head_weight(self) -> Tensor:
-        """The head's matrix, [V, D]. Logits are more than a product with it under `logit_softcap` and `mup`: see `head`."""
-        return self.embedding.weight if self.output is None else self.output.weight
 
     def rebalance(self, load_LE: Tensor) -> None:
         """Loss-free balancing after an update, of the tokens [L, E] that each layer's experts took in it."""
@@ -109,14 +60,7 @@ class Transformer(nn.Module):
 
     def new_cache(self, lanes: int, length: int) -> KvCache:
         """An empty cache for `lanes` sequences of at most `length` positions, in the precision that autocast computes keys in."""
-        given = self.given
-        assert length <= self.context and given.kv_heads is not None and given.head_width is not None
-        assert given.mask != "full", "a model whose positions all see each other does not decode"
-        slots: dict[Place, int] = {(layer, 0): reach(given, layer, length) or length for layer in range(given.layers)}
-        weight = self.embedding.weight
-        device = weight.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        return KvCache.empty(lanes, length, slots, given.kv_heads, given.head_width, weight.new_empty(0, dtype=dtype))
+        return self.empty(lanes, length, [(layer, 0) for layer in range(self.given.layers)])
 
     def decode(
         self,
@@ -132,59 +76,9 @@ class Transformer(nn.Module):
         real, all of them where it is None; the padding behind them is not written, and its logits mean nothing. Under a prefix mask
         `given_B` belongs to the call that brings the given text, which must hold all of it.
         """
-        position_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        given_B = given_B if self.given.mask == "prefix" else None
-        near_BT = position_BT if length_B is None else position_BT.clamp(max=self.context - 1)  # padding may stand beyond the end
-        turn = self._turn(near_BT)
-        visits, sights = cache.visit(position_BT, length_B), {}
-        for slots, visit in visits.items():
-            window = None if slots == cache.length else slots
-            bias = hide(position_BT, visit.position_BS, window=window, given_B=given_B)
-            sights[slots] = Sight(tokens_BT, bias, query_turn=turn, key_turn=turn, cache=cache, visit=visit)
-        x_BTD = first_BTD = self._embed(tokens_BT, near_BT)
+        x_BTD, sights = self.visit(tokens_BT, start_B, cache, given_B, length_B)
+        first_BTD = x_BTD
         for index, layer in enumerate(self.layers):
             slots = reach(self.given, index, cache.length) or cache.length
             x_BTD, _ = layer(x_BTD, first_BTD, sights[slots], (index, 0))
         return self.head(self.norm(x_BTD))
-
-    def _pass(
-        self, layer: nn.Module, x_BTD: Tensor, first_BTD: Tensor, sight: Sight, place: Place, at_BM: Tensor | None
-    ) -> tuple[Tensor, Routing | None]:
-        if self.recompute and self.training and torch.is_grad_enabled():
-            # No layer draws random numbers: there is no state of a generator to put back.
-            return checkpoint(layer, x_BTD, first_BTD, sight, place, at_BM, use_reentrant=False, preserve_rng_state=False)
-        return layer(x_BTD, first_BTD, sight, place, at_BM)
-
-    def _sight(
-        self, tokens_BT: Tensor, window: int | None, given_B: Tensor | None, at_BM: Tensor | None, document_BT: Tensor | None
-    ) -> Sight:
-        """What the queries of a layer see, at every position or at those asked for."""
-        length, causal = tokens_BT.shape[1], self.given.mask != "full"
-        position_1T = torch.arange(length, device=tokens_BT.device)[None]
-        query_BM = position_1T if at_BM is None else at_BM
-        bias = None
-        if document_BT is not None or given_B is not None:
-            document_BM = document_BT if document_BT is None or at_BM is None else document_BT.gather(1, at_BM)
-            documents = None if document_BM is None or document_BT is None else (document_BM, document_BT)
-            bias = hide(query_BM, position_1T, causal=causal, window=window, given_B=given_B, documents=documents)
-        elif at_BM is not None and causal:
-            bias = hide_at(at_BM, length, window)
-        return Sight(tokens_BT, bias, causal, window, self._turn(query_BM), self._turn(position_1T))
-
-    def _turn(self, position_BT: Tensor) -> Turn | None:
-        return None if self.rope is None else self.rope.turn(position_BT)
-
-    def _embed(self, tokens_BT: Tensor, position_BT: Tensor) -> Tensor:
-        x_BTD = self.embedding(tokens_BT)
-        x_BTD = x_BTD if self.positions is None else x_BTD + self.positions(position_BT)
-        x_BTD = x_BTD if self.embedding_norm is None else self.embedding_norm(x_BTD)
-        # An evaluation has no gradients: nothing is dropped there, whatever mode the model is in.
-        drops = self.given.embedding_dropout > 0 and self.training and torch.is_grad_enabled()
-        return nn.functional.dropout(x_BTD, self.given.embedding_dropout) if drops else x_BTD
-
-
-def _rope(given: spec.Transformer, context: int) -> Rope | None:
-    if given.position.kind != "rope":
-        return None
-    assert given.head_width is not None
-    return Rope(given.head_width, context, given.position.theta)

@@ -21,6 +21,7 @@ def row(planned: PlannedTrial) -> dict[str, Any]:
         "tokens": planned.tokens,
         "exposures": planned.exposures,
         "flops": planned.flops,
+        "flops_least": planned.flops_least,
     }
 
 

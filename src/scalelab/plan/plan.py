@@ -1,6 +1,5 @@
 """From an experiment to its trials: axes are set, sizes solved, budgets turned into steps, costs counted. Pure."""
 
-import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from pydantic import ValidationError
 from scalelab.core.errors import UserError, nearest
 from scalelab.data import NotPrepared, TaskShape, describe
 from scalelab.plan.counts import Parameters, parameters
-from scalelab.plan.flops import train_flops
+from scalelab.plan.flops import Bounds, train_bounds
 from scalelab.plan.solve import solve, solved_sizes
-from scalelab.spec.axes import Point, paths, points
+from scalelab.spec.axes import AxisError, Point, laid, paths, points
 from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Experiment, Trial
-from scalelab.spec.load import Document, axis_loc, explained
+from scalelab.spec.load import Document, axis_loc, explained, written
 from scalelab.spec.search import Frontier
 from scalelab.spec.task import Task
 from scalelab.spec.text import Text
@@ -36,12 +35,15 @@ class PlannedTrial:
     replicate: int
     params: Parameters
     steps: int
+    """Optimizer updates; the most there can be, where a budget of FLOPs is spent by what the data make a model run."""
     tokens: int
     """Positions trained on: steps x batch x context."""
     exposures: float
     """Training passes over each fact."""
     flops: int
-    """Training FLOPs."""
+    """Training FLOPs; the most there can be, where they depend on the data."""
+    flops_least: int
+    """The least there can be."""
     solved: tuple[str, ...] = ()
     """Paths of the sizes that were solved."""
 
@@ -57,8 +59,7 @@ class Plan:
 def compile_plan(experiment: Experiment, document: Document) -> Plan:
     """Every trial of an experiment. Raises UserError with the place of what cannot be."""
     _check_search(experiment, document)
-    # Only what the user wrote: an axis may change a `kind`, and then the other kind's defaults must not linger.
-    base = {key: value for key, value in document.data.items() if key not in Experiment.outside}
+    base = _base(document)
     found: dict[str, PlannedTrial] = {}
     for (arm, settings), point in product((experiment.arms or {"": {}}).items(), points(experiment.axes)):
         trial = _trial(base, settings | point, document)
@@ -69,6 +70,19 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
             found.setdefault(planned.digest, planned)
     _check_along(experiment, found.values(), document)
     return Plan(experiment, list(found.values()))
+
+
+def compile_point(experiment: Experiment, document: Document, point: Point) -> PlannedTrial:
+    """The one trial of an experiment without axes at a point. Raises UserError with the place of what cannot be."""
+    trial = _trial(_base(document), point, document)
+    _check_metrics(trial, experiment, document)
+    _check_micro_batch(trial, experiment, document)
+    return _replicates(trial, _read(trial, point), experiment, document)[0]
+
+
+def _base(document: Document) -> dict[str, Any]:
+    """What the user wrote of a trial, and no more: an axis may change a `kind`, and then the other kind's defaults must not linger."""
+    return {key: value for key, value in document.data.items() if key not in Experiment.outside}
 
 
 def _check_search(experiment: Experiment, document: Document) -> None:
@@ -111,26 +125,17 @@ def _check_along(experiment: Experiment, trials: Iterable[PlannedTrial], documen
 
 
 def _trial(base: dict[str, Any], point: Point, document: Document) -> Trial:
-    data = copy.deepcopy(base)
-    for path, value in point.items():
-        *above, last = path.split(".")
-        inner = data
-        for depth, key in enumerate(above, 1):
-            inner = inner.setdefault(key, {})
-            if not isinstance(inner, dict):
-                parent = ".".join(above[:depth])
-                what = f"the axis `{path}` sets a field of `{parent}`, which the spec gives as {inner!r}"
-                cure = f"write `{parent}` as a mapping, or leave it out"
-                raise UserError(what, cure=cure, where=document.place(axis_loc(document, path)))
-        if above == ["budget"] and last != "params":
-            data["budget"] = {key: kept for key, kept in data["budget"].items() if key == "params"}
-            inner = data["budget"]
-        inner[last] = value
+    try:
+        data = laid(base, point)
+    except AxisError as error:
+        what, _, cure = str(error).partition("; ")
+        where = document.place(axis_loc(document, error.path))
+        raise UserError(f"the axis `{error.path}` {what}", cure=cure, where=where) from error
     try:
         return Trial.model_validate(data)
     except ValidationError as error:
         fault = explained(error, Document(data, document.places, document.path), Trial)
-        raise UserError(fault.what, cure=fault.cure, where=_axis_place(error, point, document) or fault.where) from error
+        raise UserError(fault.what, cure=fault.cure, where=_axis_place(error, data, point, document) or fault.where) from error
 
 
 def _read(trial: Trial, point: Point) -> Point:
@@ -139,9 +144,9 @@ def _read(trial: Trial, point: Point) -> Point:
     return {path: point[path] if isinstance(value, Spec | tuple) else value for path, value in found.items()}
 
 
-def _axis_place(error: ValidationError, point: Point, document: Document) -> str:
+def _axis_place(error: ValidationError, data: dict[str, Any], point: Point, document: Document) -> str:
     """The line of the axis that set the wrong value, or empty."""
-    loc = [str(part) for part in error.errors()[0]["loc"]]
+    loc = [str(part) for part in written(error.errors()[0]["loc"], data, missing=error.errors()[0]["type"] == "missing")]
     for path in point:
         steps = path.split(".")
         if loc[: len(steps)] == steps or steps[: len(loc)] == loc:
@@ -158,10 +163,13 @@ def _replicates(trial: Trial, point: Point, experiment: Experiment, document: Do
         at = ", ".join(f"{path} {value}" for path, value in point.items())
         raise UserError(f"{error.what} (at {at})" if at else error.what, cure=error.cure, where=error.where) from error
     params = parameters(model, shape.vocab, shape.context, shape.used)
-    sequence_flops = train_flops(model, shape.vocab, shape.context, shape.targets)
-    steps = num_steps(trial.budget, shape, trial.batch, sequence_flops)
+    each = train_bounds(model, shape.vocab, shape.context, shape.targets)
+    steps = num_steps(trial.budget, shape, trial.batch, each)
+    is_metered = trial.budget.flops is not None and not each.is_exact
+    budget = Budget(flops=trial.budget.flops) if is_metered else Budget(steps=steps)
+    flops = _spent(budget, steps, each * trial.batch)
     micro_batch = None if trial.micro_batch is None or trial.micro_batch >= trial.batch else trial.micro_batch
-    settled = {"task": _settled(trial.task, shape), "model": model, "budget": Budget(steps=steps), "micro_batch": micro_batch}
+    settled = {"task": _settled(trial.task, shape), "model": model, "budget": budget, "micro_batch": micro_batch}
     resolved = trial.model_copy(update=settled)
     found: list[PlannedTrial] = []
     for replicate in range(experiment.replicates):
@@ -176,7 +184,8 @@ def _replicates(trial: Trial, point: Point, experiment: Experiment, document: Do
                 steps=steps,
                 tokens=steps * trial.batch * shape.context,
                 exposures=steps * trial.batch / shape.sequences,
-                flops=steps * trial.batch * sequence_flops,
+                flops=flops.most,
+                flops_least=flops.least,
                 solved=tuple(solved_sizes(trial.model)),
             )
         )
@@ -198,8 +207,11 @@ def _described(trial: Trial, folder: str, document: Document) -> TaskShape:
         raise error.at(document.place(("task", "context"))) from error
 
 
-def num_steps(budget: Budget, shape: TaskShape, batch: int, sequence_flops: int) -> int:
-    """Optimizer updates that spend a budget; the last one may overshoot it."""
+def num_steps(budget: Budget, shape: TaskShape, batch: int, each: Bounds) -> int:
+    """Optimizer updates that spend a budget; the last one may overshoot it. `each` are the training FLOPs of a sequence.
+
+    Where these depend on the data a budget of FLOPs is spent by a meter, and these are the most updates that there can be.
+    """
     if budget.steps is not None:
         return budget.steps
     if budget.exposures is not None:
@@ -207,4 +219,11 @@ def num_steps(budget: Budget, shape: TaskShape, batch: int, sequence_flops: int)
     if budget.tokens is not None:
         return math.ceil(budget.tokens / (batch * shape.context))
     assert budget.flops is not None
-    return math.ceil(budget.flops / (batch * sequence_flops))
+    return -(-budget.flops // (batch * each.least))
+
+
+def _spent(budget: Budget, steps: int, update: Bounds) -> Bounds:
+    """FLOPs of a trial; a meter ends it with the update that spends its budget."""
+    if budget.flops is None:
+        return update * steps
+    return Bounds(budget.flops, min(steps * update.most, budget.flops + update.most - 1))

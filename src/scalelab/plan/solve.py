@@ -5,13 +5,13 @@ from collections.abc import Callable
 from scalelab.core.errors import UserError
 from scalelab.plan.counts import parameters
 from scalelab.spec.budget import Params
-from scalelab.spec.model import Transformer
+from scalelab.spec.model import Lstm, Model
 
 FFN_STEP = 8
 """Hidden widths, of experts too, come in steps of 8: fast kernels want rows of 16 bytes in bf16."""
 
 
-def solve(model: Transformer, vocab: int, context: int, budget: Params | None, *, used: int | None = None, where: str = "") -> Transformer:
+def solve(model: Model, vocab: int, context: int, budget: Params | None, *, used: int | None = None, where: str = "") -> Model:
     """The model with its field that says `solve` replaced by the size that meets the budget best.
 
     Raises UserError where the nearest reachable size is out of tolerance, where there is a field to solve and no budget or the
@@ -42,11 +42,13 @@ def solve(model: Transformer, vocab: int, context: int, budget: Params | None, *
     return with_size(best)
 
 
-def _sizes(model: Transformer, where: str) -> tuple[str, int, Callable[[int], Transformer]] | None:
+def _sizes(model: Model, where: str) -> tuple[str, int, Callable[[int], Model]] | None:
     """Name, step and setter of the field to solve, or None where every size is given."""
     asked = solved_sizes(model)
     if len(asked) > 1:
         raise UserError(f"`{asked[0]}` and `{asked[1]}` both say `solve`", cure="solve one of them", where=where)
+    if isinstance(model, Lstm):
+        return ("model.width", 1, lambda size: model.model_copy(update={"width": size})) if asked else None
     if model.heads == "solve":
         assert model.kv_heads is not None, "a spec whose heads are solved gives its key heads"
         return "model.heads", model.kv_heads, lambda size: model.model_copy(update={"heads": size})
@@ -60,9 +62,10 @@ def _sizes(model: Transformer, where: str) -> tuple[str, int, Callable[[int], Tr
     return None
 
 
-def solved_sizes(model: Transformer) -> list[str]:
+def solved_sizes(model: Model) -> list[str]:
     """The paths of the sizes that say `solve`."""
-    sizes = {"model.width": model.width, "model.heads": model.heads, "model.ffn.width": model.ffn.width}
+    others = {} if isinstance(model, Lstm) else {"model.heads": model.heads, "model.ffn.width": model.ffn.width}
+    sizes = {"model.width": model.width, **others}
     return [path for path, size in sizes.items() if size == "solve"]
 
 
@@ -78,7 +81,7 @@ def _around(target: int, step: int, count: Callable[[int], int]) -> tuple[int, i
     return max(1, low) * step, high * step
 
 
-def _count(model: Transformer, vocab: int, context: int, budget: Params, used: int | None) -> int:
+def _count(model: Model, vocab: int, context: int, budget: Params, used: int | None) -> int:
     count = parameters(model.resolved(), vocab, context, used).by(budget.convention)
     assert count is not None, "a convention that the task can't count was refused"
     return count
@@ -88,13 +91,17 @@ def _fits(count: int, budget: Params) -> bool:
     return abs(count - budget.target) <= budget.tolerance * budget.target
 
 
-def _check(model: Transformer, vocab: int, context: int, budget: Params | None, used: int | None, where: str) -> None:
+def _check(model: Model, vocab: int, context: int, budget: Params | None, used: int | None, where: str) -> None:
     if budget is None:
         return
     count = _count(model, vocab, context, budget, used)
     if not _fits(count, budget):
         raise UserError(
             f"the model has {count:,} parameters ({budget.convention}) and the budget asks {budget.target:,}",
-            cure="write `solve` for `model.width`, `model.heads` or `model.ffn.width`, or leave `budget.params` out",
+            cure=f"write `solve` for {_solvable(model)}, or leave `budget.params` out",
             where=where,
         )
+
+
+def _solvable(model: Model) -> str:
+    return "`model.width`" if isinstance(model, Lstm) else "`model.width`, `model.heads` or `model.ffn.width`"

@@ -89,9 +89,9 @@ THEMES: dict[str, dict[str, Any]] = {
 """Names of the styles: `open` (filled with paper), `reference` (lines that are no data), `ink`, `halo` under a `label`."""
 
 
-def finished(chart: alt.TopLevelMixin, data: Data) -> dict[str, Any]:
+def finished(chart: alt.TopLevelMixin | Mapping[str, Any], data: Data) -> dict[str, Any]:
     """The spec of a chart with its named data sets inside, without a theme; the same chart gives the same spec."""
-    spec = chart.to_dict()
+    spec = dict(chart) if isinstance(chart, Mapping) else chart.to_dict()
     spec.pop("config", None)
     spec["$schema"] = f"https://vega.github.io/schema/vega-lite/v{VEGA_LITE.split('.')[0]}.json"
     return {**spec, "datasets": {name: list(rows) for name, rows in data.items()}}

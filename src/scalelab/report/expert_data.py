@@ -106,7 +106,7 @@ def experts_of(rows: Rows) -> list[Experts]:
     for arm in Arms.of(rows, [], states=None).found:
         mine = [loads[digest] for digest in arm.digests if digest in loads]
         if mine:
-            found.append(Experts(arm, mine, _curves(rows.curves, [load.digest for load in mine])))
+            found.append(Experts(arm, mine, curves_of(rows.curves, [load.digest for load in mine])))
     return found
 
 
@@ -131,7 +131,7 @@ def _load(digest: str, seed: int, points: pl.DataFrame) -> Load:
     return Load(digest, seed, layers, steps, (share_LSX * experts).astype(np.float64))
 
 
-def _curves(curves: pl.DataFrame, digests: Sequence[str]) -> dict[str, list[Curve]]:
+def curves_of(curves: pl.DataFrame, digests: Sequence[str]) -> dict[str, list[Curve]]:
     """Means over the replicates at each evaluation that all of them had."""
     mine = curves.filter(pl.col("digest").is_in(digests), pl.col("value").is_finite())
     found: dict[str, list[Curve]] = {kind: [] for kind in CURVES}

@@ -58,6 +58,29 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A piece of a text that is coloured."""
+
+    text: str
+    level: float
+    """From 0, no colour, to 1."""
+    title: str
+    """What it says when pointed at: all that the colour tells, and more."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text of the page whose pieces are coloured by a number."""
+
+    name: str
+    """Its anchor: letters, digits and dashes."""
+    title: str
+    rows: Sequence[Sequence[Piece]]
+    legend: Sequence[Piece]
+    caption: str
+
+
+@dataclass(frozen=True)
 class Drawing:
     """One figure, drawn: what the page says and shows, and `data` for the JSON file beside it."""
 
@@ -71,6 +94,7 @@ class Drawing:
     methods: Sequence[str]
     data: Mapping[str, Any]
     warnings: Sequence[Warned] = ()
+    passages: Sequence[Passage] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +116,9 @@ class Figure(ABC):
     """Whether it draws fits that the store keeps (`Rows.fits`)."""
     needs_notes: bool = False
     """Whether it draws texts that trials left in the store (`Rows.notes`)."""
+
+    needs_pruned: bool = False
+    """Whether it draws trials that a search ended early too."""
 
     def curves_of(self, names: Sequence[str]) -> Sequence[str]:
         """Those of the recorded names whose curves it draws, or needs to draw the others."""

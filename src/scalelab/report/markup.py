@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from scalelab.report.figure import Table
+from scalelab.report.figure import Passage, Piece, Table
 
 # Nothing from any host; Vega compiles its expressions, and styles and scripts are in the page.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
@@ -75,6 +75,23 @@ def folded(name: str, table: Table) -> str:
     title, note = f"{escape(table.title)} ({len(table.rows):,})", f'<p class="note">{prose(table.note)}</p>' if table.note else ""
     inside = f'{tools}<div class="scroll">{_table(table, sortable=True)}</div>{note}'
     return f'<details id="{escape(name)}"><summary>{title}</summary>{inside}</details>'
+
+
+def passage(found: Passage) -> str:
+    """A text in colours, with what they mean."""
+    legend = "".join(f"<li>{_piece(piece)}</li>" for piece in found.legend)
+    rows = "".join(f"<p>{''.join(map(_piece, row))}</p>" for row in found.rows)
+    return (
+        f'<section class="passage" id="{escape(found.name)}"><h2>{escape(found.title)}</h2><ul class="legend">{legend}</ul>'
+        f'<div class="text">{rows}</div><p class="note">{prose(found.caption)}</p></section>'
+    )
+
+
+def _piece(piece: Piece) -> str:
+    # A line's end shows where it is: its colour would be nowhere.
+    text = escape(piece.text).replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}\n")
+    title = f' title="{escape(piece.title)}"' if piece.title else ""
+    return f'<span style="--level:{piece.level:.3g}"{title}>{text}</span>'
 
 
 def _table(table: Table, sortable: bool = False) -> str:

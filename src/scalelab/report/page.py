@@ -11,7 +11,7 @@ import vl_convert
 
 from scalelab.report.charts import THEMES, VEGA_LITE, to_svg
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
-from scalelab.report.markup import asset, data, folded, head, image, items, prose, section
+from scalelab.report.markup import asset, data, folded, head, image, items, passage, prose, section
 from scalelab.report.runs import environments_table, runs_table
 
 HALF = 400
@@ -28,7 +28,7 @@ def to_page(figure: Figure, drawing: Drawing, rows: Rows) -> str:
         f"<h1>{escape(drawing.title)}</h1>",
         f'<ul class="verdict">{items(drawing.verdict)}</ul>',
         _warnings(drawing),
-        f'<div class="panels">{"".join(map(_panel, drawing.panels))}</div>',
+        f'<div class="panels">{"".join(map(_panel, drawing.panels))}{"".join(map(passage, drawing.passages))}</div>',
         *map(section, drawing.tables),
         f"<h2>How to read it</h2><ul>{items(drawing.reading)}</ul>",
         f'<h2>Methods</h2><div class="box"><ul>{_filter(rows)}{items(drawing.methods)}</ul></div>',

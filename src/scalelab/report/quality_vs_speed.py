@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from scalelab.fit.estimate import Estimate
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.charts import behind
+from scalelab.report.differences import difference_row, pair_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded, with_error
 from scalelab.report.quality_chart import cost_chart, difference_chart
@@ -124,35 +124,14 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
     found = [(arm, base, away) for arm in arms.found if (base := arms.base(arm)) and (away := arms.difference(arm, column))]
     if not found:
         return []
-    rows = [_difference(arm, base, away, column) for arm, base, away in found]
-    pairs = [row for arm, base, _ in found for row in _pairs(arm, base, column)]
+    rows = [difference_row(arm, base, away, column, arm.label) for arm, base, away in found]
+    pairs = [row for arm, base, _ in found for row in pair_rows(arm, base, column, arm.label)]
     metric, first = column.removeprefix("metrics."), arms.names[0]
     chart = difference_chart(
         rounded({"differences": rows, "pairs": pairs}), f"{metric} minus that of {first}", [row["arm"] for row in rows]
     )
     caption = f"The difference in {metric} to {first}, paired by seed (grey), with its 95 % interval."
     return [Panel("difference", f"Difference to {first}", chart, caption, None)]
-
-
-def _difference(arm: Arm, base: Arm, away: Estimate, column: str) -> dict[str, Any]:
-    low, high = away.ci95 or (away.value, away.value)
-    count = len(arm.by_seed(column).keys() & base.by_seed(column).keys())
-    place = {"arm": arm.label, "value": away.value, "low": low, "high": high}
-    return {**place, "said": with_error(away), "replicates": f"{count}", **behind([*arm.digests, *base.digests])}
-
-
-def _pairs(arm: Arm, base: Arm, column: str) -> list[dict[str, Any]]:
-    one, other = arm.by_seed(column), base.by_seed(column)
-    digests = {seed: _of_seed(arm, seed) + _of_seed(base, seed) for seed in one.keys() & other.keys()}
-    return [
-        {"arm": arm.label, "value": away, "said": f"{away:.4g}", "replicates": f"seed {seed}", **behind(digests[seed])}
-        for seed in sorted(digests)
-        if isfinite(away := one[seed] - other[seed])
-    ]
-
-
-def _of_seed(arm: Arm, seed: int) -> list[str]:
-    return [digest for digest, other in arm.trials.select("digest", "seed").iter_rows() if other == seed]
 
 
 def _json(arms: Arms, arm: Arm) -> dict[str, Any]:

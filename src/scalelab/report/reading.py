@@ -16,6 +16,9 @@ from scalelab.report.figure import Figure, Rows
 from scalelab.store.frames import metric_names, metrics, notes, trials
 from scalelab.store.reader import Reader
 
+Choice = tuple[tuple[str, ...], bool]
+"""Experiments, and whether the trials that a search ended early are among the rows."""
+
 
 @dataclass
 class Reading:
@@ -23,9 +26,9 @@ class Reading:
 
     store: Reader
     filter: str | None = None
-    _trials: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict)
-    _before: dict[tuple[str, ...], int] = field(default_factory=dict)
-    _curves: dict[tuple[tuple[str, ...], tuple[str, ...]], pl.DataFrame] = field(default_factory=dict)
+    _trials: dict[Choice, pl.DataFrame] = field(default_factory=dict)
+    _before: dict[Choice, int] = field(default_factory=dict)
+    _curves: dict[tuple[Choice, tuple[str, ...]], pl.DataFrame] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """The store's experiments, the newest last."""
@@ -33,29 +36,31 @@ class Reading:
 
     def rows(self, figure: Figure, experiments: Sequence[str]) -> Rows:
         """What the figure draws of these experiments. Raises UserError for an unknown one and a filter that is none."""
-        frame = self._kept(tuple(experiments))
+        choice = (tuple(experiments), figure.needs_pruned)
+        frame = self._kept(choice)
         specs = {found.name: found.spec for found in self.store.experiments() if found.name in experiments}
         ran_in = set(frame["environment"].drop_nulls())
         environments = {digest: data for digest, data in self.store.environments().items() if digest in ran_in}
-        curves = self._drawn(figure, tuple(experiments)) if figure.needs_curves else pl.DataFrame()
+        curves = self._drawn(figure, choice) if figure.needs_curves else pl.DataFrame()
         fits = self.store.fits(list(experiments)) if figure.needs_fits else []
         texts = notes(self.store, experiments) if figure.needs_notes else {}
-        return Rows(frame, specs, environments, curves, fits, texts, self.filter, self._before[tuple(experiments)])
+        return Rows(frame, specs, environments, curves, fits, texts, self.filter, self._before[choice])
 
-    def _kept(self, experiments: tuple[str, ...]) -> pl.DataFrame:
-        if experiments not in self._trials:
-            frame = trials(self.store, list(experiments))
+    def _kept(self, choice: Choice) -> pl.DataFrame:
+        if choice not in self._trials:
+            experiments, pruned = choice
+            frame = trials(self.store, list(experiments), pruned=pruned)
             keep = compile_filter(self.filter) if self.filter is not None else None
-            self._before[experiments] = frame.height
-            self._trials[experiments] = frame.filter([keep(row) for row in frame.iter_rows(named=True)]) if keep else frame
-        return self._trials[experiments]
+            self._before[choice] = frame.height
+            self._trials[choice] = frame.filter([keep(row) for row in frame.iter_rows(named=True)]) if keep else frame
+        return self._trials[choice]
 
-    def _drawn(self, figure: Figure, experiments: tuple[str, ...]) -> pl.DataFrame:
-        names = tuple(figure.curves_of(metric_names(self.store, experiments)))
-        if (experiments, names) not in self._curves:
-            kept = self._kept(experiments).select("digest").unique()
-            self._curves[experiments, names] = metrics(self.store, experiments, names).join(kept, on="digest", how="semi")
-        return self._curves[experiments, names]
+    def _drawn(self, figure: Figure, choice: Choice) -> pl.DataFrame:
+        names = tuple(figure.curves_of(metric_names(self.store, choice[0])))
+        if (choice, names) not in self._curves:
+            kept = self._kept(choice).select("digest").unique()
+            self._curves[choice, names] = metrics(self.store, choice[0], names).join(kept, on="digest", how="semi")
+        return self._curves[choice, names]
 
 
 def take(reading: Reading, figure: Figure, experiments: Sequence[str] | None) -> tuple[list[str], Rows]:

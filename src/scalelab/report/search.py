@@ -17,6 +17,7 @@ class Search(Figure):
     """History, front, importances, slices and parallel coordinates of a search, with its best and worst trials."""
 
     needs_notes: bool = True
+    needs_pruned: bool = True
 
     def has_data(self, rows: Rows) -> bool:
         """Whether a search is among the experiments, of which some trials came to their end."""

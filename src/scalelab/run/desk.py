@@ -1,7 +1,8 @@
 """The desk: between a search, which knows what is worth running, and an executor, which runs it, with the store in their middle.
 
 It hands a trial out only with a claim on it, so that two drivers on one store share the work; what another driver runs is
-waited for where the search needs it. Failed attempts are handed out again within a bound.
+waited for where the search needs it. Failed attempts are handed out again within a bound. What a search ended early is its
+own result alone: another search that asks for the trial gets it to go on with.
 """
 
 import time
@@ -9,10 +10,12 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Literal
 
-from scalelab.core.events import FINISHED, Ended, Event, Measured, Started
+from scalelab.core.events import FINISHED, Ended, Event, Measured, Started, is_pruned
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.live import Live
+from scalelab.run.registering import record
 from scalelab.run.search import Search
+from scalelab.store.records import Result
 from scalelab.store.store import Store
 
 StopReason = Literal["interrupted", "out of time"]
@@ -41,16 +44,20 @@ class StoreDesk:
         retry_failed: bool,
         deadline: float | None,
         live: Live,
+        experiment: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`experiment` is the one whose member each trial becomes when it is asked for; None where all are members already."""
         self.outcomes: Counter[str] = Counter()
         """How the trials that were run here ended."""
+        self.pruned = 0
+        """How many of the stopped ones the search ended early."""
         self.errors: dict[str, str] = {}
         """Digest -> error of the trials that failed here for good."""
         self.stopped: StopReason | None = None
         self._search, self._store, self._owner, self._environment = search, store, owner, environment
         self._retries, self._retry_failed, self._deadline = retries, retry_failed, deadline
-        self._live, self._clock = live, clock
+        self._live, self._experiment, self._clock = live, experiment, clock
         self._stopped_at = 0.0
         self._said: set[str] = set()
         self._out: dict[str, PlannedTrial] = {}
@@ -94,11 +101,15 @@ class StoreDesk:
             self._out[planned.digest] = planned
         return planned
 
-    def tell(self, digest: str, event: Event) -> None:
-        """Write the event down; an end is told to the search, or the trial is put up to be tried again."""
-        planned = self._out[digest]
+    def tell(self, digest: str, event: Event) -> bool:
+        """Write the event down; an end is told to the search, or the trial is put up to be tried again.
+
+        True where the search has seen enough of the trial: it is to end.
+        """
+        planned, enough = self._out[digest], False
         if isinstance(event, Measured):
             self._store.measure(digest, self._attempts[digest], event)
+            enough = self._search.measured(digest, event.step, event.values)
         elif isinstance(event, Started) or digest not in self._attempts:
             started = event if isinstance(event, Started) else Started({})  # a worker that died before its first word
             self._attempts[digest] = self._store.begin(digest, started, self._environment, self._owner, LEASE_S)
@@ -107,6 +118,7 @@ class StoreDesk:
             del self._out[digest]
             self._ended(planned, event)
         self._live.show(planned, event)
+        return enough
 
     def _ended(self, planned: PlannedTrial, ended: Ended) -> None:
         if ended.state == "failed":
@@ -116,6 +128,7 @@ class StoreDesk:
                 return
             self.errors[planned.digest] = ended.error
         self.outcomes[ended.state] += 1
+        self.pruned += is_pruned(ended.state, ended.values)
         self._search.tell(planned.digest, ended.state, ended.values)
 
     def _say_once(self, text: str) -> None:
@@ -138,10 +151,23 @@ class StoreDesk:
 
     def _claimed_new(self) -> PlannedTrial | None:
         while (planned := self._search.ask()) is not None:
-            if self._store.claim(planned.digest, self._owner, LEASE_S, retry=self._retry_failed):
+            if self._claimed(planned):
                 return planned
-            self._wait_for(planned)
+            if not self._is_told(planned.digest, self._store.results([planned.digest])[planned.digest]):
+                self._wait_for(planned)
         return None
+
+    def _claimed(self, planned: PlannedTrial) -> bool:
+        if self._experiment is None:
+            return self._store.claim(planned.digest, self._owner, LEASE_S, retry=self._retry_failed)
+        return self._store.enlist(self._experiment, record(planned), self._owner, LEASE_S, retry=self._retry_failed)
+
+    def _is_told(self, digest: str, result: Result) -> bool:
+        """Whether the trial has come to an end, of which the search then hears."""
+        ended = result.as_planned in FINISHED or result.state == "failed"
+        if ended:
+            self._search.tell(digest, result.state, result.metrics)
+        return ended
 
     def _left_by_others(self) -> PlannedTrial | None:
         """Looks after the trials that other drivers claimed: results go to the search, what was left comes back."""
@@ -150,9 +176,8 @@ class StoreDesk:
             return None
         self._polled = now
         for digest, result in self._store.results(list(self._elsewhere)).items():
-            if result.state in FINISHED or result.state == "failed":
+            if self._is_told(digest, result):
                 del self._elsewhere[digest]
-                self._search.tell(digest, result.state, result.metrics)
-            elif result.state == "queued" and self._store.claim(digest, self._owner, LEASE_S):
+            elif result.as_planned == "queued" and self._store.claim(digest, self._owner, LEASE_S):
                 return self._elsewhere.pop(digest)
         return None

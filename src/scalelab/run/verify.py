@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scalelab.core.canon import SHORT
-from scalelab.core.events import FINISHED, Event, Measured, is_speed
+from scalelab.core.errors import UserError
+from scalelab.core.events import FINISHED, Event, Measured, is_pruned, is_speed
+from scalelab.run.pretrained import laid_out
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.store.records import Attempt, StoredTrial
@@ -46,7 +48,13 @@ class Verdict:
 
 
 def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
-    """Train a stored trial again in this process; `kept` is its stored curve, `data` where prepared corpora lie."""
+    """Train a stored trial again in this process; `kept` is its stored curve, `data` where prepared corpora lie.
+
+    Raises UserError for a trial that its search ended early.
+    """
+    if is_pruned(stored.result.state, stored.result.metrics):
+        what = f"trial {stored.record.digest[:SHORT]} was ended early by its search, and has no result to verify"
+        raise UserError(what, cure="run a spec of it to its end first, or name another trial of `scalelab ls`")
     from scalelab.train import train
     from scalelab.train.numerics import numerics, pick_device
 
@@ -56,7 +64,8 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
     now = numerics(execution, pick_device(execution))
     changed = {name: (value, now.get(name)) for one in chain for name, value in one.numerics.items() if now.get(name) != value}
     events: list[Event] = []
-    ended = train(Trial.model_validate(stored.record.trial), execution, emit=events.append)
+    with laid_out(stored) as folder:
+        ended = train(Trial.model_validate(stored.record.trial), execution, folder=folder, emit=events.append)
     again = {(event.step, name): value for event in events if isinstance(event, Measured) for name, value in event.values.items()}
     again |= {(ended.step, name): value for name, value in ended.values.items()}
     compared = sorted(key for key in kept.keys() | again.keys() if not is_speed(key[1]))

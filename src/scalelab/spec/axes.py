@@ -1,10 +1,12 @@
 """Axes: spec paths with several values. A mapping is the product of its entries; `zip` lets entries go in step."""
 
+import copy
 import math
 from itertools import product
 from typing import Any
 
 from scalelab.core.units import parse_count, parse_number
+from scalelab.spec.budget import LENGTHS
 
 Point = dict[str, Any]
 """Spec path -> value: one combination of the axes."""
@@ -113,3 +115,24 @@ def _zipped(node: dict[str, Any]) -> list[Point]:
 
 def _merge(parts: tuple[Point, ...]) -> Point:
     return {path: value for part in parts for path, value in part.items()}
+
+
+def laid(base: dict[str, Any], point: Point) -> dict[str, Any]:
+    """A copy of a trial's data with the values of a point in their places; a length of the budget replaces the one that stands there.
+
+    Raises AxisError where a value lies inside what is no mapping.
+    """
+    data = copy.deepcopy(base)
+    for path, value in point.items():
+        *above, last = path.split(".")
+        inner = data
+        for depth, key in enumerate(above, 1):
+            inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                parent = ".".join(above[:depth])
+                cure = f"write `{parent}` as a mapping, or leave it out"
+                raise AxisError(path, f"sets a field of `{parent}`, which the spec gives as {inner!r}; {cure}")
+        if above == ["budget"] and last in LENGTHS:
+            data["budget"] = inner = {key: kept for key, kept in inner.items() if key not in LENGTHS}
+        inner[last] = copy.deepcopy(value)
+    return data

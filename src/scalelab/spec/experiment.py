@@ -10,7 +10,7 @@ from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.evaluation import Evaluation
 from scalelab.spec.execution import Execution
-from scalelab.spec.model import Model, Transformer
+from scalelab.spec.model import Lstm, Model, Transformer
 from scalelab.spec.optim import AdamW, Optim
 from scalelab.spec.search import Grid, Search
 from scalelab.spec.task import Facts, Task
@@ -48,6 +48,8 @@ class Trial(Spec):
             raise ValueError("`evaluation.decoding` times how text is written, which this task does not do; leave it out")
         if isinstance(self.task, Text):
             self._check_decoding(self.task.context)
+            if isinstance(self.model, Lstm):
+                _check_reading(self.task)
             wanted = {"causal": ("causal",), "prefix": ("prefix",), "masked": ("full",)}[self.task.objective.kind]
             if self.model.mask not in wanted:
                 what = f"the {self.task.objective.kind} objective needs the mask `{wanted[0]}`, and `model.mask` is `{self.model.mask}`"
@@ -94,6 +96,15 @@ class Experiment(Trial):
     """Which of the trials are run: `grid` or `frontier`."""
     execution: Execution = Execution()
     """Where and how fast the trials run."""
+
+
+def _check_reading(task: Text) -> None:
+    """What a model can be asked that reads one token after the other."""
+    if task.objective.kind != "causal":
+        what = f"an LSTM reads one token after the other, and `task.objective.kind` is `{task.objective.kind}`"
+        raise ValueError(f"{what}; take the causal objective, or another model")
+    if task.documents == "apart":
+        raise ValueError("an LSTM's state is not reset between documents, and `task.documents` is `apart`; take `joined`, or another model")
 
 
 def _identity(spec: Spec) -> dict[str, Any]:

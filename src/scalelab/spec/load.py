@@ -43,8 +43,8 @@ class Document:
 def load(path: str | Path, settings: Sequence[str] = ()) -> tuple[Experiment, Document]:
     """Read, merge (`extends`, `--set a.b=c`) and check a spec. Raises UserError."""
     document = read(Path(path), ())
-    for setting in settings:
-        document.update(_setting(setting))
+    for text in settings:
+        document.update(setting(text))
     return check(document), document
 
 
@@ -111,12 +111,13 @@ def check(document: Document) -> Experiment:
 
 def _with_length(data: dict[str, Any]) -> dict[str, Any]:
     """The data with a length in its budget, where only the axes give one: the experiment then has the first."""
-    arms = [*data.get("arms", {}).values(), {}]
-    axes, budget = arms[0] | points(data.get("axes", {}))[0], data.get("budget", {})
+    arms, written_down = [*data.get("arms", {}).values(), {}], data.get("budget", {})
+    axes = arms[0] | points(data.get("axes", {}))[0]
+    budget = axes.get("budget", written_down)
     lengths = {path.removeprefix("budget."): value for path, value in axes.items() if path.removeprefix("budget.") in LENGTHS}
-    if not lengths or not isinstance(budget, dict) or LENGTHS & budget.keys():
+    if not isinstance(budget, dict) or not isinstance(written_down, dict) or LENGTHS & written_down.keys():
         return data
-    return {**data, "budget": {**budget, **lengths}}
+    return {**data, "budget": {**budget, **lengths}} if lengths or "budget" in axes else data
 
 
 def _check_axes(document: Document) -> None:
@@ -163,7 +164,7 @@ def axis_loc(document: Document, path: str) -> Loc:
 def explained(error: ValidationError, document: Document, root: type[BaseModel]) -> UserError:
     """The first fault of a validation as one sentence with its place."""
     first = error.errors(include_url=False)[0]
-    loc = _written(first["loc"], document.data, missing=first["type"] == "missing")
+    loc = written(first["loc"], document.data, missing=first["type"] == "missing")
     what, cure = _sentence(first, loc, root)
     return UserError(what, cure=cure, where=document.place(loc or _named(what, document)))
 
@@ -215,7 +216,7 @@ def _siblings(loc: Loc, root: type[BaseModel]) -> list[str]:
     )
 
 
-def _written(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> Loc:
+def written(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> Loc:
     """A pydantic location without the names of union members that stand in it: the file has no such keys. What is missing stands last."""
     found: list[str | int] = []
     for index, part in enumerate(loc):
@@ -228,7 +229,8 @@ def _written(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> Loc:
     return tuple(found)
 
 
-def _setting(text: str) -> Document:
+def setting(text: str) -> Document:
+    """`a.b=c` as a document to lay over another. Raises UserError."""
     path, sign, value = text.partition("=")
     place = f"--set {text}"
     if not sign or not path.strip():

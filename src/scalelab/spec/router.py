@@ -201,7 +201,8 @@ class LayerRouter(Architecture):
     def couples_batch(self) -> bool:
         """Whether the loss of one sequence depends on the others of its micro-batch."""
         balanced = self.policy in ("learned", "closed", "open")
-        return balanced and ((self.balance.loss > 0 and self.balance.per == "batch") or self.balance.entropy > 0)
+        by_batch = self.balance.per == "batch" or self.granularity == "sequence"  # the load of one route is no load
+        return balanced and ((self.balance.loss > 0 and by_batch) or self.balance.entropy > 0)
 
     def plain(self) -> Transformer:
         """The plain transformer of the same layers, each of them applied once in their order."""
@@ -239,6 +240,8 @@ class LayerRouter(Architecture):
             raise ValueError(f"{self.top} layers are mixed and a step may choose among {min(map(len, self.allowed))}; take a smaller `top`")
         if routed and self.top > 1 and self.selection.kind in ("soft", "reinforce"):
             raise ValueError(f"`top` mixes chosen layers, and the selection `{self.selection.kind}` does not; leave one of them out")
+        if self.pretrained is not None and self.pretrained.freeze and not routed and self.halting.kind == "none":
+            raise ValueError(f"with frozen layers a `{self.policy}` policy has nothing to learn; write `pretrained.freeze: false`")
         if self.halting.kind != "none" and self.num_steps == 1:
             raise ValueError("with one step there is nothing to halt; take more `steps`, or leave `halting` out")
         if self.halting.kind == "ponder" and self.loss != "last":

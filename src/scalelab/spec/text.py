@@ -116,7 +116,7 @@ class Text(Spec):
 
     measures: ClassVar[tuple[str, ...]] = ("loss", "validation_loss")
     """Metrics of every evaluation: an early stop may watch them."""
-    concludes: ClassVar[tuple[str, ...]] = ("loss", "validation_loss", "test_loss", "perplexity", "bits_per_byte")
+    concludes: ClassVar[tuple[str, ...]] = ("loss", "validation_loss", "test_loss", "perplexity", "bits_per_byte", "flops_per_token")
     """Metrics of a trial's end: a search may decide by them."""
 
     kind: Literal["text"] = "text"
@@ -157,9 +157,9 @@ class Text(Spec):
 class Arithmetic(Spec):
     """Sums as bytes: `12+7=19`, and an end. How far does what is learned carry to longer numbers?"""
 
-    measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "validation_loss")
     """Metrics of every evaluation: an early stop may watch them."""
-    concludes: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "accuracy_longer")
+    concludes: ClassVar[tuple[str, ...]] = (*measures, "accuracy_longer", "flops_per_token")
     """Metrics of a trial's end: a search may decide by them."""
 
     kind: Literal["arithmetic"] = "arithmetic"

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
-from scalelab.core.events import FINISHED
 from scalelab.store.database import Database, table_of
+from scalelab.store.pruning import HAS_RESULT
 from scalelab.store.tables import Attempts, Claims, Trials
 
 _claims, _trials, _attempts = table_of(Claims), table_of(Trials), table_of(Attempts)
 
 
 class Taken(Exception):
-    """The trial is somebody else's, or has its result; the transaction that tried is undone."""
+    """The trial is somebody else's, or has its result; what was tried is undone."""
 
 
 def new_owner() -> str:
@@ -44,29 +44,47 @@ def is_gone(owner: str) -> bool:
 def take(database: Database, digest: str, owner: str, *, now: float, lease_s: float, retry: bool) -> bool:
     """Claim a trial for `owner`, or say no: it is claimed by another, unknown, finished, or failed and not to be retried.
 
-    A trial that was `missing` is `queued` from now on, whatever becomes of the claim.
+    A trial that was `missing` is `queued` from now on, whatever becomes of the claim. One that a search ended early is open.
     """
-    closed = FINISHED if retry else FINISHED | {"failed"}
+    with database.writing() as connection:
+        trial = connection.scalar(select(_trials.c.id).where(_trials.c.digest == digest))
+        return trial is not None and take_known(database, connection, trial, owner, now=now, lease_s=lease_s, retry=retry)
+
+
+def take_known(database: Database, connection: Connection, trial: int, owner: str, *, now: float, lease_s: float, retry: bool) -> bool:
+    """`take` as a part of its caller's transaction, by the trial's row."""
+    closed = HAS_RESULT if retry else or_(HAS_RESULT, _trials.c.state == "failed")
     try:
-        with database.writing() as connection:
-            trial = connection.scalar(select(_trials.c.id).where(_trials.c.digest == digest))
-            if trial is None or not lease(database, connection, trial, owner, now=now, lease_s=lease_s):
+        with connection.begin_nested():
+            if not lease(database, connection, trial, owner, now=now, lease_s=lease_s):
                 raise Taken
             # Only now: whoever had the claim a moment ago may have given it back with a result.
-            if connection.scalar(select(_trials.c.state).where(_trials.c.id == trial)) in closed:
+            if connection.scalar(select(_trials.c.id).where(_trials.c.id == trial, closed)) is not None:
                 raise Taken
-            connection.execute(update(_trials).where(_trials.c.id == trial, _trials.c.state == "missing").values(state="queued"))
     except Taken:
         return False
+    connection.execute(update(_trials).where(_trials.c.id == trial, _trials.c.state == "missing").values(state="queued"))
     return True
+
+
+def take_new(connection: Connection, trial: int, owner: str, *, until: float) -> None:
+    """Claim a trial that the same transaction has made, as `queued`: nobody else knows it."""
+    connection.execute(insert(_claims).values(trial=trial, owner=owner, until=until))
 
 
 def lease(database: Database, connection: Connection, trial: int, owner: str, *, now: float, lease_s: float) -> bool:
     """Take or renew the claim on a trial, where it is free or the owner's own."""
+    if _leased(database, connection, trial, owner, until=now + lease_s, is_free=or_(_claims.c.until < now, _claims.c.owner == owner)):
+        return True
     holder = connection.scalar(select(_claims.c.owner).where(_claims.c.trial == trial))
-    statement = database.kind.insert(_claims).values(trial=trial, owner=owner, until=now + lease_s)
+    if holder is None or not is_gone(holder):
+        return False
+    return _leased(database, connection, trial, owner, until=now + lease_s, is_free=_claims.c.owner == holder)
+
+
+def _leased(database: Database, connection: Connection, trial: int, owner: str, *, until: float, is_free: ColumnElement[bool]) -> bool:
+    statement = database.kind.insert(_claims).values(trial=trial, owner=owner, until=until)
     # One statement, so that the database itself decides between two that come at once.
-    is_free = or_(_claims.c.until < now, _claims.c.owner == (holder if holder is not None and is_gone(holder) else owner))
     taken = {"owner": statement.excluded.owner, "until": statement.excluded.until}
     statement = statement.on_conflict_do_update(index_elements=["trial"], set_=taken, where=is_free)
     return connection.execute(statement.returning(_claims.c.trial)).first() is not None

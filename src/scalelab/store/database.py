@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import ColumnElement, Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
@@ -49,6 +49,10 @@ class Kind(Protocol):
 
     def insert(self, table: Table) -> Any:
         """An INSERT that knows ON CONFLICT."""
+        ...
+
+    def text_at(self, column: ColumnElement[Any], path: str) -> ColumnElement[str]:
+        """What stands at a dotted path of a column of JSON text, as text."""
         ...
 
     def write_metrics(self, connection: Connection, rows: Sequence[Point]) -> None:

@@ -17,6 +17,7 @@ Format = Literal["csv", "parquet", "bundle"]
 README = """An export of scalelab.
 
 trials.csv         one row for each trial in each experiment: every field of its spec, sizes, lengths, last metrics
+                   (where `metrics.pruned` has a value, a search ended the trial early, at that step)
 metrics.csv        the curves: digest, name, step, value
 attempts.csv       every execution of a trial: when, for how long, under which numerics, in which environment
 fits.csv           laws fitted to the experiments: what was asked, what came out
@@ -32,7 +33,7 @@ def export(store: Reader, out: Path, format: Format, experiments: Sequence[str] 
     A file is replaced as a whole or not at all. Raises UserError where it can't be written, or for an unknown experiment.
     """
     tables = {
-        "trials": frames.trials(store, experiments),
+        "trials": frames.trials(store, experiments, pruned=True),
         "metrics": frames.metrics(store, experiments),
         "attempts": frames.attempts(store, experiments),
         "fits": frames.fits(store, experiments),

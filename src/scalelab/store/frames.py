@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, not_, select
 
 from scalelab.core.canon import sha256
 from scalelab.plan.diff import flatten
 from scalelab.store.database import table_of
+from scalelab.store.pruning import IS_PRUNED
 from scalelab.store.reader import CLAIM, CLAIMED, Reader
 from scalelab.store.table import Published
 from scalelab.store.tables import Artifacts, Attempts, Environments, Experiments, Memberships, Metrics, Trials
@@ -68,18 +69,20 @@ FIT_SCHEMA: dict[str, Any] = {
 }
 
 
-def trials(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFrame:
+def trials(store: Reader, experiments: Sequence[str] | None = None, *, pruned: bool = False) -> pl.DataFrame:
     """One row for each trial in each experiment (all of them, where none is named), in the order of the plan.
 
     Columns: those of `SCHEMA`; every path of the resolved trial (`task.people`, `model.width`, ...), the experiment's axes
     among them; `params.*`; `metrics.*` (the last values); `extra.*` of imported rows. What a row doesn't have is null.
     `commit`, `dirty` and `environment` (see `Store.environments`) are those of the last attempt. Lists are JSON text.
+    Trials that a search ended early have no result: only with `pruned` are they there, `metrics.pruned` the step of their end.
     Raises UserError for an experiment that the store does not know.
     """
     if experiments is not None:
         store.known(experiments)
     joined = CLAIMED.join(_members, _members.c.trial == _trials.c.id).join(_experiments, _experiments.c.name == _members.c.experiment)
     query = select(_trials, *CLAIM, _members.c.experiment, _members.c.axes, _members.c.replicate).select_from(joined)
+    query = query if pruned else query.where(not_(IS_PRUNED))
     query = query.order_by(_experiments.c.created, _members.c.experiment, _members.c.position, _trials.c.id)
     with store.database.reading() as connection:
         rows = connection.execute(query if experiments is None else query.where(_members.c.experiment.in_(experiments))).all()

@@ -11,6 +11,7 @@ from scalelab.core.events import FINISHED
 from scalelab.store.database import table_of
 from scalelab.store.fits import fit_rows
 from scalelab.store.opening import open_at
+from scalelab.store.pruning import IS_PRUNED
 from scalelab.store.registering import CHUNK, ids_of
 from scalelab.store.store import Store
 from scalelab.store.tables import Artifacts, Attempts, Environments, Experiments, Fits, Memberships, Metrics, Trials
@@ -24,8 +25,8 @@ Row = dict[str, Any]
 def merge(store: Store, where: str | Path) -> int:
     """Bring another store's trials home, with curves, attempts, environments and fits; returns how many are new or have news.
 
-    A result beats a failure, a failure beats a trial that has not ended, and where both stores know as much, this one's
-    stays. Again, it changes nothing. All in one transaction. Raises UserError.
+    A result beats what a search ended early, that beats a failure, a failure beats a trial that has not ended, and where both
+    stores know as much, this one's stays. Again, it changes nothing. All in one transaction. Raises UserError.
     """
     with open_at(where, mode="read", clock=store.clock) as other, other.database.reading() as theirs, store.database.writing() as ours:
         ids, brought = _trials_home(theirs, ours)
@@ -40,16 +41,17 @@ def merge(store: Store, where: str | Path) -> int:
 def _trials_home(theirs: Connection, ours: Connection) -> tuple[dict[int, int], list[int]]:
     """Their id -> our id, and those of their ids whose trial is new here or has news."""
     rows = [dict(row._mapping) for row in theirs.execute(select(_trials).order_by(_trials.c.id))]
+    ranks = [_rank(row) for row in theirs.execute(select(_trials.c.state, IS_PRUNED.label("pruned")).order_by(_trials.c.id))]
     digests = [row["digest"] for row in rows]
-    known = {row.digest: row.state for row in ours.execute(select(_trials.c.digest, _trials.c.state))}
+    known = {row.digest: _rank(row) for row in ours.execute(select(_trials.c.digest, _trials.c.state, IS_PRUNED.label("pruned")))}
     brought: list[int] = []
     fresh: list[Row] = []
-    for row in rows:
+    for row, rank in zip(rows, ranks, strict=True):
         row["state"] = "queued" if row["state"] == "running" else row["state"]  # nobody runs it here
         content = {name: value for name, value in row.items() if name != "id"}
         if row["digest"] not in known:
             fresh.append(content)
-        elif _rank(row["state"]) > _rank(known[row["digest"]]):
+        elif rank > known[row["digest"]]:
             ours.execute(update(_trials).where(_trials.c.digest == row["digest"]).values(content))
         else:
             continue
@@ -60,8 +62,8 @@ def _trials_home(theirs: Connection, ours: Connection) -> tuple[dict[int, int], 
     return {row["id"]: here[row["digest"]] for row in rows}, brought
 
 
-def _rank(state: str) -> int:
-    return 2 if state in FINISHED else int(state == "failed")
+def _rank(row: Any) -> int:
+    return 2 if row.pruned else 3 if row.state in FINISHED else int(row.state == "failed")
 
 
 def _rows_home(theirs: Connection, ours: Connection, table: Table, ids: dict[int, int]) -> None:

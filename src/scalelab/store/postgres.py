@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import JSON, ColumnElement, Connection, Engine, Table, Text, cast, create_engine, event, func, make_url, type_coerce
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, OperationalError
 
@@ -69,6 +69,10 @@ class Postgres:
     def insert(self, table: Table) -> Any:
         """PostgreSQL's INSERT."""
         return insert(table)
+
+    def text_at(self, column: ColumnElement[Any], path: str) -> ColumnElement[str]:
+        """PostgreSQL wants to be told that the text is JSON."""
+        return func.json_extract_path_text(cast(type_coerce(column, Text), JSON), *path.split("."))
 
     def write_metrics(self, connection: Connection, rows: Sequence[Point]) -> None:
         """One statement with a column in each value: thousands of rows in one round trip."""

@@ -97,6 +97,11 @@ class Reader:
         results = [self._result(row) for row in rows]
         return [(_record(row, row.axes, row.replicate), result.state, result) for row, result in zip(rows, results, strict=True)]
 
+    def has(self, experiment: str) -> bool:
+        """Whether the store knows an experiment."""
+        with self.database.reading() as connection:
+            return connection.scalar(select(_experiments.c.name).where(_experiments.c.name == experiment)) is not None
+
     def known(self, experiments: Sequence[str]) -> list[str]:
         """The same names. Raises UserError for one that the store does not know."""
         with self.database.reading() as connection:

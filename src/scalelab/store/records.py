@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from scalelab.core.events import Outcome, State
+from scalelab.core.events import Outcome, State, is_pruned
 
 Origin = Literal["run", "imported"]
 AttemptState = Outcome | Literal["running", "interrupted", "lost"]
@@ -44,6 +44,11 @@ class Result:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float | None = None
     step: int | None = None
+
+    @property
+    def as_planned(self) -> State:
+        """The state for whoever wants the trial's result: one that a search ended early is `queued`, as it goes on from its checkpoint."""
+        return "queued" if is_pruned(self.state, self.metrics) else self.state
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
+from scalelab.core.errors import UserError
 from scalelab.store.database import Database, table_of
 from scalelab.store.records import TrialRecord
 from scalelab.store.tables import Experiments, Memberships, Trials
@@ -12,12 +13,24 @@ from scalelab.store.tables import Experiments, Memberships, Trials
 CHUNK = 5000
 """Values in one query: databases limit how many a statement may carry."""
 
-_trials, _members = table_of(Trials), table_of(Memberships)
+_trials, _members, _experiments = table_of(Trials), table_of(Memberships), table_of(Experiments)
+
+
+def check_name(database: Database, connection: Connection, name: str, spec: Mapping[str, Any]) -> None:
+    """Raises UserError where an experiment of another kind has the name: a plan's, a search's and an imported table's are not mixed."""
+    stored = connection.scalar(select(_experiments.c.spec).where(_experiments.c.name == name))
+    if stored is not None and _kind(stored) != _kind(spec):
+        what = f"the experiment `{name}` is {_kind(stored)}, and is not mixed with {_kind(spec)}"
+        raise UserError(what, cure="give the spec another `name`", where=database.kind.name)
+
+
+def _kind(spec: Mapping[str, Any]) -> str:
+    return "an imported table" if "imported" in spec else "a search over a space" if "objectives" in spec else "the runs of a plan"
 
 
 def write_experiment(database: Database, connection: Connection, name: str, spec: dict[str, Any], now: float) -> None:
     """A new experiment, or the new spec of a known one."""
-    statement = database.kind.insert(table_of(Experiments)).values(name=name, spec=spec, created=now)
+    statement = database.kind.insert(_experiments).values(name=name, spec=spec, created=now)
     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"spec": statement.excluded.spec}))
 
 
@@ -41,6 +54,13 @@ def insert_new(connection: Connection, records: Iterable[TrialRecord]) -> dict[s
     return ids_of(connection, list(unique))
 
 
+def insert_one(database: Database, connection: Connection, record: TrialRecord) -> tuple[int, bool]:
+    """Write down one trial as `queued`, where it is not known yet; its row id, and whether it was new."""
+    statement = database.kind.insert(_trials).values(row_of(record) | {"state": "queued"}).on_conflict_do_nothing(index_elements=["digest"])
+    new = connection.execute(statement.returning(_trials.c.id)).scalar()
+    return (new, True) if new is not None else (ids_of(connection, [record.digest])[record.digest], False)
+
+
 def end_others(connection: Connection, experiment: str, records: Sequence[TrialRecord]) -> None:
     """End the membership of trials that are none of these. The trials stay."""
     kept = {record.digest for record in records}
@@ -61,6 +81,14 @@ def write_members(
         for position, record in enumerate(records)
     ]
     database.upsert(connection, Memberships, rows, keys=("experiment", "trial"))
+
+
+def write_next_member(database: Database, connection: Connection, experiment: str, record: TrialRecord, trial: int) -> None:
+    """The trial as the last member of the experiment; one that is a member keeps its place."""
+    place = select(func.coalesce(func.max(_members.c.position), -1) + 1).where(_members.c.experiment == experiment).scalar_subquery()
+    row = {"experiment": experiment, "trial": trial, "position": place, "axes": record.axes, "replicate": record.replicate}
+    statement = database.kind.insert(_members).values(row)
+    connection.execute(statement.on_conflict_do_nothing(index_elements=["experiment", "trial"]))
 
 
 def row_of(record: TrialRecord) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import ColumnElement, Connection, Engine, Table, Text, create_engine, event, func, type_coerce
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
@@ -79,6 +79,10 @@ class Sqlite:
     def insert(self, table: Table) -> Any:
         """SQLite's INSERT."""
         return insert(table)
+
+    def text_at(self, column: ColumnElement[Any], path: str) -> ColumnElement[str]:
+        """SQLite reads JSON out of text."""
+        return func.json_extract(type_coerce(column, Text), f"$.{path}")
 
     def write_metrics(self, connection: Connection, rows: Sequence[Point]) -> None:
         """One prepared statement for them all."""

@@ -6,24 +6,31 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, not_, select, update
 
 from scalelab.core.canon import sha256
-from scalelab.core.errors import UserError
-from scalelab.core.events import FINISHED, Ended, Measured, Started
+from scalelab.core.events import FINISHED, Ended, Measured, Started, is_pruned
 from scalelab.store import claims
 from scalelab.store.database import Database, table_of
 from scalelab.store.fits import StoredFit, write_fit
+from scalelab.store.pruning import HAS_RESULT
 from scalelab.store.reader import Reader
 from scalelab.store.records import TrialRecord
-from scalelab.store.registering import end_others, insert_new, write_experiment, write_members
-from scalelab.store.tables import Artifacts, Attempts, Environments, Experiments, Metrics, Trials
+from scalelab.store.registering import (
+    check_name,
+    end_others,
+    insert_new,
+    insert_one,
+    write_experiment,
+    write_members,
+    write_next_member,
+)
+from scalelab.store.tables import Artifacts, Attempts, Environments, Metrics, Trials
 
 BATCH_ROWS, BATCH_S = 2000, 0.5
 """Metric rows wait for each other until there are this many, or until the first has waited this long."""
 
 _trials, _attempts, _environments, _metrics = table_of(Trials), table_of(Attempts), table_of(Environments), table_of(Metrics)
-_experiments = table_of(Experiments)
 
 Row = tuple[int, str, int]
 """Trial, name, step."""
@@ -45,15 +52,41 @@ class Store(Reader):
 
         A trial may belong to many experiments: its axes and its replicate are kept with the membership. An experiment is what
         its spec says now: what is no longer among its trials leaves it, and stays in the store. Raises UserError where the
-        name is that of an imported table.
+        name is that of an imported table, or of a search's experiment.
         """
         with self._lock, self.database.writing() as connection:
-            if "imported" in (connection.scalar(select(_experiments.c.spec).where(_experiments.c.name == experiment)) or {}):
-                what = f"the experiment `{experiment}` is an imported table, and is not mixed with runs"
-                raise UserError(what, cure="give the spec another `name`", where=self.database.kind.name)
+            check_name(self.database, connection, experiment, spec)
             write_experiment(self.database, connection, experiment, spec, self.clock())
             end_others(connection, experiment, trials)
             write_members(self.database, connection, experiment, trials, insert_new(connection, trials))
+
+    def open_experiment(self, experiment: str, spec: dict[str, Any]) -> None:
+        """Write down an experiment whose trials are found one by one (see `enlist`); those that it has stay.
+
+        `spec` has `objectives`: by these one knows such an experiment again. Raises UserError where the name is that of a plan's
+        experiment, or of an imported table.
+        """
+        with self._lock, self.database.writing() as connection:
+            check_name(self.database, connection, experiment, spec)
+            write_experiment(self.database, connection, experiment, spec, self.clock())
+
+    def enlist(self, experiment: str, record: TrialRecord, owner: str, lease_s: float = 60.0, *, retry: bool = False) -> bool:
+        """Make a trial the experiment's next member, where it is none yet, and claim it (see `claim`), in one transaction."""
+        with self._lock, self.database.writing() as connection:
+            trial, is_new = insert_one(self.database, connection, record)
+            write_next_member(self.database, connection, experiment, record, trial)
+            if is_new:
+                claims.take_new(connection, trial, owner, until=self.clock() + lease_s)
+            elif not claims.take_known(self.database, connection, trial, owner, now=self.clock(), lease_s=lease_s, retry=retry):
+                return False
+        self._ids[record.digest] = trial
+        return True
+
+    def attach(self, digest: str, name: str, place: str) -> None:
+        """Add an artifact (a path or URL) to a trial, in the place of one with the same name."""
+        row = {"trial": self._id(digest), "name": name, "place": place}
+        with self._lock, self.database.writing() as connection:
+            self.database.upsert(connection, Artifacts, [row], keys=("trial", "name"))
 
     def claim(self, digest: str, owner: str, lease_s: float = 60.0, *, retry: bool = False) -> bool:
         """Take a trial, so that no other driver runs it; True also where it is the owner's already.
@@ -82,7 +115,7 @@ class Store(Reader):
             lost = and_(_attempts.c.trial == trial, _attempts.c.state == "running")
             connection.execute(update(_attempts).where(lost).values(state="lost"))
             # A finished trial keeps its result: an attempt that was overtaken by another driver adds nothing to it.
-            is_open = and_(_trials.c.id == trial, _trials.c.state.not_in(FINISHED))
+            is_open = and_(_trials.c.id == trial, not_(HAS_RESULT))
             running = update(_trials).where(is_open).values(state="running", metrics={}, seconds=None, step=started.resumed)
             if connection.execute(running).rowcount:
                 connection.execute(delete(_metrics).where(_metrics.c.trial == trial, _metrics.c.step > started.resumed))
@@ -109,7 +142,8 @@ class Store(Reader):
         """Write the trial's state, its last metrics and all that waits in one transaction: `done` means complete."""
         trial = self._id(digest)
         with self._lock:
-            self._pending |= {(trial, name, ended.step): value for name, value in ended.values.items()}
+            if not is_pruned(ended.state, ended.values):  # else they are its last measurement's, which the curve has
+                self._pending |= {(trial, name, ended.step): value for name, value in ended.values.items()}
             with self.database.writing() as connection:
                 self._write_pending(connection)
                 values = {"state": ended.state, "step": ended.step, "seconds": ended.seconds, "ended": self.clock(), "error": ended.error}
@@ -154,15 +188,20 @@ class Store(Reader):
         chain = select(func.max(_attempts.c.id)).where(_attempts.c.trial == trial, _attempts.c.resumed == 0).scalar_subquery()
         seconds = select(func.sum(_attempts.c.seconds)).where(_attempts.c.trial == trial, _attempts.c.id >= func.coalesce(chain, 0))
         values = {"state": ended.state, "step": ended.step, "metrics": ended.values, "seconds": seconds.scalar_subquery()}
-        # A result is never replaced by a failure.
         finish = update(_trials).where(_trials.c.id == trial).values(values)
-        connection.execute(finish if ended.state in FINISHED else finish.where(_trials.c.state.not_in(FINISHED)))
+        # A result is never replaced by a failure, nor by what a search ended early.
+        is_result = ended.state in FINISHED and not is_pruned(ended.state, ended.values)
+        connection.execute(finish if is_result else finish.where(not_(HAS_RESULT)))
 
     def _environment(self, connection: Connection, environment: dict[str, Any]) -> int:
         digest = sha256(environment)
-        statement = self.database.kind.insert(_environments).values(digest=digest, data=environment)
-        connection.execute(statement.on_conflict_do_nothing(index_elements=["digest"]))
-        return int(connection.scalar(select(_environments.c.id).where(_environments.c.digest == digest)) or 0)
+        known = select(_environments.c.id).where(_environments.c.digest == digest)
+        found = connection.scalar(known)
+        if found is None:
+            statement = self.database.kind.insert(_environments).values(digest=digest, data=environment)
+            connection.execute(statement.on_conflict_do_nothing(index_elements=["digest"]))
+            found = connection.scalar(known)
+        return int(found or 0)
 
     def _id(self, digest: str) -> int:
         if digest not in self._ids:

@@ -11,60 +11,65 @@ from torch import Tensor
 from scalelab.core.events import Measured, Outcome
 from scalelab.core.seeds import derive
 from scalelab.data import build as build_data
-from scalelab.evaluate import build_test
+from scalelab.evaluate import build_test, notes
 from scalelab.models import build as build_model
+from scalelab.plan.flops import train_bounds
+from scalelab.plan.plan import num_steps
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.train import checkpoint, compiling, micro_batch
+from scalelab.train import checkpoint, compiling, micro_batch, pretrained
 from scalelab.train.meters import OVER_LAYERS, Meters
 from scalelab.train.numerics import pick_device
 from scalelab.train.objective import Batch, Loss, mean_loss, summed_loss
 from scalelab.train.optimizer import Optimizer
-from scalelab.train.pace import Pace
+from scalelab.train.pace import Pace, Position
 from scalelab.train.source import open_source
 
 
 class Attempt:
-    """Everything that a training run holds. `step` counts the updates done; evaluations raise Interrupted once `stopping()` is true.
+    """Everything that a training run holds. `step` counts the updates done, `flops` what they have run, and `steps` is how many there may
+    be; evaluations raise Interrupted once `stopping()` is true.
 
     Raises UserError where the execution and the trial do not go together.
     """
 
     def __init__(self, trial: Trial, execution: Execution, folder: str | None, stopping: Callable[[], bool]) -> None:
-        assert trial.budget.steps is not None, "the plan turns every budget into steps"
         self.trial, self.execution, self.folder = trial, execution, folder
         self.size = micro_batch.settled(trial, execution)
         self.device = pick_device(execution)
-        self.steps = trial.budget.steps
-        self.evaluated = frozenset(trial.evaluation.steps(self.steps))
         data = build_data(trial.task, execution.data)
-        self.shape = data.shape
+        self.shape = shape = data.shape
+        self.each = train_bounds(trial.model, shape.vocab, shape.context, shape.targets)
+        self.steps = num_steps(trial.budget, shape, trial.batch, self.each)
+        self.evaluated = frozenset(trial.evaluation.steps(self.steps))
         self.source = open_source(trial, data, self.device)
         self.test = build_test(trial, data, self.device, stopping)
-        self.loss_of = compiling.compiled(summed_loss) if execution.compile else summed_loss
         self._begin()
         self._resume()
+        self.loss_of = compiling.compiled_loss(self.model) if compiling.is_compiled(trial.model, execution) else summed_loss
         if self.size is None:
             self.size = self._found_size()
         if execution.micro_batch is not None:  # what was used, for the numerics
             self.execution = execution.model_copy(update={"micro_batch": self.size})
-        self.pace = Pace(trial, self.shape, self.device, self.step)
+        self.pace = Pace(trial, shape, self.device, self.position)
         self.saved = time.perf_counter()
 
     def update(self) -> None:
-        """One optimizer update on the next batch; gradients and the experts' loads accumulate over its micro-batches."""
+        """One optimizer update on the next batch; gradients, FLOPs and the experts' loads accumulate over its micro-batches."""
         assert self.size is not None
-        self.pace.updating(self.step)
+        self.pace.updating(self.position)
+        expected = self.expected
         targets, batches = self.source.draw(self.step, self.size)
         loads: list[Tensor] = []
         for batch in batches:
             loss = self._loss(self.loss_of, batch)
             self._mean(loss, batch, targets).backward()
             self.meters.add(loss)
+            self.flops += loss.flops or len(batch.tokens_BT) * self.each.most
             if loss.routings:
                 loads.append(torch.stack([routing.load_E.detach() for routing in loss.routings]))
         self.meters.end_update(targets)
-        self.optimizer.update(self.step, self.steps)
+        self.optimizer.update(self.step, expected)
         if loads:
             self.model.rebalance(torch.stack(loads).sum(0))
         self.step += 1
@@ -75,16 +80,34 @@ class Attempt:
         return bool(torch.stack([self.meters.are_finite(), *(part.isfinite().all() for part in kept)]).all())
 
     @property
+    def position(self) -> Position:
+        """How far the trial has come."""
+        return Position(self.step, self.flops)
+
+    @property
+    def expected(self) -> float:
+        """Updates of the whole trial, for its schedule; under a budget of FLOPs as many as it would have if all cost what those until now
+        did. With equal costs this is no other number than `steps`."""
+        asked = self.trial.budget.flops
+        return self.steps if asked is None or not self.flops else self.step * asked / self.flops
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the budget is spent."""
+        asked = self.trial.budget.flops
+        return self.step == self.steps or (asked is not None and self.flops >= asked)
+
+    @property
     def is_due(self) -> bool:
         """Whether this step is to be evaluated and has not been."""
-        return self.step in self.evaluated and not (self.curve and self.curve[-1].step == self.step)
+        return (self.step in self.evaluated or self.is_over) and not (self.curve and self.curve[-1].step == self.step)
 
     def measure(self) -> Measured:
         """Metrics at this step; the loss is the mean over the targets since the last measurement, in nats.
 
         Where the evaluation is interrupted nothing has changed: whoever goes on from here measures this step.
         """
-        values = {**self.meters.values(), **self.pace.position(self.step), **self.pace.speed(self.step)}
+        values = {**self.meters.values(), **self.pace.position(self.position), **self.pace.speed(self.position)}
         values |= self.test.quick(self.model)
         self.meters.clear()
         self.curve.append(Measured(self.step, values))
@@ -100,7 +123,7 @@ class Attempt:
 
     def final(self, state: Outcome) -> dict[str, float]:
         """The trial's final metrics, with the loss and the experts' use as last measured; a diverged trial has only position and speed."""
-        values = self.pace.position(self.step) | self.pace.speed(self.step)
+        values = self.pace.position(self.position) | self.pace.speed(self.position)
         if state == "diverged":
             return values
         last = self.curve[-1].values
@@ -116,9 +139,10 @@ class Attempt:
         self.saved = time.perf_counter()
         if self.folder is None:
             return
-        self.pace.pausing(self.step)
+        self.pace.pausing(self.position)
         content = {
             "step": self.step,
+            "flops": self.flops,
             "curve": [(measured.step, measured.values) for measured in self.curve],
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -130,8 +154,8 @@ class Attempt:
         checkpoint.save(self.folder, checkpoint.CHECKPOINT, content)
 
     def keep(self) -> dict[str, str]:
-        """The trained model in the folder instead of the checkpoint; returns the artifacts and the weights' digest."""
-        artifacts = {"weights_sha256": checkpoint.weights_digest(self.model)}
+        """The trained model in the folder instead of the checkpoint; returns the artifacts, notes among them, and the weights' digest."""
+        artifacts = {"weights_sha256": checkpoint.weights_digest(self.model), **notes(self.test, self.model)}
         if self.folder is not None:
             artifacts["model"] = checkpoint.save(self.folder, checkpoint.MODEL, self.model.state_dict())
             checkpoint.remove(self.folder, checkpoint.CHECKPOINT)
@@ -158,12 +182,13 @@ class Attempt:
 
     def _begin(self) -> None:
         """Stand at step 0."""
-        trial, self.step = self.trial, 0
+        trial, self.step, self.flops = self.trial, 0, 0
         self.curve: list[Measured] = []
         model = build_model(trial.model, self.shape.vocab, self.shape.context)
         self.model = model.initialise(derive(trial.seed, "weights")).to(self.device)
+        pretrained.take(self.model, trial, self.folder)
         self.model.recompute = self.execution.recompute
-        if self.execution.compile:
+        if compiling.is_compiled(trial.model, self.execution):
             compiling.compile_evaluation(self.model)
         self.optimizer = Optimizer(trial.optim, self.model, self.device)
         self.meters = Meters(self.device)
@@ -184,7 +209,8 @@ class Attempt:
             self._begin()
 
     def _restore(self, content: dict[str, Any]) -> None:
-        self.step, self.curve = content["step"], [Measured(step, values) for step, values in content["curve"]]
+        self.step, self.flops = content["step"], content["flops"]
+        self.curve = [Measured(step, values) for step, values in content["curve"]]
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.meters.load_state_dict(content["meters"])

@@ -34,11 +34,17 @@ def save(folder: str, name: str, content: dict[str, Any]) -> str:
 
 def load(folder: str, name: str, device: torch.device) -> dict[str, Any] | None:
     """The content of `folder/name`, or None where there is none. Only tensors and plain values are read."""
-    files, path = fsspec.url_to_fs(folder)
-    if not files.exists(f"{path}/{name}"):
+    if not exists(folder, name):
         return None
+    files, path = fsspec.url_to_fs(folder)
     with files.open(f"{path}/{name}", "rb") as file:
         return torch.load(io.BytesIO(file.read()), map_location=device, weights_only=True)
+
+
+def exists(folder: str, name: str) -> bool:
+    """Whether there is a `folder/name`."""
+    files, path = fsspec.url_to_fs(folder)
+    return files.exists(f"{path}/{name}")
 
 
 def set_aside(folder: str, name: str) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from scalelab.core.seeds import derive
 from scalelab.data import build as build_data
 from scalelab.evaluate.mode import evaluating
-from scalelab.models import Transformer
+from scalelab.models import Family
 from scalelab.models import build as build_model
 from scalelab.spec import model as spec
 from scalelab.spec.execution import Execution
@@ -82,8 +82,11 @@ def coordinate_check(
     return [Coordinate(name, moved) for name, moved in found.items()]
 
 
-def at_width(model: spec.Transformer, factor: float) -> spec.Transformer:
+def at_width(model: spec.Model, factor: float) -> spec.Model:
     """A resolved model made wider or narrower: more heads of the same width, where that leaves whole heads, else wider heads."""
+    if isinstance(model, spec.Lstm):
+        assert isinstance(model.width, int), "a resolved model is scaled"
+        return model.model_copy(update={"width": round(model.width * factor)})
     assert isinstance(model.width, int) and isinstance(model.heads, int) and model.kv_heads is not None and model.head_width is not None
     assert isinstance(model.ffn.width, int), "a resolved model is scaled"
     scaled: dict[str, Any] = {"width": round(model.width * factor)}
@@ -95,7 +98,7 @@ def at_width(model: spec.Transformer, factor: float) -> spec.Transformer:
     return model.model_copy(update=scaled | {"ffn": model.ffn.model_copy(update={"width": max(1, round(model.ffn.width * factor))})})
 
 
-def _moved(trial: Trial, model: Transformer, batch: Batch, steps: int) -> dict[str, float]:
+def _moved(trial: Trial, model: Family, batch: Batch, steps: int) -> dict[str, float]:
     """Mean absolute change of each activation on a batch by some updates on it."""
     targets = torch.tensor(float(batch.labels_BM.numel())) if batch.weights_BM is None else batch.weights_BM.sum()
     optim = trial.optim.model_copy(update={"schedule": Constant(warmup=0)})
@@ -109,7 +112,7 @@ def _moved(trial: Trial, model: Transformer, batch: Batch, steps: int) -> dict[s
 
 
 @torch.no_grad()
-def _activations(model: Transformer, batch: Batch) -> dict[str, Tensor]:
+def _activations(model: Family, batch: Batch) -> dict[str, Tensor]:
     """Outputs of the embedding and of each sublayer, and the logits."""
     found: dict[str, Tensor] = {}
     with evaluating(model), _recorded(model, found):
@@ -118,7 +121,7 @@ def _activations(model: Transformer, batch: Batch) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _recorded(model: Transformer, found: dict[str, Tensor]) -> Iterator[None]:
+def _recorded(model: Family, found: dict[str, Tensor]) -> Iterator[None]:
     def record(name: str) -> Any:
         def hook(module: nn.Module, given: object, out: Any) -> None:
             found[name] = (out[0] if isinstance(out, tuple) else out).clone()

@@ -6,12 +6,12 @@ import torch
 
 from scalelab.core.errors import UserError
 from scalelab.data import TaskShape
-from scalelab.models import Transformer, build
+from scalelab.models import Family, build
 from scalelab.spec.experiment import Trial
 from scalelab.train import checkpoint
 
 
-def load_model(trial: Trial, place: str, shape: TaskShape, device: torch.device, sha256: str | None = None) -> Transformer:
+def load_model(trial: Trial, place: str, shape: TaskShape, device: torch.device, sha256: str | None = None) -> Family:
     """The trained model of a trial, in evaluation mode; `place` is where its artifact lies, `sha256` what its weights hash to.
 
     Raises UserError where there is no such file, or it is not this model.

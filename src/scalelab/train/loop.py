@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
-from scalelab.core.events import Ended, Event, Interrupted, Outcome, Started
+from scalelab.core.events import PRUNED, Ended, Event, Interrupted, Outcome, Started
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train.attempt import Attempt
@@ -22,12 +23,14 @@ def train(
     folder: str | Path | None = None,
     emit: Callable[[Event], None] = lambda event: None,
     stopping: Callable[[], bool] = lambda: False,
+    pruned: Callable[[], bool] = lambda: False,
 ) -> Ended:
     """Run one trial to its end and tell what happens through `emit`.
 
     `folder` (a path or URL) keeps the checkpoint and at the end the model; without one nothing is kept. A checkpoint
     found there is gone on from, bit for bit. Raises Interrupted, after a checkpoint, where `stopping()` turns true,
-    be it in the middle of an evaluation: that one is then repeated.
+    be it in the middle of an evaluation: that one is then repeated. Where `pruned()` is true after an evaluation, the
+    trial ends there: its final metrics are the evaluation's, and it keeps its checkpoint instead of a model.
     """
     prepare(execution.threads)
     began = time.perf_counter()
@@ -36,28 +39,40 @@ def train(
     for measured in attempt.curve:
         emit(measured)
     try:
-        state = loop(attempt, emit, stopping)
-        values = attempt.final(state)
+        state = loop(attempt, emit, stopping, pruned)
+        ended = _ended(attempt, state, began)
     except Interrupted:
         attempt.save()
         raise
-    ended = Ended(state, attempt.step, time.perf_counter() - began, values, artifacts=attempt.keep())
     emit(ended)
     return ended
 
 
-def loop(attempt: Attempt, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> Outcome:
+def _ended(attempt: Attempt, state: Outcome | Literal["pruned"], began: float) -> Ended:
+    if state == "pruned":
+        attempt.save()
+        last = attempt.curve[-1]
+        return Ended("stopped", last.step, time.perf_counter() - began, {**last.values, PRUNED: last.step})
+    values = attempt.final(state)
+    return Ended(state, attempt.step, time.perf_counter() - began, values, artifacts=attempt.keep())
+
+
+def loop(
+    attempt: Attempt, emit: Callable[[Event], None], stopping: Callable[[], bool], pruned: Callable[[], bool]
+) -> Outcome | Literal["pruned"]:
     """Update and measure until the trial has come to its end, which may be before its budget's."""
     while True:
         if attempt.is_due:
             emit(attempt.measure())
-        if attempt.step == attempt.steps:
+        if attempt.is_over:
             return "done"
         if attempt.has_passed:
             return "stopped"
+        if pruned():
+            return "pruned"
         if stopping():
             raise Interrupted
         attempt.save_when_due()
         attempt.update()
-        if (attempt.step in attempt.evaluated or attempt.step % GUARD_EVERY == 0) and not attempt.is_finite():
+        if (attempt.is_due or attempt.step % GUARD_EVERY == 0) and not attempt.is_finite():
             return "diverged"

@@ -1,6 +1,6 @@
-"""What the updates since the last evaluation have seen: the loss, and how the experts were used.
+"""What the updates since the last evaluation have seen: the loss, how the experts were used, and how long tokens thought.
 
-Shapes: L layers with experts, E experts of a layer.
+Shapes: L layers with experts, E experts of a layer. Of a router over layers its steps are the layers, its layers the experts.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,18 @@ class Meters:
         """Begin anew, as after an evaluation."""
         self.nats, self.targets = (torch.zeros((), dtype=self._exact, device=self._device) for _ in range(2))
         self.experts: dict[str, Tensor] = {}
+        self.thought: dict[str, Tensor] = {}
         self._load_LE: Tensor | None = None
 
     def add(self, loss: Loss) -> None:
         """Count a micro-batch in."""
         self.nats += loss.nats.detach()
+        if loss.steps_BT is not None:
+            steps = loss.steps_BT.sum(dtype=self._exact)
+            _add(self.thought, {"steps": steps, "thinkers": torch.full_like(steps, loss.steps_BT.numel())})
         if loss.routings:
             seen = self._seen(loss.routings)
-            self._add(seen)
+            _add(self.experts, seen)
             self._load_LE = seen["load"] if self._load_LE is None else self._load_LE + seen["load"]
 
     def end_update(self, targets: Tensor | float) -> None:
@@ -41,7 +45,7 @@ class Meters:
         self.targets += targets
         if self._load_LE is not None:
             one = torch.ones((), dtype=self._exact, device=self._device)
-            self._add({"max_vio": _max_vio(self._load_LE), "updates": one})
+            _add(self.experts, {"max_vio": _max_vio(self._load_LE), "updates": one})
             self._load_LE = None
 
     def values(self) -> dict[str, float]:
@@ -49,26 +53,25 @@ class Meters:
 
         `load_{layer}_{expert}`: share of the layer's assignments; `max_vio`: by how much the busiest expert of an update exceeds an even
         load, as a mean over the updates (MaxVio_batch, arXiv 2408.15664), which unlike that of summed loads does not fall with their
-        number; `router_entropy`: mean entropy of a token's gates, in nats; `dropped`: share of tokens that no expert took.
+        number; `router_entropy`: mean entropy of a token's gates, in nats; `dropped`: share of tokens that no expert took. Where tokens
+        may halt, `steps_mean`: steps that a token went through.
         """
-        return {"loss": (self.nats / self.targets.clamp(min=1)).item(), **self._of_experts()}
+        steps = {"steps_mean": (self.thought["steps"] / self.thought["thinkers"]).item()} if self.thought else {}
+        return {"loss": (self.nats / self.targets.clamp(min=1)).item(), **steps, **self._of_experts()}
 
     def are_finite(self) -> Tensor:
         """Whether all sums are numbers, as a tensor on the device."""
-        return torch.stack([part.isfinite().all() for part in (self.nats, *self.experts.values())]).all()
+        return torch.stack([part.isfinite().all() for part in (self.nats, *self.experts.values(), *self.thought.values())]).all()
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint holds."""
-        return {"nats": self.nats, "targets": self.targets, **self.experts}
+        return {"nats": self.nats, "targets": self.targets, **self.thought, **self.experts}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from a checkpoint."""
         self.nats, self.targets = state["nats"], state["targets"]
-        self.experts = {name: part for name, part in state.items() if name not in ("nats", "targets")}
-
-    def _add(self, seen: dict[str, Tensor]) -> None:
-        for name, part in seen.items():
-            self.experts[name] = self.experts.get(name, torch.zeros_like(part)) + part
+        self.thought = {name: part for name, part in state.items() if name in ("steps", "thinkers")}
+        self.experts = {name: part for name, part in state.items() if name not in ("nats", "targets", *self.thought)}
 
     def _seen(self, routings: Sequence[Routing]) -> dict[str, Tensor]:
         sums = {name: torch.stack([getattr(routing, name).detach() for routing in routings]).to(self._exact) for name in _READ}
@@ -91,9 +94,14 @@ class Meters:
         return values
 
 
+def _add(sums: dict[str, Tensor], seen: dict[str, Tensor]) -> None:
+    for name, part in seen.items():
+        sums[name] = sums.get(name, torch.zeros_like(part)) + part
+
+
 def _max_vio(load_LE: Tensor) -> Tensor:
-    """(max - mean) / mean of each layer's loads, [L]."""
-    return load_LE.amax(1) * load_LE.shape[1] / load_LE.sum(1).clamp(min=1) - 1
+    """(max - mean) / mean of each layer's loads, [L]; zero of a step that all tokens had halted before."""
+    return (load_LE.amax(1) * load_LE.shape[1] / load_LE.sum(1).clamp(min=1) - 1).clamp(min=0)
 
 
 _READ = ("load_E", "entropy", "dropped", "tokens")

@@ -1,17 +1,21 @@
 """The training loss: cross-entropy where a sequence's loss falls, and the head nowhere else; and what routers add to it.
 
-Shapes: B sequences, T positions, M targets in a row, N predictions, D width, V vocabulary.
+Shapes: B sequences, T positions, M targets in a row, N predictions, D width, V vocabulary, R roll-outs of a sequence.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from scalelab.models import Transformer
+from scalelab.models import Family, LayerRouter
 from scalelab.models.layers.cross_entropy import cross_entropy, cross_entropy_and_partition, summed_cross_entropy
 from scalelab.models.layers.moe import Routing
+from scalelab.models.layers.reading import Reading
+from scalelab.plan.flops import BACKWARD
+from scalelab.spec import model as spec
+from scalelab.spec.router import Reinforce
 
 
 @dataclass(frozen=True)
@@ -32,24 +36,53 @@ class Batch:
 
 
 class Loss(NamedTuple):
-    """What a micro-batch says of a model. All scalars but the routings."""
+    """What a micro-batch says of a model."""
 
     nats: Tensor
-    """Sum over the targets of -ln p(label)."""
+    """Sum over the targets of -ln p(label): a scalar."""
     z: Tensor
-    """Sum over the targets of the squared log-partition of the logits; zero unless it is asked for."""
-    penalty: Tensor
-    """What the routers add, with their coefficients: a mean over the micro-batch; zero without a mixture of experts."""
+    """Sum over the targets of the squared log-partition of the logits: a scalar, zero unless it is asked for."""
+    penalty: Tensor | None
+    """What routers and halting add, with their coefficients: a scalar, a mean over the micro-batch; None where nothing is routed."""
     routings: list[Routing]
-    """How the tokens were routed, layer by layer; empty without a mixture of experts."""
+    """How the tokens were routed, layer by layer or step by step; empty where nothing is."""
+    policy: Tensor | None = None
+    """What REINFORCE adds, with its coefficient: a scalar, a sum over the targets; None without roll-outs."""
+    steps_BT: Tensor | None = None
+    """Steps that each token went through; None where none may halt."""
+    flops: int = 0
+    """FLOPs that were run, the backward pass counted in; 0 where the closed form tells them."""
 
 
-def summed_loss(model: Transformer, batch: Batch, z_loss: bool = False) -> Loss:
+def summed_loss(model: Family, batch: Batch, z_loss: bool = False) -> Loss:
     """The parts of the loss over a micro-batch, for `mean_loss` to put together."""
+    if isinstance(model, LayerRouter):
+        return routed_loss(model, batch, z_loss)
     x_BMD, routings = model.run(batch.tokens_BT, batch.given_B, batch.targets_BM, batch.document_BT)
-    nats, z = _partitioned(model, x_BMD, batch) if z_loss else (_nats(model, x_BMD, batch), x_BMD.new_zeros(()))
-    penalty = torch.stack([routing.penalty for routing in routings]).sum() if routings else x_BMD.new_zeros(())
-    return Loss(nats, z, penalty, routings)
+    nats, z = _summed(model, x_BMD, batch, z_loss)
+    return Loss(nats, z, torch.stack([routing.penalty for routing in routings]).sum() if routings else None, routings)
+
+
+def routed_loss(model: LayerRouter, batch: Batch, z_loss: bool = False) -> Loss:
+    """The same of a router over layers: where every step bears loss the weighted sum over the steps, and the mean over roll-outs."""
+    reading = model.read(batch.tokens_BT, batch.given_B, batch.targets_BM, batch.document_BT)
+    rollouts, policy = len(reading.final_BMD) // len(batch.tokens_BT), None
+    if rollouts == 1 and not reading.weights:
+        nats, z = _summed(model, reading.final_BMD, batch, z_loss)
+    else:
+        nats_RBM, z_RBM = (part.unflatten(0, (rollouts, -1)) for part in _over_steps(model, reading, _repeated(batch, rollouts)))
+        nats, z = nats_RBM.sum() / rollouts, z_RBM.sum() / rollouts
+        policy = None if rollouts == 1 else _policy(model, reading, nats_RBM.detach(), batch)
+    routings = [route.routing for route in reading.routes]
+    return Loss(
+        nats,
+        z if z_loss else torch.zeros_like(z),
+        torch.stack([reading.penalty, *(routing.penalty for routing in routings)]).sum(),
+        routings,
+        policy,
+        None if model.given.halting.kind == "none" else reading.steps_BT,
+        BACKWARD * reading.flops,
+    )
 
 
 def mean_loss(loss: Loss, targets: Tensor, share: float, z_loss: float = 0.0) -> Tensor:
@@ -57,13 +90,70 @@ def mean_loss(loss: Loss, targets: Tensor, share: float, z_loss: float = 0.0) ->
 
     The sums over targets count each target alike. A penalty is a mean over the micro-batch, so it counts by its share.
     """
-    mean = loss.nats / targets
+    mean = (loss.nats if loss.policy is None else loss.nats + loss.policy) / targets
     if z_loss:
         mean = mean + z_loss * loss.z / targets
-    return mean + share * loss.penalty if loss.routings else mean
+    return mean if loss.penalty is None else mean + share * loss.penalty
 
 
-def _nats(model: Transformer, x_BMD: Tensor, batch: Batch) -> Tensor:
+def _policy(model: LayerRouter, reading: Reading, nats_RBM: Tensor, batch: Batch) -> Tensor:
+    """REINFORCE (Williams 1992): each choice's ln p times by how much the loss that it can change exceeds that of the other roll-outs.
+
+    Its gradient is that of the expected loss: what a choice cannot change, and what the other roll-outs lose, has no part in it
+    but noise. Under a causal mask a token changes nothing before it.
+    """
+    selection, rollouts, length = model.given.selection, len(nats_RBM), batch.tokens_BT.shape[1]
+    assert isinstance(selection, Reinforce), "nothing else has roll-outs"
+    nats_RBT = nats_RBM
+    if batch.targets_BM is not None:
+        at_RBM = batch.targets_BM.expand_as(nats_RBM)
+        nats_RBT = nats_RBM.new_zeros(*nats_RBM.shape[:2], length).scatter_add_(2, at_RBM, nats_RBM)
+    ahead_RBT = nats_RBT.flip(2).cumsum(2).flip(2)
+    if model.given.mask == "full":
+        ahead_RBT = ahead_RBT[..., :1].expand_as(ahead_RBT)
+    excess_RBT = (ahead_RBT - ahead_RBT.mean(0)) * (rollouts / (rollouts - 1))
+    log_prob_RBT = torch.stack([route.log_prob_BT for route in reading.routes]).sum(0).unflatten(0, (rollouts, -1))
+    if model.given.granularity == "sequence":  # one choice, told of every token
+        log_prob_RBT = log_prob_RBT[..., :1]
+        excess_RBT = excess_RBT[..., :1]
+    return selection.coefficient * (excess_RBT * log_prob_RBT).sum() / rollouts
+
+
+def _over_steps(model: LayerRouter, reading: Reading, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Nats and squared log-partition of each target, [B, M]: expected over the steps that bear loss."""
+    if not reading.weights:
+        return _each(model, reading.final_BMD, batch)
+    parts = [_each(model, x_BMD, _weighed(batch, weight_BM)) for x_BMD, weight_BM in zip(reading.each_step, reading.weights, strict=True)]
+    return torch.stack([nats_BM for nats_BM, _ in parts]).sum(0), torch.stack([z_BM for _, z_BM in parts]).sum(0)
+
+
+def _weighed(batch: Batch, weight_BM: Tensor) -> Batch:
+    return replace(batch, weights_BM=weight_BM if batch.weights_BM is None else batch.weights_BM * weight_BM)
+
+
+def _repeated(batch: Batch, rollouts: int) -> Batch:
+    """The labels of every lane; of the rest what weighs them."""
+    weights_BM = None if batch.weights_BM is None else batch.weights_BM.repeat(rollouts, 1)
+    return replace(batch, labels_BM=batch.labels_BM.repeat(rollouts, 1), weights_BM=weights_BM)
+
+
+def _each(model: Family, x_BMD: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Nats and squared log-partition of each target, [B, M], as they weigh."""
+    nats_N, log_partition_N = cross_entropy_and_partition(model.head(x_BMD).flatten(0, 1), batch.labels_BM.flatten())
+    parts = (part_N.unflatten(0, x_BMD.shape[:2]) for part_N in (nats_N, log_partition_N.square()))
+    nats_BM, z_BM = (part_BM if batch.weights_BM is None else part_BM * batch.weights_BM for part_BM in parts)
+    return nats_BM, z_BM
+
+
+def _summed(model: Family, x_BMD: Tensor, batch: Batch, z_loss: bool) -> tuple[Tensor, Tensor]:
+    """Sums of the nats and, where it is asked for, of the squared log-partition."""
+    if z_loss:
+        nats_BM, z_BM = _each(model, x_BMD, batch)
+        return nats_BM.sum(), z_BM.sum()
+    return _nats(model, x_BMD, batch), x_BMD.new_zeros(())
+
+
+def _nats(model: Family, x_BMD: Tensor, batch: Batch) -> Tensor:
     label_N = batch.labels_BM.flatten()
     if batch.weights_BM is not None:
         return (cross_entropy(model.head(x_BMD).flatten(0, 1), label_N) * batch.weights_BM.flatten()).sum()
@@ -72,15 +162,6 @@ def _nats(model: Transformer, x_BMD: Tensor, batch: Batch) -> Tensor:
     return cross_entropy(model.head(x_BMD).flatten(0, 1), label_N).sum()
 
 
-def _partitioned(model: Transformer, x_BMD: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Sums of the nats and of the squared log-partition."""
-    nats_N, log_partition_N = cross_entropy_and_partition(model.head(x_BMD).flatten(0, 1), batch.labels_BM.flatten())
-    if batch.weights_BM is None:
-        return nats_N.sum(), log_partition_N.square().sum()
-    weights_N = batch.weights_BM.flatten()
-    return (nats_N * weights_N).sum(), (log_partition_N.square() * weights_N).sum()
-
-
-def _is_product(model: Transformer) -> bool:
+def _is_product(model: Family) -> bool:
     """Whether the logits are a product with the head's matrix and nothing more."""
-    return model.given.logit_softcap is None and model.wider == 1.0
+    return model.wider == 1.0 and (isinstance(model.given, spec.Lstm) or model.given.logit_softcap is None)

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scalelab.models import Transformer
+from scalelab.models import Family
 from scalelab.models.layers.linear import Linear, Stack
 from scalelab.models.layers.roles import roles
-from scalelab.spec.model import Transformer as Model
+from scalelab.spec.model import Model
 from scalelab.spec.optim import AdamW, Muon, Role
 from scalelab.train import muon
 from scalelab.train.schedule import share_of_peak
@@ -25,13 +25,13 @@ class Treatment(NamedTuple):
 
 
 class Optimizer:
-    """What updates a model: one AdamW, or Muon for the matrices and AdamW for the rest.
+    """What updates a model: one AdamW, or Muon for the matrices and AdamW for the rest. What is frozen (it requires no gradient) stays.
 
     The learning rates are tensors on the device, so that a compiled step sees no new constant and an update waits for nothing.
     """
 
-    def __init__(self, given: AdamW | Muon, model: Transformer, device: torch.device) -> None:
-        self.given, self.weights = given, list(model.parameters())
+    def __init__(self, given: AdamW | Muon, model: Family, device: torch.device) -> None:
+        self.given, self.weights = given, [weight for weight in model.parameters() if weight.requires_grad]
         self._parts, self._peaks = [], list[list[float]]()
         treated = _treated(given, model)
         for by_muon in (True, False):
@@ -44,7 +44,7 @@ class Optimizer:
                 self._parts.append(_muon(groups, given, model) if by_muon else _adamw(groups, given))
                 self._peaks.append([treatment.lr for treatment in chosen])
 
-    def update(self, step: int, steps: int) -> None:
+    def update(self, step: int, steps: float) -> None:
         """The update number `step` (from 0) out of `steps`, from the gradients that are there; they are gone afterwards."""
         if self.given.clip is not None:
             nn.utils.clip_grad_norm_(self.weights, self.given.clip)
@@ -86,12 +86,13 @@ def treatment(given: AdamW | Muon, model: Model, role: Role) -> Treatment:
     return Treatment(False, given.lr / (wider if role in ("matrix", "router") else 1.0), decay)
 
 
-def _treated(given: AdamW | Muon, model: Transformer) -> dict[Treatment, list[Tensor]]:
-    """The parameters in groups, in the model's order."""
+def _treated(given: AdamW | Muon, model: Family) -> dict[Treatment, list[Tensor]]:
+    """The parameters in groups, in the model's order; frozen ones are in none."""
     found: dict[Treatment, list[Tensor]] = {}
     role_of = roles(model)
     for name, weight in model.named_parameters():
-        found.setdefault(treatment(given, model.given, role_of[name]), []).append(weight)
+        if weight.requires_grad:
+            found.setdefault(treatment(given, model.given, role_of[name]), []).append(weight)
     return found
 
 
@@ -99,7 +100,7 @@ def _adamw(groups: list[dict[str, Any]], given: AdamW | Muon) -> torch.optim.Opt
     return torch.optim.AdamW(groups, lr=groups[0]["lr"], betas=given.betas, eps=given.eps, fused=True)
 
 
-def _muon(groups: list[dict[str, Any]], given: AdamW | Muon, model: Transformer) -> torch.optim.Optimizer:
+def _muon(groups: list[dict[str, Any]], given: AdamW | Muon, model: Family) -> torch.optim.Optimizer:
     assert isinstance(given, Muon)
     parts: dict[Tensor, tuple[int, ...]] = {
         module.weight: module.outputs for module in model.modules() if isinstance(module, Linear | Stack)

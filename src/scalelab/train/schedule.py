@@ -5,8 +5,11 @@ import math
 from scalelab.spec.optim import Constant, Cosine, Linear, Wsd
 
 
-def share_of_peak(schedule: Constant | Cosine | Linear | Wsd, step: int, steps: int) -> float:
-    """Learning rate of the update number `step` (from 0) out of `steps`, as a share of the peak."""
+def share_of_peak(schedule: Constant | Cosine | Linear | Wsd, step: int, steps: float) -> float:
+    """Learning rate of the update number `step` (from 0) out of `steps`, as a share of the peak.
+
+    `steps` need not be whole: where a trial ends by its FLOPs it is what they promise at this step.
+    """
     warmup = min(1.0, (step + 1) / (schedule.warmup + 1))
     if isinstance(schedule, Constant):
         return warmup

@@ -15,12 +15,12 @@ from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.utils import clear_compilation_metrics, get_compilation_metrics, graph_break_reasons
 
 from scalelab.evaluate.mode import evaluating
+from scalelab.models import LayerRouter
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import micro_batch
 from scalelab.train.attempt import Attempt
-from scalelab.train.compiling import compile_evaluation, compiled
-from scalelab.train.objective import summed_loss
+from scalelab.train.compiling import compile_evaluation, compiled, compiled_loss, is_compiled
 
 Phase = Literal["train", "eval", "decode"]
 
@@ -54,10 +54,12 @@ def examine(trial: Trial, execution: Execution) -> list[Fault]:
 
 
 def _examine(trial: Trial, execution: Execution) -> list[Fault]:
-    attempt = Attempt(small(trial, execution), execution.model_copy(update={"compile": True, "micro_batch": None}), None, lambda: False)
+    execution = execution.model_copy(update={"compile": True, "micro_batch": None})
+    if not is_compiled(trial.model, execution):
+        return []
+    attempt = Attempt(small(trial, execution), execution, None, lambda: False)
     attempt.size = min(2, attempt.trial.batch)
-    attempt.loss_of = compiled(summed_loss, **TRACED)
-    del attempt.model.trunk
+    attempt.loss_of = compiled_loss(attempt.model, **TRACED)
     compile_evaluation(attempt.model, **TRACED)
     phases: dict[Phase, Callable[[], object]] = {"train": attempt.update, "eval": lambda: attempt.test.quick(attempt.model)}
     if trial.model.mask != "full":  # a model that sees both sides does not decode
@@ -78,7 +80,8 @@ def small(trial: Trial, execution: Execution) -> Trial:
 
 def _decoding(attempt: Attempt) -> Callable[[], None]:
     model, device = attempt.model, attempt.device
-    decode = compiled(model.decode, **TRACED)
+    decode: Callable[..., Any] = model.decode  # each family takes its own cache
+    decode = decode if isinstance(model, LayerRouter) else compiled(decode, **TRACED)
     tokens_BT = torch.zeros(LANES, min(PROMPT, attempt.shape.context), dtype=torch.int64, device=device)
     length = min(PROMPT + REPLY, attempt.shape.context)
 

@@ -42,19 +42,27 @@ class Attention(nn.Module):
     def forward(self, x_BTD: Tensor, x_BSD: Tensor, sight: Sight, place: Place) -> Tensor:
         """Queries from x_BTD look at x_BSD (and at what the cache holds) -> [B, T, D]."""
         q_HWBT = self.query.features_first(x_BTD).unflatten(0, (self.heads, self.head_width))
-        k_KWBS, v_KWBS = self.key_value.features_first(x_BSD).unflatten(0, (2, self.kv_heads, self.head_width)).unbind()
-        if self.query_norm is not None and self.key_norm is not None:
+        if self.query_norm is not None:
             q_HWBT = self.query_norm(q_HWBT.movedim(1, -1)).movedim(-1, 1)
-            k_KWBS = self.key_norm(k_KWBS.movedim(1, -1)).movedim(-1, 1)
-        if sight.query_turn is not None and sight.key_turn is not None:
-            q_HWBT, k_KWBS = rotate(q_HWBT, sight.query_turn), rotate(k_KWBS, sight.key_turn)
+        if sight.query_turn is not None:
+            q_HWBT = rotate(q_HWBT, sight.query_turn)
         q_HWBT = q_HWBT if self.factor == 1.0 else q_HWBT * self.factor
-        v_KWBS = v_KWBS + self._embedded(sight.tokens_BS).to(v_KWBS.dtype) if self.value_embedding is not None else v_KWBS
-        q_BHWT, k_BKWS, v_BKWS = (x.permute(2, 0, 1, 3) for x in (q_HWBT, k_KWBS, v_KWBS))
-        if sight.cache is not None and sight.visit is not None:
-            k_BKWS, v_BKWS = sight.cache.write(place, sight.visit, k_BKWS, v_BKWS)
-        seen_BHWT = attend(q_BHWT, k_BKWS, v_BKWS, sight.bias, sight.causal, sight.window)
+        k_BKWS, v_BKWS = self.keys_and_values(x_BSD, sight, place)
+        seen_BHWT = attend(q_HWBT.permute(2, 0, 1, 3), k_BKWS, v_BKWS, sight.bias, sight.causal, sight.window)
         return self.out.from_features(seen_BHWT.permute(1, 2, 0, 3).flatten(0, 1))
+
+    def keys_and_values(self, x_BSD: Tensor, sight: Sight, place: Place) -> tuple[Tensor, Tensor]:
+        """Of x_BSD, and of what the cache holds besides: [B, K, W, S] each. Writes the cache, if there is one."""
+        k_KWBS, v_KWBS = self.key_value.features_first(x_BSD).unflatten(0, (2, self.kv_heads, self.head_width)).unbind()
+        if self.key_norm is not None:
+            k_KWBS = self.key_norm(k_KWBS.movedim(1, -1)).movedim(-1, 1)
+        if sight.key_turn is not None:
+            k_KWBS = rotate(k_KWBS, sight.key_turn)
+        v_KWBS = v_KWBS + self._embedded(sight.tokens_BS).to(v_KWBS.dtype) if self.value_embedding is not None else v_KWBS
+        k_BKWS, v_BKWS = k_KWBS.permute(2, 0, 1, 3), v_KWBS.permute(2, 0, 1, 3)
+        if sight.cache is None or sight.visit is None:
+            return k_BKWS, v_BKWS
+        return sight.cache.write(place, sight.visit, k_BKWS, v_BKWS)
 
     def _embedded(self, tokens_BS: Tensor) -> Tensor:
         """What the tokens add to their values, [K, W, B, S]."""

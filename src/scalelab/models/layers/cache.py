@@ -97,3 +97,38 @@ class KvCache:
         """A cache of these lanes only (int64 indices), in their order."""
         positions = {slots: held_BL[lanes] for slots, held_BL in self.position_BL.items()}
         return KvCache(self.length, positions, {place: (keys[lanes], values[lanes]) for place, (keys, values) in self.buffers.items()})
+
+
+@dataclass
+class RoutedCache:
+    """Keys and values of every layer that a step may choose; and where a sequence takes one route, what was settled of it by the call
+    that began it: by name, [B, steps, ...] each."""
+
+    keys: KvCache
+    steps: int
+    settled: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """Positions that a lane has room for."""
+        return self.keys.length
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are."""
+        return self.keys.lanes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values."""
+        return self.keys.nbytes
+
+    def settle(self, name: str, step: int, begins_B: Tensor, fresh_Bx: Tensor) -> Tensor:
+        """What holds at this step, [B, ...]: what is fresh in the lanes that begin, which is kept, and what was kept in the others."""
+        kept_BSx = self.settled.setdefault(name, fresh_Bx.new_zeros(self.lanes, self.steps, *fresh_Bx.shape[1:]))
+        kept_BSx[:, step] = torch.where(begins_B.view(-1, *[1] * (fresh_Bx.ndim - 1)), fresh_Bx, kept_BSx[:, step])
+        return kept_BSx[:, step]
+
+    def select(self, lanes: Tensor) -> "RoutedCache":
+        """A cache of these lanes only (int64 indices), in their order."""
+        return RoutedCache(self.keys.select(lanes), self.steps, {name: kept_BSx[lanes] for name, kept_BSx in self.settled.items()})

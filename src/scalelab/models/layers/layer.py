@@ -1,6 +1,6 @@
 """A layer of a transformer: attention and a feed-forward network, each in its residual connection.
 
-B lanes, T positions, M positions asked for, D width.
+B lanes, T positions, M positions asked for, R of them that are real, D width.
 """
 
 import torch
@@ -38,11 +38,18 @@ class Layer(nn.Module):
         self.own_gain, self.first_gain = (Gain(1.0), Gain(0.0)) if given.residual_gains else (None, None)
 
     def forward(
-        self, x_BTD: Tensor, first_BTD: Tensor, sight: Sight, place: Place, at_BM: Tensor | None = None
+        self,
+        x_BTD: Tensor,
+        first_BTD: Tensor,
+        sight: Sight,
+        place: Place,
+        at_BM: Tensor | None = None,
+        real_R: Tensor | None = None,
     ) -> tuple[Tensor, Routing | None]:
         """[B, T, D] -> [B, T, D], or [B, M, D] where only the positions `at_BM` are asked for; and how a mixture routed the tokens.
 
-        `first_BTD` is the input of the first layer.
+        `first_BTD` is the input of the first layer. Where some of `at_BM` are padding, `real_R` are the others, as indices into B M:
+        the result is [1, R, D].
         """
         if self.own_gain is not None and self.first_gain is not None:
             x_BTD = self.own_gain(x_BTD) + self.first_gain(first_BTD)
@@ -51,11 +58,17 @@ class Layer(nn.Module):
         if at_BM is not None:
             x_BTD, queries_BTD = pick(x_BTD, at_BM), pick(normed_BTD, at_BM)
         x_BTD = around.sum(x_BTD + around.after(self.attention(queries_BTD, normed_BTD, sight, place)))
+        if real_R is not None:
+            x_BTD = x_BTD.flatten(0, 1).index_select(0, real_R)[None]
         around, routing = self.ffn_norm, None
         y_BTD = self.ffn(around.before(x_BTD))
         if isinstance(self.ffn, Moe):
             y_BTD, routing = y_BTD
         return around.sum(x_BTD + around.after(y_BTD)), routing
+
+    def remember(self, x_BTD: Tensor, sight: Sight, place: Place) -> None:
+        """Write keys and values of these inputs in the cache, and nothing else."""
+        self.attention.keys_and_values(self.attention_norm.before(x_BTD), sight, place)
 
 
 def pick(x_BTD: Tensor, at_BM: Tensor) -> Tensor:

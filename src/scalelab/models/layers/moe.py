@@ -57,7 +57,7 @@ class Moe(nn.Module):
         out_BTD = routed_BTD if self.shared is None else routed_BTD + self.shared(x_BTD)
         load_BE, dropped = sent.load_BE, sent.dropped
         tokens = load_BE.new_full((), x_BTD.shape[0] * x_BTD.shape[1])
-        routing = Routing(penalty(self.given, scores, load_BE), load_BE.sum(0), scores.entropy().detach(), dropped, tokens)
+        routing = Routing(penalty(self.given.balance, scores, load_BE), load_BE.sum(0), scores.entropy().detach(), dropped, tokens)
         return out_BTD, routing
 
     @torch.no_grad()

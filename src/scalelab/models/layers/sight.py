@@ -30,6 +30,36 @@ class Sight:
     visit: Visit | None = None
     """Where the tokens of this call go in the cache."""
 
+    def of(self, lane_b: Tensor) -> "Sight":
+        """What these lanes see, where nothing is cached."""
+        bias = self.bias if self.bias is None or len(self.bias) == 1 else self.bias.index_select(0, lane_b)
+        turns = (_turn_of(self.query_turn, lane_b), _turn_of(self.key_turn, lane_b))
+        return Sight(self.tokens_BS.index_select(0, lane_b), bias, self.causal, self.window, *turns)
+
+    def at(self, lane_b: Tensor, at_bM: Tensor, bias_BTS: Tensor) -> "Sight":
+        """What the queries at `at_bM`, of those of this sight, see in these lanes: all lanes where there is a cache. `bias_BTS`, [B or 1,
+        T, S], says what each query of this sight sees."""
+        bias = bias_BTS.flatten(0, 1).index_select(0, _rows(lane_b, at_bM, *bias_BTS.shape[:2])).unflatten(0, at_bM.shape)
+        query_turn, key_turn = self.query_turn, self.key_turn
+        if query_turn is not None:
+            row_R = _rows(lane_b, at_bM, *query_turn[0].shape[1:])
+            cos, sin = (x.flatten(1).index_select(1, row_R).unflatten(1, at_bM.shape) for x in query_turn)
+            query_turn, key_turn = (cos, sin), key_turn if self.cache is not None else _turn_of(key_turn, lane_b)
+        tokens_BS = self.tokens_BS if self.cache is not None else self.tokens_BS.index_select(0, lane_b)
+        return Sight(tokens_BS, bias, self.causal, self.window, query_turn, key_turn, self.cache, self.visit)
+
+
+def _turn_of(turn: Turn | None, lane_b: Tensor) -> Turn | None:
+    """The turn in these lanes; one for all lanes stays."""
+    if turn is None or turn[0].shape[1] == 1:
+        return turn
+    return turn[0].index_select(1, lane_b), turn[1].index_select(1, lane_b)
+
+
+def _rows(lane_b: Tensor, at_bM: Tensor, lanes: int, length: int) -> Tensor:
+    """Where these positions of these lanes stand among `lanes` times `length` rows, or among the rows of the one lane that is for all."""
+    return (at_bM if lanes == 1 else at_bM + length * lane_b[:, None]).flatten()
+
 
 def reach(given: spec.Transformer, layer: int, length: int) -> int | None:
     """How many positions a query of this layer sees of a text of `length` positions; None: all that the mask shows."""

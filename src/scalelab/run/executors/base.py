@@ -20,21 +20,36 @@ class Worker(Protocol):
     """Runs one trial; `scalelab.train.train` is the one that trains.
 
     Emits Started, Measured... and, as its last word, the Ended that it returns. Raises Interrupted, after it has saved its
-    position, where `stopping()` turns true. Any other exception is a failed attempt. Must survive cloudpickle.
+    position, where `stopping()` turns true. Where `pruned()` is true after a Measured, the search has given the trial up: it
+    saves its position and ends `stopped`, with the last Measured's values and `pruned`, its step. Any other exception is a
+    failed attempt. Must survive cloudpickle.
     """
 
     def __call__(
-        self, trial: Trial, execution: Execution, *, folder: str | None, emit: Callable[[Event], None], stopping: Callable[[], bool]
+        self,
+        trial: Trial,
+        execution: Execution,
+        *,
+        folder: str | None,
+        emit: Callable[[Event], None],
+        stopping: Callable[[], bool],
+        pruned: Callable[[], bool],
     ) -> Ended: ...
 
 
 def train_trial(
-    trial: Trial, execution: Execution, *, folder: str | None, emit: Callable[[Event], None], stopping: Callable[[], bool]
+    trial: Trial,
+    execution: Execution,
+    *,
+    folder: str | None,
+    emit: Callable[[Event], None],
+    stopping: Callable[[], bool],
+    pruned: Callable[[], bool],
 ) -> Ended:
     """The worker that trains. Torch is imported where the trial runs: the driver needs none."""
     from scalelab.train import train
 
-    return train(trial, execution, folder=folder, emit=emit, stopping=stopping)
+    return train(trial, execution, folder=folder, emit=emit, stopping=stopping, pruned=pruned)
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,8 @@ class Job:
     """Trials at once; None is as many as the machine, or the cluster, has room for."""
     address: str | None = None
     """Of a Ray cluster; None starts Ray on this machine."""
+    prunes: bool = False
+    """Whether the search may end trials early: then a trial waits for an answer to every Measured."""
 
 
 class Executor(Protocol):
@@ -70,8 +87,11 @@ class Desk(Protocol):
         """The next trial to run; None where there is nothing to run now. Don't wait: ask again in a moment."""
         ...
 
-    def tell(self, digest: str, event: Event) -> None:
-        """What a trial told. A failed one may be handed out again. A trial that ends without Ended was interrupted."""
+    def tell(self, digest: str, event: Event) -> bool:
+        """What a trial told; true asks that the trial be ended now, as its search has given it up.
+
+        A failed one may be handed out again. A trial that ends without Ended was interrupted.
+        """
         ...
 
     @property
@@ -101,7 +121,9 @@ def check_device(execution: Execution) -> None:
         raise UserError(what, cure="set `execution.device: auto`")
 
 
-def attempt(job: Job, trial: Trial, digest: str, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
+def attempt(
+    job: Job, trial: Trial, digest: str, emit: Callable[[Event], None], stopping: Callable[[], bool], pruned: Callable[[], bool]
+) -> None:
     """Run one trial; an exception becomes the Ended that records it."""
     began, step = time.perf_counter(), 0
 
@@ -112,7 +134,7 @@ def attempt(job: Job, trial: Trial, digest: str, emit: Callable[[Event], None], 
 
     folder = None if job.folder is None else f"{job.folder.rstrip('/')}/{digest}"
     try:
-        job.worker(trial, job.execution, folder=folder, emit=note, stopping=stopping)
+        job.worker(trial, job.execution, folder=folder, emit=note, stopping=stopping, pruned=pruned)
     except Interrupted:
         return
     except Exception:

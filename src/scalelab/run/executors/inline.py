@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from scalelab.core.events import Event
+from scalelab.plan.plan import PlannedTrial
 from scalelab.run.executors.base import Desk, Job, attempt, check_device
 
 PATIENCE_S = 0.2
@@ -29,15 +30,21 @@ def execute(desk: Desk, job: Job) -> None:
         if planned is None:
             time.sleep(PATIENCE_S)
             continue
+        _run(desk, job, planned)
 
-        def emit(event: Event, digest: str = planned.digest) -> None:
-            try:
-                desk.tell(digest, event)
-            except Exception as error:
-                raise DeskFault from error
 
+def _run(desk: Desk, job: Job, planned: PlannedTrial) -> None:
+    pruned = False
+
+    def emit(event: Event) -> None:
+        nonlocal pruned
         try:
-            attempt(job, planned.trial, planned.digest, emit, lambda: desk.stopping)
-        except DeskFault as fault:
-            assert fault.__cause__ is not None
-            raise fault.__cause__ from None
+            pruned = desk.tell(planned.digest, event) or pruned
+        except Exception as error:
+            raise DeskFault from error
+
+    try:
+        attempt(job, planned.trial, planned.digest, emit, stopping=lambda: desk.stopping, pruned=lambda: pruned)
+    except DeskFault as fault:
+        assert fault.__cause__ is not None
+        raise fault.__cause__ from None

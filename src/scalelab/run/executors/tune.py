@@ -49,11 +49,11 @@ class Assignment:
 
 def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
     """Run the desk's trials in Ray's reused actors; returns when the desk is finished, or overdue."""
-    bell = Bell(uuid4().hex)
-    searcher, messenger = DeskSearcher(desk, slots.number), Messenger(desk, bell)
+    board = Board(uuid4().hex)
+    searcher, messenger = DeskSearcher(desk, slots.number), Messenger(desk, board)
     scratch = tempfile.mkdtemp(prefix="scalelab-")
     tuner = tune.Tuner(
-        tune.with_resources(_trainable(job, bell), {"cpu": slots.cpus, "gpu": slots.gpus}),
+        tune.with_resources(_trainable(job, board), {"cpu": slots.cpus, "gpu": slots.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
@@ -71,30 +71,57 @@ def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
         # What the desk raised (a full disk, say) comes as it was, not in Tune's wrapping.
         raise (messenger.fault or searcher.fault or error) from None
     finally:
-        bell.put_away()
+        board.put_away()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _trainable(job: Job, bell: "Bell") -> Callable[[dict[str, Any]], None]:
+def _trainable(job: Job, board: "Board") -> Callable[[dict[str, Any]], None]:
     def run_trial(config: dict[str, Any]) -> None:
-        assignment, post = config["assignment"], Post()
-        attempt(job, assignment.trial, assignment.digest, emit=post.emit, stopping=bell.rung)
+        assignment, bell = config["assignment"], Bell(board)
+        post = Post(board, tune.get_context().get_trial_id()) if job.prunes else Post()
+        attempt(job, assignment.trial, assignment.digest, post.emit, stopping=bell.rung, pruned=lambda: post.pruned)
         post.send()
 
     return run_trial
 
 
-class Post:
-    """Events on their way to the driver. A report waits for its answer, so that events travel together."""
+class Board:
+    """Where the driver pins notes that every worker, on whatever node, can look for: keys in the cluster's own key-value store."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: str) -> None:
+        self._run = run
+
+    def pin(self, note: str) -> None:
+        """Once this returns, every worker that looks finds the note."""
+        internal_kv._internal_kv_put(f"{self._run}/{note}", b"1", namespace="scalelab")
+
+    def has(self, note: str) -> bool:
+        return bool(internal_kv._internal_kv_exists(f"{self._run}/{note}", namespace="scalelab"))
+
+    def put_away(self) -> None:
+        internal_kv._internal_kv_del(f"{self._run}/", del_by_prefix=True, namespace="scalelab")
+
+
+class Post:
+    """Events on their way to the driver. A report waits until the driver has read it, so that events travel together.
+
+    Where the search may end the trial early, by the note `trial` on the board, each Measured travels at once, and its answer
+    is on the board when the report returns.
+    """
+
+    def __init__(self, board: Board | None = None, trial: str = "") -> None:
+        self.pruned = False
+        self._board, self._trial = board, trial
         self._events: list[Event] = []
         self._sent = float("-inf")
 
     def emit(self, event: Event) -> None:
         """Send what there is, unless something was sent a moment ago: then the event waits for the next ones."""
         self._events.append(event)
-        if time.monotonic() - self._sent >= POST_S:
+        if self._board is not None and isinstance(event, Measured):
+            self.send()
+            self.pruned = self.pruned or self._board.has(self._trial)
+        elif time.monotonic() - self._sent >= POST_S:
             self.send()
 
     def send(self) -> None:
@@ -105,25 +132,24 @@ class Post:
 
 
 class Bell:
-    """Tells every worker, on whatever node, to save and end: a key in the cluster's own key-value store."""
+    """Tells every worker to save and end."""
 
-    def __init__(self, run: str) -> None:
-        self._key = f"stop/{run}"
+    NOTE = "stop"
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
         self._heard, self._looked = False, 0.0
 
     def ring(self) -> None:
-        internal_kv._internal_kv_put(self._key, b"1", namespace="scalelab")
+        self._board.pin(self.NOTE)
 
     def rung(self) -> bool:
         """Cheap enough to ask at every step."""
         now = time.monotonic()
         if not self._heard and now - self._looked >= BELL_S:
             self._looked = now
-            self._heard = bool(internal_kv._internal_kv_exists(self._key, namespace="scalelab"))
+            self._heard = self._board.has(self.NOTE)
         return self._heard
-
-    def put_away(self) -> None:
-        internal_kv._internal_kv_del(self._key, namespace="scalelab")
 
 
 class Overdue(Exception):
@@ -168,11 +194,11 @@ class DeskSearcher(Searcher):
 
 
 class Messenger(tune.Callback):
-    """Brings events to the desk, and the desk's wish to stop to the workers."""
+    """Brings events to the desk, and the desk's wishes to the workers: to stop, and to end a trial that its search has given up."""
 
-    def __init__(self, desk: Desk, bell: Bell) -> None:
+    def __init__(self, desk: Desk, board: Board) -> None:
         self.fault: Exception | None = None
-        self._desk, self._bell = desk, bell
+        self._desk, self._board, self._bell = desk, board, Bell(board)
         self._rang = False
         self._began: dict[str, float] = {}
         self._steps: dict[str, int] = {}
@@ -210,7 +236,8 @@ class Messenger(tune.Callback):
 
     def _tell(self, trial: Any, event: Event) -> None:
         try:
-            self._desk.tell(trial.config["assignment"].digest, event)
+            if self._desk.tell(trial.config["assignment"].digest, event):
+                self._board.pin(trial.trial_id)
         except Exception as error:
             self.fault = error
             raise

@@ -23,10 +23,13 @@ def build_search(plan: Plan) -> Search:
 
 
 def tell_known(search: Search, plan: Plan, results: "Mapping[str, Result]", *, retry_failed: bool = False) -> int:
-    """Tell a search what a store knows of a plan's trials; returns how many results that were, failures not counted."""
+    """Tell a search what a store knows of a plan's trials; returns how many results that were, failures not counted.
+
+    A trial that another search ended early has no result for a plan.
+    """
     told = FINISHED if retry_failed else FINISHED | {"failed"}
     for planned in plan.trials:
         result = results[planned.digest]
-        if result.state in told:
+        if result.as_planned in told:
             search.tell(planned.digest, result.state, result.metrics)
-    return sum(results[planned.digest].state in FINISHED for planned in plan.trials)
+    return sum(results[planned.digest].as_planned in FINISHED for planned in plan.trials)

@@ -33,6 +33,10 @@ class Search(Protocol):
         """A trial's result. A failed trial is a result here: it will not be asked for again."""
         ...
 
+    def measured(self, digest: str, step: int, values: Mapping[str, float]) -> bool:
+        """What a running trial measured; True asks that it be ended early. It may be told again, and is answered as before."""
+        ...
+
     @property
     def finished(self) -> bool:
         """Whether every result that is needed is there."""

@@ -1,0 +1,94 @@
+"""What routing over layers costs: a step forward and backward against the same FLOPs in the plain transformer. On one thread.
+
+    taskset -c 1 python benchmarks/router.py                         half a minute or two
+    taskset -c 1 python benchmarks/router.py --layers 8 --rounds 15
+
+The shape: width 128, 4 heads, SwiGLU of 512, context 256, batch 16, vocabulary 257, fp32, as many steps as layers. Tokens are random,
+and routers are drawn wide enough that tokens part. Everything is measured in turns, and medians are given; processor time is counted
+and not that of the clock. FLOPs are those that ran, the padding of queries counted in.
+"""
+
+import argparse
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from scalelab.models import LayerRouter, Transformer, build
+from scalelab.models.layers.cross_entropy import summed_cross_entropy
+from scalelab.models.layers.scoring import Router
+from scalelab.plan.flops import forward_flops
+from scalelab.spec import model as spec
+from scalelab.train.process import prepare
+
+WIDTH, HEADS, CONTEXT, BATCH, VOCAB = 128, 4, 256, 16, 257
+
+KINDS: dict[str, dict[str, Any]] = {
+    "fixed": {"policy": "fixed"},
+    "random": {"policy": "random"},
+    "open": {},
+    "open, gru": {"router": {"kind": "gru"}},
+    "open, 2 identity": {"identity": 2},
+    "open, act": {"halting": {"kind": "act"}},
+    "random, sequences": {"policy": "random", "granularity": "sequence"},
+    "open, sequences": {"granularity": "sequence"},
+}
+
+
+def models(layers: int) -> dict[str, Transformer | LayerRouter]:
+    """Untrained, the plain one first."""
+    sizes = {"layers": layers, "width": WIDTH, "heads": HEADS}
+    found: dict[str, Any] = {"plain": spec.Transformer(**sizes)}
+    found |= {name: spec.LayerRouter.model_validate({**sizes, **given}) for name, given in KINDS.items()}
+    return {name: spread(build(given.resolved(), VOCAB, CONTEXT).initialise(0)) for name, given in found.items()}
+
+
+def spread(model: Any) -> Any:
+    """With routers whose scores differ from token to token."""
+    for part in model.modules():
+        if isinstance(part, Router):
+            torch.nn.init.normal_(part.out.weight)
+    return model
+
+
+def step(model: Transformer | LayerRouter, tokens_BT: torch.Tensor) -> int:
+    """One forward and backward pass; returns the FLOPs of the forward one."""
+    model.zero_grad(set_to_none=True)
+    if isinstance(model, LayerRouter):
+        reading = model.read(tokens_BT)
+        x_BTD, flops = reading.final_BMD, reading.flops
+    else:
+        x_BTD, flops = model.trunk(tokens_BT), BATCH * forward_flops(model.given, VOCAB, CONTEXT, CONTEXT)
+    (summed_cross_entropy(x_BTD.flatten(0, 1), model.head_weight, tokens_BT.roll(-1, 1).flatten()) / tokens_BT.numel()).backward()
+    return flops
+
+
+def main() -> None:
+    """Measure and print a line each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    prepare(1)
+    torch.manual_seed(0)
+    tokens_BT, built = torch.randint(0, VOCAB, (BATCH, CONTEXT)), models(args.layers)
+    seconds: dict[str, list[float]] = {name: [] for name in built}
+    flops = dict.fromkeys(built, 0)
+    for _ in range(args.rounds + 1):  # the first one warms up
+        for name, model in built.items():
+            began = time.process_time()
+            flops[name] = step(model, tokens_BT)
+            seconds[name].append(time.process_time() - began)
+    medians = {name: statistics.median(taken[1:]) for name, taken in seconds.items()}
+    plain = medians["plain"] / flops["plain"]
+    for name, taken in medians.items():
+        each = taken / (BATCH * CONTEXT)
+        print(
+            f"{name:18}{1e6 * each:7.1f} us a token {flops[name] / BATCH / CONTEXT / 1e6:6.2f} MFLOPs forward"
+            f"{taken / flops[name] / plain:6.2f} x plain's time of a FLOP"
+        )
+
+
+if __name__ == "__main__":
+    main()

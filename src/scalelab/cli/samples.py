@@ -1,0 +1,95 @@
+"""What two models say to the same prompt, side by side. A sample is made once and kept with its trial, in the store itself."""
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from scalelab.cli.generating import loaded, safe
+from scalelab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from scalelab.spec.text import Arithmetic
+    from scalelab.store import Store, StoredTrial
+
+NAME = "sample"
+"""The artifact's name; its place is a `data:` URL."""
+
+_TOKENS, _TEMPERATURE, _SEED = 200, 0.8, 0
+_QUESTIONS = 2
+"""Questions of each length that an arithmetic model is asked."""
+_GAP = " | "
+
+
+def told(opened: "Store", digest: str, data: str, where: str) -> str:
+    """The sample of a trial, or the sentence that says why there is none."""
+    try:
+        return kept_sample(opened, digest, data, where)
+    except UserError as fault:
+        return f"({fault.what})"
+
+
+def kept_sample(opened: "Store", digest: str, data: str, where: str) -> str:
+    """The sample of a trial: the kept one, or one that is made now and kept. Raises UserError where its model can write none."""
+    found = opened.trial(digest)
+    place = found.artifacts.get(NAME)
+    if place is not None:
+        return unquote(place.partition(",")[2])
+    text = sample(found, data, where)
+    opened.attach(digest, NAME, f"data:text/plain,{quote(text)}")
+    return text
+
+
+def sample(found: "StoredTrial", data: str, where: str) -> str:
+    """What a trained model says: the same prompt and draws for every trial of a task. Raises UserError where it can say nothing."""
+    from scalelab.generate import GREEDY, Sampling, stream, whole
+    from scalelab.spec.experiment import Trial
+    from scalelab.spec.text import Arithmetic
+
+    trial = Trial.model_validate(found.record.trial)
+    model, words, device = loaded(trial, found, data, where)
+    if isinstance(trial.task, Arithmetic):
+        asked = _asked(trial.task)
+        prompts, sampling = [question for question, _ in asked], GREEDY
+        limit = max(len(answer) for _, answer in asked) + 1
+    else:
+        asked, prompts = [], [words.example()]
+        sampling = GREEDY if trial.task.kind == "facts" else Sampling(temperature=_TEMPERATURE, seed=_SEED)
+        limit = _TOKENS
+    said = whole(stream(model, words, prompts, limit=limit, sampling=sampling, device=device), len(prompts))
+    if asked:
+        return "\n".join(_marked(question, one.text, answer) for (question, answer), one in zip(asked, said, strict=True))
+    return words.decode(words.encode(prompts[0])) + said[0].text
+
+
+def _asked(task: "Arithmetic") -> list[tuple[str, str]]:
+    """Questions that are never trained on, with their answers, from the shortest to the longest that is tested."""
+    from scalelab.data import ArithmeticData
+
+    data, found = ArithmeticData(task), list[tuple[str, str]]()
+    for length in range(1, task.longest + 1):
+        for text in data.questions(length).texts()[:_QUESTIONS]:
+            question, sign, answer = text.partition("=")
+            found.append((question + sign, answer))
+    return found
+
+
+def _marked(question: str, said: str, answer: str) -> str:
+    """`1+2=3`, or `1+2=4 (it is 3)`: one line, whatever was said."""
+    return question + safe(said.replace("\n", "\x00")) + ("" if said == answer else f" (it is {answer})")
+
+
+def beside(titles: Sequence[str], texts: Sequence[str], width: int | None = None) -> list[str]:
+    """Lines with the texts in columns of one width, each under its title; the terminal's width, or 120 where there is none."""
+    width = width or shutil.get_terminal_size(fallback=(120, 40)).columns
+    each = max(20, (width - len(_GAP) * (len(texts) - 1)) // len(texts))
+    columns = [[title[:each], "-" * each, *_wrapped(text, each)] for title, text in zip(titles, texts, strict=True)]
+    rows = zip_longest(*columns, fillvalue="")
+    return [_GAP.join(cell.ljust(each) for cell in row).rstrip() for row in rows]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = safe(text).expandtabs(4).splitlines()
+    return [part for line in lines for part in textwrap.wrap(line, width, drop_whitespace=False, replace_whitespace=False) or [""]]

@@ -1,0 +1,107 @@
+"""Spaces as a command meets them: by name, with their corpus, as a table, and as a journal."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scalelab.cli.options import print_json, print_table
+from scalelab.cli.running import is_there
+from scalelab.core.canon import canonical_json
+from scalelab.core.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from scalelab.spec.experiment import Experiment
+    from scalelab.spec.load import Document
+    from scalelab.spec.space import Distribution, Space
+
+FOLDER = Path("specs/spaces")
+
+
+def path_of(named: str) -> Path:
+    """The file of a space: by its name in `FOLDER`, or by its path. Raises UserError where there is none."""
+    if "/" in named or Path(named).suffix in (".yaml", ".yml"):
+        return Path(named)
+    path = FOLDER / f"{named}.yaml"
+    if not path.exists():
+        known = [found.stem for found in FOLDER.glob("*.yaml")]
+        cure = nearest(named, known) if known else f"run it where {FOLDER}/ lies, or name the path of a space"
+        raise UserError(f"there is no space `{named}`", cure=cure, where=str(FOLDER))
+    return path
+
+
+def prepared(space: "Space", document: "Document", as_json: bool) -> "Experiment":
+    """The base of a space as an experiment; the corpus that it needs is prepared where it is not there yet."""
+    from scalelab.cli.preparing import prepare_shown
+    from scalelab.data import NotPrepared, describe
+    from scalelab.spec.load_space import experiment_of
+
+    experiment, _ = experiment_of(space, document)
+    try:
+        describe(experiment.task, experiment.execution.data)
+    except NotPrepared as missing:
+        prepare_shown(missing.task.corpus, missing.task.tokens, missing.folder, sys.stderr if as_json else sys.stdout)
+    return experiment
+
+
+def preview(space: "Space", document: "Document", store: str, warm: bool, as_json: bool) -> None:
+    """Print a space and what a store knows of it."""
+    states, others = _known(space, document, store, warm)
+    if as_json:
+        print_json({"space": space.model_dump(mode="json"), "states": states, "others": others, "trials": []})
+        return
+    print(f"{space.name}: {space.about}\n" if space.about else f"{space.name}\n")
+    print_table(["path", "values", "when"], [[path, _values(given), _when(given)] for path, given in space.search.items()])
+    print("\n" + ", ".join(f"{direction} {metric}" for metric, direction in space.objectives.items()))
+    budget = f"{space.trials:,} trials in all" if space.trials else "as many trials as there is time for (--time)"
+    print(f"sampler {space.sampler.kind}, pruner {space.pruner.kind}, seed {space.seed}, {budget}")
+    counts = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
+    print(f"in {store}: {counts or 'no trial of it'}" + (f"; {others:,} of other experiments may fit, and warm it up" if others else ""))
+
+
+def _known(space: "Space", document: "Document", store: str, warm: bool) -> tuple[dict[str, int], int]:
+    """How many trials of the space ended as what, the pruned ones apart; and how many results of other experiments may fit."""
+    from scalelab.core.events import is_pruned
+    from scalelab.run.search.known import known_trials
+    from scalelab.store import open_store
+
+    if not is_there(store):
+        return {}, 0
+    with open_store(store, mode="read") as opened:
+        known = known_trials(opened, space, document, warm=warm)
+    states = Counter("pruned" if is_pruned(one.state, one.metrics) else one.state for one in known if one.axes is not None)
+    return dict(states), sum(one.axes is None for one in known)
+
+
+def _values(given: "Distribution") -> str:
+    """`0.001 to 0.02 (log)`, `2 to 8`, `linear, mlp`."""
+    from scalelab.spec.space import Choice, Float, Int
+
+    if isinstance(given, Choice):
+        return ", ".join(one if isinstance(one, str) else canonical_json(one) for one in given.choice)
+    assert isinstance(given, Float | Int)
+    notes = [*(["log"] if given.log else []), *([f"in steps of {given.step}"] if isinstance(given, Int) and given.step > 1 else [])]
+    low, high = given.ends
+    return f"{low:g} to {high:g}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _when(given: "Distribution") -> str:
+    return " and ".join(f"{path} is {' or '.join(map(str, values))}" for path, values in given.when.items())
+
+
+def export(space: "Space", store: str, as_json: bool) -> None:
+    """Write what a store knows of a space as an Optuna journal beside it, and say how to look at it."""
+    from scalelab.run.journal import journal_trials, write_journal
+    from scalelab.store import open_store
+
+    path = (Path("results") if "://" in store else Path(store).parent) / f"{space.name}.journal"
+    with open_store(store, mode="read") as opened:
+        trials = journal_trials(opened, space)
+    if not trials:
+        raise UserError(f"no trial of the space `{space.name}` has ended", cure="search it first, without --dashboard", where=store)
+    write_journal(path, space, trials)
+    command = f"optuna-dashboard {path}"
+    if as_json:
+        print_json({"journal": str(path), "command": command, "trials": [trial.user_attrs["digest"] for trial in trials]})
+    else:
+        print(f"{len(trials):,} trials are in {path}; look at them with\n\n    {command}\n\nwhich `pip install optuna-dashboard` brings")

@@ -1,0 +1,76 @@
+"""The found spec: the best of a search as a spec file of its own, which `scalelab run` takes and finds nothing left to run of."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import yaml
+
+from scalelab.core.canon import SHORT
+from scalelab.core.errors import UserError
+from scalelab.spec.axes import laid
+
+FOLDER = Path("specs/found")
+
+_MARK = "# Written by `scalelab optimize`, which writes it anew while nobody has changed it: "
+_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best trial of a search."""
+
+    space: str
+    """Name of the space."""
+    objective: str
+    """What it is the best by."""
+    value: float
+    digest: str
+    base: Mapping[str, Any]
+    """The space's base, as the user wrote it."""
+    point: Mapping[str, Any]
+    """Searched path -> value, the active ones."""
+
+    def data(self) -> dict[str, Any]:
+        """The spec: the base with the point's values in their places."""
+        about = f"The best of the space {self.space} by {self.objective}: {self.value:.6g}, trial {self.digest[:SHORT]}."
+        base = {key: value for key, value in self.base.items() if key not in ("name", "about")}
+        return {"name": f"found_{self.space}", "about": about, **laid(base, dict(self.point))}
+
+
+def write_found(found: Found, folder: Path = FOLDER) -> Path:
+    """Write the spec into the folder and give its path: `NAME.yaml`, or where somebody changed that one, `NAME-DIGEST.yaml` beside it.
+
+    Raises UserError where it can't be written.
+    """
+    path = folder / f"{found.space}.yaml"
+    if not is_ours(path):
+        path = folder / f"{found.space}-{found.digest[:SHORT]}.yaml"
+    body = yaml.safe_dump(found.data(), sort_keys=False, default_flow_style=None, width=_WIDTH, allow_unicode=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False, encoding="utf-8") as file:
+            file.write(f"{_MARK}{_checksum(body)}\n{body}")
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        cure = "make the folder writable, or run the command elsewhere with `--space PATH`"
+        raise UserError(f"the found spec can't be written: {error.strerror}", cure=cure, where=str(path)) from error
+    return path
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file may be replaced: there is none, or it is as it was written."""
+    if not path.exists():
+        return True
+    first, _, body = path.read_text(encoding="utf-8", errors="replace").partition("\n")
+    match = re.fullmatch(re.escape(_MARK) + r"([0-9a-f]+)", first)
+    return match is not None and match[1] == _checksum(body)
+
+
+def _checksum(body: str) -> str:
+    return sha256(body.encode()).hexdigest()[:SHORT]

@@ -1,0 +1,241 @@
+"""The guided search: a sampler proposes points of a space, and learns from what became of them.
+
+The study lies in memory and is made anew from a store's rows. What is not handed out (a trial that is known, one that cannot be) leaves
+no trace in it, so what is asked depends on the seed and on the results alone: with one job a search that was interrupted asks what one
+that was not does. With several jobs it also depends on which trials are on their way, which the sampler keeps away from.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+
+import optuna
+
+from scalelab.core.canon import canonical_json
+from scalelab.core.errors import UserError
+from scalelab.core.events import FINISHED, PRUNED, State, is_pruned
+from scalelab.plan.plan import PlannedTrial, compile_point
+from scalelab.run.search.base import Progress
+from scalelab.run.search.distributions import point_at, point_of
+from scalelab.run.search.known import Asked, Known, is_alike, value_of
+from scalelab.run.search.study import SpaceStudy, beats
+from scalelab.spec.axes import Point
+from scalelab.spec.conditions import drawn, every_point
+from scalelab.spec.guides import Pruner, Sampler
+from scalelab.spec.load import Document
+from scalelab.spec.load_space import experiment_of
+from scalelab.spec.space import Space
+
+PROPOSALS, DRAWS = 10, 100
+"""How often the sampler, and then chance, may come up with what is known or cannot be, before the points that are left are counted."""
+
+COUNTED = 10_000
+"""A space with more points than this is exhausted once all these proposals and draws were in vain."""
+
+
+class GuidedSearch:
+    """Asks for what a sampler proposes, and ends early what a pruner gives up."""
+
+    def __init__(
+        self,
+        space: Space,
+        document: Document,
+        known: Sequence[Known],
+        *,
+        trials: int | None,
+        sampler: Sampler | None = None,
+        pruner: Pruner | None = None,
+    ) -> None:
+        """`trials` are asked for in all, those of earlier runs counted in; None has no end. Raises UserError where no point is a trial."""
+        self.space = space.model_copy(update={"sampler": sampler or space.sampler, "pruner": pruner or space.pruner})
+        self.experiment, self._document = experiment_of(space, document)
+        self._limit, self._compiled = trials, dict[str, PlannedTrial | UserError]()
+        self._asked: dict[str, Asked] = {}
+        self._again: deque[PlannedTrial] = deque()
+        self._is_exhausted = False
+        probe = self._probe()
+        self._study = SpaceStudy(self.space, probe)
+        common = probe.trial.model_dump(mode="json")
+        for row in sorted(known, key=lambda row: row.axes is not None):  # what is known from elsewhere comes first, whenever it came
+            if is_alike(row.trial, common, space):
+                self._recall(row)
+
+    def ask(self) -> PlannedTrial | None:
+        """What an earlier run left unfinished, then a new trial; None once there are as many as wanted, or no others."""
+        if self._again:
+            return self._again.popleft()
+        if self._is_exhausted or (self._limit is not None and len(self.own) >= self._limit):
+            return None
+        return self._proposed() or self._drawn() or self._left()
+
+    def tell(self, digest: str, state: State, metrics: Mapping[str, float]) -> None:
+        """A trial's result.
+
+        One that was pruned counts by what it had reached. A diverged one has the worst values there are, so that the sampler
+        keeps away from there. Of a failed one nothing is learnt, for the machine may be at fault; it is not asked for again.
+        """
+        asked = self._asked.get(digest)
+        if asked is None or asked.state is not None:
+            return
+        asked.state = state
+        values = self._values(asked.planned, state, metrics)
+        if is_pruned(state, metrics):
+            self._report(asked, round(metrics[PRUNED]), metrics)
+            self._study.prune(asked.trial)
+        elif values is None:
+            self._study.fail(asked.trial)
+        else:
+            self._study.complete(asked.trial, values, warm=not asked.own)
+            asked.values = values if all(map(math.isfinite, values)) else ()
+
+    def measured(self, digest: str, step: int, values: Mapping[str, float]) -> bool:
+        """Whether the pruner has seen enough of a trial. What it gave up once it gives up when a resumed trial tells its curve again."""
+        asked = self._asked.get(digest)
+        if asked is None or asked.state is not None or len(self.space.objectives) > 1:
+            return False
+        if step < asked.planned.steps:  # the last step ends the trial anyway
+            self._report(asked, step, values)
+        return asked.is_enough
+
+    @property
+    def own(self) -> list[Asked]:
+        """What was asked for, in this order, in earlier runs too."""
+        return [asked for asked in self._asked.values() if asked.own]
+
+    @property
+    def finished(self) -> bool:
+        """Whether as many results are there as are wanted, or all that the space has."""
+        enough = self._is_exhausted or (self._limit is not None and len(self.own) >= self._limit)
+        return enough and not self.open
+
+    @property
+    def open(self) -> list[PlannedTrial]:
+        """What is on its way. What else may be asked for nobody knows."""
+        return [asked.planned for asked in self.own if asked.state is None]
+
+    @property
+    def progress(self) -> Progress:
+        """Trials; without a number of them the share stays 0 to the end."""
+        done, total = sum(asked.state is not None for asked in self.own), self._limit
+        if total is None or self._is_exhausted:
+            total = len(self.own)
+        return Progress(done, total, "trials", float(self.finished) if self._limit is None else min(1.0, done / total) if total else 1.0)
+
+    @property
+    def study(self) -> optuna.Study:
+        """What Optuna knows: what was known from elsewhere, then what was asked for."""
+        return self._study.optuna
+
+    def front(self) -> list[Asked]:
+        """Of what was asked for, the trials that no other beats in everything; of one objective the best, and its equals."""
+        ended = self._ended()
+        return [one for one in ended if not any(beats(self._losses(other), self._losses(one)) for other in ended)]
+
+    def best(self) -> Asked | None:
+        """The best of what was asked for, of several objectives in the first; None where nothing came to its end."""
+        return min(self._ended(), key=self._losses, default=None)
+
+    def worst(self) -> Asked | None:
+        """The worst that came to its end, of several objectives in the first."""
+        return max(self._ended(), key=self._losses, default=None)
+
+    def importances(self) -> dict[str, float]:
+        """Searched path -> its share in what separates the best tenth from the rest (PED-ANOVA, arXiv 2304.10255), the largest first."""
+        return self._study.importances()
+
+    def _ended(self) -> list[Asked]:
+        return [asked for asked in self.own if asked.values]
+
+    def _losses(self, asked: Asked) -> tuple[float, ...]:
+        return self._study.losses(asked.values)
+
+    def _proposed(self) -> PlannedTrial | None:
+        place = len(self.own)
+        for attempt in range(PROPOSALS):
+            trial, point = self._study.propose(place, attempt)
+            if (planned := self._compile(point)) is not None and planned.digest not in self._asked:
+                return self._enter(planned, trial)
+            self._study.take_back(trial)
+        return None
+
+    def _drawn(self) -> PlannedTrial | None:
+        place = len(self.own)
+        points = (self._study.draw(place, attempt) for attempt in range(DRAWS))
+        return self._first_new(points)
+
+    def _left(self) -> PlannedTrial | None:
+        """Of a space that can be counted what is left, and at last what is known from elsewhere: that costs nothing, and makes it whole."""
+        points = every_point(self.space.search, COUNTED) or []
+        found = self._first_new(points)
+        if found is None:
+            found = next((asked.planned for asked in self._asked.values() if points and not asked.own), None)
+            if found is not None:
+                asked = self._asked.pop(found.digest)
+                asked.own = True
+                self._asked[found.digest] = asked
+        self._is_exhausted = found is None
+        return found
+
+    def _first_new(self, points: Iterable[Point]) -> PlannedTrial | None:
+        for point in points:
+            if (planned := self._compile(point)) is not None and planned.digest not in self._asked:
+                return self._enter(planned, self._study.put(point))
+        return None
+
+    def _enter(self, planned: PlannedTrial, trial: optuna.Trial, *, own: bool = True) -> PlannedTrial:
+        trial.set_user_attr("digest", planned.digest)
+        self._asked[planned.digest] = Asked(planned, trial, own)
+        return planned
+
+    def _compile(self, point: Point) -> PlannedTrial | None:
+        """The trial at a point; None where there can be none."""
+        key = canonical_json(point)
+        if key not in self._compiled:
+            try:
+                self._compiled[key] = compile_point(self.experiment, self._document, point)
+            except UserError as error:
+                self._compiled[key] = error
+        found = self._compiled[key]
+        return None if isinstance(found, UserError) else found
+
+    def _probe(self) -> PlannedTrial:
+        """Any trial of the space. Raises the UserError of the first point where there is none: its data may not be prepared."""
+        for attempt in range(DRAWS):
+            if (planned := self._compile(drawn(self.space.search, Random(attempt)))) is not None:
+                return planned
+        raise next(error for error in self._compiled.values() if isinstance(error, UserError))
+
+    def _recall(self, row: Known) -> None:
+        """A row of a store into the study, if it is a trial of this space. One of the search's own that has no end is asked for again."""
+        own, search = row.axes is not None, self.space.search
+        point = point_of(row.trial, search) if row.axes is None else point_at(row.axes, search)
+        planned = None if point is None else self._compile(point)
+        if point is None or planned is None or planned.digest != row.digest or row.digest in self._asked:
+            return
+        if not own and (is_pruned(row.state, row.metrics) or self._values(planned, row.state, row.metrics) is None):
+            return
+        self._enter(planned, self._study.put(point, warm=not own), own=own)
+        if row.state not in FINISHED | {"failed"}:
+            self._again.append(planned)
+            return
+        for step, value in row.curve:
+            self.measured(row.digest, step, {next(iter(self.space.objectives)): value})
+        self.tell(row.digest, row.state, row.metrics)
+
+    def _values(self, planned: PlannedTrial, state: State, metrics: Mapping[str, float]) -> tuple[float, ...] | None:
+        """The objectives, the worst there are of a diverged trial; None where the trial tells nothing."""
+        worst = tuple(math.inf if direction == "minimize" else -math.inf for direction in self.space.objectives.values())
+        found = [value_of(name, planned, metrics) for name in self.space.objectives]
+        if state == "diverged" or any(value is not None and math.isnan(value) for value in found):
+            return worst
+        values = tuple(value for value in found if value is not None)
+        return values if state in FINISHED and len(values) == len(found) else None
+
+    def _report(self, asked: Asked, step: int, values: Mapping[str, float]) -> None:
+        """A value on the way to the pruner, each step once."""
+        value = values.get(next(iter(self.space.objectives)), math.nan)
+        if step not in asked.seen and not math.isnan(value):
+            asked.seen.add(step)
+            asked.trial.report(value, step)
+            asked.is_enough = asked.is_enough or asked.trial.should_prune()

@@ -1,0 +1,52 @@
+"""Layers of a trained plain transformer, with which a router over layers begins."""
+
+from pickle import UnpicklingError  # noqa: TID251 - what torch.load raises, weights alone being read
+from typing import Any
+
+import torch
+
+from scalelab.core.canon import SHORT
+from scalelab.core.errors import UserError
+from scalelab.models import Family, build
+from scalelab.spec.experiment import Trial
+from scalelab.spec.model import LayerRouter
+from scalelab.train import checkpoint
+
+
+def take(model: Family, trial: Trial, folder: str | None) -> None:
+    """Begin with the weights of `model.pretrained`: its embedding, positions, layers, last norm and head; frozen where that is asked.
+
+    They lie beside the trial's own folder, in that of the trial which they are from. A trial that goes on from a checkpoint has them
+    there, and reads no others. Raises UserError where they are missing, or are another model's.
+    """
+    if not isinstance(trial.model, LayerRouter) or trial.model.pretrained is None:
+        return
+    given, names = trial.model.pretrained, _plain_names(trial.model, model)
+    if folder is None or not checkpoint.exists(folder, checkpoint.CHECKPOINT):
+        model.load_state_dict(_weights(given.trial, names, folder, model), strict=False)
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name not in names or not given.freeze)
+
+
+def _plain_names(given: LayerRouter, model: Family) -> set[str]:
+    """What the plain transformer's weights are called, which the router's module holds under the same names."""
+    with torch.device("meta"):
+        plain = build(given.plain(), len(model.embedding.weight), model.context)
+    return set(plain.state_dict())
+
+
+def _weights(digest: str, names: set[str], folder: str | None, model: Family) -> dict[str, Any]:
+    if folder is None:
+        raise UserError("layers are taken from another trial's folder, and this trial has none", cure="give it one beside that")
+    beside = f"{folder.rstrip('/').rpartition('/')[0] or '.'}/{digest}"
+    fault = {"cure": f"train {digest[:SHORT]} again with the same store and artifacts", "where": f"{beside}/{checkpoint.MODEL}"}
+    try:
+        weights = checkpoint.load(beside, checkpoint.MODEL, model.embedding.weight.device)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise UserError("the pre-trained layers can't be read", **fault) from error
+    if weights is None:
+        raise UserError("the pre-trained layers are not there", **fault)
+    own = model.state_dict()
+    if set(weights) != names or any(weights[name].shape != own[name].shape for name in names):
+        raise UserError("these are not the layers of the same plain transformer", **fault)
+    return weights
