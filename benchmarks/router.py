@@ -5,7 +5,7 @@
 
 The shape: width 128, 4 heads, SwiGLU of 512, context 256, batch 16, vocabulary 257, fp32, as many steps as layers. Tokens are random,
 and routers are drawn wide enough that tokens part. Everything is measured in turns, and medians are given; processor time is counted
-and not that of the clock. FLOPs are those that ran, the padding of queries counted in.
+and not that of the clock. The FLOPs are those of the tokens, without the padding of queries.
 """
 
 import argparse

@@ -7,7 +7,7 @@ ended in a real file) and telling. Then the study is made anew from the store, a
 import math
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,7 +91,7 @@ class Clock:
     """Adds up seconds by name, and this process's own: on a busy machine those are fewer."""
 
     def __init__(self) -> None:
-        self._seconds, self._processor = Counter[str](), 0.0
+        self._seconds, self._processor = defaultdict[str, float](float), 0.0
 
     @contextmanager
     def on(self, name: str) -> Iterator[None]:
@@ -106,7 +106,7 @@ class Clock:
         parts = [1000 * self._seconds[name] / SLICE for name in ("ask", "store", "tell")]
         columns = "".join(f"{part:>8.1f}" for part in (*parts, sum(parts)))
         print(f"{sampler:<10}{trials:>12}{columns}{1000 * self._processor / SLICE:>12.1f}")
-        self._seconds, self._processor = Counter(), 0.0
+        self._seconds, self._processor = defaultdict(float), 0.0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.variants import CONTEXT, LANES, made, scalar
+from tests.models.variants import CONTEXT, LANES, TARGETS, made, scalar
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -132,17 +132,24 @@ def test_who_chose_no_layer_keeps_its_bits(mixed: int, x_BTD: Tensor, tokens_BT:
 @pytest.mark.parametrize("mixed", [1, 2])
 @pytest.mark.parametrize("sequences", [False, True], ids=["tokens", "sequences"])
 def test_flops_are_those_that_run(sequences: bool, mixed: int, x_BTD: Tensor, tokens_BT: Tensor, at_BM: Tensor):
-    """Attention by hand with a bias counts in full, as it does in a plan."""
+    """Of each lane, which alone has no padding, and of all together. Attention by hand with a bias counts in full, as in a plan."""
+    model = pool(heads=4, kv_heads=2, ffn={"width": 24})
     for at in (None, at_BM):
-        dispatch = dispatch_of(pool(heads=4, kv_heads=2, ffn={"width": 24}), tokens_BT, at)
-        length = CONTEXT if at is None else at.shape[1]
-        chosen_BMK, weight_BMK = choices(LANES, 1 if sequences else length, mixed)
-        with FlopCounterMode(display=False) as counter:
-            if sequences:
-                dispatch.sequences(x_BTD, chosen_BMK[:, 0], weight_BMK[:, 0], 0, at)
-            else:
-                dispatch.tokens(x_BTD, chosen_BMK, weight_BMK, 0, (), at)
-        assert dispatch.flops == counter.get_total_flops() > 0
+        chosen_BMK, weight_BMK = choices(LANES, 1 if sequences else CONTEXT if at is None else TARGETS, mixed)
+
+        def run(lanes: slice, at: Tensor | None = at, chosen_BMK: Tensor = chosen_BMK, weight_BMK: Tensor = weight_BMK) -> tuple[int, int]:
+            at_bM = None if at is None else at[lanes]
+            dispatch = dispatch_of(model, tokens_BT[lanes], at_bM)
+            with FlopCounterMode(display=False) as counter:
+                if sequences:
+                    dispatch.sequences(x_BTD[lanes], chosen_BMK[lanes, 0], weight_BMK[lanes, 0], 0, at_bM)
+                else:
+                    dispatch.tokens(x_BTD[lanes], chosen_BMK[lanes], weight_BMK[lanes], 0, (), at_bM)
+            return dispatch.flops, counter.get_total_flops()
+
+        alone = [run(slice(lane, lane + 1)) for lane in range(LANES)]
+        assert all(counted == ran for counted, ran in alone)
+        assert run(slice(None))[0] == sum(counted for counted, _ in alone) > 0
 
 
 def test_choices_are_sorted_by_layer_and_put_back():

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from scalelab.models import LayerRouter, Transformer, build
 from scalelab.models.layers.drawing import rollouts_of
 from scalelab.models.layers.reading import Reading
+from scalelab.plan.flops import forward_bounds, train_bounds
 from scalelab.spec.model import LayerRouter as Spec
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
@@ -267,22 +268,36 @@ def test_weights_of_the_steps_are_a_mean(halts: str, tokens_BT: Tensor, at_BM: T
 @pytest.mark.parametrize(("decides", "halts"), PAIRS)
 @torch.no_grad()
 def test_flops_are_those_that_run(decides: str, halts: str, grain: str, somewhere: bool, tokens_BT: Tensor, at_BM: Tensor):
-    model = router(**DECIDES[decides], **HALTS[halts], granularity=grain)
-    with FlopCounterMode(display=False) as counter:
-        reading = model.read(tokens_BT, at_BM=at_BM if somewhere else None)
-        model.head(reading.final_BMD)
-    assert reading.flops == counter.get_total_flops()
+    """Lane by lane, since a lane alone has no padding, and in all lanes together."""
+    model, alone = router(**DECIDES[decides], **HALTS[halts], granularity=grain), 0
+    for lane in range(LANES):
+        with FlopCounterMode(display=False) as counter:
+            reading = model.read(tokens_BT[lane : lane + 1], at_BM=at_BM[lane : lane + 1] if somewhere else None)
+            model.head(reading.final_BMD)
+        assert reading.flops == counter.get_total_flops()
+        alone += reading.flops
+    assert model.read(tokens_BT, at_BM=at_BM if somewhere else None).flops == alone
 
 
-@pytest.mark.parametrize("selects", SELECTS)
+@pytest.mark.parametrize("selects", ["straight_through", "gumbel", "soft"])
 @pytest.mark.parametrize("loss", ["last", "mean"])
 def test_flops_of_training_are_those_that_run(selects: str, loss: str, tokens_BT: Tensor):
     model = router(**SELECTS[selects], loss=loss).train()
     with FlopCounterMode(display=False) as counter:
-        reading = model.read(tokens_BT)
+        reading = model.read(tokens_BT[:1])
         for x in reading.each_step or [reading.final_BMD]:
             model.head(x)
     assert reading.flops == counter.get_total_flops()
+
+
+def test_flops_stay_within_the_plans_bounds(tokens_BT: Tensor):
+    for given in ({}, {"granularity": "sequence"}, {"policy": "random"}, {"top": 2}, HALTS["act"]):
+        model = router(**given).eval()
+        bounds = forward_bounds(model.given, VOCAB, CONTEXT, CONTEXT) * LANES
+        assert bounds.least <= model.read(tokens_BT).flops <= bounds.most
+    model = router(selection={"kind": "reinforce", "rollouts": 3}).train()
+    bounds = train_bounds(model.given, VOCAB, CONTEXT, CONTEXT) * LANES
+    assert bounds.least <= 3 * model.read(tokens_BT).flops <= bounds.most
 
 
 def test_layers_keep_their_distance(tokens_BT: Tensor):

@@ -114,12 +114,13 @@ class Reader:
 
     def speeds(self, limit: int = 200) -> list[Speed]:
         """What the last finished attempts reached, their evaluations counted in."""
-        query = select(_trials.c.params, _trials.c.flops, _trials.c.steps, _attempts.c.step, _attempts.c.resumed, _attempts.c.seconds)
+        known = (_trials.c.params, _trials.c.flops, _trials.c.steps, _trials.c.metrics)
+        query = select(*known, _attempts.c.step, _attempts.c.resumed, _attempts.c.seconds)
         query = query.join(_attempts, _attempts.c.trial == _trials.c.id)
         query = query.where(_attempts.c.state.in_(("done", "stopped")), _attempts.c.seconds > 0, _attempts.c.step > _attempts.c.resumed)
         with self.database.reading() as connection:
             rows = connection.execute(query.where(_trials.c.steps > 0).order_by(_attempts.c.id.desc()).limit(limit)).all()
-        return [Speed(row.params["total"], row.flops * (row.step - row.resumed) / row.steps / row.seconds) for row in rows]
+        return [Speed(row.params["total"], _spent(row) * (1 - row.resumed / row.step) / row.seconds) for row in rows]
 
     def environments(self) -> dict[str, dict[str, Any]]:
         """Code, packages and machine of every attempt, by the digest of them."""
@@ -152,6 +153,11 @@ def _record(row: Row[*tuple[Any, ...]], axes: dict[str, Any], replicate: int) ->
         digest=row.digest, identity=row.identity, trial=row.trial, axes=axes, replicate=replicate, seed=row.seed, params=row.params,
         steps=row.steps, tokens=row.tokens, exposures=row.exposures, flops=round(row.flops), origin=row.origin, extra=row.extra,
     )  # fmt: skip
+
+
+def _spent(row: Row[*tuple[Any, ...]]) -> float:
+    """FLOPs of a trial up to its last step: as metered, else by its share of the plan's."""
+    return row.metrics.get("flops") or row.flops * row.step / row.steps
 
 
 def _attempts_of(connection: Connection, trial: int) -> list[Attempt]:

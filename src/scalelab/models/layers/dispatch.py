@@ -25,7 +25,11 @@ Layer = Callable[[Tensor, Sight, Place, Tensor | None, Tensor | None], Tensor]
 
 @dataclass
 class Dispatch:
-    """The layers of one pass. `flops` counts what they have run."""
+    """The layers of one pass.
+
+    `flops` counts what they have run for the tokens. The padding of queries is left out: it depends on what else is in the batch, and
+    a budget that is spent in FLOPs must not. A lane alone has no padding.
+    """
 
     given: Transformer
     """The plain transformer that the layers are those of."""
@@ -41,7 +45,7 @@ class Dispatch:
     def whole(self, x_BTD: Tensor, place: Place, at_BM: Tensor | None = None) -> Tensor:
         """One layer for all tokens: [B, T, D] -> [B, T, D], or [B, M, D] at the positions asked for."""
         sight, queries = (self.sight, x_BTD[..., 0].numel()) if at_BM is None else (self.asked, at_BM.numel())
-        self._count(x_BTD, queries, queries, sight)
+        self._count(x_BTD, queries, sight)
         return self.layer(x_BTD, sight, place, at_BM, None)
 
     def tokens(
@@ -69,7 +73,7 @@ class Dispatch:
             elif len(slot_n):
                 pieces.append(self._some(x_BTD, slot_n, (index, step), at_BM, length))
             elif self.sight.cache is not None and index in allowed:
-                self._count(x_BTD, 0, 0, self.sight)
+                self._count(x_BTD, 0, self.sight)
                 self.remember(x_BTD, self.sight, (index, step))
         if len(slots[-1]):
             pieces.append(here_UD.index_select(0, slots[-1]))
@@ -97,7 +101,7 @@ class Dispatch:
         """A layer for all tokens of these lanes: [b, M, D]."""
         at_bM = None if at_BM is None else at_BM.index_select(0, lane_b)
         sight, queries = (self.sight, x_bTD[..., 0].numel()) if at_bM is None else (self.asked, at_bM.numel())
-        self._count(x_bTD, queries, queries, sight)
+        self._count(x_bTD, queries, sight)
         return self.layer(x_bTD, sight.of(lane_b), place, at_bM, None)
 
     def _some(self, x_BTD: Tensor, slot_n: Tensor, place: Place, at_BM: Tensor | None, width: int) -> Tensor:
@@ -116,7 +120,7 @@ class Dispatch:
         at_bm = position_n.new_zeros(len(lane_b) * most).scatter_(0, row_n, position_n).view(len(lane_b), most)
         x_bTD = x_BTD if len(lane_b) == len(x_BTD) else x_BTD.index_select(0, lane_b)
         sight = self.sight.at(lane_b, at_bm, self._bias_BTS)
-        self._count(x_bTD, at_bm.numel(), len(slot_n), sight)
+        self._count(x_bTD, len(slot_n), sight)
         return self.layer(x_bTD, sight, place, at_bm, row_n)[0]
 
     @cached_property
@@ -127,20 +131,20 @@ class Dispatch:
         position_1T = torch.arange(self.sight.tokens_BS.shape[1], device=self.sight.tokens_BS.device)[None]
         return hide(position_1T, position_1T, causal=self.sight.causal, window=self.sight.window)
 
-    def _count(self, x_bTD: Tensor, queries: int, tokens: int, sight: Sight) -> None:
-        """Count a layer in: keys and values of these states, attention of the queries with their padding, the rest for the tokens."""
+    def _count(self, x_bTD: Tensor, queries: int, sight: Sight) -> None:
+        """Count a layer in: keys and values of these states, and all else for so many tokens."""
         seen = x_bTD.shape[1] if sight.visit is None else sight.visit.position_BS.shape[1]
-        self.flops += layer_flops(self.given, x_bTD[..., 0].numel(), queries, seen, tokens)
+        self.flops += layer_flops(self.given, x_bTD[..., 0].numel(), queries, seen)
 
 
-def layer_flops(given: Transformer, keys: int, queries: int, seen: int, tokens: int) -> int:
-    """FLOPs of a layer with this many keys and values, queries that look at `seen` keys each, and tokens in the feed-forward network."""
+def layer_flops(given: Transformer, keys: int, queries: int, seen: int) -> int:
+    """FLOPs of a layer with this many keys and values, and queries that look at `seen` keys each."""
     assert isinstance(given.width, int) and isinstance(given.heads, int)
     assert given.kv_heads is not None and given.head_width is not None
-    keys_and_values = keys * 2 * given.width * given.kv_heads * given.head_width
-    query_and_out = queries * 2 * given.width * given.heads * given.head_width
-    scores_and_mix = queries * 2 * given.heads * seen * given.head_width
-    return 2 * (keys_and_values + query_and_out + scores_and_mix + tokens * active_ffn_matrices(given))
+    keys_and_values = 2 * given.width * given.kv_heads * given.head_width
+    query_and_out = 2 * given.width * given.heads * given.head_width
+    scores_and_mix = 2 * given.heads * seen * given.head_width
+    return 2 * (keys * keys_and_values + queries * (query_and_out + scores_and_mix + active_ffn_matrices(given)))
 
 
 def by_layer(chosen: Tensor, layers: int) -> tuple[Tensor, list[int]]:

@@ -1,5 +1,6 @@
 """Optuna's samplers and pruners by the specs that ask for them, and the memory that they work on."""
 
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ class Memory(InMemoryStorage):
 
     def __init__(self) -> None:
         super().__init__()
-        self._since, self._kept = 0, frozenset[int]()
+        self._shown: tuple[list[int], int] | None = None
 
     def take_back(self, trial: Trial) -> None:
         """Forget the study's last trial as if it had not been proposed."""
@@ -121,18 +122,22 @@ class Memory(InMemoryStorage):
         trials.pop()
 
     @contextmanager
-    def showing(self, since: int, kept: frozenset[int]) -> Iterator[None]:
-        """Inside, there are only trials from a number on, and those that are kept of the ones before."""
-        self._since, self._kept = since, kept
+    def showing(self, kept: Sequence[int], since: int) -> Iterator[None]:
+        """Inside, there are only the trials from a number on, and before it those that are kept."""
+        self._shown = sorted(kept), since
         try:
             yield
         finally:
-            self._since, self._kept = 0, frozenset()
+            self._shown = None
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
         """The trials that are shown."""
-        found = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return [trial for trial in found if trial.number >= self._since or trial.number in self._kept] if self._since else found
+        if self._shown is None:
+            return super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        kept, since = self._shown
+        trials = self._studies[study_id].trials
+        found = [trial for trial in (*(trials[number] for number in kept), *trials[since:]) if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
 
 
 @contextmanager

@@ -104,7 +104,7 @@ class SpaceStudy:
         if since <= BEST or not isinstance(self._space.sampler, Tpe | Gp):
             return nullcontext()
         older = [number for number, _ in self._elite if number < since]
-        return self._memory.showing(since, frozenset(older[:BEST] if len(self._space.objectives) == 1 else older[-BEST:]))
+        return self._memory.showing(older[:BEST] if len(self._space.objectives) == 1 else older[-BEST:], since)
 
     def _rank(self, number: int, values: Sequence[float]) -> None:
         """One objective: the best ones first. Several: the front, in the order of asking."""
