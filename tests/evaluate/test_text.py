@@ -233,6 +233,8 @@ def test_a_long_context_is_scored_on_a_window_at_least(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("objective", ["causal", "masked"])
 def test_the_experts_are_told_of_the_whole_test_split(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "granularity" in model and "documents" in task:
+        pytest.skip("the route of a sequence would go by its first document: refused")
     monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})  # 50 windows: the last batch is short
     mask = "full" if objective == "masked" else "causal"
     given = trial(
@@ -269,6 +271,8 @@ ROUTED: dict[str, dict[str, Any]] = {
 def test_the_routes_are_those_of_the_whole_validation_split(
     model: dict[str, Any], task: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "granularity" in model and "documents" in task:
+        pytest.skip("the route of a sequence would go by its first document: refused")
     monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})  # 50 windows: the last batch is short
     mask = "full" if "objective" in task else "causal"
     given = trial(mask, task, model={"kind": "layer_router", "layers": 3, "mask": mask, **model})
@@ -278,28 +282,22 @@ def test_the_routes_are_those_of_the_whole_validation_split(
     assert isinstance(given.model, spec.LayerRouter)
     found = measuring(given, data).full(router)
     tally, losses = Tally(given.model, kinds(Bytes(), data.shape.vocab)), list[Tensor]()
-    for split in ("validation", "test"):
-        seen = examples(data.task, data, data.held_out(split), np.arange(50), derive(0, "held out", split))  # pyright: ignore[reportArgumentType]
-        parts = seen.tokens_BT.astype(np.int64), seen.targets_BM, seen.document_BT
-        tokens_BT, at_BM, document_BT = (None if part is None else torch.from_numpy(part) for part in parts)
-        assert tokens_BT is not None
-        with torch.no_grad():
-            reading = router.eval().read(tokens_BT, None, at_BM, document_BT, each_step=split == "test")
-        if split == "validation":
-            tally.add(reading, tokens_BT)
-            continue
-        bears_BM = torch.ones(seen.labels_BM.shape, dtype=torch.bool) if seen.weights_BM is None else torch.from_numpy(seen.weights_BM) > 0
-        for x_BMD in reading.each_step:
-            logits_BMV, label_BM = router.head(x_BMD).detach().double(), torch.from_numpy(seen.labels_BM.astype(np.int64))
-            losses.append(F.cross_entropy(logits_BMV[bears_BM], label_BM[bears_BM]))
+    seen = examples(data.task, data, data.held_out("validation"), np.arange(50), derive(0, "held out", "validation"))  # pyright: ignore[reportArgumentType]
+    parts = seen.tokens_BT.astype(np.int64), seen.targets_BM, seen.document_BT
+    tokens_BT, at_BM, document_BT = (None if part is None else torch.from_numpy(part) for part in parts)
+    assert tokens_BT is not None
+    with torch.no_grad():
+        reading = router.eval().read(tokens_BT, None, at_BM, document_BT, each_step=True)
+    tally.add(reading, tokens_BT)
+    bears_BM = torch.ones(seen.labels_BM.shape, dtype=torch.bool) if seen.weights_BM is None else torch.from_numpy(seen.weights_BM) > 0
+    for x_BMD in reading.each_step:
+        logits_BMV, label_BM = router.head(x_BMD).detach().double(), torch.from_numpy(seen.labels_BM.astype(np.int64))
+        losses.append(F.cross_entropy(logits_BMV[bears_BM], label_BM[bears_BM]))
     told = tally.values()
-    # Queries are filled up to the most of a batch: other batches run a little more or less.
-    assert found["flops_per_token"] == pytest.approx(told.pop("flops_per_token"), rel=0.1)
     assert {name: found[name] for name in told} == pytest.approx(told, rel=1e-5, abs=1e-9)
+    assert found["flops_per_token"] == told["flops_per_token"]
     assert [found[f"loss_step_{step}"] for step in range(1, len(losses) + 1)] == pytest.approx([loss.item() for loss in losses], rel=1e-6)
     assert len({round(loss, 6) for loss in map(float, losses)}) > 1
-    if given.model.halting.kind == "none":
-        assert found["test_loss"] == pytest.approx(losses[-1].item(), rel=1e-6)
     assert measuring(given, data).quick(router).keys() == {"validation_loss"}
 
 

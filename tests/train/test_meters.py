@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def loss(nats: float, routings: list[Routing], steps: list[list[float]] | None = None) -> Loss:
-    return Loss(torch.tensor(nats), torch.zeros(()), None, routings, steps_BT=None if steps is None else torch.tensor(steps))
+    return Loss(torch.tensor(nats), torch.zeros(()), None, routings, steps_N=None if steps is None else torch.tensor(steps))
 
 
 def routing(load_E: list[float], entropy: float = 0.5, dropped: float = 0.0, tokens: float = 16) -> Routing:

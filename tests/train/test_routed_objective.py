@@ -28,7 +28,7 @@ class Told(NamedTuple):
     reading: Reading
     wider: float = 1.0
 
-    def read(self, *_: Any) -> Reading:
+    def read(self, *_: Any, real_BT: Tensor | None) -> Reading:
         return self.reading
 
     def head(self, x: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def route(log_prob_BT: Tensor, penalty: float = 0.0) -> Route:
 def reading(final_BMD: Tensor, **changes: Any) -> Reading:
     lanes, length = final_BMD.shape[:2]
     zero = torch.zeros((), dtype=torch.float64)
-    return Reading(final_BMD, (), (), (), torch.ones(lanes, length), zero, 100)._replace(**changes)
+    return Reading(final_BMD, (), (), (), torch.ones(lanes, length), None, zero, 100)._replace(**changes)
 
 
 def loss(given: LayerRouter, made: Reading, batch: Batch, z_loss: bool = False) -> Loss:
@@ -91,7 +91,7 @@ def test_without_weights_the_last_features_bear_the_loss_alone() -> None:
     told, x_BMD = batch(), drawn(2, 3, WIDTH)
     found = loss(LayerRouter(), reading(x_BMD), told)
     torch.testing.assert_close(found.nats, literal(x_BMD, told)[0].sum(), check_dtype=False)
-    assert (found.z, found.policy, found.steps_BT, found.flops) == (0, None, None, 300)
+    assert (found.z, found.policy, found.steps_N, found.flops) == (0, None, None, 300)
 
 
 def test_penalties_of_the_pass_and_of_its_steps_are_added() -> None:
@@ -105,7 +105,9 @@ def test_penalties_of_the_pass_and_of_its_steps_are_added() -> None:
 def test_steps_are_told_where_tokens_may_halt() -> None:
     steps_BT = torch.tensor([[1.0, 2, 2], [2, 1, 1]])
     halting = LayerRouter.model_validate({"kind": "layer_router", "halting": {"kind": "act"}})
-    assert loss(halting, reading(drawn(2, 3, WIDTH), steps_BT=steps_BT), batch()).steps_BT is steps_BT
+    found = loss(halting, reading(drawn(2, 3, WIDTH), steps_BT=steps_BT, cost_BT=steps_BT), batch())
+    assert found.steps_N is not None
+    assert found.steps_N.tolist() == steps_BT.flatten().tolist()
 
 
 STEPS, LAYERS, LENGTH = 2, 2, 2

@@ -37,8 +37,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "mean": {"loss": "mean", "top": 2},
     "cumulated": {"loss": "cumulated", "layer_dropout": 0.2},
     "sequence": {"granularity": "sequence", "selection": {"noise": 0.5}, "similarity": 0.01},
+    "thrifty": {"selection": {"kind": "reinforce", "rollouts": 2}, "halting": {"kind": "act"}},
+    "closed, soft": {"policy": "closed", "selection": {"kind": "soft"}, "layer_dropout": 0.5},
+    "sequence, fixed": {"policy": "fixed", "granularity": "sequence", "halting": {"kind": "ponder"}},
 }
-EXACT = ("fixed", "soft")
+EXACT = ("fixed", "soft", "closed, soft", "sequence, fixed")
 
 
 def trial(kind: str, **changes: Any) -> Trial:
@@ -84,7 +87,7 @@ def test_every_kind_learns_arithmetic(kind: str) -> None:
     losses = [values["loss"] for _, values in curve[:-1]]
     assert losses[0] > losses[1] > losses[2]
     assert curve[2][1]["flops"] > 0
-    assert ("steps_mean" in curve[0][1]) == (kind in ("act", "ponder", "threshold"))
+    assert ("steps_mean" in curve[0][1]) == ("halting" in KINDS[kind])
 
 
 @pytest.mark.parametrize("kind", ["gumbel", "ponder", "sequence"])
@@ -119,6 +122,21 @@ def test_micro_batches_make_the_same_update_as_the_batch(kind: str) -> None:
     torch.testing.assert_close(parts.meters.experts["load"], whole.meters.experts["load"], rtol=0, atol=0)
     for first, second in zip(parts.model.parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
+
+
+def test_padding_costs_nothing_and_counts_nowhere() -> None:
+    """Rows of an arithmetic task end in padding, about which no router should learn."""
+    attempt = updated(trial("act", task={"kind": "arithmetic", "length": 1, "longest": 4}))
+    rows = attempt.trial.batch
+    assert 0 < float(attempt.meters.thought["thinkers"]) < rows * attempt.shape.context
+    assert float(attempt.meters.experts["tokens"][0]) == float(attempt.meters.thought["thinkers"])
+
+
+def test_dropped_features_and_drawn_routes_make_the_micro_batch_identity() -> None:
+    assert not trial("gumbel").model.couples_batch
+    dropping = {"kind": "layer_router", "embedding_dropout": 0.1}
+    assert trial("gumbel", model={**dropping, **KINDS["gumbel"]}).model.couples_batch
+    assert not trial("fixed", model={**dropping, **KINDS["fixed"]}).model.couples_batch
 
 
 def test_flops_do_not_depend_on_how_a_batch_is_split() -> None:

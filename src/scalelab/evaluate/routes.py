@@ -119,12 +119,12 @@ class Tally:
         each, in nats. `steps_mean`, and with halting `steps_{n}`: steps that a token used, and the share that used n. `order_kept`: share
         of the choices at the steps 1 to n that are layer 1 to n, as in the plain transformer of the same layers; `order_distance`: mean
         over tokens of the edits from a route to 1..n by the longer of both, identity layers left out. `flops_per_token`: forward FLOPs
-        that were run, by positions; of all that is told they alone depend a little on which sequences ran together.
+        that were run, by positions.
         """
         given, reached_S, tokens = self.given, self.chosen_SE.sum(1), max(1, int(self.used_S.sum()))
         share_SE = self.chosen_SE / np.maximum(reached_S, 1)[:, None]
         found = {f"route_{step}_{layer}": share for (step, layer), share in _numbered(share_SE)}
-        found |= {f"order_{step}": layer for step, layer in enumerate((self.chosen_SE.argmax(1) + 1).tolist(), 1)}
+        found |= {f"order_{step}": layer for step, layer in enumerate((self.chosen_SE.argmax(1) + 1).tolist(), 1) if reached_S[step - 1]}
         if given.num_steps > 1:
             moved_EE = self.next_EE / max(1, int(self.next_EE.sum()))
             found |= {f"transition_{layer}_{after}": share for (layer, after), share in _numbered(moved_EE)}

@@ -92,7 +92,7 @@ class TextTest:
         experts, of the same passes as the test loss: `test_load_{layer}_{expert}`, the share of the layer's assignments, and
         `test_max_vio`, by how much the busiest expert exceeds an even load, as a mean over layers (MaxVio_global, arXiv 2408.15664).
         `flops_per_token`: forward FLOPs by positions; of a router over layers those that were run, with its routes over the whole
-        validation split (see `routes.Tally`), and `loss_step_{step}`: the test loss, were it predicted after that step. Where the trial
+        validation split (see `routes.Tally`), and `loss_step_{step}`: the loss there, were it predicted after that step. Where the trial
         asks for it, how fast the model decodes (see `generate.decoding_speed`).
         """
         windows_RS, loads = self.data.held_out("test", self._windows(TEST)), list[Tensor]()
@@ -102,7 +102,7 @@ class TextTest:
             found["bits_per_byte"] = test / math.log(2) / self.data.bytes_per_token("test")
         if self.data.task.objective.kind == "masked":
             found["pseudo_perplexity"] = _exp(self._loss(model, self._one_at_a_time(windows_RS)))
-        return found | self._of_routes(model, windows_RS) | self._decoding_speed(model)
+        return found | self._of_routes(model) | self._decoding_speed(model)
 
     def notes(self, model: Model) -> dict[str, str]:
         """Texts that stay with the trial, as `data:` URLs: of a router over layers an excerpt of the validation split, `routes`."""
@@ -127,7 +127,7 @@ class TextTest:
     def _windows(self, positions: int) -> int:
         return max(1, positions // self.data.shape.context)
 
-    def _of_routes(self, model: Model, test_RS: Ids) -> dict[str, float]:
+    def _of_routes(self, model: Model) -> dict[str, float]:
         """FLOPs of a token; of a router over layers what they went to, and the loss after each step."""
         given, shape = self.trial.model, self.data.shape
         if not isinstance(given, LayerRouter):
@@ -136,11 +136,11 @@ class TextTest:
         router, tally = cast(Reads, model), Tally(given, self._kind_V, self._exact)
 
         def counted(seen: list[Any]) -> Sequence[Tensor]:
-            tally.add(router.read(*seen), seen[0])
-            return ()
+            reading = router.read(*seen, each_step=True)
+            tally.add(reading, seen[0])
+            return reading.each_step
 
-        self._losses(model, self._passages("validation", self.data.held_out("validation")), counted)
-        after = self._losses(model, self._passages("test", test_RS), lambda seen: router.read(*seen, each_step=True).each_step)
+        after = self._losses(model, self._passages("validation", self.data.held_out("validation")), counted)
         return tally.values() | {f"loss_step_{step}": loss for step, loss in enumerate(after, 1)}
 
     def _decoding_speed(self, model: Model) -> dict[str, float]:

@@ -14,7 +14,7 @@ from scalelab.models.layers.cache import Place, RoutedCache
 from scalelab.models.layers.choosing import Chooser, to_route
 from scalelab.models.layers.dispatch import Dispatch
 from scalelab.models.layers.drawing import draw, rollouts_of
-from scalelab.models.layers.halting import Halting, HaltState
+from scalelab.models.layers.halting import Halting
 from scalelab.models.layers.layer import Layer
 from scalelab.models.layers.linear import Linear
 from scalelab.models.layers.moe import Routing
@@ -38,7 +38,7 @@ class LayerRouter(Architecture[spec.LayerRouter]):
     def __init__(self, given: spec.LayerRouter, vocab: int, context: int) -> None:
         super().__init__(given, given.plain(), given.num_steps, vocab, context)
         # What the policy leaves without a meaning must not have one.
-        self.meant = given.model_copy(update={name: spec.LayerRouter.model_fields[name].default for name in given.implied()})
+        self.meant = given.meant()
         self.chooser = None if given.policy == "fixed" else Chooser(self.meant)
         self.halting = None if given.halting.kind == "none" else Halting(self.meant)
 
@@ -60,10 +60,12 @@ class LayerRouter(Architecture[spec.LayerRouter]):
         at_BM: Tensor | None = None,
         document_BT: Tensor | None = None,
         *,
+        real_BT: Tensor | None = None,
         each_step: bool = False,
     ) -> Reading:
         """tokens [B, T] -> the features [B, T, D] that it predicts from, or [B, M, D] at the positions `at_BM`, and the routes that led
-        there; with `each_step` also what it would predict from after each step. The other arguments are those of `run`.
+        there; with `each_step` also what it would predict from after each step. The other arguments are those of `run`. Padding,
+        where `real_BT` is false, is computed like the rest, and counts in no penalty, load or entropy; its routes are -1.
 
         While training (gradients are wanted) the routes are drawn as the spec says, REINFORCE has several roll-outs of each sequence,
         and the random numbers come from the CPU's global generator. Else the likeliest layers are taken. A sequence's one route goes
@@ -77,12 +79,14 @@ class LayerRouter(Architecture[spec.LayerRouter]):
         routes: list[Route] = []
         lanes, length, _ = walk.x_BTD.shape
         everybody_BT = torch.ones(lanes, length, dtype=torch.bool, device=tokens_BT.device)
+        everybody_BT = everybody_BT if real_BT is None else _again(real_BT, lanes // len(tokens_BT))
         for step in range(self.given.num_steps):
-            alive_BT = everybody_BT if walk.alive_BU is None else walk.alive_BU.expand(lanes, length)
+            alive_BT = everybody_BT if walk.alive_BU is None else everybody_BT & walk.alive_BU
             choice = walk.step(step)
             routes.append(to_route(self.meant, choice, alive_BT))
             outlook.add(*walk.asked(step))
         final_BMD = outlook.final()
+        cost_BT = None if walk.halt is None or self.halting is None else self.halting.cost(walk.halt).expand(lanes, length)
         steps_BU = torch.full((lanes, 1), float(self.given.num_steps), device=tokens_BT.device) if walk.halt is None else walk.halt.steps_BT
         return Reading(
             final_BMD=final_BMD,
@@ -90,7 +94,8 @@ class LayerRouter(Architecture[spec.LayerRouter]):
             weights=outlook.weights,
             routes=routes,
             steps_BT=steps_BU.expand(lanes, length),
-            penalty=self._penalty(walk.halt, trains),
+            cost_BT=cost_BT,
+            penalty=self._penalty(cost_BT, everybody_BT, trains),
             flops=walk.dispatch.flops + self._other_flops(lanes, length, final_BMD, max(1, len(outlook.weights))),
         )
 
@@ -156,9 +161,9 @@ class LayerRouter(Architecture[spec.LayerRouter]):
 
         return Dispatch(self.plain, layer, remember, sight, asked)
 
-    def _penalty(self, halt: HaltState | None, trains: bool) -> Tensor:
-        """What halting costs, and how alike the layers are."""
-        penalty = self.embedding.weight.new_zeros(()) if halt is None or self.halting is None else self.halting.cost(halt)
+    def _penalty(self, cost_BT: Tensor | None, real_BT: Tensor, trains: bool) -> Tensor:
+        """What halting costs, a mean over all positions of which padding costs nothing, and how alike the layers are."""
+        penalty = self.embedding.weight.new_zeros(()) if cost_BT is None else cost_BT.where(real_BT, 0.0).mean()
         if trains and self.given.similarity:
             penalty = penalty + self.given.similarity * similarity(list(self.layers))
         return penalty

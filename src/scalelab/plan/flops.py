@@ -47,7 +47,7 @@ def forward_bounds(model: Model, vocab: int, context: int, targets: int) -> Boun
     """The same between bounds, where nothing is trained."""
     head = 2 * targets * _width(model) * vocab
     if isinstance(model, LayerRouter):
-        return _steps(model, context, targets, training=False) + Bounds(head, head)
+        return _steps(model.meant(), context, targets, training=False) + Bounds(head, head)
     body = _gates(model, context) if isinstance(model, Lstm) else _layers(model, context, targets)
     return Bounds(body + head, body + head)
 
@@ -56,6 +56,7 @@ def train_bounds(model: Model, vocab: int, context: int, targets: int) -> Bounds
     """FLOPs of one sequence forward and backward, all its roll-outs counted."""
     if not isinstance(model, LayerRouter):
         return forward_bounds(model, vocab, context, targets) * BACKWARD
+    model = model.meant()
     head = losses(model) * 2 * targets * _width(model) * vocab
     return (_steps(model, context, targets, training=True) + Bounds(head, head)) * (BACKWARD * rollouts(model))
 
@@ -72,7 +73,8 @@ def losses(model: LayerRouter) -> int:
 
 def rollouts(model: LayerRouter) -> int:
     """Roll-outs of each sequence while training."""
-    return model.selection.rollouts if model.selection.kind == "reinforce" and "selection" not in model.implied() else 1
+    selection = model.meant().selection
+    return selection.rollouts if selection.kind == "reinforce" else 1
 
 
 def _gates(model: Lstm, context: int) -> int:
@@ -120,7 +122,7 @@ def _step(model: LayerRouter, step: int, context: int, queries: int, *, training
     plain, allowed = model.plain(), model.allowed[step]
     layers = sum(layer < model.layers for layer in allowed)
     fewest, many = max(0, mixed(model) - (len(allowed) - layers)), min(mixed(model), layers)
-    if training and model.selection.kind == "soft" and "selection" not in model.implied():
+    if training and model.selection.kind == "soft":
         fewest = many = layers
     # Whoever takes a layer looks at the keys and values of all positions, and each layer may have somebody who takes it.
     keyed = many if _agree(model, training=training) else min(layers, many * queries)

@@ -10,7 +10,7 @@ from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.evaluation import Evaluation
 from scalelab.spec.execution import Execution
-from scalelab.spec.model import Lstm, Model, Transformer
+from scalelab.spec.model import LayerRouter, Lstm, Model, Transformer
 from scalelab.spec.optim import AdamW, Optim
 from scalelab.spec.search import Grid, Search
 from scalelab.spec.task import Facts, Task
@@ -48,6 +48,9 @@ class Trial(Spec):
             raise ValueError("`evaluation.decoding` times how text is written, which this task does not do; leave it out")
         if isinstance(self.task, Text):
             self._check_decoding(self.task.context)
+            if isinstance(self.model, LayerRouter) and self.model.granularity == "sequence" and self.task.documents == "apart":
+                what = "one route of a sequence goes by its first document, and `task.documents` is `apart`"
+                raise ValueError(f"{what}; take `model.granularity: token`, or `joined` documents")
             if isinstance(self.model, Lstm):
                 _check_reading(self.task)
             wanted = {"causal": ("causal",), "prefix": ("prefix",), "masked": ("full",)}[self.task.objective.kind]

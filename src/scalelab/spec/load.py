@@ -166,7 +166,8 @@ def explained(error: ValidationError, document: Document, root: type[BaseModel])
     first = error.errors(include_url=False)[0]
     loc = written(first["loc"], document.data, missing=first["type"] == "missing")
     what, cure = _sentence(first, loc, root)
-    return UserError(what, cure=cure, where=document.place(loc or _named(what, document)))
+    named = _named(what, document)
+    return UserError(what, cure=cure, where=document.place(named if named[: len(loc)] == loc else loc))
 
 
 def _named(sentence: str, document: Document) -> Loc:

@@ -30,9 +30,9 @@ class Lstm(Spec):
     embedding_dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """Share of the embedding's features that are dropped while training."""
     init: Init = Init()
-    """How weights begin."""
+    """How weights begin. There is nothing that `depth_scaled` would make smaller."""
 
     def resolved(self) -> Self:
-        """The same model: no size follows from another."""
+        """The same model: no size follows from another; with what has no meaning at its default."""
         assert isinstance(self.width, int), "solve the width first"
-        return self
+        return self.model_copy(update={"init": self.init.model_copy(update={"depth_scaled": Init().depth_scaled})})

@@ -1,8 +1,9 @@
 """Routers over layers: a pool of layers, and who decides which of them is applied at each step."""
 
-from typing import Annotated, ClassVar, Literal, Self
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scalelab.core.units import Count, Number
 from scalelab.spec.architecture import Architecture, Transformer
@@ -104,7 +105,10 @@ class Threshold(Spec):
 
 
 class LayerBalance(Balance):
-    """What keeps the use of the layers even. Each step is balanced for itself; a bias is kept for each step."""
+    """What keeps the use of the layers even. Each step is balanced for itself; a bias is kept for each step.
+
+    One route of a whole sequence has no load of its own: under that granularity `per: sequence` counts over the micro-batch too.
+    """
 
     identity: bool = False
     """Whether the identity layers are counted in."""
@@ -113,10 +117,17 @@ class LayerBalance(Balance):
 class Pretrained(Spec):
     """Weights of a finished plain transformer with the same layers: its layers become the pool, its embedding, norm and head are taken too."""
 
-    trial: Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+    trial: str
     """Digest of that trial; eight or more of its first digits are enough."""
     freeze: bool = True
     """Whether what was taken stays as it is, so that the router alone learns."""
+
+    @field_validator("trial")
+    @classmethod
+    def _is_a_digest(cls, trial: str) -> str:
+        if not re.fullmatch(r"[0-9a-f]{8,64}", trial):
+            raise ValueError(f"`{trial}` is no digest; take one of `scalelab ls`, at least eight of its first digits")
+        return trial
 
 
 class LayerRouter(Architecture):
@@ -166,13 +177,18 @@ class LayerRouter(Architecture):
     def implied(self) -> frozenset[str]:
         """What has no meaning under this policy."""
         unrouted = {"router", "selection", "balance", "top"}
+        alike = {"granularity"} if self.halting.kind == "none" else set[str]()
         return {
-            "fixed": frozenset({*unrouted, "granularity", "choices", "layer_dropout"}),
+            "fixed": frozenset({*unrouted, *alike, "choices", "layer_dropout"}),
             "random": frozenset({*unrouted, "order", "choices"}),
             "learned": frozenset({"router", "order", "choices"}),
             "closed": frozenset({"order"}),
             "open": frozenset({"order", "choices"}),
         }[self.policy]
+
+    def meant(self) -> Self:
+        """The same with what has no meaning at its default, so that it can have none."""
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in self.implied()})
 
     @property
     def num_steps(self) -> int:
@@ -199,10 +215,18 @@ class LayerRouter(Architecture):
 
     @property
     def couples_batch(self) -> bool:
-        """Whether the loss of one sequence depends on the others of its micro-batch."""
-        balanced = self.policy in ("learned", "closed", "open")
-        by_batch = self.balance.per == "batch" or self.granularity == "sequence"  # the load of one route is no load
-        return balanced and ((self.balance.loss > 0 and by_batch) or self.balance.entropy > 0)
+        """Whether the loss of one sequence depends on the others of its micro-batch; be it for the random numbers, which dropped
+        features and drawn layers take in turns."""
+        meant = self.meant()
+        by_batch = meant.balance.per == "batch" or meant.granularity == "sequence"  # the load of one route is no load
+        balanced = (meant.balance.loss > 0 and by_batch) or meant.balance.entropy > 0
+        return balanced or (self.embedding_dropout > 0 and meant.draws)
+
+    @property
+    def draws(self) -> bool:
+        """Whether random numbers have a part in the routes of training."""
+        selection = self.selection
+        return self.policy == "random" or selection.kind in ("gumbel", "reinforce") or selection.noise > 0 or self.layer_dropout > 0
 
     def plain(self) -> Transformer:
         """The plain transformer of the same layers, each of them applied once in their order."""
@@ -218,20 +242,33 @@ class LayerRouter(Architecture):
         }
         return super().resolved().model_copy(update=update)
 
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _one_list_a_step(cls, choices: Any) -> Any:
+        if isinstance(choices, list | tuple) and not all(isinstance(choice, list | tuple) for choice in choices):
+            raise ValueError("`model.choices` has a list of layers for each step; write it as [[1, 2], [2, 3]]")
+        return choices
+
     @model_validator(mode="after")
     def _layers_are_there(self) -> Self:
         if not isinstance(self.ffn, Ffn):
             raise ValueError("the layers of a pool are experts already; give `ffn` a `kind` other than `moe`")
-        for name, numbers in (("order", self.order or ()), ("choices", tuple(one for choice in self.choices or () for one in choice))):
-            wrong = [number for number in numbers if number > self.pool]
-            if wrong:
-                raise ValueError(f"`{name}` names layer {wrong[0]}, and the pool has {self.pool}; take 1 to {self.pool}")
-        for name, given in (("order", self.order), ("choices", self.choices)):
-            if given is not None and len(given) != self.num_steps:
-                raise ValueError(f"`{name}` has {len(given)} entries for {self.num_steps} steps; give one for each step")
-        if any(not choice or len(set(choice)) < len(choice) for choice in self.choices or ()):
-            raise ValueError("a step of `choices` has no layer, or one twice; name each layer once")
+        for name, policy, given in (("order", "fixed", self.order), ("choices", "closed", self.choices)):
+            if given is not None:
+                self._check_layers(f"model.{name}", policy, given)
         return self
+
+    def _check_layers(self, path: str, policy: str, given: tuple[int, ...] | tuple[tuple[int, ...], ...]) -> None:
+        if self.policy != policy:
+            raise ValueError(f"`{path}` is for the policy `{policy}`, and `model.policy` is `{self.policy}`; leave one of them out")
+        if len(given) != self.num_steps:
+            raise ValueError(f"`{path}` is for {len(given)} steps, and there are {self.num_steps}; give one for each step")
+        steps = [(one,) if isinstance(one, int) else one for one in given]
+        wrong = [number for step in steps for number in step if number > self.pool]
+        if wrong:
+            raise ValueError(f"`{path}` names layer {wrong[0]}, and the pool has {self.pool}; take 1 to {self.pool}")
+        if any(not step or len(set(step)) < len(step) for step in steps):
+            raise ValueError(f"a step of `{path}` has no layer, or one twice; name each layer once")
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -32,9 +32,9 @@ class Meters:
     def add(self, loss: Loss) -> None:
         """Count a micro-batch in."""
         self.nats += loss.nats.detach()
-        if loss.steps_BT is not None:
-            steps = loss.steps_BT.sum(dtype=self._exact)
-            _add(self.thought, {"steps": steps, "thinkers": torch.full_like(steps, loss.steps_BT.numel())})
+        if loss.steps_N is not None:
+            steps = loss.steps_N.sum(dtype=self._exact)
+            _add(self.thought, {"steps": steps, "thinkers": torch.full_like(steps, loss.steps_N.numel())})
         if loss.routings:
             seen = self._seen(loss.routings)
             _add(self.experts, seen)

@@ -48,8 +48,8 @@ class Loss(NamedTuple):
     """How the tokens were routed, layer by layer or step by step; empty where nothing is."""
     policy: Tensor | None = None
     """What REINFORCE adds, with its coefficient: a scalar, a sum over the targets; None without roll-outs."""
-    steps_BT: Tensor | None = None
-    """Steps that each token went through; None where none may halt."""
+    steps_N: Tensor | None = None
+    """Steps that each token went through, of those up to the last target; None where none may halt."""
     flops: int = 0
     """FLOPs that were run, the backward pass counted in; 0 where the closed form tells them."""
 
@@ -65,22 +65,26 @@ def summed_loss(model: Family, batch: Batch, z_loss: bool = False) -> Loss:
 
 def routed_loss(model: LayerRouter, batch: Batch, z_loss: bool = False) -> Loss:
     """The same of a router over layers: where every step bears loss the weighted sum over the steps, and the mean over roll-outs."""
-    reading = model.read(batch.tokens_BT, batch.given_B, batch.targets_BM, batch.document_BT)
+    real_BT = None if model.given.mask == "full" else _real(batch)
+    reading = model.read(batch.tokens_BT, batch.given_B, batch.targets_BM, batch.document_BT, real_BT=real_BT)
     rollouts, policy = len(reading.final_BMD) // len(batch.tokens_BT), None
+    routings = [route.routing for route in reading.routes]
+    penalty = torch.stack([reading.penalty, *(routing.penalty for routing in routings)]).sum()
     if rollouts == 1 and not reading.weights:
         nats, z = _summed(model, reading.final_BMD, batch, z_loss)
     else:
         nats_RBM, z_RBM = (part.unflatten(0, (rollouts, -1)) for part in _over_steps(model, reading, _repeated(batch, rollouts)))
         nats, z = nats_RBM.sum() / rollouts, z_RBM.sum() / rollouts
-        policy = None if rollouts == 1 else _policy(model, reading, nats_RBM.detach(), batch)
-    routings = [route.routing for route in reading.routes]
+        if rollouts > 1:
+            policy = _policy(model, reading, _placed(nats_RBM.detach(), batch))
+            penalty = penalty if reading.cost_BT is None else penalty + _policy(model, reading, _costs(reading, rollouts, real_BT))
     return Loss(
         nats,
         z if z_loss else torch.zeros_like(z),
-        torch.stack([reading.penalty, *(routing.penalty for routing in routings)]).sum(),
+        penalty,
         routings,
         policy,
-        None if model.given.halting.kind == "none" else reading.steps_BT,
+        None if reading.cost_BT is None else _steps_of(reading, rollouts, real_BT),
         BACKWARD * reading.flops,
     )
 
@@ -96,19 +100,16 @@ def mean_loss(loss: Loss, targets: Tensor, share: float, z_loss: float = 0.0) ->
     return mean if loss.penalty is None else mean + share * loss.penalty
 
 
-def _policy(model: LayerRouter, reading: Reading, nats_RBM: Tensor, batch: Batch) -> Tensor:
-    """REINFORCE (Williams 1992): each choice's ln p times by how much the loss that it can change exceeds that of the other roll-outs.
+def _policy(model: LayerRouter, reading: Reading, lost_RBT: Tensor) -> Tensor:
+    """REINFORCE (Williams 1992) of what is lost at each position: each choice's ln p times by how much the loss that it can change
+    exceeds that of the other roll-outs.
 
     Its gradient is that of the expected loss: what a choice cannot change, and what the other roll-outs lose, has no part in it
     but noise. Under a causal mask a token changes nothing before it.
     """
-    selection, rollouts, length = model.given.selection, len(nats_RBM), batch.tokens_BT.shape[1]
+    selection, rollouts = model.given.selection, len(lost_RBT)
     assert isinstance(selection, Reinforce), "nothing else has roll-outs"
-    nats_RBT = nats_RBM
-    if batch.targets_BM is not None:
-        at_RBM = batch.targets_BM.expand_as(nats_RBM)
-        nats_RBT = nats_RBM.new_zeros(*nats_RBM.shape[:2], length).scatter_add_(2, at_RBM, nats_RBM)
-    ahead_RBT = nats_RBT.flip(2).cumsum(2).flip(2)
+    ahead_RBT = lost_RBT.flip(2).cumsum(2).flip(2)
     if model.given.mask == "full":
         ahead_RBT = ahead_RBT[..., :1].expand_as(ahead_RBT)
     excess_RBT = (ahead_RBT - ahead_RBT.mean(0)) * (rollouts / (rollouts - 1))
@@ -117,6 +118,35 @@ def _policy(model: LayerRouter, reading: Reading, nats_RBM: Tensor, batch: Batch
         log_prob_RBT = log_prob_RBT[..., :1]
         excess_RBT = excess_RBT[..., :1]
     return selection.coefficient * (excess_RBT * log_prob_RBT).sum() / rollouts
+
+
+def _placed(nats_RBM: Tensor, batch: Batch) -> Tensor:
+    """The nats of the targets at their positions, [R, B, T]."""
+    if batch.targets_BM is None:
+        return nats_RBM
+    lost_RBT = nats_RBM.new_zeros(*nats_RBM.shape[:2], batch.tokens_BT.shape[1])
+    return lost_RBT.scatter_add_(2, batch.targets_BM.expand_as(nats_RBM), nats_RBM)
+
+
+def _costs(reading: Reading, rollouts: int, real_BT: Tensor | None) -> Tensor:
+    """What thinking costs at each position, [R, B, T], as its mean over all positions counts it."""
+    assert reading.cost_BT is not None
+    cost_RBT = reading.cost_BT.detach().unflatten(0, (rollouts, -1))
+    return (cost_RBT if real_BT is None else cost_RBT * real_BT) / cost_RBT[0].numel()
+
+
+def _steps_of(reading: Reading, rollouts: int, real_BT: Tensor | None) -> Tensor:
+    """Steps of the tokens that are no padding, [N]."""
+    steps_BT = reading.steps_BT.detach()
+    return steps_BT.flatten() if real_BT is None else steps_BT[real_BT.repeat(rollouts, 1)]
+
+
+def _real(batch: Batch) -> Tensor | None:
+    """[B, T]: true up to the last target of a row, behind which padding fills the window; None where all positions bear loss."""
+    if batch.targets_BM is None:
+        return None
+    last_B1 = (batch.targets_BM if batch.weights_BM is None else batch.targets_BM * (batch.weights_BM > 0)).amax(1, keepdim=True)
+    return torch.arange(batch.tokens_BT.shape[1], device=last_B1.device) <= last_B1
 
 
 def _over_steps(model: LayerRouter, reading: Reading, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -20,20 +20,11 @@ BLOCK = 64
 LOG2_E = math.log2(math.e)
 
 
-def attend(
-    q_BHWT: Tensor,
-    k_BKWS: Tensor,
-    v_BKWS: Tensor,
-    bias: Tensor | None,
-    causal: bool = True,
-    window: int | None = None,
-    ends: tuple[int, ...] = (),
-) -> Tensor:
+def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None, causal: bool = True, window: int | None = None) -> Tensor:
     """What the queries see, [B, H, W, T]: values weighted by softmax(q k / sqrt(W) + bias).
 
     `bias` [B or 1, T, S] holds 0 where a query may look and -inf elsewhere. Without it a query sees every key, or where attention is
-    `causal` those up to its own position, the last `window` of them. Every query must see something. `ends`, of even blocks of the queries,
-    say where the keys end that the bias shows them, so that by hand no others are looked at.
+    `causal` those up to its own position, the last `window` of them. Every query must see something.
     """
     queries, keys = q_BHWT.shape[3], k_BKWS.shape[3]
     if queries == 1 and bias is not None and not torch.is_grad_enabled() and not v_BKWS.is_meta:
@@ -42,12 +33,10 @@ def attend(
     if scores <= DENSE and v_BKWS.is_cpu and v_BKWS.dtype == torch.bfloat16:
         # Matrices so small are no slower in fp32 on a CPU, and the backward pass of its fused kernel is eight times slower in bf16.
         with torch.autocast("cpu", enabled=False):
-            return attend(q_BHWT.float(), k_BKWS.float(), v_BKWS.float(), bias, causal, window, ends).to(v_BKWS.dtype)
+            return attend(q_BHWT.float(), k_BKWS.float(), v_BKWS.float(), bias, causal, window).to(v_BKWS.dtype)
     if scores <= DENSE and v_BKWS.dtype == torch.float32 and not v_BKWS.is_meta:  # FLOPs are counted on meta, of all T x S scores
         if bias is None and causal:
             return _causal(q_BHWT, k_BKWS, v_BKWS, window)
-        if bias is not None and ends:
-            return _ending(q_BHWT, k_BKWS, v_BKWS, bias, ends)
         return _dense(q_BHWT, k_BKWS, v_BKWS, q_BHWT.new_zeros(1, queries, keys) if bias is None else bias)
     if bias is None and window is not None:
         bias = _band(q_BHWT, 0, queries, 0, keys, window)
@@ -76,13 +65,6 @@ def _causal(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, window: int | None) 
         bias = _band(q_BHWT, start, end, first, end, window)
         seen.append(_dense(q_BHWt, k_BKWS[..., first:end], v_BKWS[..., first:end], bias))
     return seen[0] if len(seen) == 1 else torch.cat(seen, dim=3)
-
-
-def _ending(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor, ends: tuple[int, ...]) -> Tensor:
-    """The same where queries stand in order, but not at every position."""
-    size = math.ceil(q_BHWT.shape[3] / len(ends))
-    parts = zip(q_BHWT.split(size, 3), bias.split(size, 1), ends, strict=True)
-    return torch.cat([_dense(q_BHWt, k_BKWS[..., :end], v_BKWS[..., :end], bias_BtS[..., :end]) for q_BHWt, bias_BtS, end in parts], dim=3)
 
 
 def _band(like: Tensor, start: int, end: int, first: int, last: int, window: int | None) -> Tensor:

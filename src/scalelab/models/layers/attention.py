@@ -48,7 +48,7 @@ class Attention(nn.Module):
             q_HWBT = rotate(q_HWBT, sight.query_turn)
         q_HWBT = q_HWBT if self.factor == 1.0 else q_HWBT * self.factor
         k_BKWS, v_BKWS = self.keys_and_values(x_BSD, sight, place)
-        seen_BHWT = attend(q_HWBT.permute(2, 0, 1, 3), k_BKWS, v_BKWS, sight.bias, sight.causal, sight.window, sight.ends)
+        seen_BHWT = attend(q_HWBT.permute(2, 0, 1, 3), k_BKWS, v_BKWS, sight.bias, sight.causal, sight.window)
         return self.out.from_features(seen_BHWT.permute(1, 2, 0, 3).flatten(0, 1))
 
     def keys_and_values(self, x_BSD: Tensor, sight: Sight, place: Place) -> tuple[Tensor, Tensor]:

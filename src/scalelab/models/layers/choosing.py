@@ -104,7 +104,7 @@ class Chooser(nn.Module):
         noisy_BTE = self._disturbed(logits_BTE, step, draws)
         score_BTE = noisy_BTE + self.bias_SE[step]
         drawn_BTE = score_BTE + _needed(draws).gumbel(step) if kind in ("gumbel", "reinforce", "random") else score_BTE
-        chosen_BTK = best(drawn_BTE, len(given.allowed[step]) if kind == "soft" else given.top)
+        chosen_BTK = self._all_allowed(drawn_BTE, step) if kind == "soft" else best(drawn_BTE, given.top)
         probability_BTE = logits_BTE.softmax(-1)
         if kind == "soft":
             weight_BTK = noisy_BTE.softmax(-1).gather(-1, chosen_BTK)
@@ -116,6 +116,11 @@ class Chooser(nn.Module):
             weight_BTK = torch.ones_like(chosen_BTK, dtype=torch.float32)
         log_prob_BT = score_BTE.log_softmax(-1).gather(-1, chosen_BTK)[..., 0] if kind == "reinforce" else _zeros(logits_BTE)
         return Choice(chosen_BTK, weight_BTK, probability_BTE, log_prob_BT, logits_BTE, step)
+
+    def _all_allowed(self, score_BTE: Tensor, step: int) -> Tensor:
+        """The layers that the step may choose, the best first. Dropped ones are as bad as barred ones, which must not be among them."""
+        allowed_A = torch.tensor(self.given.allowed[step], device=score_BTE.device)
+        return allowed_A[best(score_BTE.index_select(-1, allowed_A), len(allowed_A))]
 
     @property
     def _selection(self) -> str:

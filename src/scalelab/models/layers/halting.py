@@ -24,7 +24,7 @@ class HaltState(NamedTuple):
     left_BT: Tensor
     """Of ACT the weight that no step has had yet; else ln of the probability of not having halted."""
     steps_BT: Tensor
-    """Steps that a token has gone through."""
+    """Steps that a token has gone through; of PonderNet, while training, how many it is expected to."""
     cost_BT: Tensor
     """What its thinking has cost, without the coefficient."""
 
@@ -83,11 +83,9 @@ class Halting(nn.Module):
         trains = self.training and torch.is_grad_enabled()
         return ponder(self.rule, logit_BT, state, step, self.num_steps, trains=trains)
 
-    def cost(self, state: HaltState, real_BT: Tensor | None = None) -> Tensor:
-        """What is added to the loss after the last step: a scalar, the mean over the tokens, or over the real ones."""
-        if real_BT is None:
-            return self.rule.cost * state.cost_BT.mean()
-        return self.rule.cost * torch.where(real_BT, state.cost_BT, 0.0).sum() / real_BT.sum().clamp(min=1)
+    def cost(self, state: HaltState) -> Tensor:
+        """What each token's thinking costs after the last step, [B, T], with the coefficient: its mean is added to the loss."""
+        return self.rule.cost * state.cost_BT
 
 
 def act(given: Act, logit_BT: Tensor, state: HaltState, last: bool) -> HaltState:
@@ -122,6 +120,7 @@ def ponder(given: Ponder, logit_BT: Tensor, state: HaltState, step: int, num_ste
     log_prior = step * math.log1p(-given.prior) + math.log(given.prior) - math.log(-math.expm1(num_steps * math.log1p(-given.prior)))
     cost_BT = log_p_BT.exp() * (log_p_BT - log_prior)
     if trains:
-        return state.went_on(log_p_BT.exp(), left_BT, torch.full_like(state.alive_BT, last), cost_BT)
+        gone = state.went_on(log_p_BT.exp(), left_BT, torch.full_like(state.alive_BT, last), cost_BT)
+        return gone._replace(steps_BT=state.steps_BT + state.left_BT.detach().exp())  # a step is taken where none before it was the last
     ends_BT = (-torch.expm1(left_BT) >= given.halts_at) | last
     return state.went_on(ends_BT.float(), left_BT, ends_BT, cost_BT)

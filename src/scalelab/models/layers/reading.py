@@ -37,8 +37,11 @@ class Reading(NamedTuple):
     routes: Sequence[Route]
     """Step by step."""
     steps_BT: Tensor
-    """Steps that each token went through before it halted, fp32."""
+    """Steps that each token went through before it halted, fp32; of PonderNet, while training, those that are expected."""
+    cost_BT: Tensor | None
+    """What each token's thinking costs, with its coefficient; None where none may halt."""
     penalty: Tensor
-    """What is added to the loss besides the routings' own penalties (halting, likeness of layers): a scalar, a mean over the tokens."""
+    """What is added to the loss besides the routings' own penalties (halting, likeness of layers): a scalar, a mean over
+    all positions, of which padding costs nothing."""
     flops: int
-    """FLOPs of this forward pass as they were really run, the head at `final_BMD` counted in."""
+    """FLOPs of this forward pass as they were really run, the head counted in wherever a loss falls."""

@@ -10,9 +10,6 @@ from scalelab.models.layers.cache import KvCache, Visit
 from scalelab.models.layers.position import Turn
 from scalelab.spec import model as spec
 
-BLOCK = 32
-"""Queries of a block that looks at no keys behind its last query, at most."""
-
 
 @dataclass(frozen=True)
 class Sight:
@@ -29,8 +26,6 @@ class Sight:
     query_turn: Turn | None = None
     key_turn: Turn | None = None
     """Rope's turns, or None under another positional signal."""
-    ends: tuple[int, ...] = ()
-    """Of even blocks of the queries, if there are some: where the keys end that `bias` shows them."""
     cache: KvCache | None = None
     visit: Visit | None = None
     """Where the tokens of this call go in the cache."""
@@ -51,15 +46,7 @@ class Sight:
             cos, sin = (x.flatten(1).index_select(1, row_R).unflatten(1, at_bM.shape) for x in query_turn)
             query_turn, key_turn = (cos, sin), key_turn if self.cache is not None else _turn_of(key_turn, lane_b)
         tokens_BS = self.tokens_BS if self.cache is not None else self.tokens_BS.index_select(0, lane_b)
-        in_order = self.bias is None and self.causal and at_bM.shape[1] > BLOCK
-        ends = _ends(at_bM) if in_order else ()
-        return Sight(tokens_BS, bias, self.causal, self.window, query_turn, key_turn, ends, self.cache, self.visit)
-
-
-def _ends(at_bM: Tensor) -> tuple[int, ...]:
-    """Where the keys end that blocks of queries see under a causal mask."""
-    size = math.ceil(at_bM.shape[1] / math.ceil(at_bM.shape[1] / BLOCK))
-    return tuple(torch.stack([at_bm.max() + 1 for at_bm in at_bM.split(size, 1)]).tolist())
+        return Sight(tokens_BS, bias, self.causal, self.window, query_turn, key_turn, self.cache, self.visit)
 
 
 def _turn_of(turn: Turn | None, lane_b: Tensor) -> Turn | None:
