@@ -22,7 +22,7 @@ def search(space: str, sampler: str, seed: int, minutes: float, settings: list[s
     with tempfile.TemporaryDirectory() as folder:
         given = [part for setting in settings for part in ("--set", setting)]
         command = [
-            sys.executable, "-m", "scalelab", "optimize", "--space", str(Path(space).resolve()) if Path(space).exists() else space,
+            str(Path(sys.executable).with_name("scalelab")), "optimize", "--space", space,
             "--sampler", sampler, "--seed", str(seed), "--time", f"{60 * minutes:.0f}s", "--executor", "inline", "--no-warm-start",
             "--no-conclusion", "--store", f"{folder}/search.db", "--json", *given,
         ]  # fmt: skip
@@ -47,7 +47,8 @@ def main() -> None:
             runs = list(pool.map(lambda sampler: search(given.space, sampler, seed, given.minutes, given.settings), SAMPLERS))  # noqa: B023
         for sampler, run in zip(SAMPLERS, runs, strict=True):
             found[sampler].append(run["best"])
-        print(f"{seed:>4} " + " ".join(f"{run['best']:>10.4f} ({run['trials']:.0f}, {run['pruned']:.0f} pruned)" for run in runs), flush=True)
+        told = [f"{run['best']:>10.4f} ({run['trials']:.0f}, {run['pruned']:.0f} pruned)" for run in runs]
+        print(f"{seed:>4} " + " ".join(told), flush=True)
     print("median " + " ".join(f"{sampler} {median(values):.4f}" for sampler, values in found.items()))
 
 

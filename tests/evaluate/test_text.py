@@ -233,8 +233,6 @@ def test_a_long_context_is_scored_on_a_window_at_least(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("objective", ["causal", "masked"])
 def test_the_experts_are_told_of_the_whole_test_split(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "granularity" in model and "documents" in task:
-        pytest.skip("the route of a sequence would go by its first document: refused")
     monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})  # 50 windows: the last batch is short
     mask = "full" if objective == "masked" else "causal"
     given = trial(

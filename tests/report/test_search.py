@@ -46,6 +46,7 @@ def fill(store: Store, count: int = 40, objectives: dict[str, str] | None = None
         trial = {"task": {"kind": "text"}, "model": model, "optim": {"lr": 10 ** rng.uniform(-3, -1)}, "seed": number}
         axes = {"optim.lr": trial["optim"]["lr"], "model.steps": model["steps"], "model.router.kind": router["kind"]}
         axes |= {"model.router.width": router["width"]} if router["kind"] == "mlp" else {}
+        axes["model.halting"] = {"kind": "act", "cost": 0.01} if halting["kind"] == "act" else halting
         digest = hashlib.sha256(json.dumps(trial).encode()).hexdigest()
         records.append(TrialRecord(digest, trial, trial, axes, 0, number, {"total": 1000}, 100, 10**5, 1.0, 10**9))
     spec = {
@@ -124,6 +125,7 @@ def test_more_is_better_where_the_space_says_so(read: Callable[..., Rows]) -> No
 def test_samples_stand_side_by_side(read: Callable[..., Rows]) -> None:
     rows = read()
     (table,) = samples_table(found_in(rows), rows.notes)
+    assert table.columns[0].startswith("best")
     assert len(table.columns) == 2
     assert table.rows == [[SAMPLE, SAMPLE]]
 

@@ -29,10 +29,13 @@ class BestSoFar:
         self._best: dict[int, float] = {}
         self._seen: dict[str, int] = {}
         self.open: list[PlannedTrial] = []
+        self.own: list[str] = []
+        self.exhausted = False
         for member in known:
             digest, result = member.record.digest, member.result
             planned = self._left.pop(digest)
             self.open.append(planned)
+            self.own.append(digest)
             if result.state in FINISHED or result.state == "failed":
                 for step, value in member.curve:
                     self._note(step, value)
@@ -48,6 +51,7 @@ class BestSoFar:
         at = int(1000 * sum(self._ended.values())) % len(self._left)
         planned = self._left.pop(list(self._left)[at])
         self.open.append(planned)
+        self.own.append(planned.digest)
         return planned
 
     def tell(self, digest: str, state: State, metrics: Mapping[str, float]) -> None:

@@ -125,9 +125,9 @@ def test_an_interrupted_search_asks_what_an_uninterrupted_one_does(make: Make, s
 def test_points_are_trials_with_the_paths_that_apply_as_axes(make: Make) -> None:
     search = make()
     rows = run(search)
-    kinds = {one.planned.axes["model.ffn.kind"] for one in search.own}
+    kinds = {one.planned.axes["model.ffn.kind"] for one in search.asked}
     assert kinds == {"gelu", "swiglu"}
-    for asked in search.own:
+    for asked in search.asked:
         planned = asked.planned
         assert ("optim.weight_decay" in planned.axes) == (planned.axes["model.ffn.kind"] == "swiglu")
         assert planned.trial.optim.lr == planned.axes["optim.lr"]
@@ -201,7 +201,7 @@ def test_what_does_not_fit_is_left_alone(make: Make) -> None:
     fitting = [one for one in rows if one.trial["model"]["layers"] <= 6]
     assert len(fitting) < len(rows)
     search = make(trials=12, known=rows)
-    assert [asked.planned.digest for asked in search.own] == digests(fitting)
+    assert search.own == digests(fitting)
     pruned = foreign([replace(one, state="stopped", metrics={"recall": 0.5, "pruned": 10}) for one in fitting])
     failed = foreign([replace(one, state="failed", metrics={}) for one in fitting])
     assert make(known=pruned + failed).study.trials == []
@@ -230,7 +230,7 @@ def test_a_ratio_is_read_off_the_width_that_it_gave(make: Make) -> None:
 def test_a_finite_space_is_exhausted_without_asking_twice(make: Make) -> None:
     search = make(FINITE, trials=None)
     rows = run(search, lambda planned: ("done", {"recall": planned.axes["model.layers"]}))
-    points = [(one.planned.axes["model.layers"], one.planned.axes.get("batch")) for one in search.own]
+    points = [(one.planned.axes["model.layers"], one.planned.axes.get("batch")) for one in search.asked]
     assert sorted(points, key=str) == [(1, 16), (1, 32), (2, 16), (2, 32), (3, None)]
     assert search.finished
     assert search.progress.share == 1
@@ -264,7 +264,7 @@ def test_points_that_cannot_be_are_passed_over_and_budgets_are_solved(make: Make
     search = make(IMPOSSIBLE, trials=12)
     run(search, lambda planned: ("done", {"recall": -planned.axes["model.layers"]}))
     assert len(search.own) == 12
-    assert all(abs(one.planned.params.total - 3000) <= 150 for one in search.own)
+    assert all(abs(one.planned.params.total - 3000) <= 150 for one in search.asked)
     assert len(search.study.trials) == 12
     with pytest.raises(UserError, match=r"3,000"):
         make(IMPOSSIBLE, "search.model.layers.int=[300, 400]")
@@ -283,11 +283,7 @@ def test_diverged_trials_are_the_worst_and_failed_ones_tell_nothing(make: Make) 
     told = {trial.user_attrs["digest"]: trial for trial in search.study.trials}
     assert all(told[one.digest].value == -math.inf for one in rows if one.state == "diverged")
     assert {told[one.digest].state.name for one in rows if one.state == "failed"} == {"FAIL"}
-    best, worst = search.best(), search.worst()
-    assert best
-    assert worst
-    assert best.values > worst.values > (-math.inf,)
-    assert sum(search.importances().values()) == pytest.approx(1)
+    assert search.study.best_value == max(one.metrics["recall"] for one in rows if one.state == "done")
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -295,7 +291,7 @@ def test_a_search_of_which_everything_diverges_goes_on(make: Make, sampler: str)
     trials = 5 if "gp" in sampler else 14
     search = make(SPACE, f"sampler={sampler}", trials=trials)
     assert len(run(search, lambda planned: ("diverged", {}))) == trials
-    assert (search.best(), search.front(), search.importances()) == (None, [], {})
+    assert {asked.state for asked in search.asked} == {"diverged"}
 
 
 @pytest.mark.parametrize("pruner", PRUNERS[1:])
@@ -305,14 +301,12 @@ def test_a_pruner_ends_what_is_behind_and_keeps_what_leads(make: Make, pruner: s
     pruned = [one for one in rows if "pruned" in one.metrics]
     whole = [one for one in rows if one.state == "done"]
     assert len(pruned) >= 10
-    final = {asked.planned.digest: recall(asked.planned) for asked in search.own}
+    final = {asked.planned.digest: recall(asked.planned) for asked in search.asked}
     assert max(final.values()) == max(one.metrics["recall"] for one in whole)
     told = {trial.user_attrs["digest"]: trial for trial in search.study.trials}
     assert {told[one.digest].state.name for one in pruned} == {"PRUNED"}
     assert all(told[one.digest].intermediate_values == dict(one.curve) for one in pruned)
-    best = search.best()
-    assert best
-    assert best.planned.digest in digests(whole)
+    assert search.study.best_trial.user_attrs["digest"] in digests(whole)
 
 
 def test_a_pruner_decides_once_and_not_at_the_last_step(make: Make) -> None:
@@ -340,20 +334,24 @@ def test_several_objectives_make_a_front(make: Make, sampler: str) -> None:
     trials = 8 if "gp" in sampler else 30
     search = make(FRONT, f"sampler={sampler}", trials=trials)
     rows = run(search)
-    front = {asked.planned.digest for asked in search.front()}
-    assert front == {trial.user_attrs["digest"] for trial in search.study.best_trials}
-    best = search.best()
-    assert best
-    assert best.planned.digest in front
-    assert best.values[1:] == (best.planned.params.total, best.planned.flops)
+    values = {trial.user_attrs["digest"]: trial.values for trial in search.study.trials}
+    assert all(values[one.planned.digest][1:] == [one.planned.params.total, one.planned.flops] for one in search.asked)
+    losses = {digest: (-recall, *costs) for digest, (recall, *costs) in values.items()}
+    front = [mine for mine in losses.values() if not any(beats(other, mine) for other in losses.values())]
+    study = search._study
+    assert sorted(loss for _, loss in study._elite) == sorted(front)
     assert digests(run(make(FRONT, f"sampler={sampler}", trials=trials, known=rows[:-2]))) == digests(rows[-2:])
+
+
+def beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
 def test_a_diverged_trial_is_on_no_front(make: Make) -> None:
     search = make(FRONT, trials=12)
     run(search, lambda planned: ("diverged", {}) if planned.axes["model.layers"] == 1 else result(planned))
-    assert all(asked.planned.axes["model.layers"] > 1 for asked in search.front())
-    states = {asked.state for asked in search.own}
+    assert all(trial.params["model.layers"] > 1 for trial in search.study.best_trials)
+    states = {asked.state for asked in search.asked}
     assert states == {"done", "diverged"}
 
 
@@ -384,15 +382,6 @@ def test_many_trials_are_modelled_in_part_and_the_best_stay(make: Make, monkeypa
     search._study.propose(40, 0)
     assert max(seen[1:]) <= 3 + 8 + 1
     assert len(search.study.trials) == 41
-
-
-def test_importances_name_what_mattered(make: Make) -> None:
-    search = make(SPACE, "sampler=random", trials=60)
-    assert search.importances() == {}
-    run(search, lambda planned: ("done", {"recall": -abs(math.log10(planned.axes["optim.lr"]) + 2.5)}))
-    found = search.importances()
-    assert next(iter(found)) == "optim.lr"
-    assert found["optim.lr"] > 0.6
 
 
 def kept(search: GuidedSearch, store: Store, most: int) -> list[str]:

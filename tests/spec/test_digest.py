@@ -13,7 +13,19 @@ from scalelab.spec.explain import classes_in, walk
 from scalelab.spec.ffn import Balance, Ffn, Moe
 from scalelab.spec.model import Init, LayerRouter, LearnedPositions, Lstm, NoPositions, Norm, Rope, Transformer
 from scalelab.spec.optim import AdamW, Constant, Cosine, Linear, Muon, Wsd
-from scalelab.spec.router import Act, Gumbel, LayerBalance, NoHalting, Ponder, Pretrained, Reinforce, Router, Soft, StraightThrough, Threshold
+from scalelab.spec.router import (
+    Act,
+    Gumbel,
+    LayerBalance,
+    NoHalting,
+    Ponder,
+    Pretrained,
+    Reinforce,
+    Router,
+    Soft,
+    StraightThrough,
+    Threshold,
+)
 from scalelab.spec.task import BioD, Biography, BioS, BioSSimple, Facts, Junk
 from scalelab.spec.text import Arithmetic, Bytes, Causal, Corpus, HuggingFace, Masked, Prefix, SentencePiece, Text, Tiktoken
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from scalelab.core.errors import UserError
+from scalelab.plan.plan import compile_plan
 from scalelab.spec.load import load
 
 GOOD = """\
@@ -119,10 +120,31 @@ def test_a_circle_of_extends_is_named(tmp_path: Path) -> None:
 
 def test_settings_override_and_say_where_they_come_from(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
-    experiment, _ = load(path, ["model.width=32", "budget.tokens=1M", "model.position.theta=500", "axes.task.people=[4]"])
-    assert (experiment.model.width, experiment.budget.tokens, experiment.axes["task.people"]) == (32, 1_000_000, [4])
+    experiment, _ = load(path, ["model.layers=3", "budget.tokens=1M", "model.position.theta=500", "axes.task.people=[4]"])
+    assert (experiment.model.layers, experiment.budget.tokens, experiment.axes["task.people"]) == (3, 1_000_000, [4])
     assert experiment.model.position.kind == "rope"
     for bad in ("model.widht=3", "model.width", "=3", "model.width=[", "model.width=1.5", "model.heads=5"):
         with pytest.raises(UserError) as caught:
             load(path, [bad])
         assert str(caught.value).startswith(f"--set {bad}: ")
+
+
+def test_a_setting_that_an_axis_overwrites_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    with pytest.raises(UserError, match=r"--set model.width=8: the axis `model.width` sets `model.width` again .*--set 'axes.model.width="):
+        load(path, ["model.width=8"])
+
+
+def test_what_an_arm_sets_wrong_is_placed_in_that_arm(tmp_path: Path) -> None:
+    spec = """name: arms
+budget: {steps: 1}
+model: {kind: layer_router}
+arms:
+  first: {model.policy: open}
+  second:
+    model.policy: fixed
+    model.order: [1, 3]
+"""
+    path = write(tmp_path, spec)
+    with pytest.raises(UserError, match=r":8: `model`: `model.order` names layer 3, and the pool has 2; take 1 to 2"):
+        compile_plan(*load(path))

@@ -35,7 +35,7 @@ class Conclusion:
 
     searched: "Searched"
     ends: Mapping[str, "StoredTrial"]
-    """Title -> trial: see `ends_of`. Their axes are the searched paths that apply."""
+    """Title -> trial: see `Searched.ends`. Their axes are the searched paths that apply."""
     samples: Mapping[str, str]
     """Title -> what that trial writes."""
     figure: "Made"
@@ -89,20 +89,6 @@ def searched_in(opened: "Reader", name: str) -> "Searched | None":
     return found if found is not None and found.complete else None
 
 
-def ends_of(searched: "Searched") -> dict[str, "Tried"]:
-    """The best and the worst of one objective; of several the best in each. Each trial once."""
-    if len(searched.objectives) == 1:
-        named = [("best", searched.ranked[0]), ("worst", searched.ranked[-1])]
-    else:
-        objectives = enumerate(searched.objectives)
-        named = [(f"best {name}", min(searched.front, key=lambda one, at=at: searched.loss(one)[at])) for at, name in objectives]
-    found: dict[str, Tried] = {}
-    for title, one in named:
-        if one.digest not in {other.digest for other in found.values()}:
-            found[title] = one
-    return found
-
-
 def conclude(opened: "Store", searched: "Searched", space: "Space", document: "Document", where: str) -> Conclusion:
     """Ask the ends for their samples, write the best as a spec, and draw."""
     from scalelab import report
@@ -110,7 +96,7 @@ def conclude(opened: "Store", searched: "Searched", space: "Space", document: "D
 
     experiment, inner = experiment_of(space, document)
     data = experiment.execution.data
-    ends = {title: opened.trial(one.digest) for title, one in ends_of(searched).items()}
+    ends = {title: opened.trial(one.digest) for title, one in searched.ends.items()}
     samples = {title: told(opened, one.record.digest, data, where) for title, one in ends.items()}
     axes = next(record.axes for record, _, _ in opened.members(searched.name) if record.digest == searched.ranked[0].digest)
     found = _made(lambda: _found(searched, experiment, inner, axes))

@@ -17,7 +17,7 @@ from scalelab.cli.options import (
 from scalelab.cli.showing import detail_kind, full_json, trial_json
 from scalelab.core.canon import SHORT
 from scalelab.core.events import State, is_detail, is_speed
-from scalelab.core.units import format_seconds
+from scalelab.core.units import brief, format_seconds
 
 if TYPE_CHECKING:
     from scalelab.store import StoredTrial
@@ -69,7 +69,7 @@ def ls(
                 row["digest"][:SHORT],
                 row["state"],
                 row["experiment"],
-                *(str(row["axes"].get(path, "-")) for path in axes),
+                *(brief(row["axes"].get(path, "-")) for path in axes),
                 str(row["seed"]),
                 f"{row['params'].get('total', 0):,}",
                 *(f"{row['params'].get(name, 0):,}" for name in active),

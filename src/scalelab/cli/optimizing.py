@@ -70,7 +70,7 @@ def optimize(
 def _search(space: "Space", document: "Document", options: "Options", store: str, warm: bool, conclusion: bool, as_json: bool) -> int:
     """Search, and tell the end; gives the exit code."""
     from scalelab.cli.concluding import conclude, found_json, searched_in, show
-    from scalelab.cli.spaces import prepared
+    from scalelab.cli.spaces import cold_start, prepared
     from scalelab.run.driver import drive_search, ready
     from scalelab.run.search.guided import GuidedSearch
     from scalelab.run.search.known import known_trials
@@ -83,6 +83,8 @@ def _search(space: "Space", document: "Document", options: "Options", store: str
         opened = stack.enter_context(open_store(store, mode="write"))
         known = known_trials(opened, space, document, warm=warm, retry_failed=options.retry_failed)
         search = GuidedSearch(space, document, known, trials=space.trials)
+        if cold := cold_start(search):
+            print(cold, file=options.stream)
         spec: dict[str, Any] = space.model_dump(mode="json")
         ended = drive_search(search, opened, options, experiment=space.name, spec=spec, execution=experiment.execution)
         if not as_json:

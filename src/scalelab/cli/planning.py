@@ -1,6 +1,6 @@
 """`plan`: what a run would do, as a difference against the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scalelab.cli.options import DEFAULT_STORE, JsonOption, OnlyOption, SetOption, SpecArgument, StoreOption, print_json, print_table
 from scalelab.core.errors import UserError
 from scalelab.core.events import State
-from scalelab.core.units import format_count, format_seconds
+from scalelab.core.units import brief, format_count, format_seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,9 +121,15 @@ def show(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> None:
     columns = ["digest", "state", *axes, *solved, "replicates", "params", *active, "tokens", "FLOPs", "time"]
     groups = [list(group) for _, group in groupby(compiled.trials, key=lambda planned: planned.axes)]
     print_table(columns, [_line(group, axes, solved, bool(active), states, clock) for group in groups])
-    cold = sum(planned.trial.optim.schedule.warmup >= planned.steps for planned in compiled.trials)
-    if cold:
-        print(f"\nnote: {cold:,} of the trials end within their warm-up and never reach the learning rate; see `optim.schedule.warmup`")
+    if cold := cold_note(compiled.trials):
+        print(f"\n{cold}")
+
+
+def cold_note(trials: "Sequence[PlannedTrial]", which: str = "the trials") -> str:
+    """The sentence on those of the trials that end within their warm-up; empty where none does."""
+    cold = sum(planned.trial.optim.schedule.warmup >= planned.steps for planned in trials)
+    what = f"note: {cold:,} of {which} end within their warm-up and never reach the learning rate; see `optim.schedule.warmup`"
+    return what if cold else ""
 
 
 def show_total(compiled: "Plan", total: dict[str, Any]) -> None:
@@ -149,7 +155,7 @@ def _line(
     return [
         first.digest[:10],
         "/".join(found),
-        *(str(first.axes.get(path, "-")) for path in axes),
+        *(brief(first.axes.get(path, "-")) for path in axes),
         *(str(reduce(getattr, path.split("."), first.trial)) for path in solved),
         str(len(group)),
         f"{first.params.total:,}",

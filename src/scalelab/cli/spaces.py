@@ -2,20 +2,26 @@
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalelab.cli.options import print_json, print_table
+from scalelab.cli.planning import cold_note
 from scalelab.cli.running import is_there
 from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    from scalelab.run.search.guided import GuidedSearch
     from scalelab.spec.experiment import Experiment
     from scalelab.spec.load import Document
     from scalelab.spec.space import Distribution, Space
 
 FOLDER = Path("specs/spaces")
+
+DRAWN = 10
+"""Trials that tell whether those of a space end within their warm-up."""
 
 
 def path_of(named: str) -> Path:
@@ -46,7 +52,14 @@ def prepared(space: "Space", document: "Document", as_json: bool) -> "Experiment
 
 def preview(space: "Space", document: "Document", store: str, warm: bool, as_json: bool) -> None:
     """Print a space and what a store knows of it."""
-    states, others = _known(space, document, store, warm)
+    from scalelab.data import NotPrepared
+
+    try:
+        search, states, strangers = _known(space, document, store, warm)
+    except NotPrepared as missing:
+        search, states, others, told = None, None, None, f"what counts can't be told before the data is there: {missing}"
+    else:
+        others, told = len(search.warm), _told(states, len(search.warm), strangers)
     if as_json:
         print_json({"space": space.model_dump(mode="json"), "states": states, "others": others, "trials": []})
         return
@@ -55,22 +68,45 @@ def preview(space: "Space", document: "Document", store: str, warm: bool, as_jso
     print("\n" + ", ".join(f"{direction} {metric}" for metric, direction in space.objectives.items()))
     budget = f"{space.trials:,} trials in all" if space.trials else "as many trials as there is time for (--time)"
     print(f"sampler {space.sampler.kind}, pruner {space.pruner.kind}, seed {space.seed}, {budget}")
-    counts = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
-    print(f"in {store}: {counts or 'no trial of it'}" + (f"; {others:,} of other experiments may fit, and warm it up" if others else ""))
+    print(f"in {store}: {told}")
+    if search is not None and (cold := cold_start(search)):
+        print(cold)
 
 
-def _known(space: "Space", document: "Document", store: str, warm: bool) -> tuple[dict[str, int], int]:
-    """How many trials of the space ended as what, the pruned ones apart; and how many results of other experiments may fit."""
+def cold_start(search: "GuidedSearch") -> str:
+    """The sentence on trials of a space that end within their warm-up, by some that chance draws; empty where none does."""
+    drawn = list(search.by_chance(DRAWN))
+    return cold_note(drawn, f"{len(drawn)} trials that chance drew")
+
+
+def _known(space: "Space", document: "Document", store: str, warm: bool) -> "tuple[GuidedSearch, dict[str, int], int]":
+    """The search as it would begin, how many trials that count ended as what, the pruned ones apart, and how many members do not count.
+
+    Raises UserError where no point is a trial.
+    """
     from scalelab.core.events import is_pruned
-    from scalelab.run.search.known import known_trials
+    from scalelab.run.search.guided import GuidedSearch
+    from scalelab.run.search.known import Known, known_trials
     from scalelab.store import open_store
 
-    if not is_there(store):
-        return {}, 0
-    with open_store(store, mode="read") as opened:
-        known = known_trials(opened, space, document, warm=warm)
-    states = Counter("pruned" if is_pruned(one.state, one.metrics) else one.state for one in known if one.axes is not None)
-    return dict(states), sum(one.axes is None for one in known)
+    known: list[Known] = []
+    if is_there(store):
+        with open_store(store, mode="read") as opened:
+            known = known_trials(opened, space, document, warm=warm)
+    search = GuidedSearch(space, document, known, trials=space.trials)
+    own = set(search.own)
+    states = Counter("pruned" if is_pruned(one.state, one.metrics) else one.state for one in known if one.digest in own)
+    return search, dict(states), sum(one.axes is not None and one.digest not in own for one in known)
+
+
+def _told(states: Mapping[str, int], others: int, strangers: int) -> str:
+    """What a store knows, in words."""
+    said = [", ".join(f"{count:,} {state}" for state, count in sorted(states.items())) or "no trial of it"]
+    if strangers:
+        said.append(f"{strangers:,} that it asked for as another space or on another base do not count")
+    if others:
+        said.append(f"{others:,} known from elsewhere fit, and warm it up")
+    return "; ".join(said)
 
 
 def _values(given: "Distribution") -> str:

@@ -70,6 +70,18 @@ def format_seconds(seconds: float) -> str:
     return " ".join(f"{amount}{unit}" for amount, unit in parts[first : first + 2] if amount)
 
 
+def brief(value: Any) -> str:
+    """A value of a spec in few letters: `0.0108` for a long fraction, `text, context 256` for a part with its kind."""
+    if isinstance(value, dict):
+        rest = [f"{key} {brief(part)}" for key, part in value.items() if key != "kind"]
+        return ", ".join([*([str(value["kind"])] if "kind" in value else []), *rest])
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(brief, value))}]"
+    if isinstance(value, float):
+        return format_count(value) if value == int(value) and abs(value) >= 1e6 else f"{value:.4g}"
+    return str(value)
+
+
 Count = Annotated[int, BeforeValidator(parse_count)]
 """A whole number of at least 1, written `16`, `10k`, `1e6`."""
 

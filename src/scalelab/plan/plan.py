@@ -62,7 +62,7 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
     base = _base(document)
     found: dict[str, PlannedTrial] = {}
     for (arm, settings), point in product((experiment.arms or {"": {}}).items(), points(experiment.axes)):
-        trial = _trial(base, settings | point, document)
+        trial = _trial(base, settings | point, document, arm)
         _check_metrics(trial, experiment, document)
         _check_micro_batch(trial, experiment, document)
         axes = {**({"arm": arm} if arm else {}), **_read(trial, point)}
@@ -124,18 +124,20 @@ def _check_along(experiment: Experiment, trials: Iterable[PlannedTrial], documen
             raise UserError(what, cure="name an axis of numbers, such as task.people", where=document.place(("search", "along")))
 
 
-def _trial(base: dict[str, Any], point: Point, document: Document) -> Trial:
+def _trial(base: dict[str, Any], point: Point, document: Document, arm: str = "") -> Trial:
     try:
         data = laid(base, point)
     except AxisError as error:
         what, _, cure = str(error).partition("; ")
-        where = document.place(axis_loc(document, error.path))
+        where = document.place(axis_loc(document, error.path, arm))
         raise UserError(f"the axis `{error.path}` {what}", cure=cure, where=where) from error
     try:
         return Trial.model_validate(data)
     except ValidationError as error:
         fault = explained(error, Document(data, document.places, document.path), Trial)
-        raise UserError(fault.what, cure=fault.cure, where=_axis_place(error, data, point, document) or fault.where) from error
+        raise UserError(
+            fault.what, cure=fault.cure, where=_axis_place(error, fault.what, data, point, document, arm) or fault.where
+        ) from error
 
 
 def _read(trial: Trial, point: Point) -> Point:
@@ -144,13 +146,16 @@ def _read(trial: Trial, point: Point) -> Point:
     return {path: point[path] if isinstance(value, Spec | tuple) else value for path, value in found.items()}
 
 
-def _axis_place(error: ValidationError, data: dict[str, Any], point: Point, document: Document) -> str:
-    """The line of the axis that set the wrong value, or empty."""
+def _axis_place(error: ValidationError, what: str, data: dict[str, Any], point: Point, document: Document, arm: str) -> str:
+    """The line of the axis, or in the arm, that set the wrong value, or empty. Of a fault of a whole part: of what the sentence names."""
+    named = [path for path in point if f"`{path}`" in what]
+    if named:
+        return document.place(axis_loc(document, named[0], arm))
     loc = [str(part) for part in written(error.errors()[0]["loc"], data, missing=error.errors()[0]["type"] == "missing")]
     for path in point:
         steps = path.split(".")
         if loc[: len(steps)] == steps or steps[: len(loc)] == loc:
-            return document.place(axis_loc(document, path))
+            return document.place(axis_loc(document, path, arm))
     return ""
 
 

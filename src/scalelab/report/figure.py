@@ -25,6 +25,8 @@ class Rows:
     """Fits of these experiments that the store keeps, the newest last."""
     notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Digest -> name -> text that a trial left in the store itself, for figures that ask for notes; else empty."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Digest -> spec path -> value, as the experiment's axes set them, for figures that ask for settings; else empty."""
     filter: str | None = None
     """What the trials were chosen by."""
     before: int = 0
@@ -116,6 +118,8 @@ class Figure(ABC):
     """Whether it draws fits that the store keeps (`Rows.fits`)."""
     needs_notes: bool = False
     """Whether it draws texts that trials left in the store (`Rows.notes`)."""
+    needs_settings: bool = False
+    """Whether it draws what the axes set, just as they set it (`Rows.settings`)."""
 
     needs_pruned: bool = False
     """Whether it draws trials that a search ended early too."""

@@ -13,7 +13,7 @@ from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
 from scalelab.report.figure import Figure, Rows
-from scalelab.store.frames import metric_names, metrics, notes, trials
+from scalelab.store.frames import metric_names, metrics, notes, settings, trials
 from scalelab.store.reader import Reader
 
 Choice = tuple[tuple[str, ...], bool]
@@ -44,7 +44,8 @@ class Reading:
         curves = self._drawn(figure, choice) if figure.needs_curves else pl.DataFrame()
         fits = self.store.fits(list(experiments)) if figure.needs_fits else []
         texts = notes(self.store, experiments) if figure.needs_notes else {}
-        return Rows(frame, specs, environments, curves, fits, texts, self.filter, self._before[choice])
+        told = settings(self.store, experiments) if figure.needs_settings else {}
+        return Rows(frame, specs, environments, curves, fits, texts, told, self.filter, self._before[choice])
 
     def _kept(self, choice: Choice) -> pl.DataFrame:
         if choice not in self._trials:

@@ -17,6 +17,7 @@ class Search(Figure):
     """History, front, importances, slices and parallel coordinates of a search, with its best and worst trials."""
 
     needs_notes: bool = True
+    needs_settings: bool = True
     needs_pruned: bool = True
 
     def has_data(self, rows: Rows) -> bool:
@@ -47,7 +48,8 @@ def _panels(found: Searched) -> list[Panel]:
     varied = [path for path in found.paths if len({one.setting[path] for one in found.complete if path in one.setting}) > 1]
     panels = [Panel("history", "", history_chart(found), f"The {first} of every trial; the line is the best so far.", trials_table(found))]
     if len(found.objectives) > 1:
-        caption = f"{first} against {found.objectives[1]}: the trials on the line are beaten by none in both."
+        more = "" if len(found.objectives) == 2 else " (in all objectives together others may be on the front too)"
+        caption = f"{first} against {found.objectives[1]}: the trials on the line are beaten by none{more}."
         panels.append(Panel("front", "The front", front_chart(found), caption))
     if found.importances:
         caption = "How much each setting separates the best trials from the others."

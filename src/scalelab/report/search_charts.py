@@ -54,7 +54,7 @@ def front_chart(found: Searched) -> dict[str, Any]:
     y = _linear(alt.Y, "y:Q", found.objectives[0], [row["y"] for row in rows])
     points, line = layer("trials", x, y, tooltip=_tooltip(found)), layer("front", x, y)
     parts = [
-        line.mark_line(interpolate="step-after", strokeWidth=1.5),
+        line.mark_line(interpolate="step-after" if found.lower[1] else "step-before", strokeWidth=1.5),
         points.transform_filter("!datum.front").mark_point(style="reference", filled=True, opacity=0.5, size=36, cursor="pointer"),
         points.transform_filter("datum.front").mark_point(filled=True, size=80, opacity=1, cursor="pointer"),
     ]
@@ -89,9 +89,8 @@ def slice_chart(found: Searched, paths: Sequence[str]) -> dict[str, Any]:
 def _slice(found: Searched, path: str, rows: Sequence[Mapping[str, Any]], window: tuple[float, float]) -> alt.Chart:
     at, title = [row["at"] for row in rows], path.removeprefix("model.")
     if all(isinstance(one, int | float) for one in at):
-        wide = min(at) > 0 and max(at) > _WIDE * min(at)
         label = SIZE_LABEL if max(at) >= 1000 else PLAIN_LABEL
-        x = log_x("at:Q", title, log_domain(at), label) if wide else _linear(alt.X, "at:Q", title, at)
+        x = log_x("at:Q", title, log_domain(at), label) if path in found.on_log else _linear(alt.X, "at:Q", title, at)
     else:
         x = alt.X("at:N", title=title, axis=alt.Axis(labelAngle=-35, labelLimit=120))
     colour = alt.Color("number:Q", title="trial", legend=None, scale=alt.Scale(range="ramp"))
@@ -102,15 +101,21 @@ def _slice(found: Searched, path: str, rows: Sequence[Mapping[str, Any]], window
 
 def parallel_chart(found: Searched, paths: Sequence[str]) -> dict[str, Any]:
     """A line for each complete trial over the searched paths, by colour the first objective; a path goes from its least to its greatest."""
-    places = {path: _places([one.setting[path] for one in found.complete if path in one.setting]) for path in paths}
+    places = {path: _places([one.setting[path] for one in found.complete if path in one.setting], path in found.on_log) for path in paths}
     low, high = _window(found, 0)
+    # Where a path does not apply its place is null, and the line breaks.
     rows = [
         _mark(found, one)
-        | {"path": path, "place": places[path][one.setting[path]], "said": _said(one.setting[path]), "objective": min(one.values[0], high)}
+        | {
+            "path": path,
+            "place": places[path].get(one.setting.get(path)),
+            "said": _said(one.setting.get(path)),
+            "objective": min(one.values[0], high),
+        }
         for one in found.ranked[::-1]
         for path in paths
-        if path in one.setting
     ]
+    ends = [{"path": path, **end} for path in paths for end in _ends(places[path])]
     x = alt.X(
         "path:N",
         title=None,
@@ -121,7 +126,7 @@ def parallel_chart(found: Searched, paths: Sequence[str]) -> dict[str, Any]:
     y = alt.Y(
         "place:Q",
         title="least to greatest",
-        scale=alt.Scale(domain=[-0.04, 1.04], nice=False),
+        scale=alt.Scale(domain=[-0.1, 1.1], nice=False),
         axis=alt.Axis(labels=False, ticks=False, grid=False),
     )
     legend = alt.Legend(title=found.objectives[0], orient="top", gradientLength=220, format="~r")
@@ -129,18 +134,30 @@ def parallel_chart(found: Searched, paths: Sequence[str]) -> dict[str, Any]:
     colour = alt.Color("objective:Q", legend=legend, scale=scale)
     lines = layer("lines", x, y, colour, detail="number:Q")
     tooltip = _tooltip(found, {"path:N": "path", "said:N": "value"})
+    points = layer("lines", x, y, colour, detail="number:Q", tooltip=tooltip, keep="isValid(datum.place)")
+    ends_named = layer("ends", x, y, text="text:N")
+    highest = ends_named.transform_filter("datum.place > 0.5").mark_text(style="label", baseline="bottom", dy=-5, limit=110)
+    lowest = ends_named.transform_filter("datum.place <= 0.5").mark_text(style="label", baseline="top", dy=5, limit=110)
     parts = [
-        lines.mark_line(strokeWidth=1.2, opacity=0.55),
-        lines.encode(tooltip=tooltip).mark_point(filled=True, size=22, opacity=0.8, cursor="pointer"),
+        lines.mark_line(strokeWidth=1.2, opacity=0.55, invalid="break-paths-show-path-domains"),
+        points.mark_point(filled=True, size=22, opacity=0.8, cursor="pointer"),
+        highest,
+        lowest,
     ]
-    return finished(alt.layer(*parts).properties(width=WIDTH, height=320), {"lines": rounded(rows)})
+    return finished(alt.layer(*parts).properties(width=WIDTH, height=320), {"lines": rounded(rows), "ends": ends})
 
 
-def _places(values: Sequence[Any]) -> dict[Any, float]:
+def _ends(places: Mapping[Any, float]) -> list[dict[str, Any]]:
+    """What stands at the bottom and at the top of an axis."""
+    low, high = min(places, key=lambda at: places[at]), max(places, key=lambda at: places[at])
+    return [{"place": places[low], "text": _said(low)}, {"place": places[high], "text": _said(high)}]
+
+
+def _places(values: Sequence[Any], on_log: bool) -> dict[Any, float]:
     """Value -> place from 0 to 1: numbers on an even or log axis, names in their order."""
     if values and all(isinstance(one, int | float) for one in values):
         low, high = min(values), max(values)
-        turn = math.log if low > 0 and high > _WIDE * low else float
+        turn = math.log if on_log else float
         size = turn(high) - turn(low)
         return {one: (turn(one) - turn(low)) / size if size else 0.5 for one in values}
     names = sorted(set(values), key=str)
@@ -175,7 +192,7 @@ def _window(found: Searched, at: int) -> tuple[float, float]:
     if found.lower[at]:
         low, high = values[0], values[min(len(values) - 1, round(_FROM_BEST * len(values)))]
     else:
-        low, high = values[0], values[-1]
+        low, high = values[round((1 - _FROM_BEST) * (len(values) - 1))], values[-1]
     room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     return low - room, high + room
 
@@ -192,5 +209,6 @@ def _linear(kind: Any, field: str, title: str, values: Sequence[float]) -> Any:
     low, high = min(values), max(values)
     room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     label = SIZE_LABEL if high >= 10_000 else PLAIN_LABEL
-    axis = alt.Axis(tickCount=5, labelExpr=label, grid=kind is alt.Y)
+    whole = all(value == int(value) for value in values)
+    axis = alt.Axis(tickCount=5, labelExpr=label, grid=kind is alt.Y, tickMinStep=1 if whole else alt.Undefined)
     return kind(field, title=title, scale=alt.Scale(domain=[low - room, high + room], nice=False, zero=False), axis=axis)

@@ -1,6 +1,5 @@
 """The trials of a guided search, in the order in which they were asked."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any
 from scalelab.core.canon import canonical_json
 from scalelab.core.events import FINISHED
 from scalelab.fit.importance import importances
-from scalelab.plan.diff import flatten
 from scalelab.report.figure import Rows
 
 Setting = Mapping[str, Any]
@@ -44,6 +42,8 @@ class Searched:
     name: str
     paths: Sequence[str]
     """What was searched."""
+    on_log: frozenset[str]
+    """Of these the numbers whose ratios count."""
     objectives: Sequence[str]
     lower: Sequence[bool]
     """Whether less of an objective is better."""
@@ -67,11 +67,23 @@ class Searched:
     @cached_property
     def importances(self) -> dict[str, float]:
         """See `fit.importance.importances`."""
-        return importances([one.setting for one in self.complete], [one.values for one in self.complete], self.lower)
+        return importances([one.setting for one in self.complete], [one.values for one in self.complete], self.lower, self.on_log)
 
     def loss(self, one: Tried) -> tuple[float, ...]:
         """The objectives with their signs turned so that less is better."""
         return tuple(value if less else -value for value, less in zip(one.values, self.lower, strict=True))
+
+    @cached_property
+    def ends(self) -> dict[str, Tried]:
+        """Title -> the best and the worst of one objective; of several the best in each. Each trial once."""
+        named = [("best", self.ranked[0]), ("worst", self.ranked[-1])]
+        if len(self.objectives) > 1:
+            named = [(f"best {name}", min(self.front, key=lambda one: self.loss(one)[at])) for at, name in enumerate(self.objectives)]
+        found: dict[str, Tried] = {}
+        for title, one in named:
+            if one not in found.values():
+                found[title] = one
+        return found
 
     def _beats(self, one: Tried, other: Tried) -> bool:
         mine, others = self.loss(one), self.loss(other)
@@ -94,13 +106,14 @@ def _searched(name: str, spec: Mapping[str, Any], rows: Rows) -> Searched:
             number=number,
             digest=row["digest"],
             state=row["state"],
-            setting=_setting(space, row),
+            setting={path: _name(value) for path, value in rows.settings.get(row["digest"], {}).items() if path in space},
             values=tuple(_value(row, objective) for objective in objectives),
             pruned=_is_number(row.get("metrics.pruned")),
         )
         for number, row in enumerate(trials, 1)
     ]
-    return Searched(name, list(space), objectives, [spec["objectives"][one] != "maximize" for one in objectives], tried)
+    on_log = frozenset(path for path, given in space.items() if given.get("log"))
+    return Searched(name, list(space), on_log, objectives, [spec["objectives"][one] != "maximize" for one in objectives], tried)
 
 
 def _value(row: Mapping[str, Any], objective: str) -> float:
@@ -111,34 +124,6 @@ def _value(row: Mapping[str, Any], objective: str) -> float:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not math.isnan(value)
-
-
-def _setting(space: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    told = {path: _told(given, path, row) for path, given in space.items()}
-    return {path: value for path, value in told.items() if value is not None and _applies(path, space, told)}
-
-
-def _applies(path: str, space: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
-    """Whether the conditions of a path hold, and those of what it depends on."""
-    when = space[path].get("when") or {}
-    return all(told.get(other) in map(_name, values) and _applies(other, space, told) for other, values in when.items())
-
-
-def _told(given: Mapping[str, Any], path: str, row: Mapping[str, Any]) -> Any:
-    """The row's value: a number, or the name of the choice that it is."""
-    choices = given.get("choice")
-    if not choices:
-        return row.get(path)
-    for choice in choices:
-        parts = flatten(choice, f"{path}.") if isinstance(choice, Mapping) else {path: choice}
-        if all(_equal(row.get(part), value) for part, value in parts.items()):
-            return _name(choice)
-    found = row.get(path)
-    return None if found is None else _name(found)
-
-
-def _equal(found: Any, value: Any) -> bool:
-    return found == (json.dumps(value) if isinstance(value, list) else value)
 
 
 def _name(value: Any) -> Any:

@@ -53,7 +53,7 @@ def ends_table(found: Searched) -> Table:
     rows = [[path, *(cell(one.setting.get(path)) or NONE for _, one in shown)] for path in found.paths]
     reached = [[name, *(value(one.values[at]) for _, one in shown)] for at, name in enumerate(found.objectives)]
     trials = [["trial", *(f"{one.number} ({one.digest[:SHORT]})" for _, one in shown)], ["state", *(one.state for _, one in shown)]]
-    note = f"A dash stands where a setting does not apply. `specs/found/{found.name}.yaml` is the best as a spec."
+    note = "A dash stands where a setting does not apply."
     title = "The front" if len(found.objectives) > 1 else "The best and the worst"
     return Table(title, ("", *names), [*reached, *rows, *trials], frozenset(), note)
 
@@ -67,9 +67,8 @@ def _shown(found: Searched) -> list[tuple[str, Tried]]:
 
 
 def samples_table(found: Searched, notes: Mapping[str, Mapping[str, str]]) -> list[Table]:
-    """What the best and the worst wrote, side by side; none where nothing was kept."""
-    ends = [("best", found.ranked[0]), ("worst", found.ranked[-1])]
-    said = [(name, one, notes.get(one.digest, {}).get("sample")) for name, one in ends]
+    """What the ends wrote, side by side; none where nothing was kept."""
+    said = [(name, one, notes.get(one.digest, {}).get("sample")) for name, one in found.ends.items()]
     columns = [f"{name}: trial {one.number}" for name, one, text in said if text is not None]
     if not columns:
         return []
@@ -113,7 +112,7 @@ def methods(rows: Rows, found: Searched) -> list[str]:
     sampler, pruner = _kind(spec.get("sampler")), _kind(spec.get("pruner"))
     return [
         *asked,
-        f"Trials were asked one after the other by Optuna (sampler `{sampler}`, pruner `{pruner}`), and count in the order of asking.",
+        f"Trials were asked by Optuna (sampler `{sampler}`, pruner `{pruner}`), and count in the order of asking.",
         "Importance: PED-ANOVA (arXiv 2304.10255, as in Optuna) over the complete trials: how much the distribution of a setting among the "
         "best tenth differs from that among all. It says what separates the best from the rest within what was tried.",
         "The best of many trials with one seed each is in part the luckiest: run `replicates` of the found spec before believing it.",

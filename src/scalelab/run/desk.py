@@ -2,7 +2,7 @@
 
 It hands a trial out only with a claim on it, so that two drivers on one store share the work; what another driver runs is
 waited for where the search needs it. Failed attempts are handed out again within a bound. What a search ended early is its
-own result alone: another search that asks for the trial gets it to go on with.
+own result alone, of which a second driver of the same search hears: another search that asks for the trial gets it to go on with.
 """
 
 import time
@@ -17,6 +17,7 @@ from scalelab.run.registering import record
 from scalelab.run.search import Search
 from scalelab.store.records import Result
 from scalelab.store.store import Store
+from scalelab.store.tried import is_member
 
 StopReason = Literal["interrupted", "out of time"]
 
@@ -65,6 +66,7 @@ class StoreDesk:
         self._failures: Counter[str] = Counter()
         self._again: deque[PlannedTrial] = deque()
         self._elsewhere: dict[str, PlannedTrial] = {}
+        self._shared: set[str] = set()  # members of the experiment before they were asked for here: another driver's too
         self._polled = float("-inf")
 
     def stop(self, reason: StopReason) -> None:
@@ -151,11 +153,21 @@ class StoreDesk:
 
     def _claimed_new(self) -> PlannedTrial | None:
         while (planned := self._search.ask()) is not None:
+            if self._pruned_by_its_search(planned.digest):
+                continue
             if self._claimed(planned):
                 return planned
             if not self._is_told(planned.digest, self._store.results([planned.digest])[planned.digest]):
                 self._wait_for(planned)
         return None
+
+    def _pruned_by_its_search(self, digest: str) -> bool:
+        """Whether another driver of the same search ended the trial early, of which the search then hears."""
+        if self._experiment is None or not is_member(self._store, self._experiment, digest):
+            return False
+        self._shared.add(digest)
+        result = self._store.results([digest])[digest]
+        return is_pruned(result.state, result.metrics) and self._is_told(digest, result)
 
     def _claimed(self, planned: PlannedTrial) -> bool:
         if self._experiment is None:
@@ -164,7 +176,8 @@ class StoreDesk:
 
     def _is_told(self, digest: str, result: Result) -> bool:
         """Whether the trial has come to an end, of which the search then hears."""
-        ended = result.as_planned in FINISHED or result.state == "failed"
+        is_pruned_here = digest in self._shared and is_pruned(result.state, result.metrics)
+        ended = is_pruned_here or result.as_planned in FINISHED or result.state == "failed"
         if ended:
             self._search.tell(digest, result.state, result.metrics)
         return ended

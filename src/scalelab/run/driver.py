@@ -21,7 +21,7 @@ from scalelab.run.executors.base import Executor, Job, Worker, train_trial
 from scalelab.run.guards import heartbeat, interrupts
 from scalelab.run.live import Standing, open_live
 from scalelab.run.registering import register
-from scalelab.run.search import Search, build_search, tell_known
+from scalelab.run.search import Search, SpaceSearch, build_search, tell_known
 from scalelab.run.summary import Summary
 from scalelab.spec.execution import Execution
 from scalelab.store.claims import new_owner
@@ -66,7 +66,7 @@ def drive(plan: Plan, store: Store, options: Options | None = None, *, chosen: P
 
 
 def drive_search(
-    search: Search,
+    search: SpaceSearch,
     store: Store,
     options: Options | None = None,
     *,
@@ -77,17 +77,19 @@ def drive_search(
 ) -> Summary:
     """Run a search over a space: each trial that it asks for becomes the next member of the experiment. `spec` is the space as JSON.
 
-    What the experiment has already the search knows (`scalelab.store.tried`). Raises UserError as `drive` does.
+    What the experiment has already the search knows (`scalelab.store.tried`); of these members its `own` alone count. Raises UserError
+    as `drive` does.
     """
     options = options or Options()
-    results = [member.result for member in members(store, experiment)]
+    own = set(search.own)
+    results = [member.result for member in members(store, experiment) if member.record.digest in own]
     standing = Standing(spec["objectives"])
     for result in results:
         standing.note(result.state, result.metrics)
     job = replace(_job(execution, options, worker), prunes=True)
     write_down = partial(store.open_experiment, experiment, dict(spec))
     ended = _pursue(search, store, options, job, write_down=write_down, experiment=experiment, standing=standing)
-    return replace(ended, known=sum(result.state in FINISHED for result in results), guided=True)
+    return replace(ended, known=sum(result.state in FINISHED for result in results), guided=True, exhausted=search.exhausted)
 
 
 def _pursue(

@@ -51,10 +51,10 @@ def write_journal(path: Path, space: Space, trials: "Sequence[FrozenTrial]") -> 
 def _trial(store: Reader, space: Space, member: Member) -> "FrozenTrial | None":
     from optuna.trial import TrialState, create_trial
 
-    from scalelab.run.search.distributions import parameter, parameters_of, point_of
+    from scalelab.run.search.distributions import parameter, parameters_of, point_at, point_of
 
     record, result = member.record, member.result
-    point = point_of(record.trial, space.search)
+    point = point_at(record.axes, space.search) or point_of(record.trial, space.search)
     if point is None or result.state not in (*FINISHED, "failed"):
         return None
     values = [objective_of(metric, member) for metric in space.objectives]

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self, TextIO
 
 from scalelab.core.canon import SHORT
 from scalelab.core.events import Ended, Event, Started, State, is_pruned
-from scalelab.core.units import format_count, format_seconds
+from scalelab.core.units import brief, format_count, format_seconds
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.search import Progress
 
@@ -188,7 +188,7 @@ class TerminalLive:
 
 def sentence(planned: PlannedTrial, ended: Ended) -> str:
     """`3f2a91c0de task.people=16 model.width=8: stopped at step 1400 after 31s, recall 0.97`."""
-    name = " ".join([planned.digest[:SHORT], *(f"{path}={value}" for path, value in planned.axes.items())])
+    name = " ".join([planned.digest[:SHORT], *(f"{path}={brief(value)}" for path, value in planned.axes.items())])
     outcome: Any = ended.error.strip().splitlines()[-1:] if ended.state == "failed" else _metrics(ended.values)
     state = "pruned" if is_pruned(ended.state, ended.values) else ended.state
     said = f"{name}: {state} at step {ended.step} after {format_seconds(ended.seconds)}"

@@ -27,6 +27,8 @@ class Summary:
     """How many of the `stopped` ones their search ended early."""
     guided: bool = False
     """Whether this was a search over a space: to end when the time is over is then as good an end as any."""
+    exhausted: bool = False
+    """Whether the search over a space ended because it found nothing new to try."""
 
     @property
     def exit_code(self) -> int:
@@ -41,6 +43,8 @@ class Summary:
             lines.append(f"failed: {digest[:SHORT]} {''.join(error.strip().splitlines()[-1:])} (see `scalelab show {digest[:SHORT]}`)")
         if self.failed_before:
             lines.append(f"{self.failed_before} trials failed in an earlier run; try them again with --retry-failed")
+        if self.exhausted:
+            lines.append("nothing new was found to try: what the space has left is known, or can be no trial")
         if self.stopped:
             lines.append(
                 f"{self.stopped}: what was finished is kept, what was running saved its position, and the same command goes on from here"

@@ -67,6 +67,10 @@ def _type_name(annotation: Any) -> str:
         return " | ".join(_type_name(part) for part in get_args(annotation))
     if get_origin(annotation) is Annotated:
         return _type_name(get_args(annotation)[0])
+    if get_origin(annotation) is tuple and get_args(annotation)[-1] is Ellipsis:
+        return f"list of {_type_name(get_args(annotation)[0])}"
+    if get_origin(annotation) is dict:
+        return f"mapping of names to {_type_name(get_args(annotation)[1])}"
     if get_args(annotation):
         words = [repr(part) if isinstance(part, str) else _type_name(part) for part in get_args(annotation)]
         return (

@@ -127,6 +127,7 @@ def _check_axes(document: Document) -> None:
             raise ValueError("`axes` maps spec paths to values; write `model.width: [8, 16]` below it")
         for path in paths(axes):
             _check_path("axis", path, document.place(axis_loc(document, path)))
+            _check_setting(path, document)
         points(axes)
     except AxisError as error:
         what, _, cure = str(error).partition("; ")
@@ -136,6 +137,15 @@ def _check_axes(document: Document) -> None:
     except ValueError as error:
         what, _, cure = str(error).partition("; ")
         raise UserError(what, cure=cure, where=document.place(("axes",))) from error
+
+
+def _check_setting(axis: str, document: Document) -> None:
+    """An axis would overwrite what `--set` says, and nobody would notice."""
+    for loc, place in document.places.items():
+        path = ".".join(map(str, loc))
+        if place.startswith("--set ") and loc[0] not in ("axes", "arms") and (path == axis or path.startswith(f"{axis}.")):
+            cure = f"write --set 'axes.{axis}=[...]'"
+            raise UserError(f"the axis `{axis}` sets `{path}` again for every trial", cure=cure, where=place)
 
 
 def _check_arms(document: Document) -> None:
@@ -156,9 +166,11 @@ def _check_path(who: str, path: str, where: str) -> None:
         raise UserError(f"the {who} `{path}`, which is no path of a trial", cure=nearest(path, paths_below()), where=where)
 
 
-def axis_loc(document: Document, path: str) -> Loc:
-    """Where in the document an axis, or what an arm sets, is written."""
-    return next((loc for loc in document.places if loc and loc[0] in ("axes", "arms") and loc[-1] == path), ("axes",))
+def axis_loc(document: Document, path: str, arm: str = "") -> Loc:
+    """Where in the document an axis, or what this arm sets, is written."""
+    if ("arms", arm, path) in document.places:
+        return "arms", arm, path
+    return next((loc for loc in document.places if loc and loc[0] == "axes" and loc[-1] == path), ("axes",))
 
 
 def explained(error: ValidationError, document: Document, root: type[BaseModel]) -> UserError:

@@ -39,7 +39,7 @@ class StraightThrough(Spec):
 
 
 class Gumbel(Spec):
-    """While training a layer is drawn by its probability, with Gumbel noise, and the gradient passes straight through (arXiv 1611.01144)."""
+    """While training a layer is drawn by its probability, with Gumbel noise; the gradient passes straight through (arXiv 1611.01144)."""
 
     kind: Literal["gumbel"] = "gumbel"
     noise: Coefficient = 0.0
@@ -115,7 +115,7 @@ class LayerBalance(Balance):
 
 
 class Pretrained(Spec):
-    """Weights of a finished plain transformer with the same layers: its layers become the pool, its embedding, norm and head are taken too."""
+    """Weights of a finished plain transformer with the same layers: these become the pool; embedding, norm and head are taken too."""
 
     trial: str
     """Digest of that trial; eight or more of its first digits are enough."""

@@ -84,11 +84,11 @@ def write_members(
 
 
 def write_next_member(database: Database, connection: Connection, experiment: str, record: TrialRecord, trial: int) -> None:
-    """The trial as the last member of the experiment; one that is a member keeps its place."""
+    """The trial as the last member of the experiment; one that is a member keeps its place, and its axes are what it is asked for with now."""
     place = select(func.coalesce(func.max(_members.c.position), -1) + 1).where(_members.c.experiment == experiment).scalar_subquery()
     row = {"experiment": experiment, "trial": trial, "position": place, "axes": record.axes, "replicate": record.replicate}
     statement = database.kind.insert(_members).values(row)
-    connection.execute(statement.on_conflict_do_nothing(index_elements=["experiment", "trial"]))
+    connection.execute(statement.on_conflict_do_update(index_elements=["experiment", "trial"], set_={"axes": statement.excluded.axes}))
 
 
 def row_of(record: TrialRecord) -> dict[str, Any]:

@@ -49,6 +49,13 @@ def members(store: Reader, experiment: str, metric: str | None = None) -> list[M
     return [Member(record, result, curves.get(record.digest, ())) for record, _, result in store.members(experiment)]
 
 
+def is_member(store: Reader, experiment: str, digest: str) -> bool:
+    """Whether the trial belongs to the experiment already."""
+    query = select(_members.c.trial).join(_trials, _trials.c.id == _members.c.trial)
+    with store.database.reading() as connection:
+        return connection.scalar(query.where(_members.c.experiment == experiment, _trials.c.digest == digest)) is not None
+
+
 def _curves(store: Reader, experiment: str, metric: str) -> dict[str, list[tuple[int, float]]]:
     query = select(_trials.c.digest, _metrics.c.step, _metrics.c.value).select_from(_members)
     query = query.join(_trials, _trials.c.id == _members.c.trial).join(_metrics, _metrics.c.trial == _members.c.trial)

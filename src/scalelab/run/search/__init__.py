@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from scalelab.core.events import FINISHED
 from scalelab.plan.plan import Plan
-from scalelab.run.search.base import Progress, Search
+from scalelab.run.search.base import Progress, Search, SpaceSearch
 from scalelab.run.search.frontier import FrontierSearch
 from scalelab.run.search.grid import GridSearch
 from scalelab.spec.search import Frontier
 
-__all__ = ["FrontierSearch", "GridSearch", "Progress", "Search", "build_search", "tell_known"]
+__all__ = ["FrontierSearch", "GridSearch", "Progress", "Search", "SpaceSearch", "build_search", "tell_known"]
 
 if TYPE_CHECKING:
     from scalelab.store.records import Result

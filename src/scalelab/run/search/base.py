@@ -51,3 +51,15 @@ class Search(Protocol):
     def progress(self) -> Progress:
         """How far the search is."""
         ...
+
+
+class SpaceSearch(Search, Protocol):
+    """A search whose trials are not known beforehand."""
+
+    @property
+    def own(self) -> Sequence[str]:
+        """Digests of the trials that count: asked for in this run or in an earlier one, and trials of the space as it is now."""
+        ...
+
+    exhausted: bool
+    """Whether nothing new was found to try."""

@@ -7,7 +7,8 @@ that was not does. With several jobs it also depends on which trials are on thei
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
 import optuna
@@ -19,7 +20,7 @@ from scalelab.plan.plan import PlannedTrial, compile_point
 from scalelab.run.search.base import Progress
 from scalelab.run.search.distributions import point_at, point_of
 from scalelab.run.search.known import Asked, Known, is_alike, value_of
-from scalelab.run.search.study import SpaceStudy, beats
+from scalelab.run.search.study import SpaceStudy
 from scalelab.spec.axes import Point
 from scalelab.spec.conditions import drawn, every_point
 from scalelab.spec.guides import Pruner, Sampler
@@ -53,11 +54,14 @@ class GuidedSearch:
         self._limit, self._compiled = trials, dict[str, PlannedTrial | UserError]()
         self._asked: dict[str, Asked] = {}
         self._again: deque[PlannedTrial] = deque()
-        self._is_exhausted = False
+        self.exhausted = False
+        """Whether nothing new was found to try."""
         probe = self._probe()
         self._study = SpaceStudy(self.space, probe)
         common = probe.trial.model_dump(mode="json")
-        for row in sorted(known, key=lambda row: row.axes is not None):  # what is known from elsewhere comes first, whenever it came
+        for row in sorted(
+            map(self._placed, known), key=lambda row: row.axes is not None
+        ):  # what is known from elsewhere comes first, whenever it came
             if is_alike(row.trial, common, space):
                 self._recall(row)
 
@@ -65,7 +69,7 @@ class GuidedSearch:
         """What an earlier run left unfinished, then a new trial; None once there are as many as wanted, or no others."""
         if self._again:
             return self._again.popleft()
-        if self._is_exhausted or (self._limit is not None and len(self.own) >= self._limit):
+        if self._is_enough:
             return None
         return self._proposed() or self._drawn() or self._left()
 
@@ -87,7 +91,6 @@ class GuidedSearch:
             self._study.fail(asked.trial)
         else:
             self._study.complete(asked.trial, values, warm=not asked.own)
-            asked.values = values if all(map(math.isfinite, values)) else ()
 
     def measured(self, digest: str, step: int, values: Mapping[str, float]) -> bool:
         """Whether the pruner has seen enough of a trial. What it gave up once it gives up when a resumed trial tells its curve again."""
@@ -99,26 +102,39 @@ class GuidedSearch:
         return asked.is_enough
 
     @property
-    def own(self) -> list[Asked]:
-        """What was asked for, in this order, in earlier runs too."""
+    def own(self) -> list[str]:
+        """Digests of what was asked for, in this order, in earlier runs too: these alone count."""
+        return [digest for digest, asked in self._asked.items() if asked.own]
+
+    @property
+    def warm(self) -> list[str]:
+        """Digests of what is known from elsewhere and fits the space."""
+        return [digest for digest, asked in self._asked.items() if not asked.own]
+
+    @property
+    def asked(self) -> list[Asked]:
+        """The trials of `own`, and what became of them."""
         return [asked for asked in self._asked.values() if asked.own]
 
     @property
     def finished(self) -> bool:
         """Whether as many results are there as are wanted, or all that the space has."""
-        enough = self._is_exhausted or (self._limit is not None and len(self.own) >= self._limit)
-        return enough and not self.open
+        return self._is_enough and not self.open
+
+    @property
+    def _is_enough(self) -> bool:
+        return self.exhausted or (self._limit is not None and len(self.own) >= self._limit)
 
     @property
     def open(self) -> list[PlannedTrial]:
         """What is on its way. What else may be asked for nobody knows."""
-        return [asked.planned for asked in self.own if asked.state is None]
+        return [asked.planned for asked in self.asked if asked.state is None]
 
     @property
     def progress(self) -> Progress:
         """Trials; without a number of them the share stays 0 to the end."""
-        done, total = sum(asked.state is not None for asked in self.own), self._limit
-        if total is None or self._is_exhausted:
+        done, total = sum(asked.state is not None for asked in self.asked), self._limit
+        if total is None or self.exhausted:
             total = len(self.own)
         return Progress(done, total, "trials", float(self.finished) if self._limit is None else min(1.0, done / total) if total else 1.0)
 
@@ -127,28 +143,11 @@ class GuidedSearch:
         """What Optuna knows: what was known from elsewhere, then what was asked for."""
         return self._study.optuna
 
-    def front(self) -> list[Asked]:
-        """Of what was asked for, the trials that no other beats in everything; of one objective the best, and its equals."""
-        ended = self._ended()
-        return [one for one in ended if not any(beats(self._losses(other), self._losses(one)) for other in ended)]
-
-    def best(self) -> Asked | None:
-        """The best of what was asked for, of several objectives in the first; None where nothing came to its end."""
-        return min(self._ended(), key=self._losses, default=None)
-
-    def worst(self) -> Asked | None:
-        """The worst that came to its end, of several objectives in the first."""
-        return max(self._ended(), key=self._losses, default=None)
-
-    def importances(self) -> dict[str, float]:
-        """Searched path -> its share in what separates the best tenth from the rest (PED-ANOVA, arXiv 2304.10255), the largest first."""
-        return self._study.importances()
-
-    def _ended(self) -> list[Asked]:
-        return [asked for asked in self.own if asked.values]
-
-    def _losses(self, asked: Asked) -> tuple[float, ...]:
-        return self._study.losses(asked.values)
+    def by_chance(self, points: int) -> Iterator[PlannedTrial]:
+        """The trials at so many points that chance draws, where there can be one: they tell what the space is like."""
+        for attempt in range(points):
+            if (planned := self._compile(drawn(self.space.search, Random(attempt)))) is not None:
+                yield planned
 
     def _proposed(self) -> PlannedTrial | None:
         place = len(self.own)
@@ -174,7 +173,7 @@ class GuidedSearch:
                 asked = self._asked.pop(found.digest)
                 asked.own = True
                 self._asked[found.digest] = asked
-        self._is_exhausted = found is None
+        self.exhausted = found is None
         return found
 
     def _first_new(self, points: Iterable[Point]) -> PlannedTrial | None:
@@ -201,10 +200,13 @@ class GuidedSearch:
 
     def _probe(self) -> PlannedTrial:
         """Any trial of the space. Raises the UserError of the first point where there is none: its data may not be prepared."""
-        for attempt in range(DRAWS):
-            if (planned := self._compile(drawn(self.space.search, Random(attempt)))) is not None:
-                return planned
+        if (planned := next(self.by_chance(DRAWS), None)) is not None:
+            return planned
         raise next(error for error in self._compiled.values() if isinstance(error, UserError))
+
+    def _placed(self, row: Known) -> Known:
+        """A member whose axes tell no point of the space, as it was changed since, is known from elsewhere: its trial may tell one."""
+        return row if row.axes is None or point_at(row.axes, self.space.search) is not None else replace(row, axes=None)
 
     def _recall(self, row: Known) -> None:
         """A row of a store into the study, if it is a trial of this space. One of the search's own that has no end is asked for again."""
@@ -213,8 +215,8 @@ class GuidedSearch:
         planned = None if point is None else self._compile(point)
         if point is None or planned is None or planned.digest != row.digest or row.digest in self._asked:
             return
-        if not own and (is_pruned(row.state, row.metrics) or self._values(planned, row.state, row.metrics) is None):
-            return
+        if not own and not (row.curve if is_pruned(row.state, row.metrics) else self._values(planned, row.state, row.metrics)):
+            return  # an earlier search's own that was pruned tells the pruner its curve; of others nothing is learnt
         self._enter(planned, self._study.put(point, warm=not own), own=own)
         if row.state not in FINISHED | {"failed"}:
             self._again.append(planned)

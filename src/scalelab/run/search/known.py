@@ -42,8 +42,6 @@ class Asked:
     """Whether the search asked for it; others were known from elsewhere."""
     state: State | None = None
     """None while it is on its way."""
-    values: tuple[float, ...] = ()
-    """Its objectives, where it came to its end with all of them."""
     seen: set[int] = field(default_factory=set)
     """Steps that the pruner has heard of."""
     is_enough: bool = False

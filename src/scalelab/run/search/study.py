@@ -4,7 +4,6 @@ Every proposal comes from a fresh sampler with a seed of its own, and one that i
 on the seed, on the number of trials before it, and on what they were told.
 """
 
-import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from random import Random
@@ -85,15 +84,7 @@ class SpaceStudy:
         """Nothing can be learnt from the trial."""
         self.optuna.tell(trial, state=TrialState.FAIL)
 
-    def importances(self) -> dict[str, float]:
-        """Path -> importance by PED-ANOVA, the largest first; they sum to 1. Empty where fewer than two trials came to their end."""
-        complete = self.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if sum(all(map(math.isfinite, trial.values)) for trial in complete) < 2:
-            return {}
-        with quiet():
-            return optuna.importance.get_param_importances(self.optuna)
-
-    def losses(self, values: Sequence[float]) -> Values:
+    def _losses(self, values: Sequence[float]) -> Values:
         """Objectives with their signs turned so that less is better."""
         directions = self._space.objectives.values()
         return tuple(value if direction == "minimize" else -value for value, direction in zip(values, directions, strict=True))
@@ -108,11 +99,11 @@ class SpaceStudy:
 
     def _rank(self, number: int, values: Sequence[float]) -> None:
         """One objective: the best ones first. Several: the front, in the order of asking."""
-        losses = self.losses(values)
+        losses = self._losses(values)
         if len(losses) > 1:
-            if any(beats(other, losses) for _, other in self._elite):
+            if any(_beats(other, losses) for _, other in self._elite):
                 return
-            self._elite = [(kept, other) for kept, other in self._elite if not beats(losses, other)]
+            self._elite = [(kept, other) for kept, other in self._elite if not _beats(losses, other)]
             self._elite.append((number, losses))
             self._elite.sort()
         else:
@@ -121,6 +112,6 @@ class SpaceStudy:
             del self._elite[BEST + LATEST :]
 
 
-def beats(one: Values, other: Values) -> bool:
+def _beats(one: Values, other: Values) -> bool:
     """Whether losses are as small in everything and smaller in something."""
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
