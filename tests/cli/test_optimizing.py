@@ -172,8 +172,32 @@ def test_seed_and_sampler_are_flags(scalelab: Command) -> None:
 def test_a_dry_run_tells_what_the_store_knows(there: Command) -> None:
     assert "in results/scalelab.db: 4 done\n" in there("optimize", "--space", "sums.yaml", "--dry-run").out
     other = ("optimize", "--space", "sums.yaml", "--set", "name=other", "--dry-run")
-    assert "no trial of it; 4 of other experiments may fit" in there(*other).out
+    assert "no trial of it; 4 known from elsewhere fit, and warm it up" in there(*other).out
     assert there(*other, "--no-warm-start", "--json").json["others"] == 0
+
+
+def test_a_dry_run_counts_what_fits_alone(there: Command) -> None:
+    changed = ("optimize", "--space", "sums.yaml", "--set", "base.budget.steps=7", "--dry-run")
+    shown = there(*changed).out
+    assert "no trial of it; 4 that it asked for as another space or on another base do not count" in shown
+    assert "fit" not in shown
+    found = there(*changed, "--set", "name=other", "--json").json
+    assert (found["states"], found["others"]) == ({}, 0)
+
+
+def test_a_search_says_that_its_trials_end_within_their_warm_up(scalelab: Command) -> None:
+    said = "10 of 10 trials that chance drew end within their warm-up"
+    warm_up = ("optimize", "--space", "sums", "--set", "base.optim.schedule.warmup=9")
+    assert said in scalelab(*warm_up, "--dry-run").out
+    assert said in scalelab(*warm_up, *INLINE, "--trials", "1", "--no-conclusion").out
+    assert "warm-up" not in scalelab("optimize", "--space", "sums", "--set", "base.optim.schedule.warmup=2", "--dry-run").out
+
+
+def test_the_journal_has_trials_whose_resolved_form_tells_no_point(scalelab: Command) -> None:
+    searched = ("optimize", "--space", "sums", "--set", "search={model.ffn.ratio: {float: [3.03, 3.2]}}", "--trials", "2")
+    ran = scalelab(*searched, *INLINE, "--no-conclusion", "--json").json["trials"]
+    assert len(ran) == 2
+    assert scalelab(*searched, "--dashboard", "--json").json["trials"] == [trial["digest"] for trial in ran]
 
 
 def test_the_documented_space_is_one(command: Command, tmp_path: Path) -> None:

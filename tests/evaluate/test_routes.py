@@ -35,7 +35,7 @@ def read(given: LayerRouter, route_BTS: Tensor, probability_BTSE: Tensor | None 
         Route(route_BTS[..., step, None], found[..., step, :], torch.zeros(route_BTS.shape[:2]), routing)
         for step in range(route_BTS.shape[2])
     ]
-    return Reading(torch.zeros(*route_BTS.shape[:2], 1), (), (), steps, (route_BTS >= 0).sum(-1).float(), NOTHING, flops)
+    return Reading(torch.zeros(*route_BTS.shape[:2], 1), (), (), steps, (route_BTS >= 0).sum(-1).float(), None, NOTHING, flops)
 
 
 def counted(given: LayerRouter, route_BTS: Tensor, text: str = "", **more: object) -> dict[str, float]:
@@ -84,6 +84,8 @@ def test_a_step_that_no_token_reached_is_nought() -> None:
     found = counted(router(halting={"kind": "act"}), torch.tensor([[[0, 1, HALTED], [0, HALTED, HALTED]]]))
     assert [found[f"route_3_{layer}"] for layer in (1, 2, 3)] == [0, 0, 0]
     assert found["route_entropy_3"] == 0
+    assert "order_2" in found
+    assert "order_3" not in found
 
 
 def test_entropies_are_those_of_the_router_and_of_each_sequence() -> None:
@@ -158,7 +160,7 @@ def test_a_sequences_route_is_that_of_its_tokens_and_the_first_of_several_layers
     given = router(granularity="sequence", top=2)
     mixed = torch.tensor([[[0, 1]], [[1, 2]]])  # [B, 1, K] at each of three steps
     route = Route(mixed, torch.full((2, 1, 3), 1 / 3), torch.zeros(2, 1), Routing(*[NOTHING] * 5))
-    reading = Reading(torch.zeros(2, 4, 1), (), (), [route] * 3, torch.full((2, 4), 3.0), NOTHING, 0)
+    reading = Reading(torch.zeros(2, 4, 1), (), (), [route] * 3, torch.full((2, 4), 3.0), None, NOTHING, 0)
     assert routes(reading, (2, 4)).tolist() == [[[0, 0, 0]] * 4, [[1, 1, 1]] * 4]
     tally = Tally(given, kinds(Bytes(), 257))
     tally.add(reading, torch.full((2, 4), 97))

@@ -19,6 +19,7 @@ from scalelab.run.search.guided import GuidedSearch
 from scalelab.run.search.known import Known, known_trials
 from scalelab.spec.load_space import load_space
 from scalelab.store.store import Store
+from scalelab.store.tried import members
 
 SPACE = """
 name: little
@@ -384,14 +385,20 @@ def test_many_trials_are_modelled_in_part_and_the_best_stay(make: Make, monkeypa
     assert len(search.study.trials) == 41
 
 
-def kept(search: GuidedSearch, store: Store, most: int) -> list[str]:
+def kept(
+    search: GuidedSearch, store: Store, most: int, ended: Callable[[PlannedTrial], tuple[State, dict[str, float]]] = result
+) -> list[str]:
     """Runs a search on a store, one trial after the other; the digests that it asked for."""
     found: list[str] = []
     store.open_experiment(search.space.name, search.space.model_dump(mode="json"))
     while len(found) < most and (planned := search.ask()) is not None:
         found.append(planned.digest)
-        assert store.enlist(search.space.name, record(planned), "somebody", retry=True)
-        attempt, (state, values) = store.begin(planned.digest, Started({}), {}, "somebody"), result(planned)
+        if not store.enlist(search.space.name, record(planned), "somebody", retry=True):
+            known = store.results([planned.digest])[planned.digest]
+            assert known.as_planned == "done"
+            search.tell(planned.digest, known.state, known.metrics)
+            continue
+        attempt, (state, values) = store.begin(planned.digest, Started({}), {}, "somebody"), ended(planned)
         for step in planned.trial.evaluation.steps(planned.steps):
             measured = {"recall": values["recall"] - 10 / step}
             store.measure(planned.digest, attempt, Measured(step, measured))
@@ -431,3 +438,52 @@ def test_what_failed_is_asked_for_again_where_that_is_wanted(tmp_path: Path, sto
     assert GuidedSearch(space, document, known_trials(store, space, document), trials=1).finished
     again = GuidedSearch(space, document, known_trials(store, space, document, retry_failed=True), trials=1)
     assert again.open == [planned]
+
+
+def test_a_space_that_gains_a_path_learns_from_its_members_and_is_searched_once(tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(FINITE.replace("model.layers: {int: [1, 3]}", "model.layers: {int: [1, 3]}\n  optim.lr: {choice: [1e-3, 1e-2]}"))
+    wider = load_space(path)
+    path.write_text(FINITE)
+    narrow = load_space(path, ["base.optim.lr=1e-3"])
+
+    def searched(trials: int | None) -> list[str]:
+        return kept(GuidedSearch(*wider, known_trials(store, *wider), trials=trials), store, 99, lambda planned: ("done", {"recall": 0.5}))
+
+    before = kept(GuidedSearch(*narrow, known_trials(store, *narrow), trials=None), store, 99, lambda planned: ("done", {"recall": 0.5}))
+    search = GuidedSearch(*wider, known_trials(store, *wider), trials=None)
+    assert (search.own, search.warm) == ([], before)
+    assert len(search.study.trials) == len(before) == 5
+    assert not set(searched(3)) & set(before)
+    assert set(searched(None)) >= set(before), "at last its old members become its own"
+    assert [axes for axes in (one.record.axes for one in members(store, "finite")) if "optim.lr" not in axes] == []
+    assert searched(None) == []
+
+
+def test_a_member_of_before_the_change_that_was_pruned_is_not_asked_for_again(make: Make) -> None:
+    rows = run(make(FINITE, "pruner={kind: asha, reduction: 2}", trials=None), lambda planned: ("done", {"recall": 0.5}))
+    rows = [replace(one, state="stopped", metrics={"recall": 0.1, "pruned": 10}, curve=[(10, 0.1)]) for one in rows[:4]] + rows[4:]
+    old = [replace(one, axes={}) for one in rows]
+    search = make(FINITE, trials=None, known=old)
+    assert (search.own, sorted(search.warm)) == ([], sorted(digests(rows)))
+    assert [trial.state.name for trial in search.study.trials].count("PRUNED") == 4
+
+
+def test_members_of_another_base_do_not_count(make: Make) -> None:
+    rows = run(make(trials=4))
+    changed = make(SPACE, "budget.steps=200", trials=4, known=rows)
+    assert (changed.own, changed.warm, changed.progress.done) == ([], [], 0)
+    assert make(trials=4, known=rows).own == digests(rows)
+
+
+def test_a_space_that_cannot_be_counted_says_that_nothing_new_was_found(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scalelab.run.search.guided.PROPOSALS", 2)
+    monkeypatch.setattr("scalelab.run.search.guided.DRAWS", 0)
+    monkeypatch.setattr(
+        GuidedSearch, "_probe", lambda search: search._compile({"optim.lr": 1e-2, "model.layers": 1, "model.ffn.kind": "gelu"})
+    )
+    search = make(trials=3)
+    assert not search.exhausted
+    monkeypatch.setattr(GuidedSearch, "_compile", lambda search, point: None)
+    assert search.ask() is None
+    assert (search.exhausted, search.finished) == (True, True)

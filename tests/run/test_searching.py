@@ -196,3 +196,56 @@ def test_time_that_ends_first_is_what_is_left(plan: Plan) -> None:
     assert (meter.share, meter.seconds_left) == (0.5, 10.0)
     now = 120.0
     assert (meter.share, meter.seconds_left) == (1.0, 0.0)
+
+
+def test_the_end_says_where_nothing_new_was_found() -> None:
+    assert "nothing new was found to try" in str(Summary({}, 3, {}, 1.0, guided=True, exhausted=True))
+    assert "nothing new" not in str(Summary({}, 3, {}, 1.0, guided=True))
+
+
+def test_what_no_longer_counts_is_not_the_best_so_far(plan: Plan, store: Store, inline: Options) -> None:
+    drove(plan, store, inline, 3)
+    search = BestSoFar(plan.trials[3:], 2)
+    search.own.clear()
+    inline = replace(inline, stream=StringIO())
+    given = {"experiment": "hill", "spec": SPACE, "execution": plan.experiment.execution}
+    asked: list[float] = []
+
+    def worse(trial, execution, **how):
+        asked.append(trial.optim.lr)
+        return descending()(trial, execution, **how)
+
+    before = {one.record.digest for one in members(store, "hill")}
+    summary = drive_search(search, store, inline, **given, worker=worse)
+    assert summary.known == 0
+    own = [one.result.metrics[METRIC] for one in members(store, "hill") if one.record.digest in search.own and one.result.state == "done"]
+    assert isinstance(inline.stream, StringIO)
+    assert f"best loss {min(own):.4g}" in inline.stream.getvalue().splitlines()[-1]
+    assert before
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before it is asked for", "while it is waited for"])
+def test_what_another_driver_of_the_search_pruned_is_told_and_not_gone_on_with(
+    plan: Plan, store: Store, inline: Options, late: bool
+) -> None:
+    first = BestSoFar(plan.trials, 2).ask()
+    assert first is not None
+    store.open_experiment("hill", SPACE)
+    assert store.enlist("hill", record(first), "another")
+
+    def prune_elsewhere() -> None:
+        time.sleep(0.3 * late)
+        attempt = store.begin(first.digest, Started({}), {}, "another")
+        store.measure(first.digest, attempt, Measured(3, {METRIC: 9.0}))
+        store.end(first.digest, attempt, Ended("stopped", 3, 1.0, {METRIC: 9.0, "pruned": 3.0}))
+
+    thread = threading.Thread(target=prune_elsewhere)
+    thread.start()
+    if not late:
+        thread.join()
+    search = BestSoFar(plan.trials, 2, prunes=False)
+    drive_search(search, store, inline, experiment="hill", spec=SPACE, execution=plan.experiment.execution, worker=descending())
+    thread.join()
+    assert search.finished
+    assert [one.owner for one in store.trial(first.digest).attempts] == ["another"]
+    assert [(state, step) for _, state, step in ended(store)] == [("stopped", 3), ("done", 8)]

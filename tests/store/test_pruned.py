@@ -14,7 +14,7 @@ from scalelab.store.export import export
 from scalelab.store.merge import merge
 from scalelab.store.records import Result
 from scalelab.store.store import Store
-from scalelab.store.tried import members, others
+from scalelab.store.tried import is_member, members, others
 
 A, B, C = record(1), record(2), record(3)
 SPACE = {"name": "s", "objectives": {"loss": "minimize"}}
@@ -171,3 +171,12 @@ def test_a_search_is_not_mixed_with_a_plan_or_a_table(store: Store) -> None:
     with pytest.raises(UserError, match="`s` is a search over a space, and is not mixed with the runs of a plan; give the spec another"):
         store.register("s", {"name": "s"}, [A])
     assert [len(store.members(name)) for name in ("plan", "s")] == [1, 0]
+
+
+def test_a_member_that_is_asked_for_again_keeps_its_place_and_takes_the_new_axes(store: Store) -> None:
+    store.open_experiment("s", SPACE)
+    for trial in (A, B, replace(A, axes={"optim.lr": 0.5})):
+        store.enlist("s", trial, "me")
+    assert [(one.record.digest, one.record.axes) for one in members(store, "s")] == [(A.digest, {"optim.lr": 0.5}), (B.digest, B.axes)]
+    assert [is_member(store, name, A.digest) for name in ("s", "x")] == [True, False]
+    assert not is_member(store, "s", C.digest)

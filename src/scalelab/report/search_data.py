@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from scalelab.core.canon import canonical_json
 from scalelab.core.events import FINISHED
+from scalelab.core.units import brief
 from scalelab.fit.importance import importances
 from scalelab.report.figure import Rows
 
@@ -106,7 +106,7 @@ def _searched(name: str, spec: Mapping[str, Any], rows: Rows) -> Searched:
             number=number,
             digest=row["digest"],
             state=row["state"],
-            setting={path: _name(value) for path, value in rows.settings.get(row["digest"], {}).items() if path in space},
+            setting={path: _said(space[path], value) for path, value in rows.settings.get(row["digest"], {}).items() if path in space},
             values=tuple(_value(row, objective) for objective in objectives),
             pruned=_is_number(row.get("metrics.pruned")),
         )
@@ -126,11 +126,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not math.isnan(value)
 
 
-def _name(value: Any) -> Any:
-    """Numbers as they are, everything else as a word: `act, cost 0.01` for a mapping with a kind."""
-    if isinstance(value, Mapping):
-        rest = ", ".join(f"{key} {part}" for key, part in value.items() if key != "kind")
-        return ", ".join(part for part in (str(value.get("kind", "")), rest) if part)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    return value if isinstance(value, str) else canonical_json(value)
+def _said(distribution: Mapping[str, Any], value: Any) -> Any:
+    """A number of a range as it is; a choice, be it a number or a part of a spec, as a word."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and not distribution.get("choice") else brief(value)

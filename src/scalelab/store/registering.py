@@ -84,7 +84,7 @@ def write_members(
 
 
 def write_next_member(database: Database, connection: Connection, experiment: str, record: TrialRecord, trial: int) -> None:
-    """The trial as the last member of the experiment; one that is a member keeps its place, and its axes are what it is asked for with now."""
+    """The trial as the last member of the experiment; a member keeps its place and takes these axes."""
     place = select(func.coalesce(func.max(_members.c.position), -1) + 1).where(_members.c.experiment == experiment).scalar_subquery()
     row = {"experiment": experiment, "trial": trial, "position": place, "axes": record.axes, "replicate": record.replicate}
     statement = database.kind.insert(_members).values(row)
