@@ -109,12 +109,16 @@ def test_the_found_spec_is_the_best_trial_and_has_nothing_to_run(there: Command,
     assert (ran.code, "nothing to run" in ran.out) == (0, True)
 
 
-def test_a_best_of_another_base_is_no_found_spec(scalelab: Command) -> None:
-    scalelab("optimize", "--space", "sums", *INLINE, "--trials", "2")
-    before = Path("specs/found/sums.yaml").read_text()
-    said = scalelab("optimize", "--space", "sums", *INLINE, "--trials", "2", "--set", "budget.steps=3")
-    assert "ran when the space had another base" in said.out
-    assert Path("specs/found/sums.yaml").read_text() == before
+def test_trials_of_another_base_leave_the_experiment(scalelab: Command) -> None:
+    """They stay in the store, and the best is one that the space can ask for now."""
+    first = scalelab("optimize", "--space", "sums", *INLINE, "--trials", "2", "--json").json
+    again = scalelab("optimize", "--space", "sums", *INLINE, "--trials", "2", "--set", "budget.steps=3", "--json").json
+    digests = {trial["digest"] for trial in first["trials"]}
+    assert len(again["trials"]) == 2
+    assert not digests & {trial["digest"] for trial in again["trials"]}
+    assert again["best"]["digest"] not in digests
+    assert again["found"] == "specs/found/sums.yaml"
+    assert scalelab("show", first["best"]["digest"]).code == 0
 
 
 def test_the_journal_opens_as_a_study(there: Command, searched: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 from scalelab.cli.options import DEFAULT_STORE, JsonOption, SetOption, StoreOption, print_json
 from scalelab.cli.running import default_folder, is_there, outcome, parsed_seconds, result_rows
 from scalelab.core.errors import UserError
+from scalelab.core.events import FINISHED
 
 if TYPE_CHECKING:
     from scalelab.run.driver import Options
@@ -86,7 +87,9 @@ def _search(space: "Space", document: "Document", options: "Options", store: str
         if cold := cold_start(search):
             print(cold, file=options.stream)
         spec: dict[str, Any] = space.model_dump(mode="json")
-        ended = drive_search(search, opened, options, experiment=space.name, spec=spec, execution=experiment.execution)
+        own = set(search.own)
+        strange = [row.digest for row in known if row.axes is not None and row.digest not in own and row.state in FINISHED]
+        ended = drive_search(search, opened, options, experiment=space.name, spec=spec, execution=experiment.execution, leaving=strange)
         if not as_json:
             print(ended)
         searched = searched_in(opened, space.name)

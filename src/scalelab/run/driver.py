@@ -6,7 +6,7 @@ ended, however that ended. The first Ctrl-C lets running trials save their posit
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -73,11 +73,13 @@ def drive_search(
     experiment: str,
     spec: Mapping[str, Any],
     execution: Execution,
+    leaving: Sequence[str] = (),
     worker: Worker = train_trial,
 ) -> Summary:
     """Run a search over a space: each trial that it asks for becomes the next member of the experiment. `spec` is the space as JSON.
 
-    What the experiment has already the search knows (`scalelab.store.tried`); of these members its `own` alone count. Raises UserError
+    What the experiment has already the search knows (`scalelab.store.tried`); of these members its `own` alone count. An experiment is
+    what its spec says now: members that are `leaving` (of another base, out of another range) stay in the store alone. Raises UserError
     as `drive` does.
     """
     options = options or Options()
@@ -87,7 +89,7 @@ def drive_search(
     for result in results:
         standing.note(result.state, result.metrics)
     job = replace(_job(execution, options, worker), prunes=True)
-    write_down = partial(store.open_experiment, experiment, dict(spec))
+    write_down = partial(store.open_experiment, experiment, dict(spec), leaving)
     ended = _pursue(search, store, options, job, write_down=write_down, experiment=experiment, standing=standing)
     return replace(ended, known=sum(result.state in FINISHED for result in results), guided=True, exhausted=search.exhausted)
 

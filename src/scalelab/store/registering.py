@@ -66,9 +66,13 @@ def end_others(connection: Connection, experiment: str, records: Sequence[TrialR
     kept = {record.digest for record in records}
     query = select(_members.c.trial, _trials.c.digest).join(_trials, _trials.c.id == _members.c.trial)
     members = connection.execute(query.where(_members.c.experiment == experiment)).all()
-    gone = [row.trial for row in members if row.digest not in kept]
-    for begin in range(0, len(gone), CHUNK):
-        leaving = _members.c.trial.in_(gone[begin : begin + CHUNK])
+    end_members(connection, experiment, [row.trial for row in members if row.digest not in kept])
+
+
+def end_members(connection: Connection, experiment: str, trials: Sequence[int]) -> None:
+    """End the membership of these trials, by row id. The trials stay."""
+    for begin in range(0, len(trials), CHUNK):
+        leaving = _members.c.trial.in_(trials[begin : begin + CHUNK])
         connection.execute(delete(_members).where(_members.c.experiment == experiment, leaving))
 
 

@@ -18,7 +18,9 @@ from scalelab.store.reader import Reader
 from scalelab.store.records import TrialRecord
 from scalelab.store.registering import (
     check_name,
+    end_members,
     end_others,
+    ids_of,
     insert_new,
     insert_one,
     write_experiment,
@@ -60,8 +62,9 @@ class Store(Reader):
             end_others(connection, experiment, trials)
             write_members(self.database, connection, experiment, trials, insert_new(connection, trials))
 
-    def open_experiment(self, experiment: str, spec: dict[str, Any]) -> None:
-        """Write down an experiment whose trials are found one by one (see `enlist`); those that it has stay.
+    def open_experiment(self, experiment: str, spec: dict[str, Any], leaving: Sequence[str] = ()) -> None:
+        """Write down an experiment whose trials are found one by one (see `enlist`). Those that it has stay, but for the digests that
+        are `leaving`, which stay in the store.
 
         `spec` has `objectives`: by these one knows such an experiment again. Raises UserError where the name is that of a plan's
         experiment, or of an imported table.
@@ -69,6 +72,7 @@ class Store(Reader):
         with self._lock, self.database.writing() as connection:
             check_name(self.database, connection, experiment, spec)
             write_experiment(self.database, connection, experiment, spec, self.clock())
+            end_members(connection, experiment, list(ids_of(connection, leaving).values()))
 
     def enlist(self, experiment: str, record: TrialRecord, owner: str, lease_s: float = 60.0, *, retry: bool = False) -> bool:
         """Make a trial the experiment's next member, where it is none yet, and claim it (see `claim`), in one transaction."""
