@@ -111,9 +111,9 @@ def _check_reading(task: Text) -> None:
 
 
 def _identity(spec: Spec) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    found, implied = dict[str, Any](), spec.implied()
     for name, field in type(spec).model_fields.items():
-        if name in spec.implied():
+        if name in implied:
             continue
         value = getattr(spec, name)
         if isinstance(value, Spec):

@@ -230,7 +230,8 @@ class LayerRouter(Architecture):
 
     def plain(self) -> Transformer:
         """The plain transformer of the same layers, each of them applied once in their order."""
-        return Transformer(**{name: getattr(self, name) for name in Architecture.model_fields})
+        # Checked as a part of this one already; the budget solver asks for it hundreds of times.
+        return Transformer.model_construct(**{name: getattr(self, name) for name in Architecture.model_fields})
 
     def resolved(self) -> Self:
         """With every size, the number of steps, the order and the choices written down."""

@@ -16,7 +16,7 @@ from scalelab.run.search.distributions import parameter
 from scalelab.spec.conditions import Search
 from scalelab.spec.guides import Asha, Cmaes, Gp, Hyperband, Median, NoPruner, Nsga2, Pruner, Random, Sampler, Tpe
 
-BEST, LATEST = 50, 100
+BEST, LATEST = 40, 60
 """How many trials TPE and GP model: the best ones (of several objectives those on the front), and the latest of the others.
 
 TPE calls 25 trials good at most, and of the others the oldest count least; a model of all of them takes ever longer.
