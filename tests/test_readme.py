@@ -25,7 +25,7 @@ def test_the_spec_of_the_readme_is_a_plan(tmp_path: Path) -> None:
 
 def test_every_file_that_the_readme_names_is_there() -> None:
     linked = re.findall(r"\]\(([^)#:]+)\)", README)
-    named = re.findall(r"\b(specs/[\w/]+\.yaml)", README)
+    named = [path for path in re.findall(r"\b(specs/[\w/]+\.yaml)", README) if not path.startswith("specs/found/")]  # a search writes these
     assert [path for path in (*linked, *named) if not (ROOT / path).exists()] == []
     assert len(linked) >= 4
 
