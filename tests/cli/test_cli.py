@@ -35,7 +35,21 @@ def test_plan_then_run_then_nothing_is_left(scalelab: Command) -> None:
     plan = scalelab("plan", "tiny.yaml", "--json").json
     assert plan["states"] == {"missing": 8}
     assert {tuple(trial) for trial in plan["trials"]} == {
-        ("digest", "state", "experiment", "axes", "replicate", "params", "steps", "tokens", "exposures", "flops", "seconds", "metrics")
+        (
+            "digest",
+            "state",
+            "experiment",
+            "axes",
+            "replicate",
+            "params",
+            "steps",
+            "tokens",
+            "exposures",
+            "flops",
+            "flops_least",
+            "seconds",
+            "metrics",
+        )
     }
     ran = scalelab("run", "tiny.yaml", "--executor", "inline", "--json")
     assert (ran.code, ran.json["outcomes"]) == (0, {"done": 8})
