@@ -133,6 +133,9 @@ def _answer(found: "StoredTrial", title: str, wish: Wish, store: str, as_json: b
     from scalelab.spec.experiment import Trial
 
     trial = Trial.model_validate(found.record.trial)
+    if wish.compiled and trial.model.kind == "layer_router":
+        what = "a router decides token by token which layers run, and that is no step to compile"
+        raise UserError(what, cure="leave `--compile` out", where=f"trial {found.record.digest[:SHORT]}")
     model, words, device = loaded(trial, found, wish.data, store)
     prompt = words.example() if wish.prompt is None else wish.prompt
     pieces = stream(
