@@ -6,6 +6,7 @@ import pytest
 
 from scalelab.core.errors import UserError
 from scalelab.spec.conditions import every_point, in_order
+from scalelab.spec.load import load
 from scalelab.spec.load_space import experiment_of, load_space
 from scalelab.spec.space import Choice, Float, Int, Space
 
@@ -212,3 +213,13 @@ def test_a_search_is_a_mapping_with_something_in_it(tmp_path: Path, search: str)
     section = GOOD[GOOD.index("search:") : GOOD.index("objectives:")]
     with pytest.raises(UserError, match=r"space\.yaml:6: `search`"):
         load_space(write(tmp_path, GOOD.replace(section, f"search: {search}\n")))
+
+
+def test_an_experiment_and_a_space_are_told_apart(tmp_path: Path) -> None:
+    space, experiment = tmp_path / "space.yaml", tmp_path / "experiment.yaml"
+    space.write_text("name: s\nbase: {budget: {steps: 1}}\nsearch: {optim.lr: {float: [1e-3, 1e-2]}}\nobjectives: {loss: minimize}\n")
+    experiment.write_text("name: e\nbudget: {steps: 1}\n")
+    with pytest.raises(UserError, match="this is a space to search, no experiment; run `scalelab optimize --space`"):
+        load(space)
+    with pytest.raises(UserError, match="this is an experiment, no space to search"):
+        load_space(experiment)

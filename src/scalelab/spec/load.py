@@ -101,6 +101,8 @@ def parse(path: Path) -> Document:
 
 def check(document: Document) -> Experiment:
     """The experiment that a document describes. Raises UserError with the place of the first fault."""
+    if {"base", "objectives"} <= document.data.keys():
+        raise UserError("this is a space to search, no experiment", cure="run `scalelab optimize --space` with it", where=document.path)
     _check_axes(document)
     _check_arms(document)
     try:

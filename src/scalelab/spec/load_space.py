@@ -36,6 +36,9 @@ _NOT_IN_A_BASE = ("axes", "arms", "replicates", "search")
 def load_space(path: str | Path, settings: Sequence[str] = ()) -> tuple[Space, Document]:
     """Read, merge (`extends`, `base`, `--set a.b=c`) and check a space. The document has the base written out. Raises UserError."""
     document = read(Path(path), ())
+    if "budget" in document.data and "base" not in document.data:
+        cure = "run `scalelab run` with it, or name it as the `base` of a space"
+        raise UserError("this is an experiment, no space to search", cure=cure, where=document.path)
     _write_base_out(document, Path(path).parent)
     for text in settings:
         _lay(document, text)
