@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from scalelab.models import LayerRouter, Transformer, build
-from scalelab.models.layers.drawing import rollouts_of
 from scalelab.models.layers.reading import Reading
 from scalelab.plan.flops import forward_bounds, train_bounds
 from scalelab.spec.model import LayerRouter as Spec
@@ -153,7 +152,7 @@ def test_a_sequence_goes_by_what_all_of_it_may_see(tokens_BT: Tensor):
 @pytest.mark.parametrize("policy", ["random", "learned", "open"])
 def test_micro_batches_take_the_routes_of_the_batch(policy: str, selects: str, grain: str, tokens_BT: Tensor):
     model = router(policy=policy, granularity=grain, **SELECTS[selects]).train()
-    rollouts = rollouts_of(model.meant)
+    rollouts = model.meant.num_rollouts
     torch.manual_seed(5)
     whole = routes(model.read(tokens_BT)).unflatten(1, (rollouts, LANES))
     torch.manual_seed(5)

@@ -13,7 +13,7 @@ from scalelab.models.architecture import Architecture
 from scalelab.models.layers.cache import Place, RoutedCache
 from scalelab.models.layers.choosing import Chooser, to_route
 from scalelab.models.layers.dispatch import Dispatch
-from scalelab.models.layers.drawing import draw, rollouts_of
+from scalelab.models.layers.drawing import draw
 from scalelab.models.layers.halting import Halting
 from scalelab.models.layers.layer import Layer
 from scalelab.models.layers.linear import Linear
@@ -140,7 +140,7 @@ class LayerRouter(Architecture[spec.LayerRouter]):
 
     def _begun(self, tokens_BT: Tensor, given_B: Tensor | None, at_BM: Tensor | None, document_BT: Tensor | None, trains: bool) -> Walk:
         """Before the first step, in as many lanes as there are sequences or roll-outs."""
-        times, given_B = rollouts_of(self.meant) if trains else 1, given_B if self.given.mask == "prefix" else None
+        times, given_B = self.meant.num_rollouts if trains else 1, given_B if self.given.mask == "prefix" else None
         x_BTD = _again(self.embed(tokens_BT, torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[None]), times)
         tokens_BT = _again(tokens_BT, times)
         given_B, at_BM, document_BT = (None if part is None else _again(part, times) for part in (given_B, at_BM, document_BT))

@@ -58,23 +58,12 @@ def train_bounds(model: Model, vocab: int, context: int, targets: int) -> Bounds
         return forward_bounds(model, vocab, context, targets) * BACKWARD
     model = model.meant()
     head = losses(model) * 2 * targets * _width(model) * vocab
-    return (_steps(model, context, targets, training=True) + Bounds(head, head)) * (BACKWARD * rollouts(model))
-
-
-def train_flops(model: Model, vocab: int, context: int, targets: int) -> int:
-    """The most that `train_bounds` says."""
-    return train_bounds(model, vocab, context, targets).most
+    return (_steps(model, context, targets, training=True) + Bounds(head, head)) * (BACKWARD * model.num_rollouts)
 
 
 def losses(model: LayerRouter) -> int:
     """Predictions that bear a loss: one, or one after each step."""
     return model.num_steps if model.loss == "mean" or model.halting.kind == "ponder" else 1
-
-
-def rollouts(model: LayerRouter) -> int:
-    """Roll-outs of each sequence while training."""
-    selection = model.meant().selection
-    return selection.rollouts if selection.kind == "reinforce" else 1
 
 
 def _gates(model: Lstm, context: int) -> int:

@@ -223,10 +223,19 @@ class LayerRouter(Architecture):
         return balanced or (self.embedding_dropout > 0 and meant.draws)
 
     @property
+    def num_rollouts(self) -> int:
+        """Roll-outs of each sequence while training: one, but for REINFORCE."""
+        return self.selection.rollouts if isinstance(self.selection, Reinforce) and "selection" not in self.implied() else 1
+
+    @property
+    def draws_layers(self) -> bool:
+        """Whether layers are drawn while training."""
+        return self.policy == "random" or self.selection.kind in ("gumbel", "reinforce")
+
+    @property
     def draws(self) -> bool:
         """Whether random numbers have a part in the routes of training."""
-        selection = self.selection
-        return self.policy == "random" or selection.kind in ("gumbel", "reinforce") or selection.noise > 0 or self.layer_dropout > 0
+        return self.draws_layers or self.selection.noise > 0 or self.layer_dropout > 0
 
     def plain(self) -> Transformer:
         """The plain transformer of the same layers, each of them applied once in their order."""

@@ -49,9 +49,9 @@ def draw(given: LayerRouter, lanes: int, length: int, device: torch.device | str
     Drawn on the CPU from the global generator in one block, sequence by sequence with all its roll-outs (roll-out r of sequence b is
     lane r * sequences + b), and as uniform numbers, which PyTorch draws one after the other: normal ones of a split batch differ.
     """
-    positions, rollouts = 1 if given.granularity == "sequence" else length, rollouts_of(given)
+    positions, rollouts = 1 if given.granularity == "sequence" else length, given.num_rollouts
     assert lanes % rollouts == 0, f"{lanes} lanes are no multiple of {rollouts} roll-outs"
-    choices = positions * given.pool if _draws_layers(given) else 0
+    choices = positions * given.pool if given.draws_layers else 0
     noises = positions * given.pool if given.selection.noise else 0
     drops = given.pool if given.layer_dropout else 0
     if not choices + noises + drops:
@@ -65,15 +65,6 @@ def draw(given: LayerRouter, lanes: int, length: int, device: torch.device | str
         noise.unflatten(-1, by_position) if noises else None,
         dropout if drops else None,
     )
-
-
-def rollouts_of(given: LayerRouter) -> int:
-    """Lanes of a sequence in a training pass: the roll-outs of REINFORCE, else one."""
-    return given.selection.rollouts if given.selection.kind == "reinforce" else 1
-
-
-def _draws_layers(given: LayerRouter) -> bool:
-    return given.policy == "random" or given.selection.kind in ("gumbel", "reinforce")
 
 
 def hashed(position: Tensor, step: int, layer: Tensor) -> Tensor:
