@@ -42,8 +42,9 @@ format: $(VENV)/.installed-for-tests ## format the code and mend what lint can m
 bench: $(VENV)/.installed-for-tests ## run every benchmark (docs/benchmarks.md tells what they measure)
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
 
-# The pins stay as they are where they still fit; `make lock UPGRADE=--upgrade` moves them all. The first lock, which has everything, decides for
-# the second; what is for a Python beyond those that are supported is left out.
+# The pins stay as they are where they still fit; `make lock UPGRADE=--upgrade` moves them all. The
+# first lock, which has everything, decides for the second; what is for a Python beyond those that
+# are supported is left out.
 COMPILE = $(BIN)/uv pip compile --quiet $(UPGRADE) --config-file requirements.uv.toml pyproject.toml
 lock: $(VENV)/.installed-for-tests ## pin the dependencies of pyproject.toml in the two requirements files
 	$(PIP) install --quiet uv

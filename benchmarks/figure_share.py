@@ -1,4 +1,5 @@
-"""What fig. 1 costs: dialogs trained for it, against its full grid trained to the end of its budget.
+"""What fig. 1 costs: dialogs trained for it, against its full grid trained to the end of its
+budget.
 
     python benchmarks/figure_share.py [--store results/scalelab.db] [--experiment facts_vs_params]
 

@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 taskset -c 1 python benchmarks/fits.py [CHINCHILLA.csv]
 
-Chinchilla's law on the 245 runs that Besiroglu et al. 2024 (arXiv 2404.10102) read off the figure, without the 5 highest losses.
+Chinchilla's law on the 245 runs that Besiroglu et al. 2024 (arXiv 2404.10102) read off the figure,
+without the 5 highest losses.
 """
 
 import sys
@@ -34,22 +35,36 @@ def main() -> None:
     problem = read(Path(sys.argv[1]) if len(sys.argv) > 1 else TABLE)
     optimum = timed("500 starts from the box", lambda: optimise(problem))
     show_optimum(optimum)
-    grid = timed("4,500 starts of Hoffmann's grid", lambda: optimise(problem, Choices(starts="hoffmann")))
+    grid = timed(
+        "4,500 starts of Hoffmann's grid", lambda: optimise(problem, Choices(starts="hoffmann"))
+    )
     print(f"  at the best: {grid.at_best:,} of {grid.tried:,}")
     checked = timed("variable projection", lambda: cross_check(problem))
     print(f"  objective {checked.objective:.13f}" if checked else "  none")
-    draws = timed(f"{DRAWS:,} bootstrap refits", lambda: bootstrap(problem, optimum, np.arange(len(problem.y_N)), DRAWS))
+    draws = timed(
+        f"{DRAWS:,} bootstrap refits",
+        lambda: bootstrap(problem, optimum, np.arange(len(problem.y_N)), DRAWS),
+    )
     for name in ("E", "alpha", "beta"):
         low, high = interval(draws[name])
         print(f"  {name}: standard error {draws.se(draws[name]):.5f}, 95 % {low:.4f} to {high:.4f}")
-    timed(f"{CHECKED} of these refitted from {STARTS} starts each", lambda: check(problem, draws.by_name))
-    timed("profiles of all coefficients", lambda: [profile(problem, optimum, name) for name in problem.names])
+    timed(
+        f"{CHECKED} of these refitted from {STARTS} starts each",
+        lambda: check(problem, draws.by_name),
+    )
+    timed(
+        "profiles of all coefficients",
+        lambda: [profile(problem, optimum, name) for name in problem.names],
+    )
 
 
 def read(path: Path) -> Problem:
     """Chinchilla's law on the public table."""
     table = pl.read_csv(path).sort("loss").head(240)
-    params, flops, loss = (table[name].to_numpy().astype(np.float64) for name in ("Model Size", "Training FLOP", "loss"))
+    params, flops, loss = (
+        table[name].to_numpy().astype(np.float64)
+        for name in ("Model Size", "Training FLOP", "loss")
+    )
     return Problem.of(LAWS["chinchilla"], {"N": params, "D": flops / (6 * params)}, loss)
 
 
@@ -65,18 +80,30 @@ def show_optimum(optimum: Optimum) -> None:
     """The optimum and how sure it is one."""
     values = ", ".join(f"{name} {value:.5g}" for name, value in optimum.coefficients.items())
     print(f"  objective {optimum.objective:.13f} at {values}")
-    print(f"  at the best: {optimum.at_best} of {optimum.tried}; gradient norm over objective {optimum.gradient_norm:.1e}")
+    print(
+        f"  at the best: {optimum.at_best} of {optimum.tried}; gradient norm over objective"
+        f" {optimum.gradient_norm:.1e}"
+    )
 
 
 def check(problem: Problem, drawn: dict[str, np.ndarray]) -> None:
-    """How many refits lie above the best that many starts find for the same resample (the draws are those of seed 0)."""
+    """How many refits lie above the best that many starts find for the same resample (the draws are
+    those of seed 0).
+    """
     rows = len(problem.y_N)
-    count_BN = np.random.default_rng(0).multinomial(rows, np.full(rows, 1 / rows), size=DRAWS)[:CHECKED].astype(np.float64)
+    count_BN = (
+        np.random.default_rng(0)
+        .multinomial(rows, np.full(rows, 1 / rows), size=DRAWS)[:CHECKED]
+        .astype(np.float64)
+    )
     refitted_B = problem.value_and_gradient(problem.theta(drawn)[:CHECKED], count_BN)[0]
     starts_SP, _ = starts(problem, Choices(starts=STARTS))
     many = minimise(problem, np.tile(starts_SP, (CHECKED, 1)), np.repeat(count_BN, STARTS, axis=0))
     best_B = many.objective_S.reshape(CHECKED, STARTS).min(axis=1)
-    print(f"  refits that are not at the best: {int((refitted_B > best_B * (1 + SAME)).sum())} of {CHECKED}")
+    print(
+        f"  refits that are not at the best: {int((refitted_B > best_B * (1 + SAME)).sum())} of"
+        f" {CHECKED}"
+    )
 
 
 if __name__ == "__main__":

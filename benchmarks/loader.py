@@ -1,11 +1,15 @@
 """How fast text is prepared and how fast it is read, on one core.
 
-    taskset -c 1 python benchmarks/loader.py                      invented text, a byte-level BPE trained on it
-    SCALELAB_TEST_DATA=FOLDER taskset -c 1 python benchmarks/loader.py      real text with GPT-2's vocabulary, too
+    taskset -c 1 python benchmarks/loader.py
+    SCALELAB_TEST_DATA=FOLDER taskset -c 1 python benchmarks/loader.py
 
-`prepare` counts bytes of text in UTF-8, from the file to the finished shards, the library's import left out. `stream` is the training's own
-stream of batches, in the order of a shuffled pass. Random blocks are read through the library's `MDSReader` (what we use), its
-`LocalDataset`, and its `StreamingDataset`.
+The first takes invented text and a byte-level BPE trained on it, the second also real text with
+GPT-2's vocabulary.
+
+`prepare` counts bytes of text in UTF-8, from the file to the finished shards, the library's import
+left out. `stream` is the training's own stream of batches, in the order of a shuffled pass. Random
+blocks are read through the library's `MDSReader` (what we use), its `LocalDataset`, and its
+`StreamingDataset`.
 """
 
 import argparse
@@ -32,7 +36,9 @@ MB = 1e6
 
 def main() -> None:
     """Prepare corpora and read one; print a line for each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--megabytes", type=int, default=20, help="text to prepare")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--batch", type=int, default=32)
@@ -44,14 +50,30 @@ def main() -> None:
     mds.load()
     print(f"import of the library: {time.perf_counter() - began:.1f} s")
     with TemporaryDirectory() as folder:
-        tokenizers: dict[str, Tokenizer] = {"bytes": Bytes(), "a BPE of 8,192, its training counted in": HuggingFace(train=8192)}
-        corpus, real = invented(Path(folder) / "invented.txt", args.megabytes), os.environ.get("SCALELAB_TEST_DATA")
+        tokenizers: dict[str, Tokenizer] = {
+            "bytes": Bytes(),
+            "a BPE of 8,192, its training counted in": HuggingFace(train=8192),
+        }
+        corpus, real = (
+            invented(Path(folder) / "invented.txt", args.megabytes),
+            os.environ.get("SCALELAB_TEST_DATA"),
+        )
         for name, tokens in tokenizers.items():
             prepared(name, corpus, tokens, folder, args.workers)
         if real:
             corpus = repeated(Path(real), Path(folder) / "real.jsonl", args.megabytes)
-            prepared("GPT-2's vocabulary, real text", corpus, Tiktoken(folder=f"{real}/gpt2"), folder, args.workers)
-        task = Text(corpus=corpus, tokens=Tiktoken(folder=f"{real}/gpt2") if real else Bytes(), context=args.context)
+            prepared(
+                "GPT-2's vocabulary, real text",
+                corpus,
+                Tiktoken(folder=f"{real}/gpt2"),
+                folder,
+                args.workers,
+            )
+        task = Text(
+            corpus=corpus,
+            tokens=Tiktoken(folder=f"{real}/gpt2") if real else Bytes(),
+            context=args.context,
+        )
         streamed(task, folder, args.batch, args.steps)
         blocks(task, folder)
 
@@ -59,11 +81,17 @@ def main() -> None:
 def invented(path: Path, megabytes: int) -> Corpus:
     """Lines of invented words, some frequent and most rare."""
     draw = random.Random(0)
-    words = ["".join(draw.choices("etaoinshrdlucmfwypvbgk", k=draw.randint(1, 10))) for _ in range(20_000)]
+    words = [
+        "".join(draw.choices("etaoinshrdlucmfwypvbgk", k=draw.randint(1, 10)))
+        for _ in range(20_000)
+    ]
     weights = list(accumulate(1 / rank for rank in range(1, len(words) + 1)))
     with path.open("w") as file:
         while file.tell() < megabytes * MB:
-            file.writelines(" ".join(draw.choices(words, cum_weights=weights, k=12)) + ".\n" for _ in range(2000))
+            file.writelines(
+                " ".join(draw.choices(words, cum_weights=weights, k=12)) + ".\n"
+                for _ in range(2000)
+            )
     return Corpus(source=str(path))
 
 
@@ -82,8 +110,13 @@ def prepared(name: str, corpus: Corpus, tokens: Tokenizer, folder: str, workers:
     began = time.perf_counter()
     made = prepare(corpus, tokens, folder, workers=workers)
     seconds = time.perf_counter() - began
-    size, count = (sum(getattr(split, part) for split in made.splits.values()) for part in ("bytes", "tokens"))
-    print(f"prepare, {name}: {size / MB / seconds:.2f} MB/s ({size / MB:.0f} MB, {count:,} tokens, {seconds:.1f} s, {workers} processes)")
+    size, count = (
+        sum(getattr(split, part) for split in made.splits.values()) for part in ("bytes", "tokens")
+    )
+    print(
+        f"prepare, {name}: {size / MB / seconds:.2f} MB/s ({size / MB:.0f} MB, {count:,} tokens,"
+        f" {seconds:.1f} s, {workers} processes)"
+    )
 
 
 def streamed(task: Text, folder: str, batch: int, steps: int) -> None:
@@ -100,9 +133,10 @@ def streamed(task: Text, folder: str, batch: int, steps: int) -> None:
         seconds.append(time.perf_counter() - began)
     tokens, passes = batch * task.context, steps * batch / data.shape.sequences
     print(
-        f"stream, context {task.context}, batch {batch}: {tokens * len(seconds) / sum(seconds):,.0f} tokens/s over {passes:.1f} passes, "
-        f"median batch {tokens / statistics.median(seconds):,.0f}, slowest {1e3 * max(seconds):.0f} ms; "
-        f"opening and the first batch {1e3 * first:.0f} ms"
+        f"stream, context {task.context}, batch {batch}:"
+        f" {tokens * len(seconds) / sum(seconds):,.0f} tokens/s over {passes:.1f} passes, median"
+        f" batch {tokens / statistics.median(seconds):,.0f}, slowest {1e3 * max(seconds):.0f} ms;"
+        f" opening and the first batch {1e3 * first:.0f} ms"
     )
 
 
@@ -113,7 +147,11 @@ def blocks(task: Text, folder: str) -> None:
 
     place = home_of(task, folder)
     data = TextData(task, folder)
-    shards = [(shard, number) for shard in data.manifest.splits["train"].shards for number in range(shard.blocks)]
+    shards = [
+        (shard, number)
+        for shard in data.manifest.splits["train"].shards
+        for number in range(shard.blocks)
+    ]
     local = LocalDataset(place, "train")
     order = np.random.default_rng(0).integers(0, len(shards), 400).tolist()
     opened: dict[str, Callable[[int], object]] = {
@@ -130,7 +168,9 @@ def blocks(task: Text, folder: str) -> None:
         for number in order:
             read(number)
         seconds = time.perf_counter() - began
-        print(f"blocks at random, {name}: {data.manifest.block * len(order) / seconds:,.0f} tokens/s")
+        print(
+            f"blocks at random, {name}: {data.manifest.block * len(order) / seconds:,.0f} tokens/s"
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Training tokens a second of a mixture of experts against a dense network of as many active parameters, in turns in one run.
+"""Training tokens a second of a mixture of experts against a dense network of as many active
+parameters, in turns in one run.
 
     taskset -c 1 python benchmarks/moe.py
     taskset -c 1 python benchmarks/moe.py --bf16 --compile
 
-The shape is that of the laptop campaign: 4 layers, 4 heads, width 128, context 128, batch 16, vocabulary 257, AdamW. Dense: SwiGLU of
-hidden width 512. Mixture: 1 shared and 15 routed experts of 128, of which a token takes 3, balanced by a bias. An update is forward,
-backward, clipping, AdamW and the move of the bias. Below the updates stand the feed-forward layers alone, forward and backward.
+The shape is that of the laptop campaign: 4 layers, 4 heads, width 128, context 128, batch 16,
+vocabulary 257, AdamW. Dense: SwiGLU of hidden width 512. Mixture: 1 shared and 15 routed experts of
+128, of which a token takes 3, balanced by a bias. An update is forward, backward, clipping, AdamW
+and the move of the bias. Below the updates stand the feed-forward layers alone, forward and
+backward.
 """
 
 import argparse
@@ -35,7 +38,9 @@ Step = Callable[[], None]
 
 def main() -> None:
     """Measure in turns, and print a line each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--rounds", type=int, default=40)
@@ -45,13 +50,22 @@ def main() -> None:
     torch.manual_seed(0)
     half = (lambda: torch.autocast("cpu", torch.bfloat16)) if args.bf16 else nullcontext
     for what, steps in {
-        "update": {"dense": updates(DENSE, args.compile, half), "mixture": updates(MIXTURE, args.compile, half)},
-        "layer": {"dense": layer(DENSE, args.compile, half), "mixture": layer(MIXTURE, args.compile, half)},
+        "update": {
+            "dense": updates(DENSE, args.compile, half),
+            "mixture": updates(MIXTURE, args.compile, half),
+        },
+        "layer": {
+            "dense": layer(DENSE, args.compile, half),
+            "mixture": layer(MIXTURE, args.compile, half),
+        },
     }.items():
         medians = measured(steps, args.rounds)
         for name, median_s in medians.items():
             share = medians["dense"] / median_s
-            print(f"{what:7}{name:8}{median_s * 1e3:8.2f} ms {TOKENS / median_s:9,.0f} tokens/s {share:5.2f} x dense")
+            print(
+                f"{what:7}{name:8}{median_s * 1e3:8.2f} ms {TOKENS / median_s:9,.0f} tokens/s"
+                f" {share:5.2f} x dense"
+            )
 
 
 def measured(steps: dict[str, Step], rounds: int) -> dict[str, float]:
@@ -67,7 +81,9 @@ def measured(steps: dict[str, Step], rounds: int) -> dict[str, float]:
 
 def updates(given: spec.Ffn | spec.Moe, compiled: bool, half: Callable) -> Step:
     """One update of a whole model."""
-    model = build(Transformer(layers=LAYERS, heads=HEADS, width=WIDTH, ffn=given).resolved(), VOCAB, CONTEXT).initialise(0)
+    model = build(
+        Transformer(layers=LAYERS, heads=HEADS, width=WIDTH, ffn=given).resolved(), VOCAB, CONTEXT
+    ).initialise(0)
     loss_of = torch.compile(summed_loss, fullgraph=True, dynamic=False) if compiled else summed_loss
     adamw = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)
     targets = torch.tensor(TOKENS)

@@ -1,9 +1,11 @@
-"""Training tokens a second against a plain PyTorch GPT of the same shape, in turns in one run, on one core.
+"""Training tokens a second against a plain PyTorch GPT of the same shape, in turns in one run, on
+one core.
 
     taskset -c 1 python benchmarks/plain_gpt.py
 
-The shape is that of the bar: 4 layers, 4 heads, width 128, context 64, batch 12, vocabulary 65, GELU of 4 times the width, layer norm,
-learned positions, AdamW, gradients clipped to a norm of 1. B sequences, T positions, D width.
+The shape is that of the bar: 4 layers, 4 heads, width 128, context 64, batch 12, vocabulary 65,
+GELU of 4 times the width, layer norm, learned positions, AdamW, gradients clipped to a norm of 1. B
+sequences, T positions, D width.
 """
 
 import statistics
@@ -25,7 +27,13 @@ from scalelab.train.process import prepare
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH, VOCAB = 4, 4, 128, 64, 12, 65
 ROUNDS, UPDATES = 15, 20
 OURS = Transformer(
-    layers=LAYERS, heads=HEADS, width=WIDTH, ffn=Ffn(kind="gelu"), norm=Norm(kind="layer"), position=LearnedPositions(), tied=True
+    layers=LAYERS,
+    heads=HEADS,
+    width=WIDTH,
+    ffn=Ffn(kind="gelu"),
+    norm=Norm(kind="layer"),
+    position=LearnedPositions(),
+    tied=True,
 )
 Update = Callable[[int], None]
 
@@ -36,13 +44,24 @@ class PlainLayer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm_1, self.norm_2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH, bias=False), nn.Linear(WIDTH, WIDTH, bias=False)
-        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.Linear(4 * WIDTH, WIDTH, bias=False)
+        self.qkv, self.out = (
+            nn.Linear(WIDTH, 3 * WIDTH, bias=False),
+            nn.Linear(WIDTH, WIDTH, bias=False),
+        )
+        self.up, self.down = (
+            nn.Linear(WIDTH, 4 * WIDTH, bias=False),
+            nn.Linear(4 * WIDTH, WIDTH, bias=False),
+        )
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
-        heads = (part.unflatten(2, (HEADS, -1)).transpose(1, 2) for part in self.qkv(self.norm_1(x_BTD)).split(WIDTH, dim=2))
-        x_BTD = x_BTD + self.out(F.scaled_dot_product_attention(*heads, is_causal=True).transpose(1, 2).flatten(2))
+        heads = (
+            part.unflatten(2, (HEADS, -1)).transpose(1, 2)
+            for part in self.qkv(self.norm_1(x_BTD)).split(WIDTH, dim=2)
+        )
+        x_BTD = x_BTD + self.out(
+            F.scaled_dot_product_attention(*heads, is_causal=True).transpose(1, 2).flatten(2)
+        )
         return x_BTD + self.down(F.gelu(self.up(self.norm_2(x_BTD))))
 
 
@@ -81,7 +100,10 @@ def main() -> None:
     medians = {name: statistics.median(found[1:]) for name, found in seconds.items()}
     for name, median_s in medians.items():
         faster = medians["plain, eager"] / median_s
-        print(f"{name:22}{median_s * 1e3:6.2f} ms an update {BATCH * CONTEXT / median_s:9,.0f} tokens/s {faster:5.2f} x plain")
+        print(
+            f"{name:22}{median_s * 1e3:6.2f} ms an update {BATCH * CONTEXT / median_s:9,.0f}"
+            f" tokens/s {faster:5.2f} x plain"
+        )
 
 
 def timed(update: Update, turn: int) -> float:
@@ -115,7 +137,10 @@ def plain() -> Update:
 def ours(loss_of: Callable[..., Loss], bf16: bool = False) -> Update:
     """An update as `scalelab run` does it."""
     model = build(OURS.resolved(), VOCAB, CONTEXT).initialise(0)
-    adamw, targets = Optimizer(AdamW(), model, torch.device("cpu")), torch.tensor(float(BATCH * CONTEXT))
+    adamw, targets = (
+        Optimizer(AdamW(), model, torch.device("cpu")),
+        torch.tensor(float(BATCH * CONTEXT)),
+    )
 
     def update(step: int) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):

@@ -3,8 +3,9 @@
     python benchmarks/ray_overhead.py
     python benchmarks/ray_overhead.py --trials 1000
 
-Trials that do nothing run through the executor, so all the time between the first and the last of them is overhead. Memory
-is the proportional set size (PSS), in which pages that processes share count once; Linux only.
+Trials that do nothing run through the executor, so all the time between the first and the last of
+them is overhead. Memory is the proportional set size (PSS), in which pages that processes share
+count once; Linux only.
 """
 
 import argparse
@@ -82,21 +83,32 @@ def pss(process: int) -> int:
         text = Path(f"/proc/{process}/smaps_rollup").read_text()
     except OSError:
         return 0
-    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+    return next(
+        int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")
+    )
 
 
 def main() -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=300)
     trials = parser.parse_args().trials
     print(f"{trials} trials that do nothing but tell {REPORTS} measurements")
-    for name, execute, jobs in (("inline", inline.execute, 1), ("ray, 1 job", ray.execute, 1), ("ray, 2 jobs", ray.execute, 2)):
+    for name, execute, jobs in (
+        ("inline", inline.execute, 1),
+        ("ray, 1 job", ray.execute, 1),
+        ("ray, 2 jobs", ray.execute, 2),
+    ):
         desk, began = Desk(trials), time.perf_counter()
         execute(desk, Job(Execution(device="cpu"), worker=do_nothing, jobs=jobs))
         each = 1000 * (desk.last - desk.first) / (trials - 1)
         start, end = desk.first - began, time.perf_counter() - desk.last
-        print(f"{name:<12} {each:6.1f} ms a trial, start {start:.1f} s, end {end:.1f} s, PSS {desk.memory / 2**20:.0f} MiB in all")
+        print(
+            f"{name:<12} {each:6.1f} ms a trial, start {start:.1f} s, end {end:.1f} s, PSS"
+            f" {desk.memory / 2**20:.0f} MiB in all"
+        )
 
 
 if __name__ == "__main__":

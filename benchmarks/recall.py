@@ -2,8 +2,9 @@
 
     taskset -c 1 python benchmarks/recall.py
 
-The model is not trained: its lanes go on to the end of the context, where those of a trained one leave early. `full` asks every fact,
-1,024 questions about people never trained on, and counts the bits of every fact; the first part alone is the bar's.
+The model is not trained: its lanes go on to the end of the context, where those of a trained one
+leave early. `full` asks every fact, 1,024 questions about people never trained on, and counts the
+bits of every fact; the first part alone is the bar's.
 """
 
 import statistics
@@ -26,15 +27,30 @@ def main() -> None:
     """Measure and print two lines."""
     prepare(1)
     data = build(Facts(people=1024, templates=1))
-    model = build_model(Transformer(width=16).resolved(), data.shape.vocab, data.shape.context).initialise(0).eval()
+    model = (
+        build_model(Transformer(width=16).resolved(), data.shape.vocab, data.shape.context)
+        .initialise(0)
+        .eval()
+    )
     questions, test = data.questions("seen"), RecallTest(data)
     test.full(model)  # what is built once is built
 
     def ask() -> None:
         texts = greedy(model, questions.prompts, limit=data.shape.context)
-        assert len([is_exact(text, answer) for text, answer in zip(texts, questions.answers, strict=True)]) == 4096
+        assert (
+            len(
+                [
+                    is_exact(text, answer)
+                    for text, answer in zip(texts, questions.answers, strict=True)
+                ]
+            )
+            == 4096
+        )
 
-    print(f"every fact asked, and nothing else: {seconds(ask):.2f} s for {len(questions.prompts):,} questions")
+    print(
+        f"every fact asked, and nothing else: {seconds(ask):.2f} s for {len(questions.prompts):,}"
+        " questions"
+    )
     print(f"the whole of the final test:        {seconds(lambda: test.full(model)):.2f} s")
 
 

@@ -1,6 +1,9 @@
-"""How long a page of learning curves takes, from the command to the file. Run: python benchmarks/report.py
+"""How long a page of learning curves takes, from the command to the file.
 
-A million metric rows in two shapes: many metrics of some trials, of which one is drawn, and one metric of many trials.
+Run: python benchmarks/report.py
+
+A million metric rows in two shapes: many metrics of some trials, of which one is drawn, and one
+metric of many trials.
 """
 
 import subprocess
@@ -14,7 +17,10 @@ from scalelab.core.events import Ended, Measured, Started
 from scalelab.store import TrialRecord, open_store
 from scalelab.store.store import Store
 
-SHAPES = {"200 trials, 1,000 points, 5 metrics": (200, 1000, 5), "1,000 trials, 1,000 points, 1 metric": (1000, 1000, 1)}
+SHAPES = {
+    "200 trials, 1,000 points, 5 metrics": (200, 1000, 5),
+    "1,000 trials, 1,000 points, 1 metric": (1000, 1000, 1),
+}
 RUNS = 3
 
 
@@ -27,14 +33,19 @@ def main() -> None:
                 fill(store, trials, points, metrics)
             seconds = sorted(draw(where, folder) for _ in range(RUNS))
             size = Path(folder, "fig-7.html").stat().st_size / 1e6
-            print(f"{said:<40} {seconds[RUNS // 2]:6.2f} s (of {RUNS}: {seconds[0]:.2f} to {seconds[-1]:.2f}), {size:.1f} MB")
+            print(
+                f"{said:<40} {seconds[RUNS // 2]:6.2f} s (of {RUNS}: {seconds[0]:.2f} to"
+                f" {seconds[-1]:.2f}), {size:.1f} MB"
+            )
 
 
 def draw(where: str, folder: str) -> float:
     """Seconds of the whole command, a new process."""
     began = time.perf_counter()
     words = ["report", "--fig", "7", "--experiment", "curves", "--store", where, "--out", folder]
-    subprocess.run([Path(sys.executable).parent / "scalelab", *words], check=True, capture_output=True)
+    subprocess.run(
+        [Path(sys.executable).parent / "scalelab", *words], check=True, capture_output=True
+    )
     return time.perf_counter() - began
 
 
@@ -46,8 +57,12 @@ def fill(store: Store, trials: int, points: int, metrics: int) -> None:
         attempt = store.begin(trial.digest, Started({}, 0), {}, "benchmark")
         for step in range(1, points + 1):
             names = ("loss", *(f"metric_{index}" for index in range(1, metrics)))
-            store.measure(trial.digest, attempt, Measured(step, dict.fromkeys(names, (1 + number % 7) / step)))
-        store.end(trial.digest, attempt, Ended("done", points, 1.0, {"loss": (1 + number % 7) / points}))
+            store.measure(
+                trial.digest, attempt, Measured(step, dict.fromkeys(names, (1 + number % 7) / step))
+            )
+        store.end(
+            trial.digest, attempt, Ended("done", points, 1.0, {"loss": (1 + number % 7) / points})
+        )
     store.flush()
 
 
@@ -56,7 +71,17 @@ def record(number: int) -> TrialRecord:
     width, seed = number // 4, number % 4
     trial = {"model": {"kind": "transformer", "width": width}, "seed": seed}
     return TrialRecord(
-        sha256(trial), trial, trial, {"model.width": width}, seed, seed, {"total": 10 * width + 10}, 1000, 10**7, 1000.0, 10**12
+        sha256(trial),
+        trial,
+        trial,
+        {"model.width": width},
+        seed,
+        seed,
+        {"total": 10 * width + 10},
+        1000,
+        10**7,
+        1000.0,
+        10**12,
     )
 
 

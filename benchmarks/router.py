@@ -1,11 +1,14 @@
-"""What routing over layers costs: a step forward and backward against the same FLOPs in the plain transformer. On one thread.
+"""What routing over layers costs: a step forward and backward against the same FLOPs in the plain
+transformer. On one thread.
 
     taskset -c 1 python benchmarks/router.py                         half a minute or two
     taskset -c 1 python benchmarks/router.py --layers 8 --rounds 15
 
-The shape: width 128, 4 heads, SwiGLU of 512, context 256, batch 16, vocabulary 257, fp32, as many steps as layers. Tokens are random,
-and routers are drawn wide enough that tokens part. Each is measured between two passes of the plain one, and medians of the ratios are
-given; processor time is counted and not that of the clock. The FLOPs are those of the tokens, without the padding of queries.
+The shape: width 128, 4 heads, SwiGLU of 512, context 256, batch 16, vocabulary 257, fp32, as many
+steps as layers. Tokens are random, and routers are drawn wide enough that tokens part. Each is
+measured between two passes of the plain one, and medians of the ratios are given; processor time is
+counted and not that of the clock. The FLOPs are those of the tokens, without the padding of
+queries.
 """
 
 import argparse
@@ -40,8 +43,13 @@ def models(layers: int) -> dict[str, Transformer | LayerRouter]:
     """Untrained, the plain one first."""
     sizes = {"layers": layers, "width": WIDTH, "heads": HEADS}
     found: dict[str, Any] = {"plain": spec.Transformer(**sizes)}
-    found |= {name: spec.LayerRouter.model_validate({**sizes, **given}) for name, given in KINDS.items()}
-    return {name: spread(build(given.resolved(), VOCAB, CONTEXT).initialise(0)) for name, given in found.items()}
+    found |= {
+        name: spec.LayerRouter.model_validate({**sizes, **given}) for name, given in KINDS.items()
+    }
+    return {
+        name: spread(build(given.resolved(), VOCAB, CONTEXT).initialise(0))
+        for name, given in found.items()
+    }
 
 
 def spread(model: Any) -> Any:
@@ -59,14 +67,24 @@ def step(model: Transformer | LayerRouter, tokens_BT: torch.Tensor) -> int:
         reading = model.read(tokens_BT)
         x_BTD, flops = reading.final_BMD, reading.flops
     else:
-        x_BTD, flops = model.trunk(tokens_BT), BATCH * forward_flops(model.given, VOCAB, CONTEXT, CONTEXT)
-    (summed_cross_entropy(x_BTD.flatten(0, 1), model.head_weight, tokens_BT.roll(-1, 1).flatten()) / tokens_BT.numel()).backward()
+        x_BTD, flops = (
+            model.trunk(tokens_BT),
+            BATCH * forward_flops(model.given, VOCAB, CONTEXT, CONTEXT),
+        )
+    (
+        summed_cross_entropy(
+            x_BTD.flatten(0, 1), model.head_weight, tokens_BT.roll(-1, 1).flatten()
+        )
+        / tokens_BT.numel()
+    ).backward()
     return flops
 
 
 def main() -> None:
     """Measure and print a line each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
@@ -85,9 +103,15 @@ def main() -> None:
             ratios[name].append(taken / flops[name] / ((before + after) / 2 / plain_flops))
             before = after
     for name in built:
-        each, ratio = statistics.median(seconds[name][1:]) / (BATCH * CONTEXT), statistics.median(ratios[name][1:])
+        each, ratio = (
+            statistics.median(seconds[name][1:]) / (BATCH * CONTEXT),
+            statistics.median(ratios[name][1:]),
+        )
         mega = flops[name] / BATCH / CONTEXT / 1e6
-        print(f"{name:18}{1e6 * each:7.1f} us a token {mega:6.2f} MFLOPs forward {ratio:6.2f} x plain's time of a FLOP")
+        print(
+            f"{name:18}{1e6 * each:7.1f} us a token {mega:6.2f} MFLOPs forward {ratio:6.2f} x"
+            " plain's time of a FLOP"
+        )
 
 
 def timed(model: Transformer | LayerRouter, tokens_BT: torch.Tensor) -> tuple[float, int]:

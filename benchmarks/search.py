@@ -1,7 +1,8 @@
 """What a guided search costs beside its training. Run: python benchmarks/search.py [sampler ...]
 
-1,000 trials of a space of 11 paths with conditions, whose worker answers at once: asking, compiling, the store (a trial enlisted, begun and
-ended in a real file) and telling. Then the study is made anew from the store, as a search that goes on does.
+1,000 trials of a space of 11 paths with conditions, whose worker answers at once: asking,
+compiling, the store (a trial enlisted, begun and ended in a real file) and telling. Then the study
+is made anew from the store, as a search that goes on does.
 """
 
 import math
@@ -43,16 +44,22 @@ search:
   model.router.temperature: {float: [0.3, 3], log: true, when: {model.policy: [closed, open]}}
   model.balance.bias: {choice: [0, 1e-3, 1e-2]}
   model.halting.kind: {choice: [none, act, ponder, threshold]}
-  model.halting.cost: {float: [1e-4, 1e-1], log: true, when: {model.halting.kind: [act, ponder, threshold]}}
+  model.halting.cost:
+    {float: [1e-4, 1e-1], log: true, when: {model.halting.kind: [act, ponder, threshold]}}
 objectives: {loss: minimize}
 """
 
 
 def main() -> None:
     """Print a table: milliseconds a trial, by place in the order of asking."""
-    print(f"{'sampler':<10}{'trials':>12}{'ask':>8}{'store':>8}{'tell':>8}{'all':>8}{'processor':>12}")
+    print(
+        f"{'sampler':<10}{'trials':>12}{'ask':>8}{'store':>8}{'tell':>8}{'all':>8}{'processor':>12}"
+    )
     for sampler in sys.argv[1:] or ["random", "tpe"]:
-        with TemporaryDirectory() as folder, open_store(Path(folder, "benchmark.db"), mode="write") as store:
+        with (
+            TemporaryDirectory() as folder,
+            open_store(Path(folder, "benchmark.db"), mode="write") as store,
+        ):
             path = Path(folder, "space.yaml")
             path.write_text(SPACE)
             space, document = load_space(path, [f"sampler={sampler}"])
@@ -65,7 +72,10 @@ def main() -> None:
 def searched(sampler: str, space: Space, document: Document, store: Store) -> None:
     """A search from its first to its last trial."""
     store.open_experiment(space.name, space.model_dump(mode="json"))
-    search, clock = GuidedSearch(space, document, known_trials(store, space, document), trials=TRIALS), Clock()
+    search, clock = (
+        GuidedSearch(space, document, known_trials(store, space, document), trials=TRIALS),
+        Clock(),
+    )
     for number in range(1, TRIALS + 1):
         with clock.on("ask"):
             planned = search.ask()
@@ -73,7 +83,13 @@ def searched(sampler: str, space: Space, document: Document, store: Store) -> No
         ended = Ended("done", planned.steps, 1.0, {"loss": loss(planned)})
         with clock.on("store"):
             assert store.enlist(space.name, record(planned), "benchmark")
-            store.end(planned.digest, store.begin(planned.digest, Started({"device": "cpu"}), {"commit": "c0ffee"}, "benchmark"), ended)
+            store.end(
+                planned.digest,
+                store.begin(
+                    planned.digest, Started({"device": "cpu"}), {"commit": "c0ffee"}, "benchmark"
+                ),
+                ended,
+            )
         with clock.on("tell"):
             search.tell(planned.digest, ended.state, ended.values)
         if number % SLICE == 0:
@@ -83,8 +99,17 @@ def searched(sampler: str, space: Space, document: Document, store: Store) -> No
 def loss(planned: PlannedTrial) -> float:
     """A loss with a smallest value, as if it had been trained for."""
     axes = planned.axes
-    rate, cost = math.log10(axes["optim.lr"]) + 2.3, math.log10(axes.get("model.halting.cost", 1)) / 10
-    return 2 + rate**2 + (axes["model.steps"] - 6) ** 2 / 20 + cost**2 + (axes["model.policy"] != "open") / 5
+    rate, cost = (
+        math.log10(axes["optim.lr"]) + 2.3,
+        math.log10(axes.get("model.halting.cost", 1)) / 10,
+    )
+    return (
+        2
+        + rate**2
+        + (axes["model.steps"] - 6) ** 2 / 20
+        + cost**2
+        + (axes["model.policy"] != "open") / 5
+    )
 
 
 class Clock:

@@ -1,4 +1,5 @@
-"""How long a user waits for an answer: `scalelab --help`, and `scalelab plan` of the published grid's 7,800 trials.
+"""How long a user waits for an answer: `scalelab --help`, and `scalelab plan` of the published
+grid's 7,800 trials.
 
 python benchmarks/startup.py
 """
@@ -10,7 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-COMMANDS = (["--help"], ["plan", "specs/paper/in_tool_learning.yaml"], ["plan", "specs/paper/in_tool_learning.yaml", "--json"])
+COMMANDS = (
+    ["--help"],
+    ["plan", "specs/paper/in_tool_learning.yaml"],
+    ["plan", "specs/paper/in_tool_learning.yaml", "--json"],
+)
 REPEATS = 7
 
 
@@ -20,7 +25,10 @@ def main() -> None:
     root = Path(__file__).resolve().parent.parent
     with tempfile.TemporaryDirectory() as folder:
         for arguments in COMMANDS:
-            command = [str(scalelab), *(str(root / word) if word.endswith(".yaml") else word for word in arguments)]
+            command = [
+                str(scalelab),
+                *(str(root / word) if word.endswith(".yaml") else word for word in arguments),
+            ]
             print(f"scalelab {' '.join(arguments):52} {median_seconds(command, folder):.2f} s")
 
 

@@ -1,4 +1,6 @@
-"""How fast a store takes metrics in and gives them out. Run: python benchmarks/store.py [postgresql://user@host/database]
+"""How fast a store takes metrics in and gives them out.
+
+Run: python benchmarks/store.py [postgresql://user@host/database]
 
 100,000 metric rows as a run brings them: 100 trials, 250 points each, 4 metrics a point.
 """
@@ -26,12 +28,24 @@ def main() -> None:
         planned = [record(number) for number in range(PLANNED)]
         digests = [trial.digest for trial in planned]
         with open_store(where, mode="write") as store:
-            show(f"register {PLANNED:,} trials", lambda: store.register("benchmark", {"name": "benchmark"}, planned))
+            show(
+                f"register {PLANNED:,} trials",
+                lambda: store.register("benchmark", {"name": "benchmark"}, planned),
+            )
             show(f"states of {PLANNED:,} trials", lambda: store.states(digests))
-            show(f"add {TRIALS * POINTS * len(NAMES):,} metric rows", lambda: add(store, digests[:TRIALS]))
-            show(f"claim, begin and end {TRIALS} trials", lambda: pass_through(store, digests[TRIALS : 2 * TRIALS]))
+            show(
+                f"add {TRIALS * POINTS * len(NAMES):,} metric rows",
+                lambda: add(store, digests[:TRIALS]),
+            )
+            show(
+                f"claim, begin and end {TRIALS} trials",
+                lambda: pass_through(store, digests[TRIALS : 2 * TRIALS]),
+            )
         with open_store(where, mode="read") as store:
-            show(f"read {TRIALS * POINTS * len(NAMES):,} metric rows into Polars", lambda: frames.metrics(store))
+            show(
+                f"read {TRIALS * POINTS * len(NAMES):,} metric rows into Polars",
+                lambda: frames.metrics(store),
+            )
             show(f"read {PLANNED:,} trials into Polars", lambda: frames.trials(store))
 
 
@@ -44,10 +58,27 @@ def show(what: str, work: Callable[[], Any]) -> None:
 
 def record(number: int) -> TrialRecord:
     """A trial of about the size that a real one has."""
-    model = {"kind": "transformer", "layers": 2, "width": number, **{f"field_{index}": index for index in range(30)}}
+    model = {
+        "kind": "transformer",
+        "layers": 2,
+        "width": number,
+        **{f"field_{index}": index for index in range(30)},
+    }
     trial = {"task": {"kind": "facts", "people": number}, "model": model, "seed": 0}
     axes = {"task.people": number, "model.width": number}
-    return TrialRecord(sha256(trial), trial, trial, axes, 0, 0, {"total": 16_592, "non_embedding": 8_192}, 1000, 10**7, 1000.0, 10**12)
+    return TrialRecord(
+        sha256(trial),
+        trial,
+        trial,
+        axes,
+        0,
+        0,
+        {"total": 16_592, "non_embedding": 8_192},
+        1000,
+        10**7,
+        1000.0,
+        10**12,
+    )
 
 
 def add(store: Store, digests: list[str]) -> None:

@@ -1,10 +1,13 @@
 """Training speed: positions a second of the training loop's own update, on one thread.
 
-    taskset -c 1 python benchmarks/training.py                       people=16, in-weight, width 16, batch 128, fp32
+    taskset -c 1 python benchmarks/training.py
     taskset -c 1 python benchmarks/training.py --width 32 --people 64 --recall in_tool --compile
 
-A position is one the model runs over, padding included. Reported are the median over windows of updates, and the fastest window:
-on a shared machine the second is the steadier one. No evaluation, no checkpoint.
+Without flags: 16 people, in-weight, width 16, batch 128, fp32.
+
+A position is one the model runs over, padding included. Reported are the median over windows of
+updates, and the fastest window: on a shared machine the second is the steadier one. No evaluation,
+no checkpoint.
 """
 
 import argparse
@@ -34,13 +37,19 @@ def windows(attempt: Attempt, num: int, updates: int) -> list[float]:
 
 def main() -> None:
     """Measure and print one line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--people", type=int, default=16)
-    parser.add_argument("--recall", choices=get_args(Facts.model_fields["recall"].annotation), default="in_weight")
+    parser.add_argument(
+        "--recall", choices=get_args(Facts.model_fields["recall"].annotation), default="in_weight"
+    )
     parser.add_argument("--templates", type=int, default=4)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--precision", choices=get_args(Trial.model_fields["precision"].annotation), default="fp32")
+    parser.add_argument(
+        "--precision", choices=get_args(Trial.model_fields["precision"].annotation), default="fp32"
+    )
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--windows", type=int, default=20)
     parser.add_argument("--updates", type=int, default=20)
@@ -55,17 +64,24 @@ def main() -> None:
         precision=args.precision,
     )
     began = time.perf_counter()
-    attempt = Attempt(trial, Execution(device="cpu", compile=args.compile), None, stopping=lambda: False)
+    attempt = Attempt(
+        trial, Execution(device="cpu", compile=args.compile), None, stopping=lambda: False
+    )
     attempt.update()
     first = time.perf_counter() - began
     windows(attempt, 1, args.updates)
     seconds = windows(attempt, args.windows, args.updates)
-    positions, middle, best = args.batch * attempt.shape.context, statistics.median(seconds), min(seconds)
+    positions, middle, best = (
+        args.batch * attempt.shape.context,
+        statistics.median(seconds),
+        min(seconds),
+    )
     print(
-        f"people {args.people} {args.recall} width {args.width} batch {args.batch} context {attempt.shape.context} "
-        f"targets {attempt.shape.targets} {args.precision} {'compiled' if args.compile else 'eager'}: "
-        f"{positions / middle:,.0f} positions/s, fastest window {positions / best:,.0f} "
-        f"({1e3 * middle:.1f} and {1e3 * best:.1f} ms an update of {args.batch:,} dialogs; the first took {first:.1f} s)"
+        f"people {args.people} {args.recall} width {args.width} batch {args.batch} context"
+        f" {attempt.shape.context} targets {attempt.shape.targets} {args.precision}"
+        f" {'compiled' if args.compile else 'eager'}: {positions / middle:,.0f} positions/s,"
+        f" fastest window {positions / best:,.0f} ({1e3 * middle:.1f} and {1e3 * best:.1f} ms an"
+        f" update of {args.batch:,} dialogs; the first took {first:.1f} s)"
     )
 
 

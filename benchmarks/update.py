@@ -1,8 +1,10 @@
-"""One update at the shape of the training bar: dialogs of 78 tokens, 38 of which bear loss, width 16, batch 128, fp32, one thread.
+"""One update at the shape of the training bar: dialogs of 78 tokens, 38 of which bear loss, width
+16, batch 128, fp32, one thread.
 
     taskset -c 1 python benchmarks/update.py
 
-Tokens are random: our own dialogs are shorter (`benchmarks/training.py` trains on those). Compiled and eager in one run.
+Tokens are random: our own dialogs are shorter (`benchmarks/training.py` trains on those). Compiled
+and eager in one run.
 """
 
 import statistics
@@ -25,15 +27,24 @@ WINDOWS, UPDATES = 12, 10
 def main() -> None:
     """Measure and print a line each."""
     prepare(1)
-    for name, loss_of in (("eager", summed_loss), ("compiled", torch.compile(summed_loss, fullgraph=True, dynamic=False))):
+    for name, loss_of in (
+        ("eager", summed_loss),
+        ("compiled", torch.compile(summed_loss, fullgraph=True, dynamic=False)),
+    ):
         update_s = statistics.median(windows(loss_of))
-        rates = f"{SEQUENCES * POSITIONS / update_s:,.0f} positions/s, {SEQUENCES / update_s:,.0f} dialogs/s"
+        rates = (
+            f"{SEQUENCES * POSITIONS / update_s:,.0f} positions/s, {SEQUENCES / update_s:,.0f}"
+            " dialogs/s"
+        )
         print(f"{name:9} {update_s * 1e3:.1f} ms an update: {rates}")
 
 
 def windows(loss_of: Callable[..., Loss]) -> list[float]:
     """Seconds of one update, as the mean of each of some windows."""
-    model, batch = build(Transformer(width=16).resolved(), VOCAB, POSITIONS).initialise(0), random_batch()
+    model, batch = (
+        build(Transformer(width=16).resolved(), VOCAB, POSITIONS).initialise(0),
+        random_batch(),
+    )
     optimizer = Optimizer(AdamW(), model, torch.device("cpu"))
     found: list[float] = []
     for _ in range(WINDOWS + 1):  # the first one warms up

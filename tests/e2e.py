@@ -1,6 +1,9 @@
-"""A small run of the main job with its numbers asserted, as a user would type it. `make e2e` runs it.
+"""A small run of the main job with its numbers asserted, as a user would type it.
 
-Two minutes on two cores: both recall modes, three values of people, the frontier, the figure, and then what the store promises.
+`make e2e` runs it.
+
+Two minutes on two cores: both recall modes, three values of people, the frontier, the figure, and
+then what the store promises.
 """
 
 import json
@@ -30,7 +33,9 @@ task: {kind: text, corpus: numbers.txt, tokens: bytes, context: 48}
 model: {layers: 2, width: 32, heads: 4, tied: true, ffn: {width: 64}}
 arms:
   base: {}
-  experts: {model.kv_heads: 1, model.ffn: {kind: moe, experts: 4, chosen: 2, width: 32, balance: {bias: 0.001}}}
+  experts:
+    model.kv_heads: 1
+    model.ffn: {kind: moe, experts: 4, chosen: 2, width: 32, balance: {bias: 0.001}}
 budget: {steps: 60}
 optim: {lr: 1e-2, schedule: {kind: wsd, warmup: 5}}
 batch: 8
@@ -65,7 +70,11 @@ def check_trials(trials: list[dict[str, Any]]) -> None:
     assert len(ran) < len(trials), "the frontier asked for the whole grid"
     for recall in ("in_weight", "in_tool"):
         for people in (2, 4, 8):
-            cell = [trial for trial in ran if trial["axes"]["task.recall"] == recall and trial["axes"]["task.people"] == people]
+            cell = [
+                trial
+                for trial in ran
+                if trial["axes"]["task.recall"] == recall and trial["axes"]["task.people"] == people
+            ]
             best = max(trial["metrics"]["recall"] for trial in cell)
             assert best >= 0.95, f"{recall} with {people} people reaches a recall of {best} only"
     for trial in ran:
@@ -75,9 +84,13 @@ def check_trials(trials: list[dict[str, Any]]) -> None:
         width = trial["axes"]["model.width"]
         assert trial["params"]["total"] == 32 * width**2 + 525 * width
         if trial["axes"]["task.recall"] == "in_tool":
-            assert 0 <= metrics["recall_permuted"] <= 1, "the probe that tells tool use from memory is not there"
+            assert 0 <= metrics["recall_permuted"] <= 1, (
+                "the probe that tells tool use from memory is not there"
+            )
         else:
-            assert metrics["recall_unseen"] <= 0.5, "the facts of people never trained on were recalled: a leak"
+            assert metrics["recall_unseen"] <= 0.5, (
+                "the facts of people never trained on were recalled: a leak"
+            )
 
 
 def check_figure(folder: Path) -> None:
@@ -105,25 +118,59 @@ def check_bits(folder: Path, trials: list[dict[str, Any]]) -> None:
 
 
 def check_law(folder: Path) -> None:
-    """A published table comes in, its law has the published coefficients, and the pages agree with the store."""
+    """A published table comes in, its law has the published coefficients, and the pages agree with
+    the store.
+    """
     tables = Path(__file__).resolve().parent / "tables"
-    scalelab(folder, "import", str(tables / "chinchilla_epoch_245.csv"), "--mapping", str(tables / "chinchilla.yaml"), "--json")
+    scalelab(
+        folder,
+        "import",
+        str(tables / "chinchilla_epoch_245.csv"),
+        "--mapping",
+        str(tables / "chinchilla.yaml"),
+        "--json",
+    )
     fitted = scalelab(
-        folder, "fit", "chinchilla", "--experiment", "chinchilla", "--filter", "metrics.loss < 3.44", "--bootstrap", "400", "--json"
+        folder,
+        "fit",
+        "chinchilla",
+        "--experiment",
+        "chinchilla",
+        "--filter",
+        "metrics.loss < 3.44",
+        "--bootstrap",
+        "400",
+        "--json",
     )
     found = {name: estimate["value"] for name, estimate in fitted["coefficients"].items()}
-    assert (round(found["alpha"], 4), round(found["beta"], 4), round(found["E"], 4)) == (0.3473, 0.3672, 1.8172), found
+    assert (round(found["alpha"], 4), round(found["beta"], 4), round(found["E"], 4)) == (
+        0.3473,
+        0.3672,
+        1.8172,
+    ), found
     assert fitted["objective"] <= 0.0010182750
     drawn = scalelab(folder, "report", "--json")
-    assert {Path(figure["path"]).stem for figure in drawn["figures"]} >= {"fig-4", "fig-5", "fig-6", "fig-7"}
+    assert {Path(figure["path"]).stem for figure in drawn["figures"]} >= {
+        "fig-4",
+        "fig-5",
+        "fig-6",
+        "fig-7",
+    }
     assert (folder / drawn["index"]).exists()
     assert scalelab(folder, "report", "--check", "--json") == {"stale": []}
-    print(f"fitted {fitted['starts']['at_best']} of {fitted['starts']['tried']} starts to {fitted['objective']:.10f}")
+    print(
+        f"fitted {fitted['starts']['at_best']} of {fitted['starts']['tried']} starts to"
+        f" {fitted['objective']:.10f}"
+    )
 
 
 def check_text(folder: Path) -> None:
-    """A corpus is prepared by the run that needs it; its trials are drawn, sampled from, and have the same bits again."""
-    (folder / "numbers.txt").write_text("\n".join(f"{number} and {number} is {2 * number}." for number in range(4000)))
+    """A corpus is prepared by the run that needs it; its trials are drawn, sampled from, and have
+    the same bits again.
+    """
+    (folder / "numbers.txt").write_text(
+        "\n".join(f"{number} and {number} is {2 * number}." for number in range(4000))
+    )
     (folder / "text.yaml").write_text(TEXT_SPEC)
     trials = scalelab(folder, "run", "text.yaml", "--json")["trials"]
     assert {trial["state"] for trial in trials} == {"done"}
@@ -133,7 +180,16 @@ def check_text(folder: Path) -> None:
         assert metrics["decode_tokens_per_second_b1_t48"] > 0
     verdict = scalelab(folder, "verify", trials[-1]["digest"][:12], "--json")
     assert verdict["equal"], verdict["first"]
-    [written] = scalelab(folder, "generate", trials[-1]["digest"][:12], "--prompt", "12 and 12 is", "--tokens", "8", "--json")["trials"]
+    [written] = scalelab(
+        folder,
+        "generate",
+        trials[-1]["digest"][:12],
+        "--prompt",
+        "12 and 12 is",
+        "--tokens",
+        "8",
+        "--json",
+    )["trials"]
     assert written["samples"], "nothing was written"
     for figure in ("9", "10"):
         scalelab(folder, "report", "--fig", figure, "--experiment", "small_text", "--json")
@@ -143,7 +199,9 @@ def check_text(folder: Path) -> None:
 def scalelab(folder: Path, *arguments: str) -> dict[str, Any]:
     """Run the command in `folder`; its `--json` answer."""
     command = [str(Path(sys.executable).parent / "scalelab"), *arguments]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False, timeout=1200)
+    done = subprocess.run(
+        command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False, timeout=1200
+    )
     assert done.returncode == 0, f"{' '.join(arguments)} ended with exit code {done.returncode}"
     return json.loads(done.stdout)
 

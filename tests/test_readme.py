@@ -25,14 +25,29 @@ def test_the_spec_of_the_readme_is_a_plan(tmp_path: Path) -> None:
 
 def test_every_file_that_the_readme_names_is_there() -> None:
     linked = re.findall(r"\]\(([^)#:]+)\)", README)
-    named = [path for path in re.findall(r"\b(specs/[\w/]+\.yaml)", README) if not path.startswith("specs/found/")]  # a search writes these
+    named = [
+        path
+        for path in re.findall(r"\b(specs/[\w/]+\.yaml)", README)
+        if not path.startswith("specs/found/")
+    ]  # a search writes these
     assert [path for path in (*linked, *named) if not (ROOT / path).exists()] == []
     assert len(linked) >= 4
 
 
 @pytest.mark.parametrize("command", sorted({name for name, _ in COMMANDS}))
 def test_every_command_and_option_of_the_readme_exists(command: str) -> None:
-    options = {option for name, rest in COMMANDS if name == command for option in re.findall(r"--[a-z-]+", rest)}
+    options = {
+        option
+        for name, rest in COMMANDS
+        if name == command
+        for option in re.findall(r"--[a-z-]+", rest)
+    }
     scalelab = Path(sys.executable).with_name("scalelab")
-    shown = subprocess.run([scalelab, *command.split(), "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
+    shown = subprocess.run(
+        [scalelab, *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    ).stdout
     assert [option for option in options if option not in shown] == []

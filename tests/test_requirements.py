@@ -1,4 +1,6 @@
-"""The locks hold what pyproject.toml asks for, pinned, and nothing that ties them to one machine; the files that name the version agree."""
+"""The locks hold what pyproject.toml asks for, pinned, and nothing that ties them to one machine;
+the files that name the version agree.
+"""
 
 import re
 import tomllib
@@ -15,7 +17,9 @@ RUN, TEST = "requirements.lock", "requirements-test.lock"
 
 def pins(lock: str) -> dict[str, Requirement]:
     """Name -> pinned requirement."""
-    lines = [line for line in (ROOT / lock).read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line for line in (ROOT / lock).read_text().splitlines() if line and not line.startswith("#")
+    ]
     return {canonicalize_name(pin.name): pin for pin in map(Requirement, lines)}
 
 
@@ -55,7 +59,9 @@ def test_the_lock_leaves_the_build_of_torch_to_the_machine(lock: str):
 def test_the_lock_holds_what_the_project_asks_for(lock: str, asked: list[str]):
     pinned = pins(lock)
     for requirement in map(Requirement, asked):
-        assert requirement.specifier.contains(version(pinned[canonicalize_name(requirement.name)])), requirement
+        assert requirement.specifier.contains(
+            version(pinned[canonicalize_name(requirement.name)])
+        ), requirement
 
 
 def test_tests_run_on_the_versions_that_users_get():
@@ -66,7 +72,9 @@ def test_tests_run_on_the_versions_that_users_get():
 def test_the_version_is_the_same_everywhere():
     current = PROJECT["project"]["version"]
     citation = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
-    released = re.search(r"^## \[(\d.*?)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = re.search(
+        r"^## \[(\d.*?)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
     assert citation is not None
     assert released is not None
     assert citation[1] == released[1] == current

@@ -29,7 +29,9 @@ Command = Callable[..., Said]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
     """Runs a command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SCALELAB_DEBUG", raising=False)

@@ -32,10 +32,20 @@ def test_how_fast_two_trials_were_is_no_difference(
         for number, planned in enumerate(plan.trials):
             store.claim(planned.digest, "owner")
             attempt = store.begin(planned.digest, Started({}), {}, "owner")
-            speeds = dict.fromkeys(("seconds", "tokens_per_second", "flops_per_second", "mfu"), 1.0 + number)
-            store.end(planned.digest, attempt, Ended("done", 12, 1.0, {"recall": number / 2, "bits": 3.0, **speeds}))
+            speeds = dict.fromkeys(
+                ("seconds", "tokens_per_second", "flops_per_second", "mfu"), 1.0 + number
+            )
+            store.end(
+                planned.digest,
+                attempt,
+                Ended("done", 12, 1.0, {"recall": number / 2, "bits": 3.0, **speeds}),
+            )
     first, second = (planned.digest for planned in plan.trials)
-    monkeypatch.setattr(sys, "argv", ["scalelab", "compare", first, second, "--store", str(tmp_path / "store.db"), "--json"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["scalelab", "compare", first, second, "--store", str(tmp_path / "store.db"), "--json"],
+    )
     with pytest.raises(SystemExit, match="0"):
         main()
     different = json.loads(capsys.readouterr().out)["different"]

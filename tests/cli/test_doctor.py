@@ -34,15 +34,24 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_coordinates_are_told_by_width(spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_coordinates_are_told_by_width(
+    spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(monkeypatch, "doctor", "--coordinates", str(spec), "--json") == 0
     found = json.loads(capsys.readouterr().out)["coordinates"]
-    assert [one["name"] for one in found] == ["embedding", "layers.0.attention", "layers.0.ffn", "logits"]
+    assert [one["name"] for one in found] == [
+        "embedding",
+        "layers.0.attention",
+        "layers.0.ffn",
+        "logits",
+    ]
     assert set(found[0]["moved"]) == {"8", "16", "32", "64"}
     assert not any(one["grows"] for one in found)
 
 
-def test_two_examinations_at_once_are_refused(spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_examinations_at_once_are_refused(
+    spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(monkeypatch, "doctor", "--coordinates", str(spec), "--compile", str(spec)) == 2
     assert "one after the other" in capsys.readouterr().err
 

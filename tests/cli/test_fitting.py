@@ -26,7 +26,19 @@ def table(tmp_path: Path) -> tuple[str, str, str, str]:
 
 def test_a_published_table_is_fitted_and_only_json_is_printed(command: Command) -> None:
     csv, mapping = map(str, CHINCHILLA)
-    said = command("fit", "chinchilla", "--csv", csv, "--mapping", mapping, "--filter", "metrics.loss < 3.44", "--bootstrap", "0", "--json")
+    said = command(
+        "fit",
+        "chinchilla",
+        "--csv",
+        csv,
+        "--mapping",
+        mapping,
+        "--filter",
+        "metrics.loss < 3.44",
+        "--bootstrap",
+        "0",
+        "--json",
+    )
     assert said.code == 0
     assert said.json["law"] == "chinchilla"
     assert said.json["objective"] <= 0.0010182750
@@ -41,20 +53,28 @@ def test_a_published_table_is_fitted_and_only_json_is_printed(command: Command) 
     assert said.err.startswith("fitting: 500 starts")
 
 
-def test_an_imported_table_gives_the_same_and_keeps_the_fit(command: Command, table: tuple[str, ...], tmp_path: Path) -> None:
+def test_an_imported_table_gives_the_same_and_keeps_the_fit(
+    command: Command, table: tuple[str, ...], tmp_path: Path
+) -> None:
     direct = command("fit", "chinchilla", *table, *QUICK, "--json").json
     assert command("import", "made.csv", "--mapping", "made.yaml", "--store", "a.db").code == 0
-    stored = command("fit", "chinchilla", "--experiment", "made", "--store", "a.db", *QUICK, "--json").json
+    stored = command(
+        "fit", "chinchilla", "--experiment", "made", "--store", "a.db", *QUICK, "--json"
+    ).json
     assert stored["coefficients"] == direct["coefficients"]
     assert stored["kept"] is True
     with open_store(tmp_path / "a.db", mode="read") as store:
         [kept] = store.fits(["made"])
         again = restore(kept, frames.trials(store, ["made"]))
     assert again is not None
-    assert json.loads(json.dumps(again.to_json())) == {name: value for name, value in stored.items() if name != "kept"}
+    assert json.loads(json.dumps(again.to_json())) == {
+        name: value for name, value in stored.items() if name != "kept"
+    }
 
 
-def test_a_store_that_cannot_be_written_is_said_and_the_fit_is_printed(command: Command, table: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_is_said_and_the_fit_is_printed(
+    command: Command, table: tuple[str, ...], tmp_path: Path
+) -> None:
     command("import", "made.csv", "--mapping", "made.yaml", "--store", "a.db")
     (tmp_path / "a.db").chmod(0o444)
     said = command("fit", "power", "--experiment", "made", "--store", "a.db", *QUICK, "--json")
@@ -63,7 +83,9 @@ def test_a_store_that_cannot_be_written_is_said_and_the_fit_is_printed(command: 
 
 
 def test_people_see_a_table_of_coefficients(command: Command, table: tuple[str, ...]) -> None:
-    said = command("fit", "chinchilla", *table, *QUICK, "--holdout", "largest_params", "--at", "flops=1e24")
+    said = command(
+        "fit", "chinchilla", *table, *QUICK, "--holdout", "largest_params", "--at", "flops=1e24"
+    )
     assert said.code == 0
     for part in (
         "coefficient",
@@ -78,7 +100,9 @@ def test_people_see_a_table_of_coefficients(command: Command, table: tuple[str, 
         assert part in said.out
 
 
-def test_repeated_rows_are_replicates(command: Command, table: tuple[str, ...], tmp_path: Path) -> None:
+def test_repeated_rows_are_replicates(
+    command: Command, table: tuple[str, ...], tmp_path: Path
+) -> None:
     lines = (tmp_path / "made.csv").read_text().splitlines()
     (tmp_path / "made.csv").write_text("\n".join([*lines, *lines[1:]]))
     rows = command("fit", "power", *table, *QUICK, "--json").json["record"]["rows"]
@@ -90,10 +114,33 @@ def test_repeated_rows_are_replicates(command: Command, table: tuple[str, ...], 
 
 def test_columns_that_are_not_mapped_weigh_and_predict(command: Command) -> None:
     csv, mapping = map(str, GADRE)
-    options = ("--filter", "extra.dataset == rpj", "--column", "N=extra.params_no_embed", "--weights", "extra.multiplier", "--target")
-    said = command("fit", "chinchilla", "--csv", csv, "--mapping", mapping, *options, "extra.loss_openlm", *QUICK, "--json")
+    options = (
+        "--filter",
+        "extra.dataset == rpj",
+        "--column",
+        "N=extra.params_no_embed",
+        "--weights",
+        "extra.multiplier",
+        "--target",
+    )
+    said = command(
+        "fit",
+        "chinchilla",
+        "--csv",
+        csv,
+        "--mapping",
+        mapping,
+        *options,
+        "extra.loss_openlm",
+        *QUICK,
+        "--json",
+    )
     law = said.json["record"]["law"]
-    assert (law["columns"]["N"], law["weights"], law["target"]) == ("extra.params_no_embed", "extra.multiplier", "extra.loss_openlm")
+    assert (law["columns"]["N"], law["weights"], law["target"]) == (
+        "extra.params_no_embed",
+        "extra.multiplier",
+        "extra.loss_openlm",
+    )
 
 
 def test_every_choice_reaches_the_record(command: Command, table: tuple[str, ...]) -> None:
@@ -113,7 +160,11 @@ def test_every_choice_reaches_the_record(command: Command, table: tuple[str, ...
     )
     plain = command("fit", "chinchilla", *table, *QUICK, *options, "--json").json
     law = plain["record"]["law"]
-    assert (law["tied"], law["fixed"], law["bounds"]) == ({"beta": "alpha"}, {"E": 1.7}, {"alpha": [0.1, 0.3]})
+    assert (law["tied"], law["fixed"], law["bounds"]) == (
+        {"beta": "alpha"},
+        {"E": 1.7},
+        {"alpha": [0.1, 0.3]},
+    )
     assert (law["residual"], law["loss"], plain["record"]["seed"]) == ("linear", "huber:0.01", 3)
     assert "at_bound" in [warned["code"] for warned in plain["warnings"]]
 
@@ -122,7 +173,9 @@ def test_the_laws_are_listed_with_formula_and_source(command: Command) -> None:
     said = command("fit", "--list")
     assert "chinchilla\n  loss = E + A*N^-alpha + B*D^-beta\n" in said.out
     assert "arXiv 2203.15556" in said.out
-    assert {"chinchilla", "overtraining", "capacity"} <= {law["name"] for law in command("fit", "--list", "--json").json["laws"]}
+    assert {"chinchilla", "overtraining", "capacity"} <= {
+        law["name"] for law in command("fit", "--list", "--json").json["laws"]
+    }
 
 
 @pytest.mark.parametrize(
@@ -130,7 +183,10 @@ def test_the_laws_are_listed_with_formula_and_source(command: Command) -> None:
     [
         (["chinchila"], "there is no law `chinchila`; did you mean `chinchilla`?"),
         (["power-offset"], "`power-offset` has coefficients only"),
-        (["chinchilla", "--column", "N=params.totl"], "has no column `params.totl`; did you mean `params.total`?"),
+        (
+            ["chinchilla", "--column", "N=params.totl"],
+            "has no column `params.totl`; did you mean `params.total`?",
+        ),
         (["chinchilla", "--column", "X=params.total"], "the formula of `chinchilla` has no `X`"),
         (["chinchilla", "--bound", "A=-5:-1"], "the bounds of `A` hold no positive number"),
         (["chinchilla", "--fix", "F=1"], "`chinchilla` has no coefficient `F`"),
@@ -140,7 +196,10 @@ def test_the_laws_are_listed_with_formula_and_source(command: Command) -> None:
         (["chinchilla", "--bound", "alpha=1:0"], "the bounds of `alpha` hold no number"),
         (["chinchilla", "--loss", "cauchy"], "there is no loss `cauchy`"),
         (["chinchilla", "--starts", "0"], "--starts: '0' is less than 1"),
-        (["chinchilla", "--starts", "none"], "none starts make no fit; give a number from 1 on, or `hoffmann`"),
+        (
+            ["chinchilla", "--starts", "none"],
+            "none starts make no fit; give a number from 1 on, or `hoffmann`",
+        ),
         (["chinchilla", "--filter", "params.total > 1e30"], "no row matches `params.total > 1e30`"),
         (["chinchilla", "--filter", "params.totl > 1"], "unknown name `params.totl` in the filter"),
         (["chinchilla", "--target", "metrics.recall"], "no column `metrics.recall`"),
@@ -150,7 +209,9 @@ def test_the_laws_are_listed_with_formula_and_source(command: Command) -> None:
         (["chinchilla", "--experiment", "x"], "give --experiment NAME, or --csv FILE"),
     ],
 )
-def test_what_is_wrong_is_a_sentence(command: Command, table: tuple[str, ...], arguments: list[str], says: str) -> None:
+def test_what_is_wrong_is_a_sentence(
+    command: Command, table: tuple[str, ...], arguments: list[str], says: str
+) -> None:
     said = command("fit", *table, *QUICK, *arguments, "--json")
     assert (said.code, said.out) == (2, "")
     assert says in said.err
@@ -166,10 +227,22 @@ def test_what_is_wrong_is_a_sentence(command: Command, table: tuple[str, ...], a
         ("1e8,1e9,3\n1e9,1e10,nan", "row 2, column `L`: 'nan' is not a number"),
         ("1e8,1e9,3\n1e9,1e10,high", "row 2, column `L`: 'high' is not a number"),
         ("1e8,1e9,3\n1e9,-5,2", "row 2, column `D`: -5 is less than 1"),
-        ("\n".join(f"{n}e8,{n * n}e9,{n - 3}" for n in range(1, 10)), "`metrics.loss` is -2 in a row, and its logarithm is taken"),
-        ("\n".join(f"1e8,{n}e9,{n}" for n in range(1, 10)), "every row has the same `params.total` (1e+08)"),
-        ("\n".join(f"{n}e8,1e9,{n}" for n in range(1, 10)), "every row has the same `budget.tokens` (1e+09)"),
-        ("\n".join(f"{n}e8,{n * n}e9,3" for n in range(1, 10)), "every row has the same `metrics.loss` (3)"),
+        (
+            "\n".join(f"{n}e8,{n * n}e9,{n - 3}" for n in range(1, 10)),
+            "`metrics.loss` is -2 in a row, and its logarithm is taken",
+        ),
+        (
+            "\n".join(f"1e8,{n}e9,{n}" for n in range(1, 10)),
+            "every row has the same `params.total` (1e+08)",
+        ),
+        (
+            "\n".join(f"{n}e8,1e9,{n}" for n in range(1, 10)),
+            "every row has the same `budget.tokens` (1e+09)",
+        ),
+        (
+            "\n".join(f"{n}e8,{n * n}e9,3" for n in range(1, 10)),
+            "every row has the same `metrics.loss` (3)",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_fitted_is_a_sentence(
@@ -181,11 +254,17 @@ def test_a_table_that_cannot_be_fitted_is_a_sentence(
     assert says in said.err
 
 
-def test_flops_beyond_64_bits_do_not_overflow(command: Command, table: tuple[str, ...], tmp_path: Path) -> None:
+def test_flops_beyond_64_bits_do_not_overflow(
+    command: Command, table: tuple[str, ...], tmp_path: Path
+) -> None:
     frame = grid().select(N="params.total", D="budget.tokens", L="metrics.loss")
-    lines = [f"{row['N']:.0f},{row['D'] * 1e6:.0f},{row['L']}" for row in frame.iter_rows(named=True)]
+    lines = [
+        f"{row['N']:.0f},{row['D'] * 1e6:.0f},{row['L']}" for row in frame.iter_rows(named=True)
+    ]
     (tmp_path / "made.csv").write_text("\n".join(["N,D,L", *lines]))
-    said = command("fit", "chinchilla", *table, *QUICK, "--filter", "flops > 1e25 and flops < 6e28", "--json")
+    said = command(
+        "fit", "chinchilla", *table, *QUICK, "--filter", "flops > 1e25 and flops < 6e28", "--json"
+    )
     assert 5 < said.json["record"]["rows"]["used"] < 24
     budgets = [float(name[3:-1]) for name in said.json["derived"] if name.startswith("N*(")]
     assert min(budgets) > 1e28
@@ -196,14 +275,19 @@ def test_rows_and_a_law_must_be_named(command: Command, table: tuple[str, ...]) 
         (["fit"], "no law is named"),
         (["fit", "chinchilla"], "the rows to fit are not named"),
         (["fit", "chinchilla", "--csv", "made.csv"], "a table needs a mapping of its columns"),
-        (["fit", "chinchilla", "--experiment", "x", "--store", "none.db"], "none.db: does not exist"),
+        (
+            ["fit", "chinchilla", "--experiment", "x", "--store", "none.db"],
+            "none.db: does not exist",
+        ),
     ):
         said = command(*arguments)
         assert said.code == 2
         assert says in said.err
 
 
-def test_a_fit_says_what_is_left_out(command: Command, table: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_fit_says_what_is_left_out(
+    command: Command, table: tuple[str, ...], tmp_path: Path
+) -> None:
     shutil.copy(CHINCHILLA[0], tmp_path / "made.csv")
     (tmp_path / "made.yaml").write_text(CHINCHILLA[1].read_text())
     said = command("fit", "E + A*N^-alpha", *table, *QUICK, "--filter", "metrics.loss < 3")
@@ -211,10 +295,18 @@ def test_a_fit_says_what_is_left_out(command: Command, table: tuple[str, ...], t
 
 
 @pytest.mark.parametrize("draws", ["0", "50"])
-def test_a_law_with_every_coefficient_fixed_is_measured(command: Command, table: tuple[str, ...], draws: str) -> None:
-    fixed = [word for value in ("E=1.7", "A=400", "B=400", "alpha=0.34", "beta=0.28") for word in ("--fix", value)]
+def test_a_law_with_every_coefficient_fixed_is_measured(
+    command: Command, table: tuple[str, ...], draws: str
+) -> None:
+    fixed = [
+        word
+        for value in ("E=1.7", "A=400", "B=400", "alpha=0.34", "beta=0.28")
+        for word in ("--fix", value)
+    ]
     said = command("fit", "chinchilla", *table, *fixed, "--bootstrap", draws, "--json")
     assert said.code == 0
     assert said.json["objective"] > 0
     assert said.json["coefficients"]["alpha"] == {"value": 0.34, "se": None, "ci95": None}
-    assert not {"not_identified", "did_not_move"} & {warned["code"] for warned in said.json["warnings"]}
+    assert not {"not_identified", "did_not_move"} & {
+        warned["code"] for warned in said.json["warnings"]
+    }

@@ -39,7 +39,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         for name, spec in (("tiny", SPEC), ("sums", SUMS)):
             (folder / f"{name}.yaml").write_text(spec)
-            patch.setattr(sys, "argv", ["scalelab", "run", f"{name}.yaml", "--executor", "inline", "--store", "s.db"])
+            patch.setattr(
+                sys,
+                "argv",
+                ["scalelab", "run", f"{name}.yaml", "--executor", "inline", "--store", "s.db"],
+            )
             with pytest.raises(SystemExit, match="0"):
                 main()
     return folder
@@ -65,25 +69,46 @@ def test_the_text_is_shown_behind_its_prompt(said: Command, digests: dict[str, s
     assert shown.out.startswith("[user] Who?\n[assistant] ")
 
 
-def test_streamed_text_is_that_of_json_and_of_no_cache(said: Command, digests: dict[str, str]) -> None:
-    asked = (digests["tiny"], "--prompt", "Who?", "--tokens", "9", "--temperature", "1.5", "--seed", "3", "--samples", "3")
+def test_streamed_text_is_that_of_json_and_of_no_cache(
+    said: Command, digests: dict[str, str]
+) -> None:
+    asked = (
+        digests["tiny"],
+        "--prompt",
+        "Who?",
+        "--tokens",
+        "9",
+        "--temperature",
+        "1.5",
+        "--seed",
+        "3",
+        "--samples",
+        "3",
+    )
     (trial,) = said(*asked, "--json").json["trials"]
     texts = [sample["text"] for sample in trial["samples"]]
     assert len(set(texts)) == 3
-    wanted = "".join(f"-- sample {number} of 3\n[user] Who?\n[assistant] {text}\n" for number, text in enumerate(texts, 1))
+    wanted = "".join(
+        f"-- sample {number} of 3\n[user] Who?\n[assistant] {text}\n"
+        for number, text in enumerate(texts, 1)
+    )
     assert said(*asked).out == wanted
     assert said(*asked, "--no-cache").out == wanted
     assert trial["digest"] == digests["tiny"]
     assert trial["state"] == "done"
 
 
-def test_a_prompt_comes_from_standard_input(said: Command, digests: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_comes_from_standard_input(
+    said: Command, digests: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("1+1="))
     shown = said(digests["sums"], "--prompt", "-", "--tokens", "1")
     assert shown.out.startswith("1+1=")
 
 
-def test_without_a_prompt_something_of_the_task_is_asked(said: Command, digests: dict[str, str]) -> None:
+def test_without_a_prompt_something_of_the_task_is_asked(
+    said: Command, digests: dict[str, str]
+) -> None:
     assert "=" in said(digests["sums"], "--tokens", "1").out
     assert said(digests["tiny"], "--tokens", "1").out.startswith("[user] When was ")
 
@@ -94,16 +119,29 @@ def test_a_full_context_is_said(said: Command, digests: dict[str, str]) -> None:
     assert "is full" in shown.err
 
 
-def test_the_best_and_the_worst_are_shown_with_their_metric_and_axes(said: Command, command: Command, ran: Path) -> None:
-    trials = {one["digest"]: one for one in command("ls", "--store", str(ran / "s.db"), "--experiment", "tiny", "--json").json["trials"]}
+def test_the_best_and_the_worst_are_shown_with_their_metric_and_axes(
+    said: Command, command: Command, ran: Path
+) -> None:
+    trials = {
+        one["digest"]: one
+        for one in command(
+            "ls", "--store", str(ran / "s.db"), "--experiment", "tiny", "--json"
+        ).json["trials"]
+    }
     losses = {digest: trial["metrics"]["loss"] for digest, trial in trials.items()}
     best, worst = min(losses, key=losses.__getitem__), max(losses, key=losses.__getitem__)
     shown = said("--best-and-worst", "tiny", "--metric", "loss", "--tokens", "3")
-    assert shown.out.index(f"== best: loss {losses[best]:.6g}, trial {best[:10]}") < shown.out.index("== worst: loss")
+    assert shown.out.index(
+        f"== best: loss {losses[best]:.6g}, trial {best[:10]}"
+    ) < shown.out.index("== worst: loss")
     assert f"model.width {trials[worst]['axes']['model.width']}" in shown.out.split("== worst")[1]
-    found = said("--best-and-worst", "tiny", "--metric", "loss", "--tokens", "3", "--json").json["trials"]
+    found = said("--best-and-worst", "tiny", "--metric", "loss", "--tokens", "3", "--json").json[
+        "trials"
+    ]
     assert [trial["digest"] for trial in found] == [best, worst]
-    highest = said("--best-and-worst", "tiny", "--metric", "bits", "--tokens", "3", "--json").json["trials"]
+    highest = said("--best-and-worst", "tiny", "--metric", "bits", "--tokens", "3", "--json").json[
+        "trials"
+    ]
     assert highest[0]["metrics"]["bits"] > highest[1]["metrics"]["bits"]
     assert "only finished: accuracy" in said("--best-and-worst", "sums", "--tokens", "3").out
 
@@ -121,20 +159,35 @@ def test_the_best_and_the_worst_are_shown_with_their_metric_and_axes(said: Comma
     ],
     ids=str,
 )
-def test_wrong_input_is_a_sentence(said: Command, digests: dict[str, str], arguments: list[str], says: str) -> None:
+def test_wrong_input_is_a_sentence(
+    said: Command, digests: dict[str, str], arguments: list[str], says: str
+) -> None:
     shown = said(*[digests["tiny"] if one == "DIGEST" else one for one in arguments])
     assert (shown.code, shown.out) == (2, "")
     assert says in shown.err
     assert shown.err.count("\n") == 1
 
 
-def test_a_model_that_is_gone_or_another_is_a_sentence(said: Command, command: Command, digests: dict[str, str], ran: Path) -> None:
-    artifacts = command("show", digests["sums"], "--store", str(ran / "s.db"), "--json").json["trials"][0]["artifacts"]
-    place, other = Path(artifacts["model"]), Path(said(digests["tiny"], "--json", "--tokens", "1").json["trials"][0]["digest"])
+def test_a_model_that_is_gone_or_another_is_a_sentence(
+    said: Command, command: Command, digests: dict[str, str], ran: Path
+) -> None:
+    artifacts = command("show", digests["sums"], "--store", str(ran / "s.db"), "--json").json[
+        "trials"
+    ][0]["artifacts"]
+    place, other = (
+        Path(artifacts["model"]),
+        Path(said(digests["tiny"], "--json", "--tokens", "1").json["trials"][0]["digest"]),
+    )
     kept = place.read_bytes()
-    others = command("show", str(other), "--store", str(ran / "s.db"), "--json").json["trials"][0]["artifacts"]["model"]
+    others = command("show", str(other), "--store", str(ran / "s.db"), "--json").json["trials"][0][
+        "artifacts"
+    ]["model"]
     try:
-        for content, says in ((kept[:99], "can't be read"), (Path(others).read_bytes(), "not the weights"), (None, "was not kept")):
+        for content, says in (
+            (kept[:99], "can't be read"),
+            (Path(others).read_bytes(), "not the weights"),
+            (None, "was not kept"),
+        ):
             place.unlink() if content is None else place.write_bytes(content)
             shown = said(digests["sums"])
             assert shown.code == 2
@@ -144,9 +197,22 @@ def test_a_model_that_is_gone_or_another_is_a_sentence(said: Command, command: C
         place.write_bytes(kept)
 
 
-def test_an_unfinished_trial_is_named(said: Command, command: Command, ran: Path, tmp_path: Path) -> None:
-    (tmp_path / "more.yaml").write_text(SPEC.replace("name: tiny", "name: more").replace("lr: 1e-2", "lr: 2e-2"))
-    command("run", "more.yaml", "--store", str(tmp_path / "more.db"), "--executor", "inline", "--time", "0.001s")
+def test_an_unfinished_trial_is_named(
+    said: Command, command: Command, ran: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "more.yaml").write_text(
+        SPEC.replace("name: tiny", "name: more").replace("lr: 1e-2", "lr: 2e-2")
+    )
+    command(
+        "run",
+        "more.yaml",
+        "--store",
+        str(tmp_path / "more.db"),
+        "--executor",
+        "inline",
+        "--time",
+        "0.001s",
+    )
     trials = command("ls", "--store", str(tmp_path / "more.db"), "--json").json["trials"]
     unfinished = next(trial for trial in trials if trial["state"] != "done")
     shown = command("generate", unfinished["digest"], "--store", str(tmp_path / "more.db"))

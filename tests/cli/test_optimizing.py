@@ -89,13 +89,20 @@ def test_samples_of_both_ends_are_kept_and_shown_side_by_side(there: Command) ->
     best, worst = (found["samples"][found[end]["digest"]] for end in ("best", "worst"))
     assert len(best.splitlines()) == len(worst.splitlines()) == 4  # two questions of each length
     assert all("=" in line for line in best.splitlines())
-    place = there("show", found["best"]["digest"], "--json").json["trials"][0]["artifacts"]["sample"]
+    place = there("show", found["best"]["digest"], "--json").json["trials"][0]["artifacts"][
+        "sample"
+    ]
     assert place.startswith("data:text/plain,")
     shown = there("optimize", "--space", "sums.yaml", *INLINE).out
-    assert any(line.startswith(best.splitlines()[0]) and worst.splitlines()[0] in line for line in shown.splitlines())
+    assert any(
+        line.startswith(best.splitlines()[0]) and worst.splitlines()[0] in line
+        for line in shown.splitlines()
+    )
 
 
-def test_the_found_spec_is_the_best_trial_and_has_nothing_to_run(there: Command, searched: Path) -> None:
+def test_the_found_spec_is_the_best_trial_and_has_nothing_to_run(
+    there: Command, searched: Path
+) -> None:
     found = there("optimize", "--space", "sums.yaml", *INLINE, "--json").json
     path = searched / found["found"]
     assert path == searched / "specs" / "found" / "sums.yaml"
@@ -112,7 +119,9 @@ def test_the_found_spec_is_the_best_trial_and_has_nothing_to_run(there: Command,
 def test_trials_of_another_base_leave_the_experiment(scalelab: Command) -> None:
     """They stay in the store, and the best is one that the space can ask for now."""
     first = scalelab("optimize", "--space", "sums", *INLINE, "--trials", "2", "--json").json
-    again = scalelab("optimize", "--space", "sums", *INLINE, "--trials", "2", "--set", "budget.steps=3", "--json").json
+    again = scalelab(
+        "optimize", "--space", "sums", *INLINE, "--trials", "2", "--set", "budget.steps=3", "--json"
+    ).json
     digests = {trial["digest"] for trial in first["trials"]}
     assert len(again["trials"]) == 2
     assert not digests & {trial["digest"] for trial in again["trials"]}
@@ -124,10 +133,14 @@ def test_trials_of_another_base_leave_the_experiment(scalelab: Command) -> None:
 def test_the_journal_opens_as_a_study(there: Command, searched: Path) -> None:
     said = there("optimize", "--space", "sums.yaml", "--dashboard")
     assert "optuna-dashboard results/sums.journal" in said.out
-    storage = optuna.storages.JournalStorage(JournalFileBackend(str(searched / "results" / "sums.journal")))
+    storage = optuna.storages.JournalStorage(
+        JournalFileBackend(str(searched / "results" / "sums.journal"))
+    )
     study = optuna.load_study(study_name="sums", storage=storage)
     found = there("optimize", "--space", "sums.yaml", *INLINE, "--json").json
-    assert [trial.user_attrs["digest"] for trial in study.trials] == [trial["digest"] for trial in found["trials"]]
+    assert [trial.user_attrs["digest"] for trial in study.trials] == [
+        trial["digest"] for trial in found["trials"]
+    ]
     assert study.best_trial.user_attrs["digest"] == found["best"]["digest"]
     assert study.best_trial.params["optim.lr"] == found["best"]["setting"]["optim.lr"]
     assert study.best_trial.intermediate_values[9] == study.best_value
@@ -139,7 +152,9 @@ def test_the_same_command_goes_on(scalelab: Command) -> None:
     assert first["outcomes"] == {"done": 2}
     more = scalelab(*short, "--trials", "3").json
     assert (more["outcomes"], more["known"]) == ({"done": 1}, 2)
-    assert [trial["digest"] for trial in more["trials"][:2]] == [trial["digest"] for trial in first["trials"]]
+    assert [trial["digest"] for trial in more["trials"][:2]] == [
+        trial["digest"] for trial in first["trials"]
+    ]
 
 
 def test_an_interrupted_search_ends_with_130_and_goes_on(scalelab: Command) -> None:
@@ -158,23 +173,51 @@ def test_an_interrupted_search_ends_with_130_and_goes_on(scalelab: Command) -> N
     assert not Path("specs/found").exists()
     ran = scalelab("ls", "--json").json["trials"]
     done = sum(trial["state"] == "done" for trial in ran)
-    more = scalelab("optimize", "--space", "sums", *INLINE, "--trials", str(done + 2), "--no-conclusion", "--json").json
+    more = scalelab(
+        "optimize",
+        "--space",
+        "sums",
+        *INLINE,
+        "--trials",
+        str(done + 2),
+        "--no-conclusion",
+        "--json",
+    ).json
     assert (more["outcomes"], more["known"]) == ({"done": 2}, done)
-    assert [trial["digest"] for trial in more["trials"][: len(ran)]] == [trial["digest"] for trial in ran]
+    assert [trial["digest"] for trial in more["trials"][: len(ran)]] == [
+        trial["digest"] for trial in ran
+    ]
 
 
 def test_seed_and_sampler_are_flags(scalelab: Command) -> None:
     short = ("optimize", "--space", "sums", *INLINE, "--no-conclusion", "--trials", "2", "--json")
     stores = {"a.db": "1", "b.db": "1", "c.db": "2"}
-    found = [scalelab(*short, "--store", store, "--seed", seed).json["trials"] for store, seed in stores.items()]
+    found = [
+        scalelab(*short, "--store", store, "--seed", seed).json["trials"]
+        for store, seed in stores.items()
+    ]
     asked = [[trial["axes"] for trial in trials] for trials in found]
     assert asked[0] == asked[1] != asked[2]
-    shown = scalelab("optimize", "--space", "sums", "--sampler", "random", "--pruner", "median", "--trials", "7", "--dry-run").out
+    shown = scalelab(
+        "optimize",
+        "--space",
+        "sums",
+        "--sampler",
+        "random",
+        "--pruner",
+        "median",
+        "--trials",
+        "7",
+        "--dry-run",
+    ).out
     assert "sampler random, pruner median, seed 0, 7 trials in all" in shown
 
 
 def test_a_dry_run_tells_what_the_store_knows(there: Command) -> None:
-    assert "in results/scalelab.db: 4 done\n" in there("optimize", "--space", "sums.yaml", "--dry-run").out
+    assert (
+        "in results/scalelab.db: 4 done\n"
+        in there("optimize", "--space", "sums.yaml", "--dry-run").out
+    )
     other = ("optimize", "--space", "sums.yaml", "--set", "name=other", "--dry-run")
     assert "no trial of it; 4 known from elsewhere fit, and warm it up" in there(*other).out
     assert there(*other, "--no-warm-start", "--json").json["others"] == 0
@@ -183,7 +226,10 @@ def test_a_dry_run_tells_what_the_store_knows(there: Command) -> None:
 def test_a_dry_run_counts_what_fits_alone(there: Command) -> None:
     changed = ("optimize", "--space", "sums.yaml", "--set", "base.budget.steps=7", "--dry-run")
     shown = there(*changed).out
-    assert "no trial of it; 4 that it asked for as another space or on another base do not count" in shown
+    assert (
+        "no trial of it; 4 that it asked for as another space or on another base do not count"
+        in shown
+    )
     assert "fit" not in shown
     found = there(*changed, "--set", "name=other", "--json").json
     assert (found["states"], found["others"]) == ({}, 0)
@@ -194,14 +240,29 @@ def test_a_search_says_that_its_trials_end_within_their_warm_up(scalelab: Comman
     warm_up = ("optimize", "--space", "sums", "--set", "base.optim.schedule.warmup=9")
     assert said in scalelab(*warm_up, "--dry-run").out
     assert said in scalelab(*warm_up, *INLINE, "--trials", "1", "--no-conclusion").out
-    assert "warm-up" not in scalelab("optimize", "--space", "sums", "--set", "base.optim.schedule.warmup=2", "--dry-run").out
+    assert (
+        "warm-up"
+        not in scalelab(
+            "optimize", "--space", "sums", "--set", "base.optim.schedule.warmup=2", "--dry-run"
+        ).out
+    )
 
 
 def test_the_journal_has_trials_whose_resolved_form_tells_no_point(scalelab: Command) -> None:
-    searched = ("optimize", "--space", "sums", "--set", "search={model.ffn.ratio: {float: [3.03, 3.2]}}", "--trials", "2")
+    searched = (
+        "optimize",
+        "--space",
+        "sums",
+        "--set",
+        "search={model.ffn.ratio: {float: [3.03, 3.2]}}",
+        "--trials",
+        "2",
+    )
     ran = scalelab(*searched, *INLINE, "--no-conclusion", "--json").json["trials"]
     assert len(ran) == 2
-    assert scalelab(*searched, "--dashboard", "--json").json["trials"] == [trial["digest"] for trial in ran]
+    assert scalelab(*searched, "--dashboard", "--json").json["trials"] == [
+        trial["digest"] for trial in ran
+    ]
 
 
 def test_the_documented_space_is_one(command: Command, tmp_path: Path) -> None:
@@ -212,7 +273,15 @@ def test_the_documented_space_is_one(command: Command, tmp_path: Path) -> None:
 
 def test_settings_reach_the_base_and_the_space(scalelab: Command) -> None:
     told = scalelab(
-        "optimize", "--space", "sums", "--dry-run", "--json", "--set", "batch=4", "--set", "search.optim.lr={float: [1, 2]}"
+        "optimize",
+        "--space",
+        "sums",
+        "--dry-run",
+        "--json",
+        "--set",
+        "batch=4",
+        "--set",
+        "search.optim.lr={float: [1, 2]}",
     ).json
     assert told["space"]["base"]["batch"] == 4
     assert told["space"]["search"]["optim.lr"]["float"] == [1, 2]
@@ -228,7 +297,9 @@ def test_several_objectives_end_with_a_front(scalelab: Command) -> None:
     sizes = [one["values"][1] for one in found["front"]]
     assert sizes == sorted(sizes, reverse=True)
     assert len(found["samples"]) == min(2, len(sizes))
-    entries = scalelab("optimize", "--space", "sums", *front, "--dashboard", "--json").json["trials"]
+    entries = scalelab("optimize", "--space", "sums", *front, "--dashboard", "--json").json[
+        "trials"
+    ]
     assert entries == [trial["digest"] for trial in found["trials"]]
 
 
@@ -237,7 +308,12 @@ def test_a_search_without_a_finished_trial_says_so(scalelab: Command) -> None:
     assert said.code == 0
     assert "no trial has come to its end; the same command goes on" in said.out
     assert not Path("specs/found").exists()
-    assert scalelab("optimize", "--space", "sums", *INLINE, "--time", "0.001s", "--json").json["trials"] == []
+    assert (
+        scalelab("optimize", "--space", "sums", *INLINE, "--time", "0.001s", "--json").json[
+            "trials"
+        ]
+        == []
+    )
 
 
 def test_what_cannot_be_written_hides_nothing(scalelab: Command) -> None:
@@ -265,7 +341,10 @@ def test_a_search_without_a_conclusion_names_its_best_and_writes_nothing(scalela
         (["--space", "sums", "--sampler", "tpee"], "`sampler`"),
         (["--space", "sums", "--time", "soon"], "--time: 'soon' is not a duration"),
         (["--space", "sums", "--set", "trials=null"], "neither --trials nor --time is given"),
-        (["--space", "sums", "--set", "search.optim.lrr={float: [1, 2]}"], "did you mean `optim.lr`?"),
+        (
+            ["--space", "sums", "--set", "search.optim.lrr={float: [1, 2]}"],
+            "did you mean `optim.lr`?",
+        ),
         (["--space", "sums", "--set", "objectives={los: minimize}"], "did you mean `loss`?"),
         (["--space", "sums", "--dashboard"], "results/scalelab.db: does not exist"),
     ],

@@ -1,4 +1,6 @@
-"""What `plan`, `run` and `status` say of one experiment while it is begun, changed, refused and finished."""
+"""What `plan`, `run` and `status` say of one experiment while it is begun, changed, refused and
+finished.
+"""
 
 import sys
 import time
@@ -39,7 +41,9 @@ def test_a_finished_frontier_looks_finished(command: Command) -> None:
     assert (before["states"], before["cells"]) == ({"missing": 8}, {"answered": 0, "total": 2})
     assert before["seconds"] > 0
     ran = command("run", "cells.yaml", "--executor", "inline", "--json").json
-    assert ran["outcomes"] == {"done": 2}  # every model passes: the smallest is tried, and there is none below
+    assert ran["outcomes"] == {
+        "done": 2
+    }  # every model passes: the smallest is tried, and there is none below
     after = command("plan", "cells.yaml", "--json").json
     assert after["states"] == {"done": 2, "missing": 6}
     assert after["cells"] == {"answered": 2, "total": 2}
@@ -47,33 +51,53 @@ def test_a_finished_frontier_looks_finished(command: Command) -> None:
     said = command("plan", "cells.yaml").out
     assert "2 of 2 cells answered\nnothing to run\n" in said
     assert "to run:" not in said
-    assert command("status", "--json").json["experiments"] == [{"name": "cells", "states": {"done": 2, "missing": 6}, "trials": 8}]
-    assert sorted(trial["state"] for trial in command("ls", "--json").json["trials"]) == ["done"] * 2 + ["missing"] * 6
+    assert command("status", "--json").json["experiments"] == [
+        {"name": "cells", "states": {"done": 2, "missing": 6}, "trials": 8}
+    ]
+    assert (
+        sorted(trial["state"] for trial in command("ls", "--json").json["trials"])
+        == ["done"] * 2 + ["missing"] * 6
+    )
 
 
 def test_a_grid_has_no_cells(command: Command) -> None:
     assert "cells" not in command("plan", "grid.yaml", "--json").json
 
 
-def test_what_only_leaves_out_belongs_to_the_experiment_and_what_the_spec_leaves_out_does_not(command: Command) -> None:
+def test_what_only_leaves_out_belongs_to_the_experiment_and_what_the_spec_leaves_out_does_not(
+    command: Command,
+) -> None:
     command("run", "grid.yaml", "--executor", "inline", "--only", "model.width == 4")
     assert command("status", "--json").json["experiments"][0]["states"] == {"done": 2, "missing": 2}
     command("run", "grid.yaml", "--executor", "inline", "--set", "replicates=1")
     trials = command("ls", "--json").json["trials"]
-    assert [(trial["axes"]["model.width"], trial["replicate"], trial["state"]) for trial in trials] == [(4, 0, "done"), (8, 0, "done")]
+    assert [
+        (trial["axes"]["model.width"], trial["replicate"], trial["state"]) for trial in trials
+    ] == [(4, 0, "done"), (8, 0, "done")]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["plan", "grid.yaml", "--only", "model.width == 6"], "--only: `model.width == 6` matches none of the 4 trials of grid"),
+        (
+            ["plan", "grid.yaml", "--only", "model.width == 6"],
+            "--only: `model.width == 6` matches none of the 4 trials of grid",
+        ),
         (["run", "grid.yaml", "--only", "model.width == 6"], "matches none"),
-        (["run", "grid.yaml", "--address", "127.0.0.1:1"], "no Ray cluster answers at `127.0.0.1:1`"),
+        (
+            ["run", "grid.yaml", "--address", "127.0.0.1:1"],
+            "no Ray cluster answers at `127.0.0.1:1`",
+        ),
         (["run", "grid.yaml", "--set", "execution.device=cuda"], "set `execution.device: auto`"),
-        (["run", "grid.yaml", "--executor", "inline", "--set", "execution.device=mps"], "set `execution.device: auto`"),
+        (
+            ["run", "grid.yaml", "--executor", "inline", "--set", "execution.device=mps"],
+            "set `execution.device: auto`",
+        ),
     ],
 )
-def test_a_refused_run_makes_no_store(command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str) -> None:
+def test_a_refused_run_makes_no_store(
+    command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     if "--address" in arguments:
@@ -85,7 +109,9 @@ def test_a_refused_run_makes_no_store(command: Command, monkeypatch: pytest.Monk
     assert not Path("results").exists()
 
 
-def test_without_ray_a_run_is_refused_before_a_store_is_made(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_a_run_is_refused_before_a_store_is_made(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     said = command("run", "grid.yaml")
     assert said.code == 2
@@ -93,16 +119,27 @@ def test_without_ray_a_run_is_refused_before_a_store_is_made(command: Command, m
     assert not Path("results").exists()
 
 
-def test_failures_of_an_earlier_run_are_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_of_an_earlier_run_are_told(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*arguments: object, **named: object) -> None:
         raise RuntimeError("a wire is loose")
 
     with monkeypatch.context() as patch:
         patch.setattr("scalelab.train.train", broken)
         first = command("run", "grid.yaml", "--executor", "inline", "--json")
-    assert (first.code, first.json["outcomes"], first.json["failed_before"]) == (1, {"failed": 4}, 0)
+    assert (first.code, first.json["outcomes"], first.json["failed_before"]) == (
+        1,
+        {"failed": 4},
+        0,
+    )
     again = command("run", "grid.yaml", "--executor", "inline", "--json")
-    assert (again.code, again.json["outcomes"], again.json["failed"], again.json["failed_before"]) == (1, {}, {}, 4)
+    assert (
+        again.code,
+        again.json["outcomes"],
+        again.json["failed"],
+        again.json["failed_before"],
+    ) == (1, {}, {}, 4)
     plan = command("plan", "grid.yaml", "--json").json
     assert (plan["states"], plan["flops"]) == ({"failed": 4}, 0)  # as a run leaves them alone
 
@@ -136,10 +173,17 @@ evaluation: {first: 2}
 """
 
 
-def test_flops_that_depend_on_the_data_are_planned_as_a_range(command: Command, tmp_path: Path) -> None:
+def test_flops_that_depend_on_the_data_are_planned_as_a_range(
+    command: Command, tmp_path: Path
+) -> None:
     (tmp_path / "routed.yaml").write_text(ROUTED)
     told = command("plan", "routed.yaml", "--json").json
-    assert told["flops_least"] == told["trials"][0]["flops_least"] < told["trials"][0]["flops"] == told["flops"]
+    assert (
+        told["flops_least"]
+        == told["trials"][0]["flops_least"]
+        < told["trials"][0]["flops"]
+        == told["flops"]
+    )
     low, high = (format_count(told[name]) for name in ("flops_least", "flops"))
     assert f"{low} to {high} FLOPs" in command("plan", "routed.yaml").out
 

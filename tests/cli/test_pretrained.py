@@ -35,16 +35,22 @@ def digest(command: Command, tmp_path: Path) -> str:
     return trial["digest"]
 
 
-def test_a_router_is_planned_run_verified_and_asked(digest: str, command: Command, tmp_path: Path) -> None:
+def test_a_router_is_planned_run_verified_and_asked(
+    digest: str, command: Command, tmp_path: Path
+) -> None:
     (planned,) = command("plan", "router.yaml", "--json").json["trials"]
     assert planned["state"] == "missing"
-    assert command("run", "router.yaml", "--executor", "inline", "--dry-run", "--json").json["trials"] == [planned]
+    assert command("run", "router.yaml", "--executor", "inline", "--dry-run", "--json").json[
+        "trials"
+    ] == [planned]
     (ran,) = command("run", "router.yaml", "--executor", "inline", "--json").json["trials"]
     assert (ran["digest"], ran["state"]) == (planned["digest"], "done")
     (shown,) = command("show", ran["digest"][:9], "--json").json["trials"]
     assert shown["trial"]["model"]["pretrained"] == {"trial": digest, "freeze": True}
     assert command("verify", ran["digest"][:9], "--json").json["equal"]
-    assert sorted(path.name for path in (tmp_path / "results" / "trials").iterdir()) == sorted([digest, ran["digest"]])
+    assert sorted(path.name for path in (tmp_path / "results" / "trials").iterdir()) == sorted(
+        [digest, ran["digest"]]
+    )
     assert command("run", "router.yaml", "--executor", "inline", "--json").json["known"] == 1
 
 
@@ -55,10 +61,25 @@ def test_layers_that_are_gone(digest: str, command: Command, tmp_path: Path) -> 
     weights.unlink()
     assert command("run", "router.yaml", "--executor", "inline").code == 0
     said = command("verify", ran["digest"])
-    assert (said.code, "with which it began, are not there; train that trial again" in said.err) == (2, True)
+    assert (
+        said.code,
+        "with which it began, are not there; train that trial again" in said.err,
+    ) == (2, True)
     said = command("run", "router.yaml", "--executor", "inline", "--set", "seed=3")
-    assert (said.code, f"the layers of {digest[:10]} are not there; name the folder" in said.err) == (2, True)
-    said = command("run", "router.yaml", "--executor", "inline", "--set", "seed=3", "--artifacts", str(tmp_path / "other"))
+    assert (
+        said.code,
+        f"the layers of {digest[:10]} are not there; name the folder" in said.err,
+    ) == (2, True)
+    said = command(
+        "run",
+        "router.yaml",
+        "--executor",
+        "inline",
+        "--set",
+        "seed=3",
+        "--artifacts",
+        str(tmp_path / "other"),
+    )
     assert (said.code, f"{tmp_path}/other/{digest}/model.pt: the layers" in said.err) == (2, True)
 
 
@@ -68,11 +89,16 @@ def test_a_pretrained_digest_of_another_width(name: str, command: Command) -> No
     said = command(name, "router.yaml", "--set", "model.width=16")
     assert said.code == 2
     assert "router.yaml:8: the layers of" in said.err
-    assert "its `model.width` is 8, and this trial's is 16; make the two alike, or take the layers of another trial" in said.err
+    assert (
+        "its `model.width` is 8, and this trial's is 16; make the two alike, or take the layers of"
+        " another trial" in said.err
+    )
 
 
 @pytest.mark.slow
 def test_workers_of_ray_find_the_layers(digest: str, command: Command) -> None:
-    (ran,) = command("run", "router.yaml", "--executor", "ray", "--jobs", "1", "--json").json["trials"]
+    (ran,) = command("run", "router.yaml", "--executor", "ray", "--jobs", "1", "--json").json[
+        "trials"
+    ]
     assert ran["state"] == "done"
     assert command("verify", ran["digest"], "--json").json["equal"]

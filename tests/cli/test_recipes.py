@@ -1,4 +1,6 @@
-"""Every recipe, and the campaign, runs from its own file: made small, each of its arms and axes, on generated text."""
+"""Every recipe, and the campaign, runs from its own file: made small, each of its arms and axes, on
+generated text.
+"""
 
 import random
 from pathlib import Path
@@ -11,7 +13,21 @@ from scalelab.spec.budget import LENGTHS
 
 SPECS = Path(__file__).parents[2] / "specs"
 SMALL = {"replicates": 1, "batch": 2}
-WORDS = ["the", "king", "of", "every", "winter", "song", "and", "a", "quiet", "sea", "under", "old", "stars"]
+WORDS = [
+    "the",
+    "king",
+    "of",
+    "every",
+    "winter",
+    "song",
+    "and",
+    "a",
+    "quiet",
+    "sea",
+    "under",
+    "old",
+    "stars",
+]
 
 
 @pytest.fixture(scope="module")
@@ -24,22 +40,41 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(spec: dict[str, Any], corpus: Path) -> dict[str, Any]:
-    """The spec with a few short updates on a small corpus; its arms and the axes of its models stay."""
+    """The spec with a few short updates on a small corpus; its arms and the axes of its models
+    stay.
+    """
     kept = {key: value for key, value in spec.items() if key != "execution"}
-    budget = {"steps": 3, **{key: value for key, value in spec.get("budget", {}).items() if key not in LENGTHS}}
+    budget = {
+        "steps": 3,
+        **{key: value for key, value in spec.get("budget", {}).items() if key not in LENGTHS},
+    }
     task = spec["task"] | {"corpus": str(corpus), "tokens": "bytes", "context": 32}
     optim = spec["optim"] | {"schedule": {"kind": "constant", "warmup": 1}}
-    evaluation = {"first": 2} | ({"decoding": {}} if "decoding" in spec.get("evaluation", {}) else {})
+    evaluation = {"first": 2} | (
+        {"decoding": {}} if "decoding" in spec.get("evaluation", {}) else {}
+    )
     axes = _without_lengths(spec.get("axes", {}))
-    return kept | SMALL | {"task": task, "budget": budget, "optim": optim, "axes": axes, "evaluation": evaluation}
+    return (
+        kept
+        | SMALL
+        | {"task": task, "budget": budget, "optim": optim, "axes": axes, "evaluation": evaluation}
+    )
 
 
 def _without_lengths(axes: dict[str, Any]) -> dict[str, Any]:
     lengths = {f"budget.{length}" for length in LENGTHS}
-    return {key: _without_lengths(axis) if key == "zip" else axis for key, axis in axes.items() if key not in lengths}
+    return {
+        key: _without_lengths(axis) if key == "zip" else axis
+        for key, axis in axes.items()
+        if key not in lengths
+    }
 
 
-@pytest.mark.parametrize("path", [*sorted((SPECS / "recipes").glob("*.yaml")), SPECS / "gqa_moe.yaml"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [*sorted((SPECS / "recipes").glob("*.yaml")), SPECS / "gqa_moe.yaml"],
+    ids=lambda path: path.stem,
+)
 def test_a_recipe_made_small_runs(path: Path, corpus: Path, command: Any, tmp_path: Path) -> None:
     spec = small(yaml.safe_load(path.read_text()), corpus)
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(spec))

@@ -32,7 +32,9 @@ def scalelab(command: Command) -> Command:
         (["--fig", "7", "--x", "flops"], "takes no --fig and no --x; leave them out"),
     ],
 )
-def test_check_refuses_what_it_would_not_heed(command: Command, options: list[str], words: str) -> None:
+def test_check_refuses_what_it_would_not_heed(
+    command: Command, options: list[str], words: str
+) -> None:
     said = command("report", "--check", *options, *STORE)
     assert (said.code, said.out) == (2, "")
     assert words in said.err
@@ -56,16 +58,32 @@ def test_a_filtered_figure_says_so_and_is_up_to_date(scalelab: Command, tmp_path
     said = scalelab("report", "--check", *STORE, "--json")
     assert (said.code, said.json) == (0, {"stale": []})
     changed = tmp_path / "reports" / "fig-5.json"
-    changed.write_text(json.dumps(json.loads(changed.read_text(encoding="utf-8")) | {"rows": ""}), encoding="utf-8")
+    changed.write_text(
+        json.dumps(json.loads(changed.read_text(encoding="utf-8")) | {"rows": ""}), encoding="utf-8"
+    )
     said = scalelab("report", "--check", "--format", "html", *STORE)
     assert (said.code, said.out) == (1, "out of date: fig-5\n")
     shutil.rmtree(tmp_path / "reports")
     assert scalelab("report", "--check", *STORE).code == 2
 
 
-def test_a_fit_of_other_rows_in_the_store_is_named_on_the_page(scalelab: Command, tmp_path: Path) -> None:
+def test_a_fit_of_other_rows_in_the_store_is_named_on_the_page(
+    scalelab: Command, tmp_path: Path
+) -> None:
     by = ("--filter", "metrics.loss < 3.44")
-    fitted = scalelab("fit", "chinchilla", "--experiment", "chinchilla", *by, "--starts", "20", "--bootstrap", "50", *STORE, "--json")
+    fitted = scalelab(
+        "fit",
+        "chinchilla",
+        "--experiment",
+        "chinchilla",
+        *by,
+        "--starts",
+        "20",
+        "--bootstrap",
+        "50",
+        *STORE,
+        "--json",
+    )
     assert fitted.json["kept"] is True
     assert scalelab("report", "--fig", "4", *by, *STORE).code == 0
     page = (tmp_path / "reports" / "fig-4.html").read_text(encoding="utf-8")
@@ -73,5 +91,8 @@ def test_a_fit_of_other_rows_in_the_store_is_named_on_the_page(scalelab: Command
     assert scalelab("report", "--fig", "4", *STORE).code == 0
     page = (tmp_path / "reports" / "fig-4.html").read_text(encoding="utf-8")
     assert "Fitted here with 1,000 draws." in page
-    assert "The store keeps a fit of 240 other rows (filter <code>metrics.loss &lt; 3.44</code>): draw it with" in page
+    assert (
+        "The store keeps a fit of 240 other rows (filter <code>metrics.loss &lt; 3.44</code>): draw"
+        " it with" in page
+    )
     assert "<code>--filter &#x27;metrics.loss &lt; 3.44&#x27;</code>" in page

@@ -9,8 +9,14 @@ from scalelab.core.units import brief
     ("value", "said"),
     [
         (0.010750187432634688, "0.01075"),
-        ({"kind": "text", "context": 256, "corpus": {"source": "shakespeare"}}, "text, context 256, corpus source shakespeare"),
-        ({"flops": 165_000_000_000.0, "params": {"target": "100k"}}, "flops 165B, params target 100k"),
+        (
+            {"kind": "text", "context": 256, "corpus": {"source": "shakespeare"}},
+            "text, context 256, corpus source shakespeare",
+        ),
+        (
+            {"flops": 165_000_000_000.0, "params": {"target": "100k"}},
+            "flops 165B, params target 100k",
+        ),
         ([[1, 2], [2]], "[[1, 2], [2]]"),
         ("open", "open"),
         (True, "True"),

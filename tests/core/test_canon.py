@@ -8,7 +8,11 @@ from scalelab.core.canon import canonical_json, sha256
 from scalelab.core.seeds import derive
 
 _plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
 
@@ -31,5 +35,8 @@ def test_what_json_has_no_form_for_is_refused(value: object) -> None:
 
 def test_streams_are_named_apart_and_stay_where_they_are() -> None:
     assert derive(0, "weights") == 133441691874178746
-    assert len({derive(seed, name) for seed in range(50) for name in ("weights", "order", "noise")}) == 150
+    assert (
+        len({derive(seed, name) for seed in range(50) for name in ("weights", "order", "noise")})
+        == 150
+    )
     assert derive(3, "a", 1) == derive(3, "a", "1")

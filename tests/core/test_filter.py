@@ -3,7 +3,13 @@ import pytest
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
 
-ROW = {"task.people": 64, "task.recall": "in_tool", "model.width": 16, "metrics.recall": None, "model.tied": False}
+ROW = {
+    "task.people": 64,
+    "task.recall": "in_tool",
+    "model.width": 16,
+    "metrics.recall": None,
+    "model.tied": False,
+}
 
 
 @pytest.mark.parametrize(
@@ -27,14 +33,26 @@ def test_filters(text: str, wanted: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "task.people <", "__import__('os')", "f(1) == 2", "task.people == f(2)", "1 < task.people", "a < b < c", "task"]
+    "text",
+    [
+        "",
+        "task.people <",
+        "__import__('os')",
+        "f(1) == 2",
+        "task.people == f(2)",
+        "1 < task.people",
+        "a < b < c",
+        "task",
+    ],
 )
 def test_what_is_no_filter_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="is no filter"):
         compile_filter(text)(ROW)
 
 
-@pytest.mark.parametrize("text", ["task.people == many", "task.recall <= 3", "model.width in 4", "task.people > null"])
+@pytest.mark.parametrize(
+    "text", ["task.people == many", "task.recall <= 3", "model.width in 4", "task.people > null"]
+)
 def test_what_does_not_compare_is_a_sentence(text: str) -> None:
     with pytest.raises(UserError, match=r"does not compare with .*; compare numbers with numbers"):
         compile_filter(text)(ROW)

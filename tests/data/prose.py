@@ -11,7 +11,9 @@ SMALL = Layout(block=64, blocks=4)
 
 
 _DRAW = random.Random(0)
-_WORDS = ["".join(_DRAW.choices("abcdefghilmnoprstuvw", k=_DRAW.randint(1, 8))) for _ in range(200)] + ["née", "漢字", "😀"]
+_WORDS = [
+    "".join(_DRAW.choices("abcdefghilmnoprstuvw", k=_DRAW.randint(1, 8))) for _ in range(200)
+] + ["née", "漢字", "😀"]
 
 
 def prose(words: int, seed: int = 0) -> str:
@@ -29,6 +31,9 @@ def write_text(path: Path, words: int = 2000, seed: int = 0) -> Path:
 
 def write_jsonl(path: Path, documents: int = 400, words: int = 20) -> Path:
     """Many documents; one in fifty has no text."""
-    rows = ({"id": number, "text": "" if number % 50 == 7 else prose(words, number)} for number in range(documents))
+    rows = (
+        {"id": number, "text": "" if number % 50 == 7 else prose(words, number)}
+        for number in range(documents)
+    )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

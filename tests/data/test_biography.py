@@ -1,4 +1,6 @@
-"""Biographies say what their people are, their pieces are tagged exactly, and their sizes are those of the text."""
+"""Biographies say what their people are, their pieces are tagged exactly, and their sizes are those
+of the text.
+"""
 
 import os
 import re
@@ -25,7 +27,10 @@ from scalelab.spec.text import Tiktoken
 
 KINDS = ["bioS", "bioS_simple", "bioD"]
 GPT2 = Path(os.environ.get("SCALELAB_TEST_DATA", "")) / "gpt2"
-has_gpt2 = pytest.mark.skipif("SCALELAB_TEST_DATA" not in os.environ, reason="SCALELAB_TEST_DATA names no folder with GPT-2's files")
+has_gpt2 = pytest.mark.skipif(
+    "SCALELAB_TEST_DATA" not in os.environ,
+    reason="SCALELAB_TEST_DATA names no folder with GPT-2's files",
+)
 TOKENS = ["words", "bytes", pytest.param("gpt2", marks=has_gpt2)]
 
 
@@ -35,7 +40,9 @@ def gpt2_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def task(**given: Any) -> Biography:
-    found = Trial.model_validate({"budget": {"steps": 1}, "task": {"kind": "biography", **given}}).task
+    found = Trial.model_validate(
+        {"budget": {"steps": 1}, "task": {"kind": "biography", **given}}
+    ).task
     assert isinstance(found, Biography)
     return found
 
@@ -46,12 +53,20 @@ def data(**given: Any) -> BiographyData:
 
 def name_of(person: int, world: int = 0) -> str:
     places = [int(place[0]) for place in names(np.array([person]), world)]
-    return " ".join(pool[place] for pool, place in zip((pools.FIRST_NAMES, pools.MIDDLE_NAMES, pools.LAST_NAMES), places, strict=True))
+    return " ".join(
+        pool[place]
+        for pool, place in zip(
+            (pools.FIRST_NAMES, pools.MIDDLE_NAMES, pools.LAST_NAMES), places, strict=True
+        )
+    )
 
 
 def values_of(person: int, world: int = 0) -> dict[str, str]:
     """What bioS tells of a person, spelt out without the code that renders it."""
-    place = {attribute: int(value(np.array([person]), attribute, world)[0]) for attribute in pools.ATTRIBUTES}
+    place = {
+        attribute: int(value(np.array([person]), attribute, world)[0])
+        for attribute in pools.ATTRIBUTES
+    }
     month, rest = divmod(place["birth_date"], 28 * 200)
     day, year = divmod(rest, 200)
     return {
@@ -68,12 +83,15 @@ def values_of(person: int, world: int = 0) -> dict[str, str]:
 def texts(data: BiographyData) -> list[str]:
     probes = data.probes()
     return [
-        data.tokenizer.decode(tokens[:length].tolist()) for tokens, length in zip(probes.tokens_RT, probes.length_R.tolist(), strict=True)
+        data.tokenizer.decode(tokens[:length].tolist())
+        for tokens, length in zip(probes.tokens_RT, probes.length_R.tolist(), strict=True)
     ]
 
 
 def said(text: str, person: int, world: int = 0, templates: int = 50) -> list[tuple[str, int]]:
-    """Attribute and template of each sentence of a biography; fails where a sentence is no template's, or not true of the person."""
+    """Attribute and template of each sentence of a biography; fails where a sentence is no
+    template's, or not true of the person.
+    """
     truth, found = values_of(person, world), []
     for index, sentence in enumerate(text.removeprefix(EOS).removeprefix(DOMAIN).split(". ")):
         subject = truth["pronoun"] if index else name_of(person, world)
@@ -89,10 +107,14 @@ def said(text: str, person: int, world: int = 0, templates: int = 50) -> list[tu
 @pytest.mark.parametrize("tokens", TOKENS)
 @pytest.mark.parametrize("kind", ["bioS", "bioS_simple"])
 def test_a_biography_tells_every_value_of_its_person_once(kind: str, tokens: str) -> None:
-    for person, text in enumerate(texts(data(people=80, text={"kind": kind}, tokens=tokens, world=3))):
+    for person, text in enumerate(
+        texts(data(people=80, text={"kind": kind}, tokens=tokens, world=3))
+    ):
         attributes = [attribute for attribute, _ in said(text, person, world=3)]
         assert sorted(attributes) == sorted(TEMPLATES)
-        assert attributes.index("employer") < attributes.index("work_city"), "the city of work tells the employer"
+        assert attributes.index("employer") < attributes.index("work_city"), (
+            "the city of work tells the employer"
+        )
 
 
 @pytest.mark.parametrize("tokens", TOKENS)
@@ -105,20 +127,29 @@ def test_pieces_are_the_tokens_of_the_values(tokens: str, junk: Any) -> None:
     for person in range(60):
         truth, read = values_of(person), reader(biographies, person)
         assert read(probes.piece_RT == 1) == name_of(person)
-        assert [read(probes.piece_RT == 2 + index) for index in range(len(pieces))] == [truth[piece] for piece in pieces]
+        assert [read(probes.piece_RT == 2 + index) for index in range(len(pieces))] == [
+            truth[piece] for piece in pieces
+        ]
         assert np.array_equal(probes.first_RT[person], probes.piece_RT[person] >= 2)
-        assert not probes.piece_RT[person, probes.length_R[person] - 1 :].any(), "padding is no piece"
+        assert not probes.piece_RT[person, probes.length_R[person] - 1 :].any(), (
+            "padding is no piece"
+        )
 
 
 def reader(biographies: BiographyData, person: int) -> Callable[[np.ndarray], str]:
-    """Decodes the tokens of a probe that a mask over the next token chooses, which stand together."""
+    """Decodes the tokens of a probe that a mask over the next token chooses, which
+    stand together.
+    """
     tokens_T = biographies.probes().tokens_RT[person]
 
     def read(mask_RT: np.ndarray) -> str:
         at = np.flatnonzero(mask_RT[person]) + 1
         assert at[-1] - at[0] == len(at) - 1
         tokenizer = biographies.tokenizer
-        text, begins = tokenizer.decode(tokens_T[at].tolist()), tokens_T[at[0] - 1] in (tokenizer.eos, tokenizer.domain)
+        text, begins = (
+            tokenizer.decode(tokens_T[at].tolist()),
+            tokens_T[at[0] - 1] in (tokenizer.eos, tokenizer.domain),
+        )
         assert text.startswith(" ") == (tokenizer.opens and not begins)
         return text.removeprefix(" ")
 
@@ -128,7 +159,14 @@ def reader(biographies: BiographyData, person: int) -> Callable[[np.ndarray], st
 @pytest.mark.parametrize("tokens", TOKENS)
 @pytest.mark.parametrize(("chunks", "length"), [(1, 1), (3, 2)])
 def test_bio_d_tells_strings_of_the_diversity_sets(tokens: str, chunks: int, length: int) -> None:
-    text = {"kind": "bioD", "attributes": 7, "chunks": chunks, "length": length, "diversity": 12, "alphabet": 90}
+    text = {
+        "kind": "bioD",
+        "attributes": 7,
+        "chunks": chunks,
+        "length": length,
+        "diversity": 12,
+        "alphabet": 90,
+    }
     biographies = data(people=200, text=text, tokens=tokens)
     probes, written = biographies.probes(), texts(biographies)
     told: list[set[str]] = [set() for _ in range(7)]
@@ -153,10 +191,14 @@ def test_bio_d_tells_strings_of_the_diversity_sets(tokens: str, chunks: int, len
 @pytest.mark.parametrize("tokens", TOKENS[1:])
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_tokens_write_the_same_text(kind: str, tokens: str) -> None:
-    words, letters = (data(people=50, text={"kind": kind}, tokens=tokens) for tokens in ("words", tokens))
+    words, letters = (
+        data(people=50, text={"kind": kind}, tokens=tokens) for tokens in ("words", tokens)
+    )
     assert texts(words) == texts(letters)
     read = [
-        biographies.tokenizer.decode(biographies.stream(1, 40).at(0)[:, 1:].ravel().tolist()).split(EOS)[:150]
+        biographies.tokenizer.decode(biographies.stream(1, 40).at(0)[:, 1:].ravel().tolist()).split(
+            EOS
+        )[:150]
         for biographies in (words, letters)
     ]
     assert len(read[0][0]) > 50
@@ -179,9 +221,14 @@ def test_gpt2_would_encode_the_whole_text_as_its_pieces_are(kind: str) -> None:
 
 @given(st.sampled_from(KINDS), st.integers(1, 60), st.integers(1, 60), st.integers(0, 3))
 @settings(max_examples=30, deadline=None)
-def test_person_i_is_the_same_for_every_number_of_people(kind: str, few: int, many: int, world: int) -> None:
+def test_person_i_is_the_same_for_every_number_of_people(
+    kind: str, few: int, many: int, world: int
+) -> None:
     few, many = sorted((few, many))
-    assert texts(data(people=few, text={"kind": kind}, world=world)) == texts(data(people=many, text={"kind": kind}, world=world))[:few]
+    assert (
+        texts(data(people=few, text={"kind": kind}, world=world))
+        == texts(data(people=many, text={"kind": kind}, world=world))[:few]
+    )
 
 
 def test_worlds_differ() -> None:
@@ -190,10 +237,11 @@ def test_worlds_differ() -> None:
 
 def test_these_are_the_first_people_on_every_machine() -> None:
     assert texts(data(people=1, tokens="bytes")) == [
-        "<eos>Alnelle Rooking Dungate spent the student years at Becknock Technical Institute and made friends there. "
-        "He wrote a thesis in Applied Medicine, as the exams show. He found a job with Edcombe Glass to this day. "
-        "He went to nursery in Cranrath and visits it often. He is based in Harttarrow, not far from the station. "
-        "He has a birthday that goes back to November 25, 2061 according to the family."
+        "<eos>Alnelle Rooking Dungate spent the student years at Becknock Technical Institute and"
+        " made friends there. He wrote a thesis in Applied Medicine, as the exams show. He found a"
+        " job with Edcombe Glass to this day. He went to nursery in Cranrath and visits it often."
+        " He is based in Harttarrow, not far from the station. He has a birthday that goes back to"
+        " November 25, 2061 according to the family."
     ]
     assert values_of(1) == {
         "birth_date": "April 14, 1913",
@@ -207,7 +255,10 @@ def test_these_are_the_first_people_on_every_machine() -> None:
 
 
 def test_complexity_names_the_constants() -> None:
-    bios, sets = data(people=10).complexity(), data(text={"kind": "bioD", "chunks": 3, "diversity": 8}).complexity()
+    bios, sets = (
+        data(people=10).complexity(),
+        data(text={"kind": "bioD", "chunks": 3, "diversity": 8}).complexity(),
+    )
     assert sum(bios.value_bits.values()) == pytest.approx(47.5916, abs=1e-4)
     assert bios.name_bits == pytest.approx(27.2535, abs=1e-4)
     assert (bios.people, bios.sets) == (10, None)
@@ -227,12 +278,18 @@ def test_used_tokens_are_those_that_are_shown(kind: str, tokens: str, junk: Any)
 
 
 def test_the_vocabulary_does_not_depend_on_the_people() -> None:
-    assert describe(task(people=1)).vocab == describe(task(people=5_000)).vocab == describe(task(text={"templates": 1})).vocab
+    assert (
+        describe(task(people=1)).vocab
+        == describe(task(people=5_000)).vocab
+        == describe(task(text={"templates": 1})).vocab
+    )
     assert describe(task(people=1)).used < 300 < describe(task(people=5_000)).used  # pyright: ignore[reportOptionalOperand]
 
 
 @pytest.mark.parametrize("tokens", TOKENS)
-@pytest.mark.parametrize("text", [{"kind": "bioS"}, {"kind": "bioS_simple"}, {"kind": "bioD", "chunks": 3}])
+@pytest.mark.parametrize(
+    "text", [{"kind": "bioS"}, {"kind": "bioS_simple"}, {"kind": "bioD", "chunks": 3}]
+)
 def test_a_context_holds_the_longest_biography(text: dict[str, Any], tokens: str) -> None:
     with pytest.raises(UserError, match="hold the longest biography") as error:
         describe(task(context=20, text=text, tokens=tokens))
@@ -256,13 +313,18 @@ def test_the_default_context_holds_bytes_too() -> None:
     [
         (
             {"tokens": "gpt2", "world": 9},
-            "nowhere/vocab.bpe: the tokenizer can't be read .No such file or directory.; name a folder .* SCALELAB_GPT2",
+            (
+                "nowhere/vocab.bpe: the tokenizer can't be read .No such file or directory.; name a"
+                " folder .* SCALELAB_GPT2"
+            ),
         ),
         ({"people": 160_000_001}, "at most 160,000,000"),
         ({"people": 100, "junk": {"people": "160M"}}, "at most 160,000,000, junk counted in"),
     ],
 )
-def test_what_cannot_be_is_an_error_with_a_cure(given: dict[str, Any], fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_is_an_error_with_a_cure(
+    given: dict[str, Any], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(FOLDER, "nowhere")
     for ask in (describe, build):
         with pytest.raises(UserError, match=fault):

@@ -1,4 +1,6 @@
-"""People of biographies: a name of their own each, the same for every number of people, values uniform and independent."""
+"""People of biographies: a name of their own each, the same for every number of people, values
+uniform and independent.
+"""
 
 import numpy as np
 import pytest
@@ -17,14 +19,20 @@ def test_shuffled_is_a_permutation(size: int, seed: int, turn: int) -> None:
     places = shuffled(index, size, seed, "test", turn_E=np.full(size, turn))
     assert np.array_equal(np.sort(places), index)
     some = index[::3]
-    assert np.array_equal(shuffled(some, size, seed, "test", turn_E=np.full(len(some), turn)), places[::3])
+    assert np.array_equal(
+        shuffled(some, size, seed, "test", turn_E=np.full(len(some), turn)), places[::3]
+    )
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 100])
 def test_every_place_is_equally_likely_and_turns_differ(size: int) -> None:
     turns = 12_000
-    place_TS = shuffled(np.tile(np.arange(size), turns), size, 0, "test", turn_E=np.repeat(np.arange(turns), size)).reshape(turns, size)
-    counts = np.stack([np.bincount(place_TS[:, index], minlength=size) for index in range(min(size, 5))])
+    place_TS = shuffled(
+        np.tile(np.arange(size), turns), size, 0, "test", turn_E=np.repeat(np.arange(turns), size)
+    ).reshape(turns, size)
+    counts = np.stack(
+        [np.bincount(place_TS[:, index], minlength=size) for index in range(min(size, 5))]
+    )
     assert abs(counts - turns / size).max() < 5 * np.sqrt(turns / size)
     assert len(np.unique(place_TS, axis=0)) >= min(turns, 2 * size - 2)
 
@@ -34,7 +42,11 @@ def test_names_are_a_bijection() -> None:
     ends = np.concatenate([np.arange(400_000), pools.NAMES - 1 - np.arange(400_000)])
     first, middle, last = names(ends, 0)
     assert len(np.unique((first * 400 + middle) * 1000 + last)) == len(ends)
-    for place, pool in zip((first, middle, last), (pools.FIRST_NAMES, pools.MIDDLE_NAMES, pools.LAST_NAMES), strict=True):
+    for place, pool in zip(
+        (first, middle, last),
+        (pools.FIRST_NAMES, pools.MIDDLE_NAMES, pools.LAST_NAMES),
+        strict=True,
+    ):
         counts = np.bincount(place, minlength=len(pool))
         assert len(counts) == len(pool)
         assert abs(counts - len(ends) / len(pool)).max() < 5 * np.sqrt(len(ends) / len(pool))
@@ -44,7 +56,15 @@ def test_names_are_a_bijection() -> None:
 def test_every_one_of_the_names_is_given_once() -> None:
     seen = np.zeros(pools.NAMES, np.bool_)
     for start in range(0, pools.NAMES, 1 << 22):
-        seen[shuffled(np.arange(start, min(start + (1 << 22), pools.NAMES)), pools.NAMES, 0, "biography", "name")] = True
+        seen[
+            shuffled(
+                np.arange(start, min(start + (1 << 22), pools.NAMES)),
+                pools.NAMES,
+                0,
+                "biography",
+                "name",
+            )
+        ] = True
     assert seen.all()
 
 
@@ -56,12 +76,16 @@ def test_values_are_uniform_and_worlds_differ() -> None:
         # The chi-squared statistic has the mean size - 1 and a variance of twice that.
         statistic = ((counts - 40_000 / size) ** 2).sum() / (40_000 / size)
         assert abs(statistic - (size - 1)) < 5 * np.sqrt(2 * size)
-        assert (value(people, attribute, 0) == value(people, attribute, 1)).mean() == pytest.approx(1 / size, abs=0.01)
+        assert (value(people, attribute, 0) == value(people, attribute, 1)).mean() == pytest.approx(
+            1 / size, abs=0.01
+        )
 
 
 def test_attributes_and_names_are_independent() -> None:
     people = np.arange(20_000)
-    columns = [value(people, attribute, 0) for attribute in pools.ATTRIBUTES] + list(names(people, 0))
+    columns = [value(people, attribute, 0) for attribute in pools.ATTRIBUTES] + list(
+        names(people, 0)
+    )
     assert abs(np.corrcoef(columns) - np.eye(len(columns))).max() < 0.035
 
 

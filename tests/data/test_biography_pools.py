@@ -1,4 +1,6 @@
-"""Pools have the sizes that bits are counted from, and a value's tokens alone tell where it ends."""
+"""Pools have the sizes that bits are counted from, and a value's tokens alone tell
+where it ends.
+"""
 
 import math
 import os
@@ -28,8 +30,15 @@ SIZES = {
 }
 """arXiv 2404.05405, definition 2.2."""
 
-DATES = tuple(f"{month} {day}, {year}" for month in pools.MONTHS for day in pools.DAYS for year in pools.YEARS[::50])
-WHOLE = {name: getattr(pools, name) for name in SIZES if name not in ("MONTHS", "DAYS", "YEARS")} | {"DATES": DATES}
+DATES = tuple(
+    f"{month} {day}, {year}"
+    for month in pools.MONTHS
+    for day in pools.DAYS
+    for year in pools.YEARS[::50]
+)
+WHOLE = {
+    name: getattr(pools, name) for name in SIZES if name not in ("MONTHS", "DAYS", "YEARS")
+} | {"DATES": DATES}
 
 
 @pytest.fixture(params=["bytes", "words", "gpt2"])
@@ -39,7 +48,11 @@ def tokenizer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
             pytest.skip("SCALELAB_TEST_DATA names no folder with GPT-2's files")
         monkeypatch.setenv(FOLDER, str(Path(os.environ["SCALELAB_TEST_DATA"]) / "gpt2"))
         return Gpt2()
-    return Bytes() if request.param == "bytes" else Words([text for pool in WHOLE.values() for text in pool])
+    return (
+        Bytes()
+        if request.param == "bytes"
+        else Words([text for pool in WHOLE.values() for text in pool])
+    )
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -70,13 +83,36 @@ def test_an_employer_has_one_city_of_work() -> None:
 def test_fifty_templates_of_an_attribute_that_tell_nothing_else(attribute: str) -> None:
     pairs = TEMPLATES[attribute]
     assert len(set(pairs)) == 50
-    assert all(re.fullmatch(r" [a-z]+( [a-z]+)* ", before) and re.fullmatch(r"(,? [a-z]+( [a-z]+)*)?\.", after) for before, after in pairs)
+    assert all(
+        re.fullmatch(r" [a-z]+( [a-z]+)* ", before)
+        and re.fullmatch(r"(,? [a-z]+( [a-z]+)*)?\.", after)
+        for before, after in pairs
+    )
     written = {word for pair in pairs for text in pair for word in re.findall("[a-z]+", text)}
-    assert not written & {"he", "she", "his", "her", "him", "hers", "himself", "herself", "man", "woman", "father", "mother"}
+    assert not written & {
+        "he",
+        "she",
+        "his",
+        "her",
+        "him",
+        "hers",
+        "himself",
+        "herself",
+        "man",
+        "woman",
+        "father",
+        "mother",
+    }
 
 
 def test_text_comes_back_from_its_tokens(tokenizer: Tokenizer) -> None:
     for text in ("Alvik Ashby Halgate", "January 1, 1900", "University of Aldmouth"):
         assert tokenizer.decode(tokenizer.encode(text)) == text
-    marked = [tokenizer.eos, tokenizer.domain, *tokenizer.encode("He"), tokenizer.eos, *tokenizer.encode("She")]
+    marked = [
+        tokenizer.eos,
+        tokenizer.domain,
+        *tokenizer.encode("He"),
+        tokenizer.eos,
+        *tokenizer.encode("She"),
+    ]
     assert tokenizer.decode(marked) == f"{EOS}{DOMAIN}He{EOS}She"

@@ -1,4 +1,6 @@
-"""The stream shows each person once a pass, says everything, and is cut into windows without loss: a pure function of the step."""
+"""The stream shows each person once a pass, says everything, and is cut into windows without loss:
+a pure function of the step.
+"""
 
 import hashlib
 import os
@@ -20,13 +22,17 @@ from scalelab.spec.task import Biography
 
 
 def data(**given: Any) -> BiographyData:
-    task = Trial.model_validate({"budget": {"steps": 1}, "task": {"kind": "biography", **given}}).task
+    task = Trial.model_validate(
+        {"budget": {"steps": 1}, "task": {"kind": "biography", **given}}
+    ).task
     assert isinstance(task, Biography)
     return build(task)
 
 
 def unpacked(windows_BT: np.ndarray) -> np.ndarray:
-    """The tokens that windows in a row were cut from: each begins with the last one's last token."""
+    """The tokens that windows in a row were cut from: each begins with the last one's
+    last token.
+    """
     assert np.array_equal(windows_BT[1:, 0], windows_BT[:-1, -1])
     return np.concatenate([windows_BT[0, :1], windows_BT[:, 1:].ravel()])
 
@@ -34,7 +40,10 @@ def unpacked(windows_BT: np.ndarray) -> np.ndarray:
 def shown(biographies: BiographyData, steps: int, *, useful: bool = True) -> list[str]:
     """The whole biographies in the useful (or junk) windows of the first updates."""
     stream = biographies.stream(5, 64)
-    batches = [stream.at(step)[stream.is_useful(np.arange(64) + 64 * step) == useful] for step in range(steps)]
+    batches = [
+        stream.at(step)[stream.is_useful(np.arange(64) + 64 * step) == useful]
+        for step in range(steps)
+    ]
     return biographies.tokenizer.decode(unpacked(np.concatenate(batches)).tolist()).split(EOS)[1:-1]
 
 
@@ -61,7 +70,8 @@ def test_templates_and_order_are_drawn_anew_at_each_exposure() -> None:
     assert len(texts) > 5_000
     assert len(set(texts)) == len(texts)
     first = [text for text in texts if name(text) == name(texts[0])]
-    # Each of the six sentences stands first, and with each of its fifty templates, about equally often.
+    # Each of the six sentences stands first, and with each of its fifty templates, about equally
+    # often.
     openings = Counter(" ".join(text.split(". ")[0].split(" ")[3:6]) for text in first)
     assert len(openings) > 55
     cities = sum(text.index(" is employed by ") > 0 for text in first if " is employed by " in text)
@@ -73,11 +83,17 @@ def test_bios_simple_never_changes_a_biography() -> None:
     texts = set(shown(biographies, 4))
     assert len(texts) == 20
     probes = biographies.probes()
-    assert {biographies.tokenizer.decode(row[1:length]) for row, length in zip(probes.tokens_RT, probes.length_R, strict=True)} == texts
+    assert {
+        biographies.tokenizer.decode(row[1:length])
+        for row, length in zip(probes.tokens_RT, probes.length_R, strict=True)
+    } == texts
 
 
 def test_few_templates_are_the_first_ones() -> None:
-    one = {" ".join(text.split(". ")[0].split(" ")[3:5]) for text in shown(data(people=30, text={"templates": 1}), 4)}
+    one = {
+        " ".join(text.split(". ")[0].split(" ")[3:5])
+        for text in shown(data(people=30, text={"templates": 1}), 4)
+    }
     assert one == {"was born", "studied at", "majored in", "works for", "works in"}
 
 
@@ -89,8 +105,14 @@ def test_few_templates_are_the_first_ones() -> None:
     st.integers(0, 3),
 )
 @settings(max_examples=25, deadline=None)
-def test_the_stream_is_a_pure_function_of_the_step(people: int, batch: int, steps: list[int], useful: float | None, seed: int) -> None:
-    biographies = data(people=people, context=120, junk=None if useful is None else {"useful": useful, "people": 1000})
+def test_the_stream_is_a_pure_function_of_the_step(
+    people: int, batch: int, steps: list[int], useful: float | None, seed: int
+) -> None:
+    biographies = data(
+        people=people,
+        context=120,
+        junk=None if useful is None else {"useful": useful, "people": 1000},
+    )
     asked = biographies.stream(seed, batch)
     seen = [asked.at(step) for step in steps]
     for step, windows in zip(steps, seen, strict=True):
@@ -109,13 +131,26 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize(("kind", "tokens"), GOLDEN)
-def test_the_text_is_this_on_every_machine(kind: str, tokens: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trial's digest covers what is asked for: whoever changes a word, a pool or a draw raises `Biography.recipe` with it."""
+def test_the_text_is_this_on_every_machine(
+    kind: str, tokens: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial's digest covers what is asked for: whoever changes a word, a pool or a draw raises
+    `Biography.recipe` with it.
+    """
     if tokens == "gpt2":
         if "SCALELAB_TEST_DATA" not in os.environ:
             pytest.skip("SCALELAB_TEST_DATA names no folder with GPT-2's files")
         monkeypatch.setenv(FOLDER, str(Path(os.environ["SCALELAB_TEST_DATA"]) / "gpt2"))
-    windows = data(people=500, text={"kind": kind}, tokens=tokens, junk={"useful": 0.5, "domain_token": True}).stream(7, 16).at(9)
+    windows = (
+        data(
+            people=500,
+            text={"kind": kind},
+            tokens=tokens,
+            junk={"useful": 0.5, "domain_token": True},
+        )
+        .stream(7, 16)
+        .at(9)
+    )
     assert hashlib.sha256(windows.astype("<u2").tobytes()).hexdigest()[:16] == GOLDEN[kind, tokens]
 
 
@@ -133,7 +168,9 @@ def test_a_batch_is_as_many_windows_of_one_text_whatever_its_size() -> None:
 
 
 def test_far_ahead_is_what_comes_there_step_by_step() -> None:
-    """More than a dozen blocks of text on: the count of lengths agrees with the text that is written."""
+    """More than a dozen blocks of text on: the count of lengths agrees with the text that is
+    written.
+    """
     biographies = data(people=1_000, tokens="bytes")
     walking, jumping = biographies.stream(0, 256), biographies.stream(0, 256)
     walked = [walking.at(step) for step in range(30)]
@@ -156,7 +193,9 @@ def test_windows_are_all_useful_or_all_junk_in_the_share_asked_for(useful: float
 
 @pytest.mark.parametrize("marked", [True, False])
 def test_the_domain_token_stands_before_every_useful_biography_and_no_other(marked: bool) -> None:
-    biographies = data(people=40, tokens="bytes", junk={"useful": 0.5, "people": "100M", "domain_token": marked})
+    biographies = data(
+        people=40, tokens="bytes", junk={"useful": 0.5, "people": "100M", "domain_token": marked}
+    )
     ours, theirs = (shown(biographies, 8, useful=which) for which in (True, False))
     assert all(text.startswith(DOMAIN) == marked for text in ours)
     assert not any(DOMAIN in text for text in theirs)
@@ -169,15 +208,27 @@ def test_the_domain_token_stands_before_every_useful_biography_and_no_other(mark
 @pytest.mark.parametrize("tokens", ["words", "bytes"])
 @pytest.mark.parametrize("kind", ["bioS", "bioS_simple", "bioD"])
 @pytest.mark.parametrize("useful", [None, 0.5])
-def test_expected_windows_of_an_exposure_are_those_of_the_text(kind: str, tokens: str, useful: float | None) -> None:
-    biographies = data(people=150, text={"kind": kind}, tokens=tokens, junk=None if useful is None else {"useful": useful, "people": 9})
+def test_expected_windows_of_an_exposure_are_those_of_the_text(
+    kind: str, tokens: str, useful: float | None
+) -> None:
+    biographies = data(
+        people=150,
+        text={"kind": kind},
+        tokens=tokens,
+        junk=None if useful is None else {"useful": useful, "people": 9},
+    )
     shape = describe(biographies.task)
     stream, batch, steps = biographies.stream(0, 512), 512, 8
-    windows = np.concatenate([stream.at(step) for step in range(steps)])[stream.is_useful(np.arange(steps * batch))]
+    windows = np.concatenate([stream.at(step) for step in range(steps)])[
+        stream.is_useful(np.arange(steps * batch))
+    ]
     starts = int((windows[:, 1:] == biographies.tokenizer.eos).sum())
-    # Templates are drawn: the mean length of a biography has a standard error of about 6 tokens of 72 by the root of their number.
+    # Templates are drawn: the mean length of a biography has a standard error of about 6 tokens of
+    # 72 by the root of their number.
     exposures = steps * batch / shape.sequences
-    assert (starts + 1) / 150 == pytest.approx(exposures, rel=5 * 0.08 / np.sqrt(starts) + 1 / starts)
+    assert (starts + 1) / 150 == pytest.approx(
+        exposures, rel=5 * 0.08 / np.sqrt(starts) + 1 / starts
+    )
     assert shape.mean_tokens == shape.context == 511
     assert shape.facts == 150 * (5 if kind == "bioD" else 6)
 

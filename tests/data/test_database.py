@@ -10,13 +10,18 @@ from hypothesis import strategies as st
 from scalelab.data.database import MAX_QUERY, MAX_REPLY, Database
 from scalelab.data.tokens import decode, encode
 
-PEOPLE = [("Ann O'Brien", "1/2/1950", "Paris"), ("Bo Li", "3/4/1960", "Oslo"), *((f"Name {i}", f"{i}/1/2000", "Rome") for i in range(400))]
+PEOPLE = [
+    ("Ann O'Brien", "1/2/1950", "Paris"),
+    ("Bo Li", "3/4/1960", "Oslo"),
+    *((f"Name {i}", f"{i}/1/2000", "Rome") for i in range(400)),
+]
 DATABASE = Database(["birth_date", "city"], PEOPLE)
 KEEPS = "SELECT birth_date, city FROM people WHERE name='Ann O''Brien'"
 
 SQL = """
-SELECT FROM people name city birth_date WHERE ' '' " ; , * ( ) = || -- /* WITH RECURSIVE UNION ALL ORDER BY LIMIT 1 9e999 x'ff' NULL
-INSERT INTO VALUES UPDATE SET DELETE DROP TABLE PRAGMA ATTACH sqlite_master LIKE GLOB '%a%' randomblob(9) count(*) ? :a CAST AS TEXT JOIN
+SELECT FROM people name city birth_date WHERE ' '' " ; , * ( ) = || -- /* WITH RECURSIVE UNION
+ALL ORDER BY LIMIT 1 9e999 x'ff' NULL INSERT INTO VALUES UPDATE SET DELETE DROP TABLE PRAGMA ATTACH
+sqlite_master LIKE GLOB '%a%' randomblob(9) count(*) ? :a CAST AS TEXT JOIN
 """
 WORDS = st.sampled_from(SQL.split())
 
@@ -51,8 +56,14 @@ def test_replies(sql: str, reply: str) -> None:
         "SELECT load_extension('libc.so.6')",
         "SELECT randomblob(1000000000)",
         "SELECT zeroblob(1000000000)",
-        "SELECT * FROM (WITH RECURSIVE t(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM t) SELECT x FROM t)",
-        "SELECT a.name FROM people a, people b, people c, people d WHERE a.city || b.city || c.city || d.city = ''",
+        (
+            "SELECT * FROM (WITH RECURSIVE t(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM t) SELECT"
+            " x FROM t)"
+        ),
+        (
+            "SELECT a.name FROM people a, people b, people c, people d WHERE a.city || b.city ||"
+            " c.city || d.city = ''"
+        ),
         "SELECT city FROM people WHERE name = ?",
         "SELECT '\ud800'",
         "SELECT '\0'",
@@ -78,7 +89,11 @@ def test_the_file_itself_is_open_for_reading_only() -> None:
             connection.execute(sql)
 
 
-@given(st.text() | st.lists(WORDS, max_size=30).map(" ".join) | st.lists(WORDS, max_size=30).map(lambda words: "SELECT " + " ".join(words)))
+@given(
+    st.text()
+    | st.lists(WORDS, max_size=30).map(" ".join)
+    | st.lists(WORDS, max_size=30).map(lambda words: "SELECT " + " ".join(words))
+)
 @example("SELECT 'é', '\U0001f600'")
 @example("SELECT x'ff', CAST(x'ff' AS TEXT), NULL, 1e999")
 @settings(max_examples=500)
@@ -97,7 +112,10 @@ def test_bytes_that_are_no_text_get_a_reply_too(written: bytes) -> None:
 
 def test_giant_queries_are_refused_unread() -> None:
     assert DATABASE.query("SELECT city FROM people WHERE name='Bo Li'".ljust(MAX_QUERY)) == "Oslo"
-    assert DATABASE.query("SELECT city FROM people WHERE name='Bo Li'".ljust(MAX_QUERY + 1)) == "error: query too long"
+    assert (
+        DATABASE.query("SELECT city FROM people WHERE name='Bo Li'".ljust(MAX_QUERY + 1))
+        == "error: query too long"
+    )
 
 
 def test_the_commented_select_does_not_slip_a_write_through() -> None:

@@ -1,4 +1,6 @@
-"""Objectives: what of a window is shown and what is predicted, held against the loop that says it in words."""
+"""Objectives: what of a window is shown and what is predicted, held against the loop that says it
+in words.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -57,12 +59,24 @@ def test_a_window_does_not_depend_on_its_neighbours(objective: dict[str, Any], a
     part = seen(tokens_BS[10:13], first=10, objective=objective, documents=apart)
     for name, array in vars(whole).items():
         other = getattr(part, name)
-        assert np.array_equal(array[10:13], other) if array is not None and other is not None else array is other, name
+        assert (
+            np.array_equal(array[10:13], other)
+            if array is not None and other is not None
+            else array is other
+        ), name
     moved = seen(tokens_BS[10:13], first=11, objective=objective, documents=apart)
     reseeded = seen(tokens_BS[10:13], first=10, seed=4, objective=objective, documents=apart)
     if objective["kind"] != "causal":
-        assert any(not np.array_equal(array, getattr(moved, name)) for name, array in vars(part).items() if array is not None)
-        assert any(not np.array_equal(array, getattr(reseeded, name)) for name, array in vars(part).items() if array is not None)
+        assert any(
+            not np.array_equal(array, getattr(moved, name))
+            for name, array in vars(part).items()
+            if array is not None
+        )
+        assert any(
+            not np.array_equal(array, getattr(reseeded, name))
+            for name, array in vars(part).items()
+            if array is not None
+        )
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
@@ -71,9 +85,14 @@ def test_the_plan_knows_how_many_positions_bear_loss(objective: dict[str, Any]) 
     assert seen(windows(), objective=objective).labels_BM.shape[1] == targets(task)
 
 
-@drawn_by(some.lists(some.integers(0, EOS), min_size=CONTEXT + 1, max_size=CONTEXT + 1), some.sampled_from(list(OBJECTIVES.values())))
+@drawn_by(
+    some.lists(some.integers(0, EOS), min_size=CONTEXT + 1, max_size=CONTEXT + 1),
+    some.sampled_from(list(OBJECTIVES.values())),
+)
 @settings(max_examples=60, deadline=None)
-def test_documents_apart_are_those_of_a_walk_over_the_tokens(tokens: list[int], objective: dict[str, Any]) -> None:
+def test_documents_apart_are_those_of_a_walk_over_the_tokens(
+    tokens: list[int], objective: dict[str, Any]
+) -> None:
     found = seen(np.array([tokens], dtype=np.int32), objective=objective, documents="apart")
     document, expected = 0, []
     for token in tokens[:-1]:
@@ -87,12 +106,16 @@ def test_documents_apart_are_those_of_a_walk_over_the_tokens(tokens: list[int], 
     assert found.weights_BM is not None
     begins = 0 if found.given_B is None else found.given_B[0] - 1
     # The token after an end of document is the first of another one, and not predicted.
-    assert found.weights_BM[0].tolist() == [float(at >= begins and tokens[at] != EOS) for at in range(CONTEXT)]
+    assert found.weights_BM[0].tolist() == [
+        float(at >= begins and tokens[at] != EOS) for at in range(CONTEXT)
+    ]
     assert found.targets == found.weights_BM.sum()
 
 
 def test_a_document_holds_its_own_end() -> None:
-    assert documents(np.array([[1, EOS, EOS, 2, 3, EOS, 4]]), EOS).tolist() == [[0, 0, 1, 2, 2, 2, 3]]
+    assert documents(np.array([[1, EOS, EOS, 2, 3, EOS, 4]]), EOS).tolist() == [
+        [0, 0, 1, 2, 2, 2, 3]
+    ]
 
 
 def test_the_given_part_is_uniform_up_to_its_share() -> None:
@@ -115,12 +138,16 @@ def test_a_prefix_window_predicts_what_is_not_given() -> None:
 
 def test_hidden_tokens_are_shown_corrupted_and_kept_by_their_shares() -> None:
     tokens_BS = windows(20_000)
-    found = seen(tokens_BS, objective={"kind": "masked", "share": 0.25, "hide": 0.6, "corrupt": 0.3})
+    found = seen(
+        tokens_BS, objective={"kind": "masked", "share": 0.25, "hide": 0.6, "corrupt": 0.3}
+    )
     assert found.targets_BM is not None
     assert found.weights_BM is None
     assert found.targets_BM.shape == (20_000, 3) == found.labels_BM.shape
     assert (np.diff(found.targets_BM, axis=1) > 0).all()
-    assert np.bincount(found.targets_BM.ravel(), minlength=CONTEXT) == pytest.approx(np.full(CONTEXT, 5000), rel=0.06)
+    assert np.bincount(found.targets_BM.ravel(), minlength=CONTEXT) == pytest.approx(
+        np.full(CONTEXT, 5000), rel=0.06
+    )
     clean_BT = tokens_BS[:, :-1]
     assert np.array_equal(np.take_along_axis(clean_BT, found.targets_BM, 1), found.labels_BM)
     shown_BM = np.take_along_axis(found.tokens_BT, found.targets_BM, 1)
@@ -131,7 +158,9 @@ def test_hidden_tokens_are_shown_corrupted_and_kept_by_their_shares() -> None:
     # A random token is the right one in one case of eight.
     changed_BM = (shown_BM != found.labels_BM) & (shown_BM != Seven().vocab)
     assert changed_BM.mean() == pytest.approx(0.3 * 7 / 8, abs=0.01)
-    assert np.bincount(shown_BM[changed_BM], minlength=8) == pytest.approx(np.full(8, changed_BM.sum() / 8), rel=0.1)
+    assert np.bincount(shown_BM[changed_BM], minlength=8) == pytest.approx(
+        np.full(8, changed_BM.sum() / 8), rel=0.1
+    )
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.15, 2), (0.5, 6), (0.99, 12)])

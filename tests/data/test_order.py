@@ -11,7 +11,9 @@ from scalelab.spec.task import Facts
 
 @given(st.integers(1, 700), st.integers(1, 4), st.integers(0, 5), st.integers(1, 300))
 @settings(max_examples=50)
-def test_every_pass_shows_every_fact_once_also_across_batches(facts: int, templates: int, seed: int, batch: int) -> None:
+def test_every_pass_shows_every_fact_once_also_across_batches(
+    facts: int, templates: int, seed: int, batch: int
+) -> None:
     order = Order(facts, templates, seed, batch)
     rows = np.concatenate([order.rows(step) for step in range(3 * facts // batch + 1)])
     assert rows.dtype == np.int64
@@ -19,9 +21,14 @@ def test_every_pass_shows_every_fact_once_also_across_batches(facts: int, templa
         assert np.array_equal(np.sort(shown), np.arange(facts))
 
 
-@given(st.lists(st.integers(0, 40_000), min_size=1, max_size=10), st.sampled_from([4, 64, 3_000, 131_072]))
+@given(
+    st.lists(st.integers(0, 40_000), min_size=1, max_size=10),
+    st.sampled_from([4, 64, 3_000, 131_072]),
+)
 @settings(max_examples=25)
-def test_a_step_is_the_same_in_whatever_sequence_it_is_asked_for(steps: list[int], facts: int) -> None:
+def test_a_step_is_the_same_in_whatever_sequence_it_is_asked_for(
+    steps: list[int], facts: int
+) -> None:
     order = Order(facts, 4, 7, 128)
     for step in steps:
         assert np.array_equal(order.rows(step), Order(facts, 4, 7, 128).rows(step))

@@ -1,4 +1,6 @@
-"""People are the same for every number of people and on every machine, and values follow the rules of the task."""
+"""People are the same for every number of people and on every machine, and values follow the rules
+of the task.
+"""
 
 from collections import Counter
 from typing import Any
@@ -37,7 +39,9 @@ def test_people_are_these_on_every_machine() -> None:
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(0, 5), st.floats(0, 1))
-def test_person_i_is_the_same_for_every_number_of_people(few: int, many: int, world: int, dependence: float) -> None:
+def test_person_i_is_the_same_for_every_number_of_people(
+    few: int, many: int, world: int, dependence: float
+) -> None:
     few, many = sorted((few, many))
     small, large = (people(count, world=world, dependence=dependence) for count in (few, many))
     assert names(small) == names(large)[:few]
@@ -61,7 +65,9 @@ def test_attributes_are_independent() -> None:
 
 @pytest.mark.parametrize("alpha", [0.25, 0.75])
 def test_dependence_is_the_share_of_facts_that_the_family_name_decides(alpha: float) -> None:
-    independent, mixed, ruled = (people(8_000, dependence=strength) for strength in (0.0, alpha, 1.0))
+    independent, mixed, ruled = (
+        people(8_000, dependence=strength) for strength in (0.0, alpha, 1.0)
+    )
     for name in ATTRIBUTES:
         follows = mixed.values[name] == ruled.values[name]
         assert np.all(follows | (mixed.values[name] == independent.values[name]))
@@ -72,7 +78,9 @@ def test_dependence_is_the_share_of_facts_that_the_family_name_decides(alpha: fl
 def test_full_dependence_is_a_function_of_the_family_name() -> None:
     many = people(8_000, dependence=1)
     for ids in many.values.values():
-        assert len(set(zip(many.family.tolist(), ids.tolist(), strict=True))) == len(set(many.family.tolist()))
+        assert len(set(zip(many.family.tolist(), ids.tolist(), strict=True))) == len(
+            set(many.family.tolist())
+        )
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])
@@ -90,12 +98,16 @@ def test_more_people_than_names_are_an_error_with_a_cure() -> None:
 
 
 @given(st.integers(1, 300), st.integers(0, 5))
-def test_permuted_values_are_the_same_ones_and_differ_wherever_they_can(count: int, world: int) -> None:
+def test_permuted_values_are_the_same_ones_and_differ_wherever_they_can(
+    count: int, world: int
+) -> None:
     true = people(count, world=world)
     permuted = true.permuted()
     assert names(permuted) == names(true)
     for name in ATTRIBUTES:
         assert Counter(values(permuted, name)) == Counter(values(true, name))
         commonest = max(Counter(values(true, name)).values())
-        kept = sum(old == new for old, new in zip(values(true, name), values(permuted, name), strict=True))
+        kept = sum(
+            old == new for old, new in zip(values(true, name), values(permuted, name), strict=True)
+        )
         assert kept == max(0, 2 * commonest - count)

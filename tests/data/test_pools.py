@@ -13,7 +13,9 @@ from scalelab.spec.task import Facts
 @pytest.mark.parametrize("pool", [FIRST_NAMES, FAMILY_NAMES, *ATTRIBUTES.values()])
 def test_a_pool_is_distinct_ascii_and_of_single_words(pool: tuple[str, ...]) -> None:
     assert len(set(pool)) == len(pool)
-    assert all(word.isascii() and word.split() == [word] and not word.endswith(".") for word in pool)
+    assert all(
+        word.isascii() and word.split() == [word] and not word.endswith(".") for word in pool
+    )
 
 
 def test_sizes_are_as_published_and_names_are_enough() -> None:
@@ -38,6 +40,8 @@ def test_occupations_take_the_article_a() -> None:
 
 def test_bits_and_chance_follow_from_the_pools() -> None:
     data = build(Facts())
-    assert data.value_bits() == pytest.approx(math.log2(17_136) + math.log2(7) + math.log2(213) + math.log2(100))
+    assert data.value_bits() == pytest.approx(
+        math.log2(17_136) + math.log2(7) + math.log2(213) + math.log2(100)
+    )
     assert data.value_bits() == pytest.approx(31.25, abs=0.005)
     assert data.chance() == pytest.approx((1 / 17_136 + 1 / 7 + 1 / 213 + 1 / 100) / 4)

@@ -26,13 +26,19 @@ def dialog(data: FactsData, row: int) -> str:
 def test_in_weight_dialogs() -> None:
     data = build(Facts(people=2))
     assert dialog(data, 0) == "<user>When was Astrid Johnson born?<assistant>On 5/7/1983."
-    assert dialog(data, 16 + 4 * 3 + 2) == "<user>Ursula Gamble works as what?<assistant>A forester."
+    assert (
+        dialog(data, 16 + 4 * 3 + 2) == "<user>Ursula Gamble works as what?<assistant>A forester."
+    )
 
 
 def test_in_tool_dialogs() -> None:
     data = build(Facts(people=2, recall="in_tool", templates=1))
     query = "SELECT birth_place FROM people WHERE name='Astrid Johnson'"
-    assert dialog(data, 1) == f"<user>Where was Astrid Johnson born?<assistant>{query}<database>Norway<assistant>In Norway."
+    assert (
+        dialog(data, 1)
+        == f"<user>Where was Astrid Johnson born?<assistant>{query}<database>Norway<assistant>In"
+        " Norway."
+    )
 
 
 def speaks(tokens: list[int]) -> list[int]:
@@ -51,7 +57,9 @@ def speaks(tokens: list[int]) -> list[int]:
 @pytest.mark.parametrize("recall", MODES)
 def test_loss_falls_on_the_assistants_turns_and_the_token_after_each(recall: Recall) -> None:
     rows = build(Facts(people=30, recall=recall)).rows()
-    for tokens, targets, weights in zip(rows.tokens_RT, rows.targets_RM, rows.weights_RM, strict=True):
+    for tokens, targets, weights in zip(
+        rows.tokens_RT, rows.targets_RM, rows.weights_RM, strict=True
+    ):
         assert targets[weights > 0].tolist() == speaks(tokens.tolist())
         assert not targets[weights == 0].any()
         assert set(weights.tolist()) <= {0.0, 1.0}
@@ -69,7 +77,10 @@ def test_value_spans_are_the_answers_value_and_its_full_stop(recall: Recall) -> 
     for row, answer in enumerate(questions.answers):
         spanned = rows.tokens_RT[row][rows.targets_RM[row][rows.values_RM[row]] + 1]
         assert decode(spanned) == f"{answer}."
-        assert rows.targets_RM[row][rows.values_RM[row]].min() > np.flatnonzero(rows.tokens_RT[row] == ASSISTANT)[-1]
+        assert (
+            rows.targets_RM[row][rows.values_RM[row]].min()
+            > np.flatnonzero(rows.tokens_RT[row] == ASSISTANT)[-1]
+        )
 
 
 @pytest.mark.parametrize("recall", MODES)
@@ -90,7 +101,13 @@ def test_the_database_answers_the_queries_of_the_rows(people: Literal["seen", "u
     database = data.database()
     asked = data.questions(people)
     for prompt, fact, answer in zip(asked.prompts, asked.fact, asked.answers, strict=True):
-        name = decode(prompt[1:-1]).removesuffix(" do?").removesuffix(" born?").removesuffix(" live?").split(maxsplit=2)[2]
+        name = (
+            decode(prompt[1:-1])
+            .removesuffix(" do?")
+            .removesuffix(" born?")
+            .removesuffix(" live?")
+            .split(maxsplit=2)[2]
+        )
         column = ["birth_date", "birth_place", "current_address", "occupation"][fact % 4]
         quoted = name.replace("'", "''")
         assert database.query(f"SELECT {column} FROM people WHERE name='{quoted}'") == answer
@@ -99,7 +116,10 @@ def test_the_database_answers_the_queries_of_the_rows(people: Literal["seen", "u
 def test_apostrophes_are_doubled_in_the_query() -> None:
     data = build(Facts(people=200, recall="in_tool", templates=1))
     database = data.database()
-    turns = [dialog(data, row).replace("<database>", "<assistant>").split("<assistant>") for row in range(800)]
+    turns = [
+        dialog(data, row).replace("<database>", "<assistant>").split("<assistant>")
+        for row in range(800)
+    ]
     marked = [turn for turn in turns if "'" in turn[0]]
     assert marked
     for _, query, reply, answer in marked:
@@ -111,11 +131,16 @@ def test_apostrophes_are_doubled_in_the_query() -> None:
 def test_permuted_databases_reply_other_values() -> None:
     data = build(Facts(people=50, recall="in_tool"))
     permuted, true = data.questions(values_of="permuted"), data.questions()
-    place = {(fact, template): index for index, (fact, template) in enumerate(zip(true.fact, true.template, strict=True))}
+    place = {
+        (fact, template): index
+        for index, (fact, template) in enumerate(zip(true.fact, true.template, strict=True))
+    }
     assert len(permuted.prompts) > 0.8 * len(true.prompts)
     database = data.database("permuted")
     rows = data.rows()
-    for prompt, answer, fact, template in zip(permuted.prompts, permuted.answers, permuted.fact, permuted.template, strict=True):
+    for prompt, answer, fact, template in zip(
+        permuted.prompts, permuted.answers, permuted.fact, permuted.template, strict=True
+    ):
         index = place[fact, template]
         assert answer != true.answers[index]
         assert np.array_equal(prompt, true.prompts[index])

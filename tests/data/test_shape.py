@@ -43,7 +43,12 @@ def test_shape_is_that_of_the_rendered_rows(task: Facts) -> None:
 def test_the_window_is_the_tightest_for_every_dialog_that_may_be_asked_for(task: Facts) -> None:
     seen = cast(task, "seen")
     asked = [seen, cast(task, "unseen"), *([seen.permuted()] if task.recall == "in_tool" else [])]
-    dialogs = [render(who, name, template, task.recall, 200) for who in asked for name in ATTRIBUTES for template in range(task.templates)]
+    dialogs = [
+        render(who, name, template, task.recall, 200)
+        for who in asked
+        for name in ATTRIBUTES
+        for template in range(task.templates)
+    ]
     longest = max(int((tokens != EOD).sum(1).max()) + 1 for tokens in dialogs)
     assert describe(task).context == longest - 1
 

@@ -21,11 +21,16 @@ from scalelab.data.text.splitting import FEW, Part, Position, Splitter
 from scalelab.data.text.tokenizers import open_tokenizer
 from scalelab.spec.text import Corpus, Tiktoken
 
-has_gpt2 = pytest.mark.skipif("SCALELAB_TEST_DATA" not in os.environ, reason="SCALELAB_TEST_DATA names no folder with GPT-2's files")
+has_gpt2 = pytest.mark.skipif(
+    "SCALELAB_TEST_DATA" not in os.environ,
+    reason="SCALELAB_TEST_DATA names no folder with GPT-2's files",
+)
 
 
 def write_parquet(path: Path, texts: list[str | None], column: str = "text") -> Path:
-    pyarrow.parquet.write_table(pyarrow.table({column: texts, "id": range(len(texts))}), path, row_group_size=100)
+    pyarrow.parquet.write_table(
+        pyarrow.table({column: texts, "id": range(len(texts))}), path, row_group_size=100
+    )
     return path
 
 
@@ -82,10 +87,18 @@ def test_a_folder_is_read_by_name(tmp_path: Path):
     write_text(tmp_path / "inner" / "c.txt", 10, seed=2)
     write_jsonl(tmp_path / "a.jsonl", 3, 5)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
-    assert texts(source(tmp_path).pieces("train", 0)) == [*(prose(5, number) for number in range(3)), prose(10, 1), prose(10, 2)]
+    assert texts(source(tmp_path).pieces("train", 0)) == [
+        *(prose(5, number) for number in range(3)),
+        prose(10, 1),
+        prose(10, 2),
+    ]
 
 
-@given(st.lists(st.sampled_from(["word ", "\n", "\n\n", " \n  x", "漢字", "long" * 9, "."]), max_size=60).map("".join))
+@given(
+    st.lists(
+        st.sampled_from(["word ", "\n", "\n\n", " \n  x", "漢字", "long" * 9, "."]), max_size=60
+    ).map("".join)
+)
 def test_pieces_are_short_and_make_up_the_text(text: str):
     documents.PIECE = 20
     try:
@@ -101,11 +114,15 @@ def test_pieces_are_short_and_make_up_the_text(text: str):
 def test_gpt2_encodes_pieces_to_what_it_encodes_the_text_to(monkeypatch: pytest.MonkeyPatch):
     folder = Path(os.environ["SCALELAB_TEST_DATA"])
     tokenizer = open_tokenizer(Tiktoken(folder=str(folder / "gpt2")))
-    text = (folder / "tinyshakespeare.txt").read_text()[:200_000] + (folder / "wikitext2" / "valid.txt").read_text()[:200_000]
+    text = (folder / "tinyshakespeare.txt").read_text()[:200_000] + (
+        folder / "wikitext2" / "valid.txt"
+    ).read_text()[:200_000]
     monkeypatch.setattr(documents, "PIECE", 5000)
     found = list(pieces(0, [text]))
     assert len(found) > 50
-    assert [token for piece in found for token in tokenizer.encode(piece.text)] == tokenizer.encode(text).tolist()
+    assert [token for piece in found for token in tokenizer.encode(piece.text)] == tokenizer.encode(
+        text
+    ).tolist()
 
 
 def test_one_text_is_cut_where_lines_end(tmp_path: Path):
@@ -138,11 +155,19 @@ def test_many_documents_are_dealt_out_by_their_number(tmp_path: Path):
     path.write_text(path.read_text().replace("a", "b") + '{"text": "more"}\n')
     again = {part.at.document: part.split for part in splitter(path, validation=0.1).parts()}
     assert where.items() <= again.items()
-    moved = {part.at.document: part.split for part in splitter(path, validation=0.1, split=1).parts()}
+    moved = {
+        part.at.document: part.split for part in splitter(path, validation=0.1, split=1).parts()
+    }
     assert sum(moved[number] != where[number] for number in where) > 200
 
 
-@pytest.mark.parametrize("make", [lambda folder: write_text(folder / "a.txt"), lambda folder: write_jsonl(folder / "a.jsonl", FEW + 100)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: write_text(folder / "a.txt"),
+        lambda folder: write_jsonl(folder / "a.jsonl", FEW + 100),
+    ],
+)
 def test_what_is_behind_a_position_does_not_depend_on_how_one_came_there(
     make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -162,9 +187,15 @@ def test_a_limit_is_shared_out_where_text_is_cut(tmp_path: Path):
 
 
 def test_full_splits_are_left_out(tmp_path: Path):
-    parts = list(splitter(write_text(tmp_path / "a.txt")).parts(full=lambda split: split == "train"))
+    parts = list(
+        splitter(write_text(tmp_path / "a.txt")).parts(full=lambda split: split == "train")
+    )
     assert {part.split for part in parts} == {"validation", "test"}
-    assert not list(splitter(write_jsonl(tmp_path / "a.jsonl")).parts(Position(0, 30, 0), full=lambda split: True))
+    assert not list(
+        splitter(write_jsonl(tmp_path / "a.jsonl")).parts(
+            Position(0, 30, 0), full=lambda split: True
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,11 +209,18 @@ def test_full_splits_are_left_out(tmp_path: Path):
         (
             "a.jsonl",
             b'{"tekst": "one"}\n',
-            "a.jsonl:1: there is no field `text`; name the field of the text with --field; did you mean `tekst`?",
+            (
+                "a.jsonl:1: there is no field `text`; name the field of the text with --field; did"
+                " you mean `tekst`?"
+            ),
         ),
         ("a.jsonl", b'{"text": 5}\n', "a.jsonl:1: the field `text` holds int, not text"),
         ("a.jsonl", b"\xff\n", "a.jsonl:1: this line is no JSON"),
-        ("a.parquet", b"PAR1 and nothing more", "a.parquet: this is no Parquet file that can be read"),
+        (
+            "a.parquet",
+            b"PAR1 and nothing more",
+            "a.parquet: this is no Parquet file that can be read",
+        ),
     ],
 )
 def test_what_can_not_be_read_is_named(name: str, content: bytes, says: str, tmp_path: Path):
@@ -207,7 +245,9 @@ def test_a_column_that_is_none_is_named(tmp_path: Path):
         ("texts/missing.jsonl", "there is no corpus `texts/missing.jsonl`"),
     ],
 )
-def test_a_corpus_that_is_none(name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_corpus_that_is_none(
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=says):
         open_source(Corpus(source=name), tmp_path)
@@ -227,5 +267,7 @@ def test_a_stream_wants_a_limit(tmp_path: Path):
 def test_another_text_is_not_tiny_shakespeare(tmp_path: Path):
     (tmp_path / "downloads").mkdir()
     write_text(tmp_path / "downloads" / "shakespeare.txt", 10)
-    with pytest.raises(UserError, match=r"shakespeare\.txt: this is not the text of tiny Shakespeare"):
+    with pytest.raises(
+        UserError, match=r"shakespeare\.txt: this is not the text of tiny Shakespeare"
+    ):
         open_source(Corpus(source="shakespeare"), tmp_path)

@@ -48,14 +48,22 @@ def _short_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain, "CHUNK", 1000)
 
 
-def made(path: Path, folder: Path, tokenizer: Tokenizer = KINDS[0], **given: object) -> tuple[Manifest, Path]:
+def made(
+    path: Path, folder: Path, tokenizer: Tokenizer = KINDS[0], **given: object
+) -> tuple[Manifest, Path]:
     """The corpus prepared in a folder, and where it lies."""
     corpus = Corpus.model_validate({"source": str(path), "validation": 0.1, **given})
-    return prepare(corpus, tokenizer, str(folder), layout=SMALL), Path(home(corpus, tokenizer, str(folder)))
+    return prepare(corpus, tokenizer, str(folder), layout=SMALL), Path(
+        home(corpus, tokenizer, str(folder))
+    )
 
 
 def contents(place: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(place)): path.read_bytes()
+        for path in place.rglob("*")
+        if path.is_file()
+    }
 
 
 def library_reads(place: Path, split: str) -> list[np.ndarray]:
@@ -74,7 +82,11 @@ def test_shards_hold_the_documents_each_with_its_end(kind: str, tokens: Tokenize
     manifest, place = made(CORPORA[kind](tmp_path, 8000), tmp_path / "data", tokens)
     tokenizer = open_tokenizer(tokens, str(place))
     parts = list(Splitter(manifest.corpus, open_source(manifest.corpus, tmp_path)).parts())
-    assert (manifest.tokenizer, manifest.vocab, manifest.eos) == (tokenizer.digest, tokenizer.vocab, tokenizer.eos)
+    assert (manifest.tokenizer, manifest.vocab, manifest.eos) == (
+        tokenizer.digest,
+        tokenizer.vocab,
+        tokenizer.eos,
+    )
     for name, split in manifest.splits.items():
         blocks = library_reads(place, name)
         assert {block.dtype for block in blocks} == {np.dtype(np.uint16)}
@@ -87,7 +99,12 @@ def test_shards_hold_the_documents_each_with_its_end(kind: str, tokens: Tokenize
         assert [*text.split("\0")] == written
         assert (split.documents, split.bytes) == (len(ends), len(text.replace("\0", "").encode()))
         assert sum(shard.blocks for shard in split.shards) == len(blocks)
-    assert {path.name for path in place.iterdir()} - {"tokenizer.json"} == {"manifest.json", "train", "validation", "test"}
+    assert {path.name for path in place.iterdir()} - {"tokenizer.json"} == {
+        "manifest.json",
+        "train",
+        "validation",
+        "test",
+    }
 
 
 def test_the_same_text_has_the_same_digest_wherever_it_lies(tmp_path: Path):
@@ -100,15 +117,23 @@ def test_the_same_text_has_the_same_digest_wherever_it_lies(tmp_path: Path):
 def test_the_same_text_has_the_same_digest_however_it_is_cut(tmp_path: Path):
     path = write_text(tmp_path / "a.txt")
     first, place = made(path, tmp_path / "one")
-    again = prepare(first.corpus, KINDS[0], str(tmp_path / "two"), layout=Layout(block=100, blocks=7))
+    again = prepare(
+        first.corpus, KINDS[0], str(tmp_path / "two"), layout=Layout(block=100, blocks=7)
+    )
     assert first.digest == again.digest
     assert first.splits["train"].shards != again.splits["train"].shards
     for name, split in first.splits.items():
-        assert split.sha256 == again.splits[name].sha256 == hash_of(np.concatenate(library_reads(place, name)).tolist())
+        assert (
+            split.sha256
+            == again.splits[name].sha256
+            == hash_of(np.concatenate(library_reads(place, name)).tolist())
+        )
 
 
 def hash_of(tokens: list[int], size: int = 1000) -> str:
-    """The hash of tokens as it is written down: one of each chunk and of the hash before, the last chunk shorter or empty."""
+    """The hash of tokens as it is written down: one of each chunk and of the hash before, the last
+    chunk shorter or empty.
+    """
     link = ""
     for start in range(0, len(tokens) + 1, size):
         part = tokens[start : start + size]
@@ -151,7 +176,8 @@ from scalelab.data.text.prepare import prepare
 from scalelab.spec.text import Corpus, HuggingFace
 from tests.data.prose import SMALL
 documents.PIECE, tokenising.BATCH, chain.CHUNK = 700, 900, 1000
-prepare(Corpus(source=sys.argv[1], validation=0.1), HuggingFace(train=400), sys.argv[2], lambda told: time.sleep(0.01), layout=SMALL)
+corpus = Corpus(source=sys.argv[1], validation=0.1)
+prepare(corpus, HuggingFace(train=400), sys.argv[2], lambda told: time.sleep(0.01), layout=SMALL)
 """
 
 
@@ -162,15 +188,21 @@ def test_a_killed_preparation_goes_on_to_the_same_bytes(kind: str, tmp_path: Pat
     state = Path(home(whole.corpus, KINDS[1], str(tmp_path / "killed"))) / STATE
     for checkpoint in (3, 9):
         command = [sys.executable, "-c", SCRIPT, str(path), str(tmp_path / "killed")]
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": "."})
-        while process.poll() is None and not (state.exists() and json.loads(state.read_text())["version"] >= checkpoint):
+        process = subprocess.Popen(
+            command, cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": "."}
+        )
+        while process.poll() is None and not (
+            state.exists() and json.loads(state.read_text())["version"] >= checkpoint
+        ):
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         with pytest.raises(FileNotFoundError):
             read(state.parent)
     begun = json.loads(state.read_text())["version"]
-    (state.parent / "train" / f"shard.{len(whole.splits['train'].shards):05}.mds").write_bytes(b"half")
+    (state.parent / "train" / f"shard.{len(whole.splits['train'].shards):05}.mds").write_bytes(
+        b"half"
+    )
     seen: list[Progress] = []
     again = prepare(whole.corpus, KINDS[1], str(tmp_path / "killed"), seen.append, layout=SMALL)
     assert begun >= 9
@@ -194,10 +226,14 @@ def test_another_text_does_not_go_on_from_a_draft(tmp_path: Path, monkeypatch: p
             prepare(Corpus(source=str(path)), tokens, str(tmp_path / "one"), stop, layout=SMALL)
         write_text(path, 2100, seed=1)
         again = prepare(Corpus(source=str(path)), tokens, str(tmp_path / "one"), layout=SMALL)
-        assert again == prepare(Corpus(source=str(path)), tokens, str(tmp_path / "two"), layout=SMALL)
+        assert again == prepare(
+            Corpus(source=str(path)), tokens, str(tmp_path / "two"), layout=SMALL
+        )
 
 
-def test_an_edit_of_equal_size_does_not_go_on_from_a_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_edit_of_equal_size_does_not_go_on_from_a_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = write_text(tmp_path / "a.txt")
     monkeypatch.setattr(origin, "END", 100)
 
@@ -213,7 +249,9 @@ def test_an_edit_of_equal_size_does_not_go_on_from_a_draft(tmp_path: Path, monke
 
 
 def write_at(path: Path, content: bytes, second: int) -> None:
-    """Write a file with a time of its own: the clock of files may be too coarse to tell two writes apart."""
+    """Write a file with a time of its own: the clock of files may be too coarse to tell two writes
+    apart.
+    """
     path.write_bytes(content)
     os.utime(path, (second, second))
 
@@ -235,7 +273,10 @@ def test_a_source_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.Mo
     assert prepare(corpus, Bytes(), data, layout=SMALL) == first
     assert describe(task, data).shards == first.digest
     write_at(Path("a.txt"), content[:-50] + b"XX" + content[-48:], 2)
-    for look in (lambda: describe(task, data), lambda: prepare(corpus, Bytes(), data, layout=SMALL)):
+    for look in (
+        lambda: describe(task, data),
+        lambda: prepare(corpus, Bytes(), data, layout=SMALL),
+    ):
         with pytest.raises(UserError, match=changed):
             look()
     assert describe(task.model_copy(update={"shards": first.digest}), data).shards == first.digest
@@ -262,7 +303,15 @@ def test_two_at_a_time_take_turns(tmp_path: Path):
     corpus = Corpus(source=str(path))
 
     def one() -> None:
-        found.append(prepare(corpus, Bytes(), str(tmp_path / "data"), lambda told: seen.append(told.doing), layout=SMALL))
+        found.append(
+            prepare(
+                corpus,
+                Bytes(),
+                str(tmp_path / "data"),
+                lambda told: seen.append(told.doing),
+                layout=SMALL,
+            )
+        )
 
     threads = [threading.Thread(target=one) for _ in range(2)]
     for thread in threads:
@@ -288,7 +337,9 @@ def test_no_more_tokens_than_were_asked_for(kind: str, tokens: Tokenizer, tmp_pa
 
 
 def test_a_full_disk_leaves_what_is_finished(tmp_path: Path):
-    """A limit on the size of files stands for a full disk: the system refuses both to the same call."""
+    """A limit on the size of files stands for a full disk: the system refuses both to the same
+    call.
+    """
     path, layout = write_jsonl(tmp_path / "a.jsonl", 1000), Layout(block=256, blocks=4)
     corpus, folder = Corpus(source=str(path), validation=0.2), str(tmp_path / "full")
     whole = prepare(corpus, Bytes(), str(tmp_path / "whole"), layout=layout)
@@ -300,8 +351,8 @@ def test_a_full_disk_leaves_what_is_finished(tmp_path: Path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     place = Path(home(corpus, Bytes(), folder))
-    assert str(raised.value) == (
-        f"{place}: the disk is full; what is finished stays; make room; "
+    assert (
+        str(raised.value) == f"{place}: the disk is full; what is finished stays; make room; "
         f"`scalelab data prepare {path} --validation 0.2 --folder {folder}` goes on from there"
     )
     done = {shard.name: shard.stat().st_mtime_ns for shard in (place / "train").glob("*.mds")}
@@ -343,5 +394,7 @@ def test_a_remote_is_not_prepared_in(tmp_path: Path):
 def test_the_extra_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = write_text(tmp_path / "a.txt")
     monkeypatch.setitem(sys.modules, "streaming", None)  # as where it is not installed
-    with pytest.raises(UserError, match=r"which is not installed; pip install 'scalelab\[streaming\]'"):
+    with pytest.raises(
+        UserError, match=r"which is not installed; pip install 'scalelab\[streaming\]'"
+    ):
         made(path, tmp_path / "data")

@@ -1,4 +1,6 @@
-"""Windows of a prepared corpus: their order, and what is said where a shard is not what was prepared."""
+"""Windows of a prepared corpus: their order, and what is said where a shard is not what was
+prepared.
+"""
 
 import copy
 import shutil
@@ -33,7 +35,9 @@ CONTEXT = 24
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Text, str]:
     """A task and the folder that its corpus is prepared in."""
     at = tmp_path_factory.mktemp("prepared")
-    task = Text(corpus=Corpus(source=str(write_jsonl(at / "a.jsonl")), validation=0.1), context=CONTEXT)
+    task = Text(
+        corpus=Corpus(source=str(write_jsonl(at / "a.jsonl")), validation=0.1), context=CONTEXT
+    )
     prepare(task.corpus, task.tokens, str(at / "data"), layout=SMALL)
     return task, str(at / "data")
 
@@ -54,12 +58,16 @@ def running_text(task: Text, folder: str, split: str) -> np.ndarray:
         samples = int(np.frombuffer(content[:4], np.uint32)[0])
         offsets = np.frombuffer(content[4 : 4 * samples + 8], np.uint32)
         samples_read = [content[start:stop] for start, stop in pairwise(offsets)]
-        tokens += [np.frombuffer(sample[4 + _header(sample) :], np.uint16) for sample in samples_read]
+        tokens += [
+            np.frombuffer(sample[4 + _header(sample) :], np.uint16) for sample in samples_read
+        ]
     return np.concatenate(tokens).astype(np.int32)
 
 
 def _header(sample: bytes) -> int:
-    """Bytes in front of an array of one dimension: a byte that tells the type of its length, and the length."""
+    """Bytes in front of an array of one dimension: a byte that tells the type of its length, and
+    the length.
+    """
     return 1 + {0: 1, 1: 2, 2: 4, 3: 8}[sample[4] & 3]
 
 
@@ -83,15 +91,21 @@ def test_a_pass_shows_every_window_once(prepared: tuple[Text, str]):
     assert not np.array_equal(shown[: len(expected)], expected)
 
 
-def test_an_update_is_a_pure_function_of_its_number(prepared: tuple[Text, str], monkeypatch: pytest.MonkeyPatch):
+def test_an_update_is_a_pure_function_of_its_number(
+    prepared: tuple[Text, str], monkeypatch: pytest.MonkeyPatch
+):
     steps = [0, 500, 3, 119, 120, 3]
     expected = [TextData(*prepared).stream(3, 8).at(step) for step in steps]
     stream = TextData(*prepared).stream(3, 8)
-    assert all(np.array_equal(stream.at(step), batch) for step, batch in zip(steps, expected, strict=True))
+    assert all(
+        np.array_equal(stream.at(step), batch) for step, batch in zip(steps, expected, strict=True)
+    )
     assert not np.array_equal(TextData(*prepared).stream(4, 8).at(3), expected[2])
     monkeypatch.setattr(reading, "KEPT", 1)  # two blocks
     stream = TextData(*prepared).stream(3, 8)
-    assert all(np.array_equal(stream.at(step), batch) for step, batch in zip(steps, expected, strict=True))
+    assert all(
+        np.array_equal(stream.at(step), batch) for step, batch in zip(steps, expected, strict=True)
+    )
 
 
 @given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 200), st.integers(0, 5))
@@ -100,7 +114,11 @@ def test_groups_are_shown_one_after_the_other(windows: int, context: int, group:
     for turn in range(2):
         shown = order.at(np.arange(turn * windows, (turn + 1) * windows))
         assert sorted(shown) == list(range(windows))
-        groups = [number for at, number in enumerate(shown // size) if not at or shown[at - 1] // size != number]
+        groups = [
+            number
+            for at, number in enumerate(shown // size)
+            if not at or shown[at - 1] // size != number
+        ]
         assert sorted(groups) == sorted(set(groups))
     straddling = order.at(np.arange(2 * windows))
     assert np.array_equal(straddling[windows:], shown)
@@ -109,7 +127,9 @@ def test_groups_are_shown_one_after_the_other(windows: int, context: int, group:
 def test_windows_may_be_longer_than_blocks(prepared: tuple[Text, str]):
     task = prepared[0].model_copy(update={"context": 3 * SMALL.block + 5})
     data = TextData(task, prepared[1])
-    assert np.array_equal(data.held_out("test"), windows_of(running_text(*prepared, "test"), task.context))
+    assert np.array_equal(
+        data.held_out("test"), windows_of(running_text(*prepared, "test"), task.context)
+    )
 
 
 def test_held_out_windows_are_always_the_same(prepared: tuple[Text, str]):
@@ -127,7 +147,12 @@ def test_a_task_is_described_from_the_manifest_alone(copied: tuple[Text, str]):
     for path in Path(folder).rglob("*.mds"):
         path.unlink()
     shape = describe(task, folder)
-    assert (shape.vocab, shape.context, shape.targets, shape.mean_tokens) == (257, CONTEXT, CONTEXT, CONTEXT)
+    assert (shape.vocab, shape.context, shape.targets, shape.mean_tokens) == (
+        257,
+        CONTEXT,
+        CONTEXT,
+        CONTEXT,
+    )
     assert shape.shards == read(Path(home_of(task, folder))).digest
     masked = Text.model_validate({**task.model_dump(), "objective": {"kind": "masked"}})
     assert describe(masked, folder).vocab == 258
@@ -141,13 +166,20 @@ def test_bytes_of_a_token(prepared: tuple[Text, str]):
 
 
 def test_a_corpus_that_is_not_prepared_says_how(tmp_path: Path):
-    task = Text.model_validate({"corpus": {"source": "my texts/a.txt", "tokens": 2000, "split": 3}, "tokens": "gpt2"})
+    task = Text.model_validate(
+        {"corpus": {"source": "my texts/a.txt", "tokens": 2000, "split": 3}, "tokens": "gpt2"}
+    )
     for make in (describe, build):
         with pytest.raises(NotPrepared) as raised:
             make(task, str(tmp_path))
-        said = f"run `scalelab data prepare 'my texts/a.txt' --tokens gpt2 --limit 2000 --split-seed 3 --folder {tmp_path}`"
+        said = (
+            "run `scalelab data prepare 'my texts/a.txt' --tokens gpt2 --limit 2000 --split-seed 3"
+            f" --folder {tmp_path}`"
+        )
         assert said in str(raised.value)
-        placed = copy.copy(raised.value.at("spec.yaml:3"))  # as it is sent from one process to another
+        placed = copy.copy(
+            raised.value.at("spec.yaml:3")
+        )  # as it is sent from one process to another
         assert isinstance(placed, NotPrepared)
         assert (placed.task, placed.folder, placed.where) == (task, str(tmp_path), "spec.yaml:3")
 
@@ -171,9 +203,16 @@ def test_a_tokenizer_is_written_as_it_is_read(tokens: Tokenizer):
 
 def test_other_corpora_and_tokenizers_lie_elsewhere():
     task = Text()
-    others = [task, Text.model_validate({"tokens": "gpt2"}), Text.model_validate({"corpus": {"split": 1}}), Text(corpus=Corpus(source="x"))]
+    others = [
+        task,
+        Text.model_validate({"tokens": "gpt2"}),
+        Text.model_validate({"corpus": {"split": 1}}),
+        Text(corpus=Corpus(source="x")),
+    ]
     assert len({home_of(other, "data") for other in others}) == len(others)
-    assert home_of(task, "data") == home_of(task.model_copy(update={"context": 9, "documents": "apart"}), "data/")
+    assert home_of(task, "data") == home_of(
+        task.model_copy(update={"context": 9, "documents": "apart"}), "data/"
+    )
     assert command(Corpus(), Bytes(), "results/data") == "scalelab data prepare shakespeare"
 
 
@@ -181,18 +220,27 @@ def test_shards_of_another_text_are_refused(prepared: tuple[Text, str]):
     task, folder = prepared
     found = describe(task, folder).shards
     assert describe(task.model_copy(update={"shards": found}), folder).shards == found
-    with pytest.raises(UserError, match=f"the shards of .* are {(found or '')[:10]}, and the trial is about ffff"):
+    with pytest.raises(
+        UserError, match=f"the shards of .* are {(found or '')[:10]}, and the trial is about ffff"
+    ):
         TextData(task.model_copy(update={"shards": "f" * 64}), folder)
 
 
 def test_a_split_shorter_than_one_context(prepared: tuple[Text, str]):
     task = prepared[0].model_copy(update={"context": 6000})
-    with pytest.raises(UserError, match=r"the (validation|test) split .* has [\d,]+ tokens, too few for a context of 6,000"):
+    with pytest.raises(
+        UserError,
+        match=r"the (validation|test) split .* has [\d,]+ tokens, too few for a context of 6,000",
+    ):
         describe(task, prepared[1])
 
 
 def test_a_tokenizer_that_does_not_match(tmp_path: Path):
-    task = Text(corpus=Corpus(source=str(write_jsonl(tmp_path / "a.jsonl"))), tokens=HuggingFace(train=300), context=CONTEXT)
+    task = Text(
+        corpus=Corpus(source=str(write_jsonl(tmp_path / "a.jsonl"))),
+        tokens=HuggingFace(train=300),
+        context=CONTEXT,
+    )
     prepare(task.corpus, task.tokens, str(tmp_path / "data"), layout=SMALL)
     data = TextData(task, str(tmp_path / "data"))
     assert data.tokenizer.digest == data.manifest.tokenizer
@@ -208,7 +256,10 @@ def shard(task: Text, folder: str) -> Path:
 def test_a_missing_or_short_shard_is_named_when_the_corpus_is_opened(copied: tuple[Text, str]):
     path = shard(*copied)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=rf"{path}: this shard has \d+ bytes instead of \d+; delete the folder .* and run `"):
+    with pytest.raises(
+        UserError,
+        match=rf"{path}: this shard has \d+ bytes instead of \d+; delete the folder .* and run `",
+    ):
         TextData(*copied).stream(0, 1)
     path.unlink()
     with pytest.raises(UserError, match=f"{path}: this shard is missing"):
@@ -234,7 +285,9 @@ def test_a_token_beyond_the_vocabulary_is_named(copied: tuple[Text, str], tmp_pa
     data["splits"]["train"]["shards"][2].update(bytes=size, sha256=sha256)
     save(place, Manifest.model_validate(data))
     stream = TextData(*copied).stream(0, 2000)
-    with pytest.raises(UserError, match=f"{path}: this shard holds the token 300, and its tokenizer ends at 256"):
+    with pytest.raises(
+        UserError, match=f"{path}: this shard holds the token 300, and its tokenizer ends at 256"
+    ):
         stream.at(0)
 
 
@@ -247,10 +300,14 @@ def test_a_manifest_that_is_none_is_named(copied: tuple[Text, str]):
 
 def test_the_digest_is_of_the_content(prepared: tuple[Text, str]):
     manifest = read(Path(home_of(*prepared)))
-    assert manifest.digest == digest(manifest.tokenizer, manifest.vocab, manifest.eos, manifest.splits)
+    assert manifest.digest == digest(
+        manifest.tokenizer, manifest.vocab, manifest.eos, manifest.splits
+    )
 
 
-def test_a_remote_is_read_shard_by_shard(prepared: tuple[Text, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_remote_is_read_shard_by_shard(
+    prepared: tuple[Text, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("SCALELAB_CACHE", str(tmp_path / "cache"))
     task, folder = prepared
     data = TextData(task, f"file://{folder}")
@@ -259,32 +316,51 @@ def test_a_remote_is_read_shard_by_shard(prepared: tuple[Text, str], tmp_path: P
     assert [path.name for path in (tmp_path / "cache").rglob("*.mds")] == ["shard.00000.mds"]
     many = [TextData(task, f"file://{folder}") for _ in range(3)]
     found: list[np.ndarray] = []
-    threads = [threading.Thread(target=lambda data=data: found.append(data.stream(0, 500).at(0))) for data in many]
+    threads = [
+        threading.Thread(target=lambda data=data: found.append(data.stream(0, 500).at(0)))
+        for data in many
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [np.array_equal(batch, TextData(task, folder).stream(0, 500).at(0)) for batch in found] == [True] * 3
+    assert [
+        np.array_equal(batch, TextData(task, folder).stream(0, 500).at(0)) for batch in found
+    ] == [True] * 3
     cached = next((tmp_path / "cache").rglob("train/*.mds"))
     cached.write_bytes(bytes(cached.stat().st_size))
-    with pytest.raises(UserError, match=f"{cached}: this shard is corrupt: .*; delete it, and it is fetched again"):
+    with pytest.raises(
+        UserError, match=f"{cached}: this shard is corrupt: .*; delete it, and it is fetched again"
+    ):
         TextData(task, f"file://{folder}").stream(0, 500).at(0)
 
 
-def test_what_a_remote_lacks_is_named(copied: tuple[Text, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_a_remote_lacks_is_named(
+    copied: tuple[Text, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("SCALELAB_CACHE", str(tmp_path / "cache"))
     task, folder = copied
     shard(task, folder).unlink()
-    with pytest.raises(UserError, match=r"shard\.00002\.mds: the shard is missing; copy the prepared folder to the remote again"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"shard\.00002\.mds: the shard is missing; copy the prepared folder to the remote again"
+        ),
+    ):
         TextData(task, f"file://{folder}").stream(0, 500).at(0)
     with pytest.raises(NotPrepared):
         describe(task, f"file://{tmp_path}/nothing")
-    with pytest.raises(UserError, match=r"shards can't be read from this kind of remote; known are file://, .*s3://"):
+    with pytest.raises(
+        UserError,
+        match=r"shards can't be read from this kind of remote; known are file://, .*s3://",
+    ):
         describe(task, "gopher://host/data")
 
 
 @pytest.fixture
-def bucket(prepared: tuple[Text, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+def bucket(
+    prepared: tuple[Text, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[str]:
     """The prepared folder behind the part of S3's protocol that reading takes; returns its URL."""
 
     class Silent(SimpleHTTPRequestHandler):
@@ -305,8 +381,13 @@ def bucket(prepared: tuple[Text, str], monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_s3_is_read(prepared: tuple[Text, str], bucket: str):
     task, folder = prepared
-    assert np.array_equal(TextData(task, bucket).held_out("test"), TextData(task, folder).held_out("test"))
-    with pytest.raises(NotPrepared, match=r"is not prepared in s3://data; run `scalelab data prepare .*` and copy the folder"):
+    assert np.array_equal(
+        TextData(task, bucket).held_out("test"), TextData(task, folder).held_out("test")
+    )
+    with pytest.raises(
+        NotPrepared,
+        match=r"is not prepared in s3://data; run `scalelab data prepare .*` and copy the folder",
+    ):
         describe(task.model_copy(update={"tokens": HuggingFace(train=512)}), bucket)
 
 

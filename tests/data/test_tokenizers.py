@@ -1,4 +1,6 @@
-"""Every kind of tokenizer gives texts back, stays below its vocabulary, keeps its end to itself, and says what it is."""
+"""Every kind of tokenizer gives texts back, stays below its vocabulary, keeps its end to itself,
+and says what it is.
+"""
 
 import io
 import json
@@ -20,9 +22,20 @@ from scalelab.data.text.tokenizers.tiktoken import FOLDER
 from scalelab.spec import text as spec
 
 GPT2 = Path(os.environ.get("SCALELAB_TEST_DATA", "")) / "gpt2"
-has_gpt2 = pytest.mark.skipif("SCALELAB_TEST_DATA" not in os.environ, reason="SCALELAB_TEST_DATA names no folder with GPT-2's files")
+has_gpt2 = pytest.mark.skipif(
+    "SCALELAB_TEST_DATA" not in os.environ,
+    reason="SCALELAB_TEST_DATA names no folder with GPT-2's files",
+)
 
-KINDS = ["bytes", "tiktoken", pytest.param("gpt2", marks=has_gpt2), "trained", "loaded", "sentencepiece", "unigram"]
+KINDS = [
+    "bytes",
+    "tiktoken",
+    pytest.param("gpt2", marks=has_gpt2),
+    "trained",
+    "loaded",
+    "sentencepiece",
+    "unigram",
+]
 
 LOOK_ALIKES = [
     "<|endoftext|>",
@@ -42,24 +55,32 @@ LOOK_ALIKES = [
     "  ",
 ]
 
-texts = st.lists(st.one_of(st.text(max_size=20), st.sampled_from(LOOK_ALIKES)), max_size=6).map("".join)
+texts = st.lists(st.one_of(st.text(max_size=20), st.sampled_from(LOOK_ALIKES)), max_size=6).map(
+    "".join
+)
 
 
 def documents() -> list[str]:
     """Invented text of few words, with signs of one to four bytes."""
     draw = random.Random(0)
-    words = ["".join(draw.choices("abcdefghiklmnoprstuvwy", k=draw.randint(1, 7))) for _ in range(300)] + ["née", "漢字", "😀", "<s>", "12"]
+    words = [
+        "".join(draw.choices("abcdefghiklmnoprstuvwy", k=draw.randint(1, 7))) for _ in range(300)
+    ] + ["née", "漢字", "😀", "<s>", "12"]
     return [" ".join(draw.choices(words, k=40)) + ".\n" for _ in range(120)]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained BPE, the same one in the form of GPT-2's files and with a special token for the end, and two SentencePiece models."""
+    """A trained BPE, the same one in the form of GPT-2's files and with a special token for the
+    end, and two SentencePiece models.
+    """
     folder = tmp_path_factory.mktemp("tokenizers")
     train(spec.HuggingFace(train=400), documents(), str(folder))
     trained = json.loads((folder / "tokenizer.json").read_text())
     write_gpt2(folder, trained["model"]["merges"])
-    ended = trained | {"added_tokens": [{**trained["added_tokens"][0], "content": "</s>", "id": 400}]}
+    ended = trained | {
+        "added_tokens": [{**trained["added_tokens"][0], "content": "</s>", "id": 400}]
+    }
     del ended["model"]["vocab"]["<|endoftext|>"]
     (folder / "ended.json").write_text(json.dumps(ended))
     write_sentencepiece(folder / "sentencepiece.model", model_type="bpe")
@@ -70,18 +91,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_gpt2(folder: Path, merges: list[list[str]]) -> None:
     plain = [chr(byte) for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
     letters = plain + [chr(256 + place) for place in range(256 - len(plain))]
-    ids = {token: rank for rank, token in enumerate([*letters, *("".join(pair) for pair in merges)])}
+    ids = {
+        token: rank for rank, token in enumerate([*letters, *("".join(pair) for pair in merges)])
+    }
     (folder / "encoder.json").write_text(json.dumps({**ids, "<|endoftext|>": 256 + len(merges)}))
-    (folder / "vocab.bpe").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]))
+    (folder / "vocab.bpe").write_text(
+        "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""])
+    )
 
 
 def write_sentencepiece(path: Path, **given: Any) -> None:
     import sentencepiece
 
-    lossless = {"byte_fallback": True, "normalization_rule_name": "identity", "add_dummy_prefix": False, "remove_extra_whitespaces": False}
+    lossless = {
+        "byte_fallback": True,
+        "normalization_rule_name": "identity",
+        "add_dummy_prefix": False,
+        "remove_extra_whitespaces": False,
+    }
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(documents()), model_writer=model, vocab_size=420, hard_vocab_limit=False, minloglevel=2, **lossless, **given
+        sentence_iterator=iter(documents()),
+        model_writer=model,
+        vocab_size=420,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **lossless,
+        **given,
     )
     path.write_bytes(model.getvalue())
 
@@ -98,7 +134,9 @@ def opened(folder: Path) -> Callable[[str], Tokenizer]:
         "unigram": spec.SentencePiece(model=str(folder / "unigram.model")),
     }
     found: dict[str, Tokenizer] = {}
-    return lambda kind: found.get(kind) or found.setdefault(kind, open_tokenizer(specs[kind], str(folder)))
+    return lambda kind: (
+        found.get(kind) or found.setdefault(kind, open_tokenizer(specs[kind], str(folder)))
+    )
 
 
 def kept(kind: str, text: str) -> str:
@@ -109,7 +147,9 @@ def kept(kind: str, text: str) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=150)
 @given(text=texts)
-def test_text_comes_back_and_the_end_is_never_written(opened: Callable[[str], Tokenizer], kind: str, text: str) -> None:
+def test_text_comes_back_and_the_end_is_never_written(
+    opened: Callable[[str], Tokenizer], kind: str, text: str
+) -> None:
     tokenizer = opened(kind)
     ids = tokenizer.encode(text)
     assert (ids.dtype, ids.ndim) == (np.int32, 1)
@@ -122,26 +162,37 @@ def test_text_comes_back_and_the_end_is_never_written(opened: Callable[[str], To
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40)
 @given(many=st.lists(texts, max_size=5))
-def test_a_batch_is_its_texts(opened: Callable[[str], Tokenizer], kind: str, many: list[str]) -> None:
+def test_a_batch_is_its_texts(
+    opened: Callable[[str], Tokenizer], kind: str, many: list[str]
+) -> None:
     tokenizer = opened(kind)
     batch = tokenizer.encode_batch(many)
     assert len(batch) == len(many)
-    assert all(ids.dtype == np.int32 and np.array_equal(ids, tokenizer.encode(text)) for ids, text in zip(batch, many, strict=True))
+    assert all(
+        ids.dtype == np.int32 and np.array_equal(ids, tokenizer.encode(text))
+        for ids, text in zip(batch, many, strict=True)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60)
 @given(data=st.data())
-def test_any_tokens_are_some_text(opened: Callable[[str], Tokenizer], kind: str, data: st.DataObject) -> None:
+def test_any_tokens_are_some_text(
+    opened: Callable[[str], Tokenizer], kind: str, data: st.DataObject
+) -> None:
     """A model may write anything, and a window may begin inside of a letter."""
     tokenizer = opened(kind)
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab - 1), max_size=12))
-    assert tokenizer.decode(ids) == tokenizer.decode([token for token in ids if token != tokenizer.eos])
+    assert tokenizer.decode(ids) == tokenizer.decode(
+        [token for token in ids if token != tokenizer.eos]
+    )
     assert "\ud800" not in tokenizer.decode(ids)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_letter_that_is_cut_becomes_the_replacement_character(opened: Callable[[str], Tokenizer], kind: str) -> None:
+def test_a_letter_that_is_cut_becomes_the_replacement_character(
+    opened: Callable[[str], Tokenizer], kind: str
+) -> None:
     tokenizer = opened(kind)
     ids = tokenizer.encode("x\U00010348")  # Gothic hwair: four bytes, and in no vocabulary
     assert len(ids) > 2
@@ -185,7 +236,18 @@ def test_gpt2_is_gpt2(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tokenizer.vocab, tokenizer.eos) == (50257, 50256)
     assert tokenizer.encode("Hello world").tolist() == [15496, 995]
     sentence = "The quick brown fox jumps over the lazy dog."
-    assert tokenizer.encode(sentence).tolist() == [464, 2068, 7586, 21831, 18045, 625, 262, 16931, 3290, 13]
+    assert tokenizer.encode(sentence).tolist() == [
+        464,
+        2068,
+        7586,
+        21831,
+        18045,
+        625,
+        262,
+        16931,
+        3290,
+        13,
+    ]
     assert tokenizer.digest == open_tokenizer(spec.Tiktoken(folder=str(GPT2))).digest
     assert tokenizer.digest.startswith("ac0d62eb"), "shards name their tokenizer by it"
 
@@ -215,9 +277,14 @@ def test_a_published_tokenizer_cuts_pads_and_varies_nothing(folder: Path) -> Non
     published = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     published.enable_truncation(4)
     published.enable_padding(length=9, pad_id=0)
-    published.post_processor = tokenizers.processors.TemplateProcessing("<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])  # pyright: ignore[reportAttributeAccessIssue]
+    published.post_processor = tokenizers.processors.TemplateProcessing(
+        "<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
+    )  # pyright: ignore[reportAttributeAccessIssue]
     published.model.dropout = 0.5  # pyright: ignore[reportAttributeAccessIssue]
-    plain, clean = HuggingFace((folder / "tokenizer.json").read_text()), HuggingFace(published.to_str())
+    plain, clean = (
+        HuggingFace((folder / "tokenizer.json").read_text()),
+        HuggingFace(published.to_str()),
+    )
     text = documents()[0]
     assert np.array_equal(clean.encode(text), plain.encode(text))
     assert np.array_equal(clean.encode("a"), plain.encode("a"))
@@ -227,7 +294,9 @@ def test_a_published_tokenizer_cuts_pads_and_varies_nothing(folder: Path) -> Non
 def test_an_end_that_text_may_write_is_not_the_end(special: bool) -> None:
     import tokenizers
 
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram([("<unk>", -9.0), ("</s>", 0.0), ("a", -1.0)], unk_id=0))
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.Unigram([("<unk>", -9.0), ("</s>", 0.0), ("a", -1.0)], unk_id=0)
+    )
     (tokenizer.add_special_tokens if special else tokenizer.add_tokens)(["</s>"])
     found = HuggingFace(tokenizer.to_str())
     assert (found.eos, found.vocab) == (3, 4)
@@ -261,25 +330,46 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         (
             spec.Tiktoken(),
-            r"download failed .*; put GPT-2's `vocab.bpe` and `encoder.json` .* variable SCALELAB_GPT2, or run once with a net",
+            (
+                r"download failed .*; put GPT-2's `vocab.bpe` and `encoder.json` .* variable"
+                r" SCALELAB_GPT2, or run once with a net"
+            ),
         ),
         (
             spec.Tiktoken(encoding="p50k_edit"),
-            "`p50k_edit` is not in tiktoken's cache, and its download failed .*; run once with a network",
+            (
+                "`p50k_edit` is not in tiktoken's cache, and its download failed .*; run once with"
+                " a network"
+            ),
         ),
-        (spec.Tiktoken(encoding="gpt-2"), "tiktoken knows no encoding `gpt-2`; did you mean `gpt2`"),
-        (spec.Tiktoken(encoding="p50k_base", folder="."), "a folder holds the files of `gpt2`, not of `p50k_base`"),
+        (
+            spec.Tiktoken(encoding="gpt-2"),
+            "tiktoken knows no encoding `gpt-2`; did you mean `gpt2`",
+        ),
+        (
+            spec.Tiktoken(encoding="p50k_base", folder="."),
+            "a folder holds the files of `gpt2`, not of `p50k_base`",
+        ),
         (
             spec.Tiktoken(folder="nowhere"),
-            "nowhere/vocab.bpe: the tokenizer can't be read .No such file or directory.; name a folder with .* in `folder`",
+            (
+                "nowhere/vocab.bpe: the tokenizer can't be read .No such file or directory.; name a"
+                " folder with .* in `folder`"
+            ),
         ),
         (spec.HuggingFace(source="nowhere/tokenizer.json"), "there is no such tokenizer file"),
-        (spec.HuggingFace(source="scalelab-test/no-such-model"), "not in the hub's cache, and its download failed"),
+        (
+            spec.HuggingFace(source="scalelab-test/no-such-model"),
+            "not in the hub's cache, and its download failed",
+        ),
         (spec.HuggingFace(source="not a name"), "neither a file nor a name on the hub"),
         (spec.HuggingFace(train=300), "lies with the corpus; prepare the corpus first"),
         (
             spec.SentencePiece(model="nowhere.model"),
-            "nowhere.model: the tokenizer can't be read .No such file or directory.; check the path",
+            (
+                "nowhere.model: the tokenizer can't be read .No such file or directory.; check the"
+                " path"
+            ),
         ),
     ],
 )
@@ -300,11 +390,16 @@ def test_malformed_files_are_errors_that_name_them(tmp_path: Path, content: byte
         spec.Tiktoken(folder=path),
     ]
     for tokenizer in wrong:
-        with pytest.raises(UserError, match=rf"^{path}.*: this is no tokenizer that can be used .*; take .*, unabridged"):
+        with pytest.raises(
+            UserError,
+            match=rf"^{path}.*: this is no tokenizer that can be used .*; take .*, unabridged",
+        ):
             open_tokenizer(tokenizer, path)
 
 
-def test_files_that_do_not_go_together(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_do_not_go_together(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("vocab.bpe", "encoder.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     lines = (tmp_path / "vocab.bpe").read_text().splitlines(keepends=True)

@@ -36,17 +36,23 @@ TASKS = {
 
 @dataclass
 class Calculator:
-    """In the model's place: works a problem out, and errs now and then: always with the same text in front of it."""
+    """In the model's place: works a problem out, and errs now and then: always with the same text
+    in front of it.
+    """
 
     task: Arithmetic
     errs: Callable[[str], bool] = lambda text: False
 
-    def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
+    def trunk(
+        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
+    ) -> Tensor:
         assert given_B is not None
         assert at_BM is not None
         logits_BMV = torch.zeros(*at_BM.shape, VOCAB)
         for row, places in enumerate(at_BM.tolist()):
-            assert tokens_BT[row, given_B[row] - 1] == ord("=")  # a prefix mask shows the question, and no more
+            assert tokens_BT[row, given_B[row] - 1] == ord(
+                "="
+            )  # a prefix mask shows the question, and no more
             for column, place in enumerate(places):
                 logits_BMV[row, column, self.follows(tokens_BT[row, : place + 1].tolist())] = 1
         return logits_BMV
@@ -59,7 +65,11 @@ class Calculator:
         question, _, begun = text.partition("=")
         if "=" not in text or begun != self.answer(question)[: len(begun)] or self.errs(text):
             return ord("?")
-        return ord(self.answer(question)[len(begun)]) if len(begun) < len(self.answer(question)) else END
+        return (
+            ord(self.answer(question)[len(begun)])
+            if len(begun) < len(self.answer(question))
+            else END
+        )
 
     def answer(self, question: str) -> str:
         if self.task.operation != "chain":
@@ -76,7 +86,9 @@ def trial(task: Arithmetic, **changes: Any) -> Trial:
     return found.model_copy(update={"model": found.model.resolved()})
 
 
-def measuring(task: Arithmetic, stopping: Callable[[], bool] = lambda: False, **changes: Any) -> ArithmeticTest:
+def measuring(
+    task: Arithmetic, stopping: Callable[[], bool] = lambda: False, **changes: Any
+) -> ArithmeticTest:
     return ArithmeticTest(trial(task, **changes), ArithmeticData(task), "cpu", stopping)
 
 
@@ -97,7 +109,11 @@ def hashed(share: float) -> Callable[[str], bool]:
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 def test_a_calculator_answers_everything(task: Arithmetic) -> None:
     found = measuring(task).full(Calculator(task))
-    shares = {"accuracy", "accuracy_longer", *(f"accuracy_{length}" for length in range(1, task.longest + 1))}
+    shares = {
+        "accuracy",
+        "accuracy_longer",
+        *(f"accuracy_{length}" for length in range(1, task.longest + 1)),
+    }
     assert {name: found[name] for name in shares} == dict.fromkeys(shares, 1.0)
     assert found.keys() == shares | {"validation_loss", "flops_per_token"}
     assert {*Arithmetic.concludes} - {"loss"} == found.keys() & {*Arithmetic.concludes}
@@ -116,7 +132,10 @@ def test_an_answer_counts_where_greedy_decoding_writes_it(task: Arithmetic, shar
     shares: dict[int, float] = {}
     for length in range(1, task.longest + 1):
         texts = [text.partition("=") for text in data.questions(length).texts()]
-        right = [decoded(model, f"{question}=", data.shape.context) == answer for question, _, answer in texts]
+        right = [
+            decoded(model, f"{question}=", data.shape.context) == answer
+            for question, _, answer in texts
+        ]
         shares[length] = sum(right) / len(right)
         assert found[f"accuracy_{length}"] == shares[length]
     assert 0 < min(shares.values()) < max(shares.values()) <= 1
@@ -126,17 +145,24 @@ def test_an_answer_counts_where_greedy_decoding_writes_it(task: Arithmetic, shar
     assert found["accuracy_longer"] == pytest.approx(sum(longer) / len(longer))
 
 
-def test_the_loss_is_the_mean_nats_of_an_answers_token_over_the_lengths_that_are_trained_on() -> None:
+def test_the_loss_is_the_mean_nats_of_an_answers_token_over_the_lengths_that_are_trained_on() -> (
+    None
+):
     task = Arithmetic(length=2, longest=3)
     given, data = trial(task, model={"width": 32, "layers": 1}), ArithmeticData(task)
     model = build_model(given.model, VOCAB, data.shape.context).initialise(0)
     by_length: list[float] = []
     for length in (1, 2):
         rows = data.questions(length)
-        tokens_RS, targets_RM = torch.from_numpy(rows.tokens_RS.astype("int64")), torch.from_numpy(rows.targets_RM)
+        tokens_RS, targets_RM = (
+            torch.from_numpy(rows.tokens_RS.astype("int64")),
+            torch.from_numpy(rows.targets_RM),
+        )
         with torch.no_grad():
             logits_RTV = model(tokens_RS[:, :-1]).double()
-        nats_RT = torch.nn.functional.cross_entropy(logits_RTV.mT, tokens_RS[:, 1:], reduction="none")
+        nats_RT = torch.nn.functional.cross_entropy(
+            logits_RTV.mT, tokens_RS[:, 1:], reduction="none"
+        )
         bears_RM = torch.from_numpy(rows.weights_RM) > 0
         by_length.append(nats_RT.gather(1, targets_RM)[bears_RM].mean().item())
     found = ArithmeticTest(given, data).full(model)
@@ -145,7 +171,10 @@ def test_the_loss_is_the_mean_nats_of_an_answers_token_over_the_lengths_that_are
     assert few == pytest.approx(found["validation_loss"], rel=0.1)
     assert few != found["validation_loss"]
     targets = data.questions(1).targets_RM.shape[1]
-    assert found["flops_per_token"] == forward_flops(given.model, VOCAB, data.shape.context, targets) / data.shape.context
+    assert (
+        found["flops_per_token"]
+        == forward_flops(given.model, VOCAB, data.shape.context, targets) / data.shape.context
+    )
 
 
 def test_a_missing_end_is_no_answer() -> None:
@@ -186,7 +215,9 @@ def test_a_quick_look_asks_a_sample_of_the_lengths_that_are_trained_on() -> None
 
 @pytest.mark.parametrize("mask", ["causal", "prefix"])
 def test_a_transformer_is_scored_as_it_decodes(mask: str) -> None:
-    """A model that has learned some of the questions by heart: what it writes by itself says which."""
+    """A model that has learned some of the questions by heart: what it writes by itself
+    says which.
+    """
     task = Arithmetic(length=1, longest=2)
     given, data = trial(task, model={"mask": mask, "width": 64, "layers": 1}), ArithmeticData(task)
     model = build_model(given.model.resolved(), VOCAB, data.shape.context).initialise(0)
@@ -201,25 +232,36 @@ def test_a_transformer_is_scored_as_it_decodes(mask: str) -> None:
 def written(model: torch.nn.Module, rows: Sums) -> list[bool]:
     """Whether each question's answer is what the model writes, its own tokens in front of it."""
     tokens_RS = torch.from_numpy(rows.tokens_RS.astype("int64"))
-    text_RS, asked_R, row_R = tokens_RS.clone(), torch.from_numpy(rows.targets_RM[:, 0] + 1), torch.arange(len(tokens_RS))
+    text_RS, asked_R, row_R = (
+        tokens_RS.clone(),
+        torch.from_numpy(rows.targets_RM[:, 0] + 1),
+        torch.arange(len(tokens_RS)),
+    )
     ended_R = torch.zeros(len(tokens_RS), dtype=torch.bool)
     for more in range(rows.targets_RM.shape[1]):
         place_R = (asked_R + more).clamp(max=tokens_RS.shape[1] - 1)
         with torch.no_grad():
             token_R = model(text_RS[:, :-1], asked_R)[row_R, place_R - 1].argmax(-1)
         text_RS[row_R, place_R] = torch.where(ended_R, text_RS[row_R, place_R], token_R)
-        text_RS[row_R] = torch.where(torch.arange(tokens_RS.shape[1]) > place_R[:, None], END, text_RS)
+        text_RS[row_R] = torch.where(
+            torch.arange(tokens_RS.shape[1]) > place_R[:, None], END, text_RS
+        )
         ended_R = ended_R | (token_R == END)
     return (ended_R & (text_RS == tokens_RS).all(1)).tolist()
 
 
 def taught(model: torch.nn.Module, rows: Sums, steps: int) -> None:
     tokens_RS = torch.from_numpy(rows.tokens_RS[:100].astype("int64"))
-    targets_RM, weights_RM = torch.from_numpy(rows.targets_RM[:100]), torch.from_numpy(rows.weights_RM[:100])
+    targets_RM, weights_RM = (
+        torch.from_numpy(rows.targets_RM[:100]),
+        torch.from_numpy(rows.weights_RM[:100]),
+    )
     labels_RM = tokens_RS.gather(1, targets_RM + 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(steps):
-        logits_RMV = model(tokens_RS[:, :-1], targets_RM[:, 0] + 1).take_along_dim(targets_RM[..., None], 1)
+        logits_RMV = model(tokens_RS[:, :-1], targets_RM[:, 0] + 1).take_along_dim(
+            targets_RM[..., None], 1
+        )
         nats_RM = torch.nn.functional.cross_entropy(logits_RMV.mT, labels_RM, reduction="none")
         ((nats_RM * weights_RM).sum() / weights_RM.sum()).backward()
         optimizer.step()
@@ -227,11 +269,21 @@ def taught(model: torch.nn.Module, rows: Sums, steps: int) -> None:
 
 
 @pytest.mark.parametrize("lanes", [64, 100_000])
-def test_the_routes_are_those_of_all_questions_without_what_fills_their_windows(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_routes_are_those_of_all_questions_without_what_fills_their_windows(
+    lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("scalelab.evaluate.arithmetic._LANES", {"cpu": lanes})
     task = TASKS["chain"]
     given, data = (
-        trial(task, model={"kind": "layer_router", "layers": 3, "identity": 1, "halting": {"kind": "act", "epsilon": 0.6}}),
+        trial(
+            task,
+            model={
+                "kind": "layer_router",
+                "layers": 3,
+                "identity": 1,
+                "halting": {"kind": "act", "epsilon": 0.6},
+            },
+        ),
         ArithmeticData(task),
     )
     router = build_model(given.model, VOCAB, data.shape.context).initialise(0)
@@ -239,25 +291,42 @@ def test_the_routes_are_those_of_all_questions_without_what_fills_their_windows(
     assert isinstance(given.model, spec.LayerRouter)
     for weight in router.parameters():
         weight.data *= 2  # far from even
-    found, tally, losses = ArithmeticTest(given, data).full(router), Tally(given.model, kinds(data.tokenizer, VOCAB)), list[list[float]]()
+    found, tally, losses = (
+        ArithmeticTest(given, data).full(router),
+        Tally(given.model, kinds(data.tokenizer, VOCAB)),
+        list[list[float]](),
+    )
     for length in range(1, task.longest + 1):
         rows = data.questions(length)
-        tokens_RT, targets_RM = torch.from_numpy(rows.tokens_RS.astype("int64"))[:, :-1], torch.from_numpy(rows.targets_RM)
+        tokens_RT, targets_RM = (
+            torch.from_numpy(rows.tokens_RS.astype("int64"))[:, :-1],
+            torch.from_numpy(rows.targets_RM),
+        )
         with torch.no_grad():
-            reading = router.eval().read(tokens_RT, targets_RM[:, 0] + 1, targets_RM, each_step=True)
+            reading = router.eval().read(
+                tokens_RT, targets_RM[:, 0] + 1, targets_RM, each_step=True
+            )
         ends_R = torch.tensor([len(text) for text in rows.texts()])
         tally.add(reading, tokens_RT, torch.arange(tokens_RT.shape[1]) < ends_R[:, None])
         label_RM = torch.from_numpy(rows.tokens_RS.astype("int64")).gather(1, targets_RM + 1)
         bears_RM = torch.from_numpy(rows.weights_RM) > 0
         features = [reading.final_BMD, *reading.each_step]
-        nats = [torch.nn.functional.cross_entropy(router.head(x_RMD).detach()[bears_RM], label_RM[bears_RM]).item() for x_RMD in features]
+        nats = [
+            torch.nn.functional.cross_entropy(
+                router.head(x_RMD).detach()[bears_RM], label_RM[bears_RM]
+            ).item()
+            for x_RMD in features
+        ]
         losses += [nats] if length <= task.length else []
     told = tally.values()
     # Queries are filled up to the most of a batch: other batches run a little more or less.
     assert found["flops_per_token"] == pytest.approx(told.pop("flops_per_token"), rel=0.1)
     assert {name: found[name] for name in told} == pytest.approx(told, rel=1e-4, abs=1e-9)
     wanted = [sum(nats) / len(nats) for nats in zip(*losses, strict=True)]
-    assert [found["validation_loss"], *(found[f"loss_step_{step}"] for step in (1, 2, 3))] == pytest.approx(wanted, rel=1e-5)
+    assert [
+        found["validation_loss"],
+        *(found[f"loss_step_{step}"] for step in (1, 2, 3)),
+    ] == pytest.approx(wanted, rel=1e-5)
     assert 1 < found["steps_mean"] < 3
 
 
@@ -265,13 +334,24 @@ def test_a_router_leaves_some_questions_of_every_length_with_their_routes() -> N
     task = TASKS["addition"]
     given, data = trial(task, model={"kind": "layer_router", "layers": 2}), ArithmeticData(task)
     router = build_model(given.model, VOCAB, data.shape.context).initialise(0)
-    told = json.loads(unquote(ArithmeticTest(given, data).notes(router)["routes"].partition(",")[2]))
+    told = json.loads(
+        unquote(ArithmeticTest(given, data).notes(router)["routes"].partition(",")[2])
+    )
     each = QUESTIONS // task.longest
-    asked = [text for length in range(1, task.longest + 1) for text in data.questions(length).texts()[:each]]
+    asked = [
+        text
+        for length in range(1, task.longest + 1)
+        for text in data.questions(length).texts()[:each]
+    ]
     assert ["".join(row["tokens"]) for row in told["rows"]] == asked
     assert {count for row in told["rows"] for count in row["used"]} == {2}
     plain = trial(task)
-    assert ArithmeticTest(plain, data).notes(build_model(plain.model, VOCAB, data.shape.context).initialise(0)) == {}
+    assert (
+        ArithmeticTest(plain, data).notes(
+            build_model(plain.model, VOCAB, data.shape.context).initialise(0)
+        )
+        == {}
+    )
 
 
 def test_the_test_stops_when_it_is_asked_to() -> None:

@@ -1,4 +1,6 @@
-"""The capacity test, held against models whose bits are known: oracles that know everybody, or the pools alone."""
+"""The capacity test, held against models whose bits are known: oracles that know everybody, or the
+pools alone.
+"""
 
 import math
 from collections import Counter, defaultdict
@@ -26,13 +28,17 @@ PARAMS = Parameters(total=2000, non_embedding=500, active=2000, groups={}, used=
 TASKS = {
     "words": Biography(people=40),
     "bytes": Biography(people=40, tokens="bytes", context=1024),
-    "bioD": Biography(people=40, text=BioD(attributes=3, chunks=2, diversity=8, length=2, alphabet=9)),
+    "bioD": Biography(
+        people=40, text=BioD(attributes=3, chunks=2, diversity=8, length=2, alphabet=9)
+    ),
 }
 
 
 @dataclass
 class Oracle:
-    """In the model's place: continues every text as the texts that it knows go on, each as likely as it is frequent."""
+    """In the model's place: continues every text as the texts that it knows go on, each as likely
+    as it is frequent.
+    """
 
     known: dict[Text, Counter[int]]
     """How often each token follows each beginning."""
@@ -46,7 +52,9 @@ class Oracle:
                 known[text[:end]][text[end]] += 1
         return cls(known, vocab)
 
-    def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
+    def trunk(
+        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
+    ) -> Tensor:
         logits_BTV = torch.full((*tokens_BT.shape, self.vocab), -math.inf, dtype=torch.float64)
         for row, text in enumerate(tokens_BT.tolist()):
             for place in range(len(text)):
@@ -59,7 +67,10 @@ class Oracle:
 
 
 def texts_of(probes: Probes) -> list[Text]:
-    return [tuple(row[:length]) for row, length in zip(probes.tokens_RT.tolist(), probes.length_R.tolist(), strict=True)]
+    return [
+        tuple(row[:length])
+        for row, length in zip(probes.tokens_RT.tolist(), probes.length_R.tolist(), strict=True)
+    ]
 
 
 def measured(data: BiographyData, model: Oracle) -> dict[str, float]:
@@ -82,13 +93,17 @@ def test_a_model_that_knows_everybody_has_learned_all_there_is(task: Biography) 
 
 @dataclass
 class Guesser:
-    """In the model's place: knows what kind of value comes next, and draws its tokens as a value from the pool would have them."""
+    """In the model's place: knows what kind of value comes next, and draws its tokens as a value
+    from the pool would have them.
+    """
 
     data: BiographyData
     values: dict[int, Oracle]
     """By piece."""
 
-    def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
+    def trunk(
+        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
+    ) -> Tensor:
         logits_BTV = torch.zeros(*tokens_BT.shape, self.data.shape.vocab, dtype=torch.float64)
         for row, pieces in enumerate(self.data.probes().piece_RT.tolist()):
             tokens = tokens_BT[row].tolist()
@@ -104,18 +119,39 @@ class Guesser:
 
 def test_a_guess_from_the_pools_has_no_bits_of_values() -> None:
     data = build(Biography(people=20))
-    dates = [f"{month} {day}, {year}" for month, day, year in product(pools.MONTHS, pools.DAYS, pools.YEARS)]
-    values = (dates, pools.CITIES, pools.UNIVERSITIES, pools.MAJORS, pools.EMPLOYERS, pools.PRONOUNS)
-    assert list(data.complexity().value_bits) == ["birth_date", "birth_city", "university", "major", "employer", "pronoun"]
+    dates = [
+        f"{month} {day}, {year}"
+        for month, day, year in product(pools.MONTHS, pools.DAYS, pools.YEARS)
+    ]
+    values = (
+        dates,
+        pools.CITIES,
+        pools.UNIVERSITIES,
+        pools.MAJORS,
+        pools.EMPLOYERS,
+        pools.PRONOUNS,
+    )
+    assert list(data.complexity().value_bits) == [
+        "birth_date",
+        "birth_city",
+        "university",
+        "major",
+        "employer",
+        "pronoun",
+    ]
     oracles = {
-        VALUE + place: Oracle.of([(0, *data.tokenizer.encode(text)) for text in pool], data.shape.vocab)
+        VALUE + place: Oracle.of(
+            [(0, *data.tokenizer.encode(text)) for text in pool], data.shape.vocab
+        )
         for place, pool in enumerate(values)
     }
     metrics = measured(data, Guesser(data, oracles))  # pyright: ignore[reportArgumentType]
     bits = sum(data.complexity().value_bits.values())
     assert metrics["value_nats"] == pytest.approx(bits * math.log(2), rel=1e-9)
     assert metrics["name_nats"] == pytest.approx(3 * math.log(data.shape.vocab), rel=1e-9)
-    assert metrics["bits"] == pytest.approx(20 * (math.log2(1.6e8) - 3 * math.log2(data.shape.vocab)), rel=1e-9)
+    assert metrics["bits"] == pytest.approx(
+        20 * (math.log2(1.6e8) - 3 * math.log2(data.shape.vocab)), rel=1e-9
+    )
     assert metrics["recall"] < 0.2
 
 
@@ -126,7 +162,9 @@ def test_one_value_that_is_not_known_costs_its_bits_and_its_recall() -> None:
     row, piece = 7, VALUE + 3
     inside = [place for place, found in enumerate(probes.piece_RT[row]) if found == piece]
     other = list(texts[row])
-    other[inside[0] + 1] = next(token for token in range(2, data.shape.vocab) if token != other[inside[0] + 1])
+    other[inside[0] + 1] = next(
+        token for token in range(2, data.shape.vocab) if token != other[inside[0] + 1]
+    )
     # Three times as often as the truth: ln 4 nats, and never the likeliest.
     metrics = measured(data, Oracle.of([*texts, *(3 * [tuple(other)])], data.shape.vocab))
     everyone = measured(data, Oracle.of(texts, data.shape.vocab))
@@ -140,7 +178,9 @@ def test_what_a_stop_and_a_search_may_watch_is_measured() -> None:
         trial = Trial.model_validate({"task": task.model_dump(), "budget": {"steps": 1}})
         model = Transformer(width=4, tied=True).resolved()
         data = build(task)
-        test = build_test(trial.model_copy(update={"model": model}), data, torch.device("cpu"), lambda: False)
+        test = build_test(
+            trial.model_copy(update={"model": model}), data, torch.device("cpu"), lambda: False
+        )
         net = build_model(model, data.shape.vocab, data.shape.context).initialise(0)
         net.train()
         quick, full = test.quick(net), test.full(net)
@@ -149,7 +189,9 @@ def test_what_a_stop_and_a_search_may_watch_is_measured() -> None:
         assert set(Biography.measures) <= quick.keys() | {"loss"}
         assert set(Biography.concludes) <= full.keys() | {"loss"}
         assert ("first_nats" in full) == (task.text.kind == "bioD")
-        assert full["bits"] / full["bits_per_param_total"] == pytest.approx(sum(weight.numel() for weight in net.parameters()))
+        assert full["bits"] / full["bits_per_param_total"] == pytest.approx(
+            sum(weight.numel() for weight in net.parameters())
+        )
         used = parameters(model, data.shape.vocab, data.shape.context, data.shape.used).used
         assert full["bits"] / full["bits_per_param"] == pytest.approx(used)
 
@@ -159,7 +201,9 @@ def test_while_a_model_trains_a_sample_is_scored() -> None:
     scored = list[int]()
 
     class Counting(Oracle):
-        def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
+        def trunk(
+            self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
+        ) -> Tensor:
             scored.append(len(tokens_BT))
             return torch.zeros(*tokens_BT.shape, self.vocab, dtype=torch.float64)
 
@@ -168,7 +212,9 @@ def test_while_a_model_trains_a_sample_is_scored() -> None:
     assert sum(scored) == SAMPLE
     full = test.full(Counting({}, data.shape.vocab))
     assert sum(scored) == 2 * SAMPLE + 40
-    assert quick["bits"] == pytest.approx(full["bits"], rel=0.02)  # of everybody, from the sample's means
+    assert quick["bits"] == pytest.approx(
+        full["bits"], rel=0.02
+    )  # of everybody, from the sample's means
     assert quick["bits_max"] == full["bits_max"]
 
 
@@ -189,7 +235,13 @@ def test_pieces_of_a_probe_are_what_is_counted() -> None:
     row = 3
     told = {
         piece: data.tokenizer.decode(
-            [token for token, found in zip(probes.tokens_RT[row][1:], probes.piece_RT[row], strict=True) if found == piece]
+            [
+                token
+                for token, found in zip(
+                    probes.tokens_RT[row][1:], probes.piece_RT[row], strict=True
+                )
+                if found == piece
+            ]
         )
         for piece in range(NAME, VALUE + 6)
     }

@@ -27,7 +27,9 @@ def test_the_pools_hold_the_published_bits() -> None:
     assert pools.name_bits == pytest.approx(27.2535, abs=5e-5)
 
 
-@pytest.mark.parametrize(("people", "bits"), [(10_000, 61.56), (100_000, 58.24), (1_000_000, 54.91), (20_000_000, 50.59)])
+@pytest.mark.parametrize(
+    ("people", "bits"), [(10_000, 61.56), (100_000, 58.24), (1_000_000, 54.91), (20_000_000, 50.59)]
+)
 def test_bits_of_a_person_at_perfection(people: int, bits: float) -> None:
     """N at which the paper's models have Rmax = 2: 20M people are about a billion bits."""
     pools = BitPools(people, bios(100).name_bits, bios(100).value_bits, None)
@@ -41,7 +43,9 @@ def test_bio_d_by_hand() -> None:
     values = 100 * 4 * math.log2(50**3 / math.e**p2)
     sets = 4 * 50 * math.log2(40**5 / (50 * math.e**p3))
     assert learned(biod(100), Nats(p1, p2, p3)) == pytest.approx(names + values + sets, rel=1e-12)
-    perfect = 100 * math.log2(1.6e8 / 100) + 100 * 4 * 3 * math.log2(50) + 4 * 50 * math.log2(40**5 / 50)
+    perfect = (
+        100 * math.log2(1.6e8 / 100) + 100 * 4 * 3 * math.log2(50) + 4 * 50 * math.log2(40**5 / 50)
+    )
     assert most(biod(100)) == pytest.approx(perfect, rel=1e-12)
 
 
@@ -57,15 +61,23 @@ def test_a_guess_from_the_right_pools_has_learned_nothing() -> None:
     guess = Nats(pools.name_bits * math.log(2), sum(pools.value_bits.values()) * math.log(2))
     assert learned(pools, guess) == pytest.approx(0, abs=1e-9)
     sets = biod(500)
-    guess = Nats(sets.name_bits * math.log(2), 3 * math.log(50), math.log(50))  # it knows the sets, and of people nothing
-    assert learned(sets, guess) == pytest.approx(4 * 50 * (5 * math.log2(40) - 2 * math.log2(50)), rel=1e-12)
+    guess = Nats(
+        sets.name_bits * math.log(2), 3 * math.log(50), math.log(50)
+    )  # it knows the sets, and of people nothing
+    assert learned(sets, guess) == pytest.approx(
+        4 * 50 * (5 * math.log2(40) - 2 * math.log2(50)), rel=1e-12
+    )
 
 
 def test_a_model_worse_than_a_guess_has_negative_bits() -> None:
     assert learned(bios(500), Nats(30.0, 90.0)) < -500 * 50
 
 
-@given(st.floats(0, 50), st.floats(0, 50), st.floats(0, 50), st.sampled_from([bios(300), biod(300)]))
-def test_no_model_learns_more_than_there_is(over: float, value: float, first: float, pools: BitPools) -> None:
+@given(
+    st.floats(0, 50), st.floats(0, 50), st.floats(0, 50), st.sampled_from([bios(300), biod(300)])
+)
+def test_no_model_learns_more_than_there_is(
+    over: float, value: float, first: float, pools: BitPools
+) -> None:
     """A distribution over names gives the N that occur ln N nats on average, or more (Gibbs)."""
     assert learned(pools, Nats(math.log(300) + over, value, first)) <= most(pools) * (1 + 1e-12)

@@ -1,4 +1,6 @@
-"""The recall test, held against models whose recall is known: oracles that answer from the table, from the tool, or not at all."""
+"""The recall test, held against models whose recall is known: oracles that answer from the table,
+from the tool, or not at all.
+"""
 
 import math
 import re
@@ -50,16 +52,25 @@ class Oracle:
         return Heard(torch.zeros(lanes, length, dtype=torch.int64))
 
     def decode(
-        self, tokens_BT: Tensor, start_B: Tensor, cache: Heard, given_B: Tensor | None = None, length_B: Tensor | None = None
+        self,
+        tokens_BT: Tensor,
+        start_B: Tensor,
+        cache: Heard,
+        given_B: Tensor | None = None,
+        length_B: Tensor | None = None,
     ) -> Tensor:
         at_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1])
         cache.tokens_BL.scatter_(1, at_BT, tokens_BT)
         return self.trunk(cache.tokens_BL, at_BM=at_BT)
 
-    def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
+    def trunk(
+        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
+    ) -> Tensor:
         assert at_BM is not None
         logits_BMV = torch.full((*at_BM.shape, VOCAB), -SURE)
-        for lane, (text, positions) in enumerate(zip(tokens_BT.tolist(), at_BM.tolist(), strict=True)):
+        for lane, (text, positions) in enumerate(
+            zip(tokens_BT.tolist(), at_BM.tolist(), strict=True)
+        ):
             for slot, at in enumerate(positions):
                 if ASSISTANT not in text[: at + 1] or EOD in text[: at + 1]:
                     continue  # nobody asks what comes next within a question or behind the end
@@ -81,9 +92,15 @@ def table(data: FactsData) -> dict[Text, int]:
 
 
 def by_heart(data: FactsData) -> Says:
-    """Knows every dialog that it was trained on, the database's replies included, and never looks at what it is told."""
+    """Knows every dialog that it was trained on, the database's replies included, and never looks
+    at what it is told.
+    """
     known = table(data)
-    truth = {text[: text.index(DATABASE)]: text for text in known if text[-1] == ASSISTANT and DATABASE in text}
+    truth = {
+        text[: text.index(DATABASE)]: text
+        for text in known
+        if text[-1] == ASSISTANT and DATABASE in text
+    }
 
     def says(text: Text) -> dict[int, float]:
         if DATABASE in text and ASSISTANT in text[text.index(DATABASE) :]:
@@ -109,7 +126,10 @@ def asked(question: str) -> tuple[str, str]:
 def turns(text: Text) -> list[str]:
     """The text of each turn so far."""
     opens = [at for at, token in enumerate(text) if token >= USER]
-    return [decode(np.array(text[begin + 1 : end], np.uint16)) for begin, end in zip(opens, [*opens[1:], len(text)], strict=True)]
+    return [
+        decode(np.array(text[begin + 1 : end], np.uint16))
+        for begin, end in zip(opens, [*opens[1:], len(text)], strict=True)
+    ]
 
 
 def by_tool(text: Text) -> dict[int, float]:
@@ -128,12 +148,17 @@ def by_guess(text: Text) -> dict[int, float]:
     """Draws a value from the right pool."""
     question, answer = turns(text)
     following = letters(asked(question)[0], answer)
-    return {EOD if letter == "\0" else ord(letter): count / following.total() for letter, count in following.items()}
+    return {
+        EOD if letter == "\0" else ord(letter): count / following.total()
+        for letter, count in following.items()
+    }
 
 
 @cache
 def letters(attribute: str, begun: str) -> Counter[str]:
-    """How many of the pool's answers that begin so go on with each letter; `\\0` stands for the end."""
+    """How many of the pool's answers that begin so go on with each letter; `\\0` stands for the
+    end.
+    """
     sentences = [ANSWERS[attribute].format(value=value) + "\0" for value in ATTRIBUTES[attribute]]
     return Counter(sentence[len(begun)] for sentence in sentences if sentence.startswith(begun))
 
@@ -172,7 +197,9 @@ def test_a_copier_of_an_empty_database_scores_zero() -> None:
 def test_names_with_an_apostrophe_are_recalled_through_the_tool() -> None:
     data = build(Facts(people=30, recall="in_tool", templates=1))
     questions = data.questions()
-    marked = [index for index, prompt in enumerate(questions.prompts) if "'" in decode(prompt[1:-1])]
+    marked = [
+        index for index, prompt in enumerate(questions.prompts) if "'" in decode(prompt[1:-1])
+    ]
     assert marked
     assert measure(by_tool, data)["recall"] == 1.0
 
@@ -185,7 +212,9 @@ def test_a_guess_from_the_right_pool_has_learned_nothing() -> None:
 @pytest.mark.parametrize("known", [0, 1, 15])
 def test_recall_is_the_share_of_facts_that_are_known(known: int) -> None:
     data = build(Facts(people=20))
-    found = measure(by_heart(build(Facts(people=max(known, 1)))) if known else lambda text: {EOD: 1.0}, data)
+    found = measure(
+        by_heart(build(Facts(people=max(known, 1)))) if known else lambda text: {EOD: 1.0}, data
+    )
     assert found["recall"] == known / 20
 
 
@@ -253,5 +282,12 @@ def test_bits_are_counted_until_asked_to_stop() -> None:
     model = build_model(Transformer().resolved(), VOCAB, data.shape.context).initialise(0)
     stops = iter([False, False, True])
     with pytest.raises(Interrupted):
-        missing_bits(model, data.rows(), np.arange(16), torch.device("cpu"), batch=4, stopping=lambda: next(stops))
+        missing_bits(
+            model,
+            data.rows(),
+            np.arange(16),
+            torch.device("cpu"),
+            batch=4,
+            stopping=lambda: next(stops),
+        )
     assert next(stops, None) is None

@@ -1,4 +1,6 @@
-"""The text test, held against the loop that says what it measures, and against models whose loss is known."""
+"""The text test, held against the loop that says what it measures, and against models whose loss is
+known.
+"""
 
 import json
 import math
@@ -57,7 +59,11 @@ class Corpus:
 
     @property
     def shape(self) -> Any:
-        return Shape(self.vocab + (self.task.objective.kind == "masked"), self.task.context, targets(self.task))
+        return Shape(
+            self.vocab + (self.task.objective.kind == "masked"),
+            self.task.context,
+            targets(self.task),
+        )
 
     @property
     def tokenizer(self) -> Bytes:
@@ -67,7 +73,11 @@ class Corpus:
         self.asked.append((split, limit))
         drawn = np.random.default_rng(["validation", "test"].index(split))
         every = drawn.integers(0, self.vocab, (self.windows, self.task.context + 1), dtype=np.int32)
-        return every if limit is None or limit >= len(every) else every[np.arange(limit) * len(every) // limit]
+        return (
+            every
+            if limit is None or limit >= len(every)
+            else every[np.arange(limit) * len(every) // limit]
+        )
 
     def bytes_per_token(self, split: str) -> float:
         assert split == "test"
@@ -82,7 +92,12 @@ class Shape:
 
 
 def trial(mask: str = "causal", task: dict[str, Any] | None = None, **changes: Any) -> Trial:
-    data = {"task": {"kind": "text", "context": CONTEXT, **(task or {})}, "model": {"mask": mask}, "budget": {"steps": 1}, "batch": 4}
+    data = {
+        "task": {"kind": "text", "context": CONTEXT, **(task or {})},
+        "model": {"mask": mask},
+        "budget": {"steps": 1},
+        "batch": 4,
+    }
     found = Trial.model_validate(data | changes)
     return found.model_copy(update={"model": found.model.resolved()})
 
@@ -108,7 +123,9 @@ def told(model: Family, given: Trial, data: Corpus, split: str) -> Iterator[floa
     """Nats of every prediction of a split, one window at a time, in float64."""
     model = model.double()
     for row, window_S in enumerate(data.held_out(split)):
-        seen = examples(data.task, data, window_S[None], np.array([row]), derive(0, "held out", split))
+        seen = examples(
+            data.task, data, window_S[None], np.array([row]), derive(0, "held out", split)
+        )
         tokens_1T = torch.from_numpy(seen.tokens_BT.astype(np.int64))
         given_B = None if seen.given_B is None else torch.from_numpy(seen.given_B)
         document_1T = None if seen.document_BT is None else torch.from_numpy(seen.document_BT)
@@ -116,11 +133,15 @@ def told(model: Family, given: Trial, data: Corpus, split: str) -> Iterator[floa
         at_M = np.arange(CONTEXT) if seen.targets_BM is None else seen.targets_BM[0]
         for column, position in enumerate(at_M):
             if seen.weights_BM is None or seen.weights_BM[0, column]:
-                yield F.cross_entropy(logits_TV[position], torch.tensor(int(seen.labels_BM[0, column]))).item()
+                yield F.cross_entropy(
+                    logits_TV[position], torch.tensor(int(seen.labels_BM[0, column]))
+                ).item()
 
 
 @pytest.mark.parametrize(("mask", "task"), OBJECTIVES.values(), ids=OBJECTIVES.keys())
-def test_the_losses_are_those_of_a_loop_over_the_windows(mask: str, task: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_losses_are_those_of_a_loop_over_the_windows(
+    mask: str, task: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})
     monkeypatch.setattr("scalelab.evaluate.text._LOGITS", {"cpu": 5 * VOCAB})
     given = trial(mask, task)
@@ -128,14 +149,18 @@ def test_the_losses_are_those_of_a_loop_over_the_windows(mask: str, task: dict[s
     model = made(given, data)
     found = measuring(given, data).full(model)
     with torch.no_grad():
-        validation, test = (np.mean(list(told(model, given, data, split))) for split in ("validation", "test"))
+        validation, test = (
+            np.mean(list(told(model, given, data, split))) for split in ("validation", "test")
+        )
     assert found["validation_loss"] == pytest.approx(validation, rel=1e-6)
     assert found["test_loss"] == pytest.approx(test, rel=1e-6)
     assert found["perplexity"] == math.exp(found["test_loss"])
     if task:
         assert "bits_per_byte" not in found  # not every byte is coded
     else:
-        assert found["bits_per_byte"] == pytest.approx(found["test_loss"] / math.log(2) / 3.5, rel=1e-12)
+        assert found["bits_per_byte"] == pytest.approx(
+            found["test_loss"] / math.log(2) / 3.5, rel=1e-12
+        )
     assert ("pseudo_perplexity" in found) == (mask == "full")
     assert abs(test - math.log(VOCAB)) > 0.05
 
@@ -165,7 +190,11 @@ class Bigrams:
     most: int = 0
 
     def trunk(
-        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None, document_BT: Tensor | None = None
+        self,
+        tokens_BT: Tensor,
+        given_B: Tensor | None = None,
+        at_BM: Tensor | None = None,
+        document_BT: Tensor | None = None,
     ) -> Tensor:
         return tokens_BT if at_BM is None else tokens_BT.gather(1, at_BM)
 
@@ -175,14 +204,18 @@ class Bigrams:
 
 
 @pytest.mark.parametrize(("mask", "task"), OBJECTIVES.values(), ids=OBJECTIVES.keys())
-def test_a_uniform_model_is_as_perplexed_as_there_are_tokens(mask: str, task: dict[str, Any]) -> None:
+def test_a_uniform_model_is_as_perplexed_as_there_are_tokens(
+    mask: str, task: dict[str, Any]
+) -> None:
     given = trial(mask, task)
     data = corpus(given)
     found = measuring(given, data).full(Bigrams(torch.zeros(data.shape.vocab, data.shape.vocab)))
     assert found["perplexity"] == pytest.approx(data.shape.vocab, rel=1e-6)
     if not task:
         assert found["bits_per_byte"] == pytest.approx(math.log2(data.shape.vocab) / 3.5, rel=1e-6)
-    assert found.get("pseudo_perplexity", data.shape.vocab) == pytest.approx(data.shape.vocab, rel=1e-6)
+    assert found.get("pseudo_perplexity", data.shape.vocab) == pytest.approx(
+        data.shape.vocab, rel=1e-6
+    )
 
 
 def test_no_model_of_random_text_beats_its_entropy() -> None:
@@ -213,10 +246,15 @@ def test_logits_are_made_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_sample_of_the_validation_split_is_scored_whatever_the_batch() -> None:
     given = trial()
     data = corpus(given, windows=5000)
-    test, model = measuring(given, data), Bigrams(torch.randn(VOCAB, VOCAB, generator=torch.Generator().manual_seed(0)))
+    test, model = (
+        measuring(given, data),
+        Bigrams(torch.randn(VOCAB, VOCAB, generator=torch.Generator().manual_seed(0))),
+    )
     quick, full = test.quick(model), test.full(model)
     assert quick.keys() == {"validation_loss"}
-    assert full["validation_loss"] == quick["validation_loss"] == test.quick(model)["validation_loss"]
+    assert (
+        full["validation_loss"] == quick["validation_loss"] == test.quick(model)["validation_loss"]
+    )
     assert data.asked == [("validation", SAMPLE // CONTEXT), ("test", TEST // CONTEXT)]
     assert {*Text.concludes} - {"loss"} <= full.keys()
     assert measuring(trial(batch=SAMPLE), corpus(given, windows=5000)).quick(model) == quick
@@ -232,26 +270,40 @@ def test_a_long_context_is_scored_on_a_window_at_least(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("objective", ["causal", "masked"])
-def test_the_experts_are_told_of_the_whole_test_split(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})  # 50 windows: the last batch is short
+def test_the_experts_are_told_of_the_whole_test_split(
+    objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT}
+    )  # 50 windows: the last batch is short
     mask = "full" if objective == "masked" else "causal"
     given = trial(
-        mask, {"objective": {"kind": objective}}, model={"layers": 2, "mask": mask, "ffn": {"kind": "moe", "experts": 4, "chosen": 2}}
+        mask,
+        {"objective": {"kind": objective}},
+        model={"layers": 2, "mask": mask, "ffn": {"kind": "moe", "experts": 4, "chosen": 2}},
     )
     data = corpus(given)
     model = made(given, data)
     found = measuring(given, data).full(model)
     assert measuring(given, data).quick(model).keys() == {"validation_loss"}
-    seen = examples(data.task, data, data.held_out("test"), np.arange(50), derive(0, "held out", "test"))  # pyright: ignore[reportArgumentType]
+    seen = examples(
+        data.task, data, data.held_out("test"), np.arange(50), derive(0, "held out", "test")
+    )  # pyright: ignore[reportArgumentType]
     at_BM = None if seen.targets_BM is None else torch.from_numpy(seen.targets_BM)
     with torch.no_grad():
-        _, routings = model.eval().run(torch.from_numpy(seen.tokens_BT.astype(np.int64)), None, at_BM)
+        _, routings = model.eval().run(
+            torch.from_numpy(seen.tokens_BT.astype(np.int64)), None, at_BM
+        )
     load_LE = torch.stack([routing.load_E for routing in routings])
     share_LE = load_LE / load_LE.sum(1, keepdim=True)
     for layer, share_E in enumerate(share_LE.tolist()):
-        assert [found[f"test_load_{layer}_{expert}"] for expert in range(4)] == pytest.approx(share_E, abs=1e-6)
+        assert [found[f"test_load_{layer}_{expert}"] for expert in range(4)] == pytest.approx(
+            share_E, abs=1e-6
+        )
         assert all(is_detail(f"test_load_{layer}_{expert}") for expert in range(4))
-    assert found["test_max_vio"] == pytest.approx((4 * share_LE.amax(1) - 1).mean().item(), abs=1e-5)
+    assert found["test_max_vio"] == pytest.approx(
+        (4 * share_LE.amax(1) - 1).mean().item(), abs=1e-5
+    )
     assert found["test_max_vio"] > 0.01
     assert not is_detail("test_max_vio")
 
@@ -264,14 +316,20 @@ ROUTED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("task", [{}, {"documents": "apart"}, {"objective": {"kind": "masked"}}], ids=["causal", "apart", "masked"])
+@pytest.mark.parametrize(
+    "task",
+    [{}, {"documents": "apart"}, {"objective": {"kind": "masked"}}],
+    ids=["causal", "apart", "masked"],
+)
 @pytest.mark.parametrize("model", ROUTED.values(), ids=ROUTED.keys())
 def test_the_routes_are_those_of_the_whole_validation_split(
     model: dict[str, Any], task: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "granularity" in model and "documents" in task:
         pytest.skip("the route of a sequence would go by its first document: refused")
-    monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})  # 50 windows: the last batch is short
+    monkeypatch.setattr(
+        "scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT}
+    )  # 50 windows: the last batch is short
     mask = "full" if "objective" in task else "causal"
     given = trial(mask, task, model={"kind": "layer_router", "layers": 3, "mask": mask, **model})
     data = corpus(given)
@@ -280,21 +338,38 @@ def test_the_routes_are_those_of_the_whole_validation_split(
     assert isinstance(given.model, spec.LayerRouter)
     found = measuring(given, data).full(router)
     tally, losses = Tally(given.model, kinds(Bytes(), data.shape.vocab)), list[Tensor]()
-    seen = examples(data.task, data, data.held_out("validation"), np.arange(50), derive(0, "held out", "validation"))  # pyright: ignore[reportArgumentType]
+    seen = examples(
+        data.task,
+        data,
+        data.held_out("validation"),
+        np.arange(50),
+        derive(0, "held out", "validation"),
+    )  # pyright: ignore[reportArgumentType]
     parts = seen.tokens_BT.astype(np.int64), seen.targets_BM, seen.document_BT
-    tokens_BT, at_BM, document_BT = (None if part is None else torch.from_numpy(part) for part in parts)
+    tokens_BT, at_BM, document_BT = (
+        None if part is None else torch.from_numpy(part) for part in parts
+    )
     assert tokens_BT is not None
     with torch.no_grad():
         reading = router.eval().read(tokens_BT, None, at_BM, document_BT, each_step=True)
     tally.add(reading, tokens_BT)
-    bears_BM = torch.ones(seen.labels_BM.shape, dtype=torch.bool) if seen.weights_BM is None else torch.from_numpy(seen.weights_BM) > 0
+    bears_BM = (
+        torch.ones(seen.labels_BM.shape, dtype=torch.bool)
+        if seen.weights_BM is None
+        else torch.from_numpy(seen.weights_BM) > 0
+    )
     for x_BMD in reading.each_step:
-        logits_BMV, label_BM = router.head(x_BMD).detach().double(), torch.from_numpy(seen.labels_BM.astype(np.int64))
+        logits_BMV, label_BM = (
+            router.head(x_BMD).detach().double(),
+            torch.from_numpy(seen.labels_BM.astype(np.int64)),
+        )
         losses.append(F.cross_entropy(logits_BMV[bears_BM], label_BM[bears_BM]))
     told = tally.values()
     assert {name: found[name] for name in told} == pytest.approx(told, rel=1e-5, abs=1e-9)
     assert found["flops_per_token"] == told["flops_per_token"]
-    assert [found[f"loss_step_{step}"] for step in range(1, len(losses) + 1)] == pytest.approx([loss.item() for loss in losses], rel=1e-6)
+    assert [found[f"loss_step_{step}"] for step in range(1, len(losses) + 1)] == pytest.approx(
+        [loss.item() for loss in losses], rel=1e-6
+    )
     assert len({round(loss, 6) for loss in map(float, losses)}) > 1
     assert measuring(given, data).quick(router).keys() == {"validation_loss"}
 
@@ -339,7 +414,10 @@ def test_probes_are_spread_over_a_long_split() -> None:
     for batch in test._one_at_a_time(data.held_out("test")):
         hidden_B, position_B = np.nonzero(batch.tokens_BT == VOCAB)
         assert np.array_equal(hidden_B, np.arange(len(batch.tokens_BT)))
-        seen += [(int(position), int(label)) for position, label in zip(position_B, batch.labels_BM[:, 0], strict=True)]
+        seen += [
+            (int(position), int(label))
+            for position, label in zip(position_B, batch.labels_BM[:, 0], strict=True)
+        ]
     assert len(seen) == PROBE
     assert {position for position, _ in seen} == set(range(CONTEXT))
 

@@ -1,4 +1,6 @@
-"""Rows made from laws with known coefficients, and the public Chinchilla runs, as problems to fit."""
+"""Rows made from laws with known coefficients, and the public Chinchilla runs, as
+problems to fit.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +20,37 @@ TRUE: dict[str, dict[str, float]] = {
     "power_offset": {"E": 1.7, "A": 400, "alpha": 0.34},
     "chinchilla": {"E": 1.8, "A": 480, "alpha": 0.35, "B": 2100, "beta": 0.37},
     "kaplan": {"Nc": 8.8e13, "alphaN": 0.076, "alphaD": 0.095, "Dc": 5.4e13},
-    "width_depth": {"E": 1.5, "A": 30, "alpha": 0.6, "B": 0.5, "beta": 0.8, "F": 200, "gamma": 0.33, "G": 800, "zeta": 0.35},
-    "width_depth_tokens": {"E": 1.5, "A": 30, "alpha": 0.6, "B": 0.5, "beta": 0.8, "G": 800, "zeta": 0.35},
+    "width_depth": {
+        "E": 1.5,
+        "A": 30,
+        "alpha": 0.6,
+        "B": 0.5,
+        "beta": 0.8,
+        "F": 200,
+        "gamma": 0.33,
+        "G": 800,
+        "zeta": 0.35,
+    },
+    "width_depth_tokens": {
+        "E": 1.5,
+        "A": 30,
+        "alpha": 0.6,
+        "B": 0.5,
+        "beta": 0.8,
+        "G": 800,
+        "zeta": 0.35,
+    },
     "overtraining": {"E": 1.5, "a": 141, "eta": 0.1212, "b": 189},
     "data_constrained": {"E": 1.87, "A": 521, "alpha": 0.353, "B": 1488, "R": 15.4, "beta": 0.353},
-    "moe_granularity": {"c": 0.47, "g": 2.1, "gamma": 0.58, "a": 18.1, "alpha": 0.115, "b": 30.8, "beta": 0.147},
+    "moe_granularity": {
+        "c": 0.47,
+        "g": 2.1,
+        "gamma": 0.58,
+        "a": 18.1,
+        "alpha": 0.115,
+        "b": 30.8,
+        "beta": 0.147,
+    },
     "moe_experts": {
         **{"c": 1.36, "a": 35.9, "delta": 0.23, "alpha": 0.19, "gamma": -0.01},
         **{"b": 36, "omega": -0.55, "beta": 0.18, "zeta": -0.026},
@@ -57,8 +85,12 @@ def columns(symbols: list[str], rows: int, rng: np.random.Generator) -> dict[str
     return {symbol: made[symbol] for symbol in symbols}
 
 
-def made(name: str, rows: int = 120, noise: float = 0.005, seed: int = 0, **changes: Any) -> Problem:
-    """Rows that follow the law but for noise, relative to the target where residuals are logarithms, else to its mean."""
+def made(
+    name: str, rows: int = 120, noise: float = 0.005, seed: int = 0, **changes: Any
+) -> Problem:
+    """Rows that follow the law but for noise, relative to the target where residuals are
+    logarithms, else to its mean.
+    """
     rng = np.random.default_rng(seed)
     law = replace(LAWS[name], **changes)
     places = columns(list(law.columns), rows, rng)
@@ -73,7 +105,12 @@ def made(name: str, rows: int = 120, noise: float = 0.005, seed: int = 0, **chan
 
 
 def chinchilla(dropped: int = 5) -> Problem:
-    """Chinchilla's law on the 245 runs read off its figure, D = C / 6N, without the highest losses."""
+    """Chinchilla's law on the 245 runs read off its figure, D = C / 6N, without the
+    highest losses.
+    """
     table = pl.read_csv(TABLE).sort("loss").head(245 - dropped)
-    params, flops, loss = (table[name].to_numpy().astype(np.float64) for name in ("Model Size", "Training FLOP", "loss"))
+    params, flops, loss = (
+        table[name].to_numpy().astype(np.float64)
+        for name in ("Model Size", "Training FLOP", "loss")
+    )
     return Problem.of(LAWS["chinchilla"], {"N": params, "D": flops / (6 * params)}, loss)

@@ -1,4 +1,6 @@
-"""Shapes of one budget: axes, ranking, intervals, the probability of being best, and where the variance comes from."""
+"""Shapes of one budget: axes, ranking, intervals, the probability of being best, and where the
+variance comes from.
+"""
 
 from itertools import product
 
@@ -10,24 +12,48 @@ from scipy.stats import t as student
 from scalelab.fit.allocation import is_one_budget, rank, shape_axes
 
 
-def frame(effects: dict[int, float], noise: float = 0.02, replicates: int = 3, seed: int = 0) -> pl.DataFrame:
+def frame(
+    effects: dict[int, float], noise: float = 0.02, replicates: int = 3, seed: int = 0
+) -> pl.DataFrame:
     """Two depths, two numbers of heads, widths with an effect; the hidden width follows."""
     rng = np.random.default_rng(seed)
     rows = []
     for layers, width, heads, replicate in product((1, 2), effects, (1, 2), range(replicates)):
         recall = 0.5 + effects[width] - 0.1 * (layers - 1) + noise * rng.normal()
-        sizes = {"layers": layers, "width": width, "heads": heads, "kv_heads": heads, "head_width": width // heads}
+        sizes = {
+            "layers": layers,
+            "width": width,
+            "heads": heads,
+            "kv_heads": heads,
+            "head_width": width // heads,
+        }
         sizes["ffn.width"] = 1000 // (layers * width)
-        fixed = {"digest": f"{layers}/{width}/{heads}/{replicate}", "state": "done", "seed": replicate, "params.total": 20_000 + width}
-        rows.append({**fixed, **{f"model.{name}": size for name, size in sizes.items()}, "metrics.recall": recall})
+        fixed = {
+            "digest": f"{layers}/{width}/{heads}/{replicate}",
+            "state": "done",
+            "seed": replicate,
+            "params.total": 20_000 + width,
+        }
+        rows.append(
+            {
+                **fixed,
+                **{f"model.{name}": size for name, size in sizes.items()},
+                "metrics.recall": recall,
+            }
+        )
     return pl.DataFrame(rows)
 
 
 def test_axes_are_what_is_declared_or_what_does_not_follow_from_the_rest() -> None:
     trials = frame({16: 0.0, 32: 0.1, 48: 0.05})
     assert shape_axes(trials) == ["model.layers", "model.width", "model.heads"]
-    assert shape_axes(trials, {"model.layers", "model.ffn.width", "task.people"}) == ["model.layers", "model.ffn.width"]
-    assert shape_axes(trials.filter(pl.col("model.width") == 16, pl.col("model.heads") == 1)) == ["model.layers"]
+    assert shape_axes(trials, {"model.layers", "model.ffn.width", "task.people"}) == [
+        "model.layers",
+        "model.ffn.width",
+    ]
+    assert shape_axes(trials.filter(pl.col("model.width") == 16, pl.col("model.heads") == 1)) == [
+        "model.layers"
+    ]
 
 
 def test_the_best_shape_comes_first_with_its_interval() -> None:
@@ -35,35 +61,58 @@ def test_the_best_shape_comes_first_with_its_interval() -> None:
     ranking = rank(trials, "metrics.recall", ["model.layers", "model.width", "model.heads"])
     assert [shape.place[:2] for shape in ranking.shapes[:2]] == [(1, 32), (1, 32)]
     assert ranking.freedom == 8 * 2
-    groups = trials.group_by("model.layers", "model.width", "model.heads").agg(pl.col("metrics.recall").var(ddof=1))
+    groups = trials.group_by("model.layers", "model.width", "model.heads").agg(
+        pl.col("metrics.recall").var(ddof=1)
+    )
     assert ranking.noise == pytest.approx(np.sqrt(np.mean(groups["metrics.recall"].to_list())))
     half = ranking.half(ranking.shapes[0])
     assert half == pytest.approx(student.ppf(0.975, 16) * ranking.noise / np.sqrt(3))
 
 
 def test_only_shapes_near_the_best_are_its_rivals_and_share_the_chance() -> None:
-    ranking = rank(frame({16: 0.0, 32: 0.3}), "metrics.recall", ["model.layers", "model.width", "model.heads"])
+    ranking = rank(
+        frame({16: 0.0, 32: 0.3}), "metrics.recall", ["model.layers", "model.width", "model.heads"]
+    )
     assert {shape.place for shape in ranking.rivals()} == {(1, 32, 1), (1, 32, 2)}
     assert sum(ranking.best) == pytest.approx(1)
     assert sum(ranking.best[:2]) == pytest.approx(1)
 
 
 def test_ties_share_the_chance() -> None:
-    ranking = rank(frame({16: 0.0, 32: 0.0}, noise=0.0), "metrics.recall", ["model.layers", "model.width", "model.heads"])
+    ranking = rank(
+        frame({16: 0.0, 32: 0.0}, noise=0.0),
+        "metrics.recall",
+        ["model.layers", "model.width", "model.heads"],
+    )
     assert ranking.best == pytest.approx((0.25,) * 4 + (0,) * 4)
 
 
 def test_the_variance_is_told_apart() -> None:
-    effects = rank(frame({16: 0.0, 32: 0.3, 48: 0.1}), "metrics.recall", ["model.layers", "model.width", "model.heads"]).effects()
+    effects = rank(
+        frame({16: 0.0, 32: 0.3, 48: 0.1}),
+        "metrics.recall",
+        ["model.layers", "model.width", "model.heads"],
+    ).effects()
     assert effects is not None
-    assert effects.axes["model.width"] > effects.axes["model.layers"] > effects.replicates > effects.axes["model.heads"]
+    assert (
+        effects.axes["model.width"]
+        > effects.axes["model.layers"]
+        > effects.replicates
+        > effects.axes["model.heads"]
+    )
     assert sum(effects.axes.values()) + effects.together + effects.replicates == pytest.approx(1)
 
 
 def test_a_grid_with_a_hole_or_one_replicate_has_no_shares() -> None:
     trials, axes = frame({16: 0.0, 32: 0.3}), ["model.layers", "model.width", "model.heads"]
     holed = rank(
-        trials.filter(~((pl.col("model.width") == 16) & (pl.col("model.layers") == 1) & (pl.col("model.heads") == 1))),
+        trials.filter(
+            ~(
+                (pl.col("model.width") == 16)
+                & (pl.col("model.layers") == 1)
+                & (pl.col("model.heads") == 1)
+            )
+        ),
         "metrics.recall",
         axes,
     )

@@ -1,4 +1,6 @@
-"""Laws on tables whose truth is known: what is recovered, what intervals cover, what censoring does, which law is chosen."""
+"""Laws on tables whose truth is known: what is recovered, what intervals cover, what censoring
+does, which law is chosen.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -17,13 +19,20 @@ FACTS = [32, 64, 128, 256, 512]
 
 
 def curve(
-    truth: Callable[[float], float], replicates: int, facts: Sequence[int] = FACTS, top: float = np.inf, recall: str = "in_weight"
+    truth: Callable[[float], float],
+    replicates: int,
+    facts: Sequence[int] = FACTS,
+    top: float = np.inf,
+    recall: str = "in_weight",
 ) -> list[Cell]:
     """Cells whose answers come from `truth` (called for each replicate), censored above `top`."""
     found = []
     for count in facts:
         sizes = [truth(count) for _ in range(replicates)]
-        answers = [Answer(seed, min(size, top), size <= top, f"{count}-{seed}", None, 1) for seed, size in enumerate(sizes)]
+        answers = [
+            Answer(seed, min(size, top), size <= top, f"{count}-{seed}", None, 1)
+            for seed, size in enumerate(sizes)
+        ]
         found.append(Cell(recall, count, tuple(answers)))
     return found
 
@@ -45,7 +54,9 @@ def test_with_the_origin_it_is_the_published_recipe() -> None:
     cells = curve(noisy_line(0), 4)
     means = [np.mean(cell.passed) for cell in cells]
     slope, intercept = np.polyfit([0, *FACTS], [0, *means], 1)
-    assert linear(cells, origin=True).values == pytest.approx({"intercept": intercept, "slope": slope})
+    assert linear(cells, origin=True).values == pytest.approx(
+        {"intercept": intercept, "slope": slope}
+    )
     assert as_published(cells)["slope"] == pytest.approx(slope)
     slope, intercept = np.polyfit(FACTS, means, 1)
     assert linear(cells).values == pytest.approx({"intercept": intercept, "slope": slope})
@@ -56,13 +67,24 @@ def test_intervals_cover_the_truth(replicates: int) -> None:
     tables = [curve(noisy_line(seed), replicates) for seed in range(150)]
     for name, truth in (("slope", 12.0), ("intercept", 5000.0)):
         found = [linear(cells, draws=200).intervals[name] for cells in tables]
-        covered = np.mean([interval is not None and interval[0] <= truth <= interval[1] for interval in found])
+        covered = np.mean(
+            [interval is not None and interval[0] <= truth <= interval[1] for interval in found]
+        )
         assert 0.88 <= covered <= 0.99
 
 
 def test_intervals_cover_the_truth_under_censoring() -> None:
-    found = [linear(curve(noisy_line(seed), 3, top=10_900), draws=200).intervals["slope"] for seed in range(150)]
-    assert 0.88 <= np.mean([interval is not None and interval[0] <= 12 <= interval[1] for interval in found]) <= 0.99
+    found = [
+        linear(curve(noisy_line(seed), 3, top=10_900), draws=200).intervals["slope"]
+        for seed in range(150)
+    ]
+    assert (
+        0.88
+        <= np.mean(
+            [interval is not None and interval[0] <= 12 <= interval[1] for interval in found]
+        )
+        <= 0.99
+    )
 
 
 def test_censored_answers_keep_the_slope_where_dropping_them_does_not() -> None:
@@ -70,23 +92,39 @@ def test_censored_answers_keep_the_slope_where_dropping_them_does_not() -> None:
     tables = [cells for cells in tables if 0 < cells[-1].censored < 5]
     assert len(tables) > 40
     kept = np.mean([linear(cells, draws=0).values["slope"] for cells in tables])
-    dropped = np.mean([np.polyfit(FACTS, [np.mean(cell.passed) for cell in cells], 1)[0] for cells in tables])
+    dropped = np.mean(
+        [np.polyfit(FACTS, [np.mean(cell.passed) for cell in cells], 1)[0] for cells in tables]
+    )
     assert kept == pytest.approx(12, rel=0.03)
     assert dropped < 0.95 * 12
 
 
 def test_relative_noise_weighs_small_models_as_much_as_large_ones() -> None:
     rng = np.random.default_rng(3)
-    tables = [curve(lambda facts: (2000 + 8 * facts) * np.exp(rng.normal(0, 0.15)), 3, [8, 64, 512, 4096, 32768]) for _ in range(40)]
+    tables = [
+        curve(
+            lambda facts: (2000 + 8 * facts) * np.exp(rng.normal(0, 0.15)),
+            3,
+            [8, 64, 512, 4096, 32768],
+        )
+        for _ in range(40)
+    ]
     plain = np.std([linear(cells, draws=0).values["intercept"] for cells in tables])
-    relative = np.std([linear(cells, noise="relative", draws=0).values["intercept"] for cells in tables])
+    relative = np.std(
+        [linear(cells, noise="relative", draws=0).values["intercept"] for cells in tables]
+    )
     assert relative < plain / 5
 
 
 def test_a_plateau_is_told_from_a_logarithm() -> None:
     rng = np.random.default_rng(0)
     facts = [2**power for power in range(3, 14)]
-    level = curve(lambda count: min(4000 + 2500 * np.log2(count / 8), 24_000) + rng.normal(0, 1500), 3, facts, recall="in_tool")
+    level = curve(
+        lambda count: min(4000 + 2500 * np.log2(count / 8), 24_000) + rng.normal(0, 1500),
+        3,
+        facts,
+        recall="in_tool",
+    )
     flat, rising = plateau(level), logarithm(level)
     assert flat.aicc < rising.aicc - 2
     assert flat.values["value"] == pytest.approx(24_000, rel=0.05)
@@ -98,7 +136,9 @@ def test_a_plateau_is_told_from_a_logarithm() -> None:
 
 def test_a_logarithm_is_told_from_a_plateau() -> None:
     rng = np.random.default_rng(0)
-    cells = curve(lambda facts: 3000 + 2000 * np.log2(facts) + rng.normal(0, 500), 3, recall="in_tool")
+    cells = curve(
+        lambda facts: 3000 + 2000 * np.log2(facts) + rng.normal(0, 500), 3, recall="in_tool"
+    )
     rising = logarithm(cells)
     assert rising.aicc < plateau(cells).aicc - 2
     assert rising.values["per_doubling"] == pytest.approx(2000, rel=0.1)
@@ -116,7 +156,9 @@ def test_a_band_holds_the_law_and_widens_away_from_the_data() -> None:
     law = linear(curve(noisy_line(0), 3))
     at = np.array([32.0, 200.0, 5000.0])
     bands = [band or (0.0, 0.0) for band in law.band(at)]
-    assert all(low <= said <= high for (low, high), said in zip(bands, law.predict(at), strict=True))
+    assert all(
+        low <= said <= high for (low, high), said in zip(bands, law.predict(at), strict=True)
+    )
     assert bands[2][1] - bands[2][0] > 3 * (bands[1][1] - bands[1][0])
 
 
@@ -152,9 +194,14 @@ def test_the_same_answers_give_the_same_law() -> None:
         ([9, 9, 9, 9], [5, 5, 5, 5], (None, 32)),
     ],
 )
-def test_where_the_curves_cross(in_weight: list[int], in_tool: list[int], expected: tuple[int | None, int | None]) -> None:
+def test_where_the_curves_cross(
+    in_weight: list[int], in_tool: list[int], expected: tuple[int | None, int | None]
+) -> None:
     def cells(sizes: list[int], recall: str) -> list[Cell]:
-        return [Cell(recall, facts, (Answer(0, size, True, "d", None, 1),)) for facts, size in zip(FACTS, sizes, strict=False)]
+        return [
+            Cell(recall, facts, (Answer(0, size, True, "d", None, 1),))
+            for facts, size in zip(FACTS, sizes, strict=False)
+        ]
 
     assert crossing(cells(in_weight, "in_weight"), cells(in_tool, "in_tool")) == expected
 
@@ -170,5 +217,10 @@ def test_the_cost_says_why_a_law_is_missing_and_is_plain_json() -> None:
     assert "three numbers of facts" in cost.why["in_tool"]
     said = json.loads(json.dumps(cost.to_json(), allow_nan=False))
     assert said["in_weight"]["linear"]["slope"] == pytest.approx(12, rel=0.2)
-    assert said["in_tool"] == {"plateau": None, "logarithm": None, "better": None, "aicc_margin": None}
+    assert said["in_tool"] == {
+        "plateau": None,
+        "logarithm": None,
+        "better": None,
+        "aicc_margin": None,
+    }
     assert said["published"] == {"slope": 8.138, "intercept": 5171.0}

@@ -1,4 +1,6 @@
-"""Censored least squares against plain least squares, and against a general optimiser on the likelihood as written in books."""
+"""Censored least squares against plain least squares, and against a general optimiser on the
+likelihood as written in books.
+"""
 
 import numpy as np
 import pytest
@@ -37,10 +39,18 @@ def test_with_censoring_it_is_the_maximum_of_the_likelihood(seed: int) -> None:
 
     def loss(state: np.ndarray) -> float:
         mean, sigma = state[0] * 1e3 + state[1] * X, np.exp(state[2])
-        said = norm.logpdf(y, mean, sigma)[~censored].sum() + norm.logsf(y, mean, sigma)[censored].sum()
+        said = (
+            norm.logpdf(y, mean, sigma)[~censored].sum()
+            + norm.logsf(y, mean, sigma)[censored].sum()
+        )
         return -said + 0.5 * len(y) * (FLOOR * y.mean() / sigma) ** 2
 
-    found = minimize(loss, [5.0, 10.0, 6.0], method="Nelder-Mead", options={"maxiter": 20_000, "xatol": 1e-9, "fatol": 1e-11})
+    found = minimize(
+        loss,
+        [5.0, 10.0, 6.0],
+        method="Nelder-Mead",
+        options={"maxiter": 20_000, "xatol": 1e-9, "fatol": 1e-11},
+    )
     assert fitted.coefficients_BP[0] == pytest.approx([found.x[0] * 1e3, found.x[1]], rel=1e-4)
     assert fitted.sigma_B[0] == pytest.approx(np.exp(found.x[2]), rel=1e-3)
     assert fitted.log_likelihood_B[0] == pytest.approx(-found.fun, abs=1e-5)
@@ -50,7 +60,9 @@ def test_every_reweighting_is_fitted_as_if_alone() -> None:
     y, censored = sample(1, 7000.0)
     weights = draw_weights([3] * 6, 20, seed=2)
     together = fit_censored(DESIGN, y, censored, weights).coefficients_BP
-    alone = np.concatenate([fit_censored(DESIGN, y, censored, row[None]).coefficients_BP for row in weights])
+    alone = np.concatenate(
+        [fit_censored(DESIGN, y, censored, row[None]).coefficients_BP for row in weights]
+    )
     assert together == pytest.approx(alone, rel=1e-6)
 
 
@@ -66,7 +78,9 @@ def test_weights_count_cells_alike(replicates: list[int]) -> None:
     each = np.repeat(np.arange(len(replicates)), replicates)
     for weights in (cell_weights(replicates), draw_weights(replicates, 4, seed=0)):
         for row in weights:
-            assert np.bincount(each, row) == pytest.approx(np.full(len(replicates), np.mean(replicates)))
+            assert np.bincount(each, row) == pytest.approx(
+                np.full(len(replicates), np.mean(replicates))
+            )
 
 
 def test_draws_of_two_replicates_have_the_variance_of_their_mean() -> None:
@@ -86,6 +100,8 @@ def test_a_mean_of_cells_has_the_interval_of_the_text_book() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(10, 1, 8)
     weights = draw_weights([8], 20_000, seed=0)
-    ((low, high),) = intervals(np.array([values.mean()]), (weights @ values / 8)[:, None], weights, [8])
+    ((low, high),) = intervals(
+        np.array([values.mean()]), (weights @ values / 8)[:, None], weights, [8]
+    )
     half = student.ppf(0.975, 7) * values.std(ddof=1) / np.sqrt(8)
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), rel=0.01)

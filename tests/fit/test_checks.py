@@ -39,25 +39,38 @@ def test_two_levels_are_few() -> None:
 
 
 def test_levels_within_a_hundredth_are_one() -> None:
-    frame = grid(sizes=2, lengths=12).with_columns(pl.col("params.total") * (1 + 0.004 * np.random.default_rng(0).random(24)))
+    frame = grid(sizes=2, lengths=12).with_columns(
+        pl.col("params.total") * (1 + 0.004 * np.random.default_rng(0).random(24))
+    )
     assert "few_levels" in codes(frame)
 
 
 def test_tokens_proportional_to_parameters_are_hardly_told_apart() -> None:
     frame = grid().with_columns(
-        pl.Series("params.total", np.geomspace(1e7, 1e10, 24)), pl.Series("budget.tokens", np.geomspace(2e8, 2e11, 24))
+        pl.Series("params.total", np.geomspace(1e7, 1e10, 24)),
+        pl.Series("budget.tokens", np.geomspace(2e8, 2e11, 24)),
     )
     assert "correlation of their logarithms 1.000" in codes(frame)["collinear"]
 
 
 def test_few_configurations() -> None:
     five = grid().gather([0, 5, 10, 15, 22])
-    assert "5 configurations for 5 coefficients" in codes(pl.concat([five, five]))["few_configurations"]
+    assert (
+        "5 configurations for 5 coefficients"
+        in codes(pl.concat([five, five]))["few_configurations"]
+    )
     assert "fewer than 20" in codes(grid(sizes=3, lengths=3))["small_design"]
 
 
 def test_near_duplicates() -> None:
-    frame = pl.concat([grid(), grid().head(3).with_columns(pl.col("configuration") + "b", pl.col("params.total") * 1.0005)])
+    frame = pl.concat(
+        [
+            grid(),
+            grid()
+            .head(3)
+            .with_columns(pl.col("configuration") + "b", pl.col("params.total") * 1.0005),
+        ]
+    )
     assert codes(frame)["near_duplicates"].startswith("6 configurations")
 
 
@@ -71,7 +84,9 @@ def test_stopped_and_diverged_trials_are_said() -> None:
 
 def test_rows_without_a_value_are_said() -> None:
     frame = grid().with_columns(pl.Series("metrics.loss", [None, *grid()["metrics.loss"][1:]]))
-    assert codes(frame)["incomplete_dropped"] == "1 of 24 rows are left out: without `metrics.loss`."
+    assert (
+        codes(frame)["incomplete_dropped"] == "1 of 24 rows are left out: without `metrics.loss`."
+    )
 
 
 def test_an_exponent_at_its_bound() -> None:
@@ -84,31 +99,48 @@ def test_a_better_optimum_by_projection_is_said_and_a_worse_one_is_not() -> None
     problem, optimum = searched(grid())
     for factor, said in ((0.9, True), (1.1, False), (1.0, False)):
         check = CrossCheck(optimum.objective * factor, {}, 1)
-        assert ("projection_disagrees" in [warned.code for warned in optimum_warnings(problem, optimum, check)]) is said
+        assert (
+            "projection_disagrees"
+            in [warned.code for warned in optimum_warnings(problem, optimum, check)]
+        ) is said
 
 
 def test_an_irreducible_term_above_the_least_loss() -> None:
     problem, optimum = searched(grid(noise=0.001))
     high = Optimum(**{**vars(optimum), "coefficients": {**optimum.coefficients, "E": 2.5}})
-    assert "loss_below_irreducible" in [warned.code for warned in optimum_warnings(problem, high, None)]
+    assert "loss_below_irreducible" in [
+        warned.code for warned in optimum_warnings(problem, high, None)
+    ]
 
 
 def test_a_floor_whose_interval_reaches_zero_is_not_identified() -> None:
     problem, optimum = searched(grid())
     for low, said in ((1e-9, True), (1.5, False)):
-        estimates = {name: Estimate(value, 0.1, (low, 2.0)) for name, value in optimum.coefficients.items()}
+        estimates = {
+            name: Estimate(value, 0.1, (low, 2.0)) for name, value in optimum.coefficients.items()
+        }
         found = [warned.text for warned in identity_warnings(problem, optimum, estimates, {})]
-        assert found == (["`E` is not told by these rows: its interval, 1e-09 to 2, reaches zero."] if said else [])
+        assert found == (
+            ["`E` is not told by these rows: its interval, 1e-09 to 2, reaches zero."]
+            if said
+            else []
+        )
 
 
 def test_a_direction_that_moves_no_prediction_is_not_identified() -> None:
     # Two sizes: E, A and alpha are three numbers for two.
     params, tokens = np.repeat([1e8, 1e9], 6), np.tile(np.geomspace(1e9, 1e12, 6), 2)
     loss = law(params, tokens) * np.exp(0.003 * np.random.default_rng(0).normal(size=12))
-    problem, optimum = searched(trials({"params.total": params, "budget.tokens": tokens, "metrics.loss": loss}))
+    problem, optimum = searched(
+        trials({"params.total": params, "budget.tokens": tokens, "metrics.loss": loss})
+    )
     estimates = {name: Estimate(value) for name, value in optimum.coefficients.items()}
     found = [warned.text for warned in identity_warnings(problem, optimum, estimates, {})]
-    assert {name for name in LAW.coefficients if any(text.startswith(f"`{name}` is not told") for text in found)} >= {"E", "A", "alpha"}
+    assert {
+        name
+        for name in LAW.coefficients
+        if any(text.startswith(f"`{name}` is not told") for text in found)
+    } >= {"E", "A", "alpha"}
     assert not any(text.startswith("`beta`") for text in found)
 
 

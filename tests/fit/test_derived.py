@@ -23,14 +23,19 @@ def one(**values: float) -> dict[str, np.ndarray]:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.floats(0.1, 1), st.floats(0.1, 1), st.floats(1, 1e4), st.floats(1, 1e4), st.floats(18, 26))
-def test_search_and_closed_form_agree(alpha: float, beta: float, a: float, b: float, log_flops: float) -> None:
+@given(
+    st.floats(0.1, 1), st.floats(0.1, 1), st.floats(1, 1e4), st.floats(1, 1e4), st.floats(18, 26)
+)
+def test_search_and_closed_form_agree(
+    alpha: float, beta: float, a: float, b: float, log_flops: float
+) -> None:
     sets, flops_X = one(E=1.7, A=a, B=b, alpha=alpha, beta=beta), np.array([10.0**log_flops])
     closed, searched = split_compute(LAW, sets, flops_X), split_compute(SEARCHED, sets, flops_X)
     assert closed is not None
     assert searched is not None
     if np.isfinite(searched.params_SX).all():
-        # Where the powers are a billionth of E, rounding hides the minimum's place, and not its height.
+        # Where the powers are a billionth of E, rounding hides the minimum's place, and not its
+        # height.
         assert searched.params_SX == pytest.approx(closed.params_SX, rel=1e-2)
         assert searched.loss_SX == pytest.approx(closed.loss_SX, rel=1e-12)
     else:
@@ -38,27 +43,45 @@ def test_search_and_closed_form_agree(alpha: float, beta: float, a: float, b: fl
 
 
 def test_the_split_is_the_least_along_its_budget() -> None:
-    split = split_compute(LAW, one(E=1.8172, A=477.84, B=2143.86, alpha=0.34731, beta=0.36718), np.array([1e21]))
+    split = split_compute(
+        LAW, one(E=1.8172, A=477.84, B=2143.86, alpha=0.34731, beta=0.36718), np.array([1e21])
+    )
     assert split is not None
     params = split.params_SX[0, 0] * np.array([0.99, 1.01])
-    assert (1.8172 + 477.84 * params**-0.34731 + 2143.86 * (1e21 / 6 / params) ** -0.36718 > split.loss_SX[0, 0]).all()
+    assert (
+        1.8172 + 477.84 * params**-0.34731 + 2143.86 * (1e21 / 6 / params) ** -0.36718
+        > split.loss_SX[0, 0]
+    ).all()
 
 
 def test_a_term_that_rises_with_size_has_no_best_split() -> None:
     for law in (LAW, SEARCHED):
-        split = split_compute(law, one(E=1.7, A=400.0, B=410.0, alpha=-0.3, beta=0.28), np.array([1e21]))
+        split = split_compute(
+            law, one(E=1.7, A=400.0, B=410.0, alpha=-0.3, beta=0.28), np.array([1e21])
+        )
         assert split is not None
         assert np.isnan([split.params_SX, split.tokens_SX, split.loss_SX]).all()
 
 
-@pytest.mark.parametrize("text", ["E + A*N^-alpha + B*D^-beta", "A/N^alpha + B/D^beta", "B*D^-beta + E + A*N^-alpha"])
+@pytest.mark.parametrize(
+    "text", ["E + A*N^-alpha + B*D^-beta", "A/N^alpha + B/D^beta", "B*D^-beta + E + A*N^-alpha"]
+)
 def test_the_closed_form_is_found_however_it_is_written(text: str) -> None:
     terms = terms_of(find(text))
     assert terms is not None
     assert (terms.a, terms.alpha, terms.b, terms.beta) == ("A", "alpha", "B", "beta")
 
 
-@pytest.mark.parametrize("text", ["E + A*N^-alpha*D^-beta", "E + A*N^-alpha", "E + A*N^-alpha + B*D^-alpha", "overtraining", "kaplan"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "E + A*N^-alpha*D^-beta",
+        "E + A*N^-alpha",
+        "E + A*N^-alpha + B*D^-alpha",
+        "overtraining",
+        "kaplan",
+    ],
+)
 def test_other_laws_have_no_closed_form(text: str) -> None:
     assert terms_of(find(text)) is None
 
@@ -71,14 +94,18 @@ def test_laws_of_a_tied_exponent_split_evenly() -> None:
 
 
 def test_without_draws_there_are_values_and_no_intervals() -> None:
-    found = derive(LAW, sample(grid(), LAW), one(E=1.7, A=400.0, B=410.0, alpha=0.34, beta=0.28), np.zeros(3))
+    found = derive(
+        LAW, sample(grid(), LAW), one(E=1.7, A=400.0, B=410.0, alpha=0.34, beta=0.28), np.zeros(3)
+    )
     assert found["a"].value == pytest.approx(0.28 / 0.62)
     assert all(value.ci95 is None and value.se is None for value in found.values())
 
 
 def test_a_law_of_one_size_is_asked_ten_times_beyond() -> None:
     law = find("power_offset")
-    assert list(derive(law, sample(grid(), law), one(E=1.7, A=400.0, alpha=0.34), np.zeros(3))) == ["loss(N=1e+11)"]
+    assert list(derive(law, sample(grid(), law), one(E=1.7, A=400.0, alpha=0.34), np.zeros(3))) == [
+        "loss(N=1e+11)"
+    ]
 
 
 def test_intervals_are_those_of_the_draws() -> None:

@@ -1,4 +1,6 @@
-"""Fits as a whole: the public figures, known coefficients, intervals, and what a store keeps of them."""
+"""Fits as a whole: the public figures, known coefficients, intervals, and what a store keeps of
+them.
+"""
 
 import json
 from dataclasses import replace
@@ -23,7 +25,9 @@ LAW = find("chinchilla")
 @pytest.fixture(scope="module")
 def epoch() -> Fit:
     """Besiroglu et al.'s 240 rows, 400 refits."""
-    return fit_law(chinchilla(), LAW, bootstrap=400, at=[{"flops": 5.88e23}, {"N": 7e10, "D": 1.4e12}])
+    return fit_law(
+        chinchilla(), LAW, bootstrap=400, at=[{"flops": 5.88e23}, {"N": 7e10, "D": 1.4e12}]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,8 @@ def test_chinchilla_has_the_published_errors(epoch: Fit) -> None:
 
 
 def test_chinchilla_at_a_named_budget(epoch: Fit) -> None:
-    # Gopher's budget: with the published, rounded coefficients it is 18.2, with Hoffmann et al.'s own 59.
+    # Gopher's budget: with the published, rounded coefficients it is 18.2, with Hoffmann et al.'s
+    # own 59.
     assert epoch.derived["D/N(5.88e+23)"].value == pytest.approx(17.91, abs=0.01)
     assert epoch.derived["loss(N=7e+10, D=1.4e+12)"].value == pytest.approx(
         float(epoch.predict({"N": np.array([7e10]), "D": np.array([1.4e12])})[0])
@@ -60,7 +65,11 @@ def test_chinchilla_at_a_named_budget(epoch: Fit) -> None:
 
 
 def test_its_warnings_have_codes(epoch: Fit) -> None:
-    assert [warned.code for warned in epoch.warnings] == ["near_duplicates", "one_per_configuration", "extrapolation"]
+    assert [warned.code for warned in epoch.warnings] == [
+        "near_duplicates",
+        "one_per_configuration",
+        "extrapolation",
+    ]
 
 
 def test_known_coefficients_lie_in_their_intervals(made: Fit) -> None:
@@ -72,7 +81,8 @@ def test_known_coefficients_lie_in_their_intervals(made: Fit) -> None:
 def test_the_interval_of_a_run_is_wider_than_that_of_the_mean(made: Fit) -> None:
     places = {"N": np.array([1e8, 1e11]), "D": np.array([1e10, 1e13])}
     mean_X, runs_X = (
-        np.ptp(np.quantile(drawn, (0.025, 0.975), axis=0), axis=0) for drawn in (made.predict_draws(places), made.predict_runs(places))
+        np.ptp(np.quantile(drawn, (0.025, 0.975), axis=0), axis=0)
+        for drawn in (made.predict_draws(places), made.predict_runs(places))
     )
     assert (runs_X > 1.2 * mean_X).all()
     assert made.predict_draws(places).shape == (200, 2)
@@ -87,25 +97,47 @@ def test_residuals_are_actual_over_predicted(made: Fit) -> None:
 
 def test_the_answer_is_json_with_every_part(epoch: Fit) -> None:
     plain = json.loads(json.dumps(epoch.to_json(), allow_nan=False))
-    assert set(plain) >= {"law", "coefficients", "objective", "starts", "derived", "warnings", "record"}
+    assert set(plain) >= {
+        "law",
+        "coefficients",
+        "objective",
+        "starts",
+        "derived",
+        "warnings",
+        "record",
+    }
     assert set(plain["coefficients"]) == {"A", "B", "E", "alpha", "beta"}
     assert set(plain["coefficients"]["A"]) == {"value", "se", "ci95"}
     assert plain["starts"]["tried"] == 500
     assert plain["record"]["law"]["loss"] == "huber:0.001"
     assert plain["record"]["rows"] | {"fingerprint": ""} == {
-        "given": 240, "used": 240, "configurations": 240, "dropped": {}, "fingerprint": ""
-    }  # fmt: skip
-    assert plain["record"]["conventions"] == ["C = 6 N D", "tokens = budget.flops / (6 params.total)"]
+        "given": 240,
+        "used": 240,
+        "configurations": 240,
+        "dropped": {},
+        "fingerprint": "",
+    }
+    assert plain["record"]["conventions"] == [
+        "C = 6 N D",
+        "tokens = budget.flops / (6 params.total)",
+    ]
 
 
 def test_choices_are_in_the_record_and_in_the_fit() -> None:
-    choices = Choices(tie={"beta": "alpha"}, fix={"E": 1.7}, loss=Loss("squared"), residual="linear", starts=50)
+    choices = Choices(
+        tie={"beta": "alpha"}, fix={"E": 1.7}, loss=Loss("squared"), residual="linear", starts=50
+    )
     fitted = fit_law(grid(), LAW, choices, bootstrap=50)
     assert fitted.coefficients["beta"] == fitted.coefficients["alpha"]
     assert (fitted.coefficients["E"], fitted.estimates["E"].ci95) == (1.7, None)
     assert fitted.estimates["beta"].ci95 == fitted.estimates["alpha"].ci95 != None  # noqa: E711
     law = fitted.record["law"]
-    assert (law["fixed"], law["tied"], law["loss"], law["residual"]) == ({"E": 1.7}, {"beta": "alpha"}, "squared", "linear")
+    assert (law["fixed"], law["tied"], law["loss"], law["residual"]) == (
+        {"E": 1.7},
+        {"beta": "alpha"},
+        "squared",
+        "linear",
+    )
 
 
 def test_few_configurations_get_a_wild_bootstrap_and_say_so() -> None:
@@ -119,7 +151,9 @@ def test_as_many_coefficients_as_configurations_have_no_interval() -> None:
     frame = pl.concat([grid(seed=seed).gather([0, 5, 10, 15, 22]) for seed in range(3)])
     fitted = fit_law(frame, LAW, Choices(starts=50), bootstrap=100)
     assert fitted.draws is None
-    assert all(found.ci95 is None for found in [*fitted.estimates.values(), *fitted.derived.values()])
+    assert all(
+        found.ci95 is None for found in [*fitted.estimates.values(), *fitted.derived.values()]
+    )
     assert "few_configurations" in [warned.code for warned in fitted.warnings]
 
 
@@ -133,12 +167,16 @@ def test_rows_without_scatter_are_met_and_said_to_be() -> None:
 
 def test_the_errors_of_gadre_et_al_come_out() -> None:
     frame = gadre()
-    rows = frame.filter(pl.Series(matching(frame, f"extra.dataset == rpj and ({FITTED} or {HELD_OUT})")))
+    rows = frame.filter(
+        pl.Series(matching(frame, f"extra.dataset == rpj and ({FITTED} or {HELD_OUT})"))
+    )
     fitted = fit_law(rows, find("overtraining"), Choices(starts=50), bootstrap=0, holdout=HELD_OUT)
     assert fitted.holdout is not None
     [fold] = fitted.holdout.folds
     assert [round(100 * error, 4) for error in fold.error_T] == [0.7103, 0.7320]
-    assert fold.coefficients == pytest.approx({"E": 1.8366, "a": 212.24, "b": 366.69, "eta": 0.1364}, rel=1e-3)
+    assert fold.coefficients == pytest.approx(
+        {"E": 1.8366, "a": 212.24, "b": 366.69, "eta": 0.1364}, rel=1e-3
+    )
 
 
 def test_what_is_asked_wrongly_is_said_before_the_work_begins() -> None:
@@ -160,7 +198,11 @@ def test_what_is_asked_wrongly_is_said_before_the_work_begins() -> None:
 
 def test_a_stored_fit_comes_back_without_fitting(made: Fit) -> None:
     stored = to_store(made, "grid", 1.0)
-    through = replace(stored, record=json.loads(json.dumps(stored.record)), result=json.loads(json.dumps(stored.result, allow_nan=False)))
+    through = replace(
+        stored,
+        record=json.loads(json.dumps(stored.record)),
+        result=json.loads(json.dumps(stored.result, allow_nan=False)),
+    )
     again = restore(replace(through, draws=unpacked(packed(stored.draws))), grid())
     assert again is not None
     assert again.to_json() == made.to_json()

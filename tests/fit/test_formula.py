@@ -11,13 +11,17 @@ def test_a_formula_has_its_value():
     values = {"E": 1.5, "A": 4.0, "N": np.array([1.0, 4.0, 16.0]), "alpha": 0.5}
     assert evaluate(parse("E + A*N^-alpha"), values) == pytest.approx([5.5, 3.5, 2.5])
     assert evaluate(parse("E - A/N**alpha"), values) == pytest.approx([-2.5, -0.5, 0.5])
-    assert evaluate(parse("min(N, 4) + max(1, log(exp(2))) - -1"), values) == pytest.approx([4, 7, 7])
+    assert evaluate(parse("min(N, 4) + max(1, log(exp(2))) - -1"), values) == pytest.approx(
+        [4, 7, 7]
+    )
 
 
 @given(some.floats(0.1, 10), some.floats(0.1, 10), some.floats(-3, 3))
 def test_precedence_is_that_of_arithmetic(x: float, y: float, z: float):
     values = {"x": x, "y": y, "z": z}
-    assert evaluate(parse("-x^z*y/x - y^2^z + (x - y - z)"), values) == pytest.approx(-(x**z) * y / x - y**2**z + (x - y - z))
+    assert evaluate(parse("-x^z*y/x - y^2^z + (x - y - z)"), values) == pytest.approx(
+        -(x**z) * y / x - y**2**z + (x - y - z)
+    )
 
 
 def test_names_come_in_order_of_appearance_and_once():

@@ -25,7 +25,13 @@ def run(size: int, recall: float | None, **more: Any) -> dict[str, Any]:
 def test_the_answer_is_the_smallest_passing_size_that_was_run() -> None:
     (cell,) = cells(frame(run(400, 0.99), run(100, 0.2), run(200, 0.95)))
     (answer,) = cell.answers
-    assert (answer.size, answer.passed, answer.digest, answer.below, answer.tried) == (200, True, "d2", 100, 3)
+    assert (answer.size, answer.passed, answer.digest, answer.below, answer.tried) == (
+        200,
+        True,
+        "d2",
+        100,
+        3,
+    )
     assert cell.facts == 32
 
 
@@ -35,12 +41,19 @@ def test_a_size_above_the_first_passing_one_may_fail() -> None:
 
 
 def test_a_replicate_without_a_passing_size_is_censored_at_the_largest_tried() -> None:
-    (cell,) = cells(frame(run(100, 0.5), run(400, 0.9), run(100, 0.5, seed=1), run(200, 0.96, seed=1)))
+    (cell,) = cells(
+        frame(run(100, 0.5), run(400, 0.9), run(100, 0.5, seed=1), run(200, 0.96, seed=1))
+    )
     assert [(answer.size, answer.passed) for answer in cell.answers] == [(400, False), (200, True)]
     assert cell.largest_tried == 400
     assert cell.point() == {
-        "facts": 32, "params_mean": None, "params_mean_passed": 200, "params_std": None, "replicates": 2, "censored": 1,
-    }  # fmt: skip
+        "facts": 32,
+        "params_mean": None,
+        "params_mean_passed": 200,
+        "params_std": None,
+        "replicates": 2,
+        "censored": 1,
+    }
 
 
 def test_a_point_has_mean_and_sample_deviation_of_its_replicates() -> None:
@@ -50,7 +63,13 @@ def test_a_point_has_mean_and_sample_deviation_of_its_replicates() -> None:
 
 
 def test_a_diverged_trial_has_been_tried_and_does_not_pass() -> None:
-    (cell,) = cells(frame(run(100, 0.99, state="diverged"), run(200, None, state="diverged"), run(300, 0.99, state="stopped")))
+    (cell,) = cells(
+        frame(
+            run(100, 0.99, state="diverged"),
+            run(200, None, state="diverged"),
+            run(300, 0.99, state="stopped"),
+        )
+    )
     assert (cell.answers[0].size, cell.answers[0].below) == (300, 200)
 
 
@@ -62,7 +81,9 @@ def test_a_trial_without_a_result_says_nothing(state: str) -> None:
 @pytest.mark.parametrize("recall", [None, math.nan])
 def test_a_result_without_the_metric_says_nothing(recall: float | None) -> None:
     (cell,) = cells(frame(run(100, recall), run(50, 0.3)))
-    assert [(answer.size, answer.passed, answer.tried) for answer in cell.answers] == [(50, False, 1)]
+    assert [(answer.size, answer.passed, answer.tried) for answer in cell.answers] == [
+        (50, False, 1)
+    ]
 
 
 def test_a_trial_of_two_experiments_counts_once() -> None:
@@ -72,30 +93,52 @@ def test_a_trial_of_two_experiments_counts_once() -> None:
 
 
 def test_cells_come_by_recall_mode_and_facts() -> None:
-    rows = [run(100, 1.0, **{"task.people": people, "task.recall": recall}) for recall in ("in_weight", "in_tool") for people in (64, 8)]
+    rows = [
+        run(100, 1.0, **{"task.people": people, "task.recall": recall})
+        for recall in ("in_weight", "in_tool")
+        for people in (64, 8)
+    ]
     assert [(cell.recall, cell.facts) for cell in cells(frame(*rows))] == [
-        ("in_tool", 32), ("in_tool", 256), ("in_weight", 32), ("in_weight", 256),
-    ]  # fmt: skip
+        ("in_tool", 32),
+        ("in_tool", 256),
+        ("in_weight", 32),
+        ("in_weight", 256),
+    ]
 
 
 def test_a_missing_column_is_named_with_the_nearest_one() -> None:
-    with pytest.raises(UserError, match=r"no column `metrics.recal`; did you mean `metrics.recall`"):
+    with pytest.raises(
+        UserError, match=r"no column `metrics.recal`; did you mean `metrics.recall`"
+    ):
         cells(frame(run(100, 1.0)), metric="metrics.recal")
 
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 2), st.integers(1, 6), st.sampled_from([0.1, 0.94, 0.95, 1.0]), st.sampled_from(["done", "diverged"])),
+        st.tuples(
+            st.integers(0, 2),
+            st.integers(1, 6),
+            st.sampled_from([0.1, 0.94, 0.95, 1.0]),
+            st.sampled_from(["done", "diverged"]),
+        ),
         min_size=1,
         max_size=25,
     ),
     st.randoms(use_true_random=False),
 )
-def test_answers_follow_the_definition_in_any_order_of_rows(tried: list[tuple[int, int, float, str]], random: Any) -> None:
-    table = frame(*(run(size, recall, seed=seed, state=state) for seed, size, recall, state in tried))
+def test_answers_follow_the_definition_in_any_order_of_rows(
+    tried: list[tuple[int, int, float, str]], random: Any
+) -> None:
+    table = frame(
+        *(run(size, recall, seed=seed, state=state) for seed, size, recall, state in tried)
+    )
     (cell,) = cells(table)
     for answer in cell.answers:
-        mine = [(size, recall >= 0.95 and state == "done") for seed, size, recall, state in tried if seed == answer.seed]
+        mine = [
+            (size, recall >= 0.95 and state == "done")
+            for seed, size, recall, state in tried
+            if seed == answer.seed
+        ]
         passing = [size for size, passes in mine if passes]
         assert answer.passed == bool(passing)
         assert answer.size == (min(passing) if passing else max(size for size, _ in mine))
@@ -107,7 +150,14 @@ def test_answers_follow_the_definition_in_any_order_of_rows(tried: list[tuple[in
 
 def test_equal_seeds_of_two_experiments_are_two_replicates_unless_they_share_trials() -> None:
     ours, theirs = [{"experiment": "ours"}, {"experiment": "theirs"}]
-    (cell,) = cells(frame(run(100, 0.5, **ours), run(200, 0.9, **ours), run(100, 0.1, **theirs), run(200, 0.99, **theirs)))
+    (cell,) = cells(
+        frame(
+            run(100, 0.5, **ours),
+            run(200, 0.9, **ours),
+            run(100, 0.1, **theirs),
+            run(200, 0.99, **theirs),
+        )
+    )
     assert [(answer.size, answer.passed) for answer in cell.answers] == [(200, False), (200, True)]
     shared = run(200, 0.9, digest="same")
     (cell,) = cells(frame({**shared, **ours}, {**shared, **theirs}, run(400, 1.0, **theirs)))

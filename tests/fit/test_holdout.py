@@ -14,7 +14,10 @@ LAW, FRAME, CHOICES = find("chinchilla"), grid(noise=0.001), Choices(starts=20)
 ROWS = sample(FRAME, LAW)
 
 
-@pytest.mark.parametrize(("rollout", "held"), [("largest_params", 4), ("largest_flops", 1), ("params.total >= 1e9 and tokens > 1e11", 2)])
+@pytest.mark.parametrize(
+    ("rollout", "held"),
+    [("largest_params", 4), ("largest_flops", 1), ("params.total >= 1e9 and tokens > 1e11", 2)],
+)
 def test_a_rollout_holds_out_and_predicts(rollout: str, held: int) -> None:
     found = hold_out(FRAME, LAW, CHOICES, ROWS, rollout)
     [fold] = found.folds
@@ -27,10 +30,19 @@ def test_a_rollout_holds_out_and_predicts(rollout: str, held: int) -> None:
 def test_an_expanding_rollout_predicts_every_next_size() -> None:
     found = hold_out(FRAME, LAW, CHOICES, ROWS, "expanding")
     assert [fold.rows for fold in found.folds] == [8, 12, 16, 20]
-    assert [fold.columns["N"].max() > ROWS.columns["N"][:1].max() for fold in found.folds] == [True] * 4
+    assert [fold.columns["N"].max() > ROWS.columns["N"][:1].max() for fold in found.folds] == [
+        True
+    ] * 4
     plain = found.to_json()
     assert plain["folds"][0]["fitted_rows"] == 8
-    assert set(plain["folds"][0]["held_out"][0]) == {"digest", "N", "D", "actual", "predicted", "relative_error"}
+    assert set(plain["folds"][0]["held_out"][0]) == {
+        "digest",
+        "N",
+        "D",
+        "actual",
+        "predicted",
+        "relative_error",
+    }
 
 
 def test_a_law_without_sizes_has_no_rollout_by_size() -> None:

@@ -10,8 +10,15 @@ from scalelab.fit.problem import Problem
 
 
 def test_masks_name_configurations_and_the_highest_rows() -> None:
-    assert each_configuration(np.array([0, 1, 0])).tolist() == [[True, False, True], [False, True, False]]
-    assert highest(np.array([2.0, 5.0, 3.0]), 2).tolist() == [[False] * 3, [False, True, False], [False, True, True]]
+    assert each_configuration(np.array([0, 1, 0])).tolist() == [
+        [True, False, True],
+        [False, True, False],
+    ]
+    assert highest(np.array([2.0, 5.0, 3.0]), 2).tolist() == [
+        [False] * 3,
+        [False, True, False],
+        [False, True, True],
+    ]
 
 
 def test_without_a_row_is_a_fit_to_the_others() -> None:

@@ -17,17 +17,28 @@ BUDGETS = np.geomspace(1e18, 1e21, 4)
 
 
 def best(flops: np.ndarray) -> np.ndarray:
-    split = split_compute(find("chinchilla"), {name: np.array([value]) for name, value in TRUE.items()}, flops)
+    split = split_compute(
+        find("chinchilla"), {name: np.array([value]) for name, value in TRUE.items()}, flops
+    )
     assert split is not None
     return split.params_SX[0]
 
 
-def profiles(noise: float, sizes: int = 7, spread: float = 3.0, shift: float = 1.0) -> tuple[np.ndarray, ...]:
+def profiles(
+    noise: float, sizes: int = 7, spread: float = 3.0, shift: float = 1.0
+) -> tuple[np.ndarray, ...]:
     """Sizes about the best one of each budget, or beside it."""
-    params = np.concatenate([shift * size * np.geomspace(1 / spread, spread, sizes) for size in best(BUDGETS)])
+    params = np.concatenate(
+        [shift * size * np.geomspace(1 / spread, spread, sizes) for size in best(BUDGETS)]
+    )
     flops = np.repeat(BUDGETS, sizes)
     tokens = flops / 6 / params
-    return params, tokens, flops, law(params, tokens) * np.exp(noise * np.random.default_rng(0).normal(size=params.size))
+    return (
+        params,
+        tokens,
+        flops,
+        law(params, tokens) * np.exp(noise * np.random.default_rng(0).normal(size=params.size)),
+    )
 
 
 def test_known_minima_and_exponents_lie_in_their_intervals() -> None:
@@ -48,7 +59,12 @@ def test_known_minima_and_exponents_lie_in_their_intervals() -> None:
 
 def test_without_scatter_the_narrower_the_profile_the_smaller_the_bias() -> None:
     wide, narrow = (isoflop(*profiles(noise=0, spread=spread)) for spread in (10.0, 1.5))
-    errors = [np.abs(np.log([budget.params.value for budget in found.budgets]) - np.log(best(BUDGETS))).max() for found in (wide, narrow)]
+    errors = [
+        np.abs(
+            np.log([budget.params.value for budget in found.budgets]) - np.log(best(BUDGETS))
+        ).max()
+        for found in (wide, narrow)
+    ]
     assert errors[1] < 0.01 < errors[0]
 
 
@@ -73,17 +89,24 @@ def test_budgets_with_few_sizes_are_no_profiles() -> None:
 
 
 def test_budgets_are_cut_at_gaps() -> None:
-    assert [group.tolist() for group in groups_of(np.array([2e18, 1e18, 1.09e18, 1.12e18, 2.1e18]))] == [[1, 2, 3], [0, 4]]
+    assert [
+        group.tolist() for group in groups_of(np.array([2e18, 1e18, 1.09e18, 1.12e18, 2.1e18]))
+    ] == [[1, 2, 3], [0, 4]]
     assert [group.tolist() for group in groups_of(np.array([1.0, 1.111, 1.0]))] == [[0, 2], [1]]
     assert groups_of(np.empty(0)) == []
 
 
 def test_a_long_run_of_neighbours_is_cut_at_its_widest_gaps() -> None:
-    flops = np.cumprod(np.array([1e18, 1.05, 1.05, 1.09, 1.05, 1.05, 1.08, 1.05], dtype=np.float64), dtype=np.float64)
+    flops = np.cumprod(
+        np.array([1e18, 1.05, 1.05, 1.09, 1.05, 1.05, 1.08, 1.05], dtype=np.float64),
+        dtype=np.float64,
+    )
     assert [group.tolist() for group in groups_of(flops)] == [[0, 1, 2], [3, 4, 5, 6, 7]]
 
 
-def scattered(rng: np.random.Generator, budgets: int, scatter: float, noise: float = 1e-4) -> tuple[np.ndarray, ...]:
+def scattered(
+    rng: np.random.Generator, budgets: int, scatter: float, noise: float = 1e-4
+) -> tuple[np.ndarray, ...]:
     """Parabolas whose minima lie about C^0.5 with scatter of their own."""
     flops = np.repeat(np.geomspace(1e18, 1e21, budgets), 7)
     minimum = 0.5 * np.log(flops / 6 / 20) + np.repeat(scatter * rng.normal(size=budgets), 7)
@@ -102,7 +125,9 @@ def test_the_interval_covers_the_exponent_as_often_as_it_says(budgets: int, scat
         low, high = found.params.exponent.ci95 or (1, 0)
         covered += low < 0.5 < high
         # One scatter moves both: 6 N D stays C in every draw.
-        assert found.params.draws_B2[:, 1] + found.tokens.draws_B2[:, 1] == pytest.approx(np.ones(300))
+        assert found.params.draws_B2[:, 1] + found.tokens.draws_B2[:, 1] == pytest.approx(
+            np.ones(300)
+        )
     assert 0.88 <= covered / 150 <= 0.995
 
 
@@ -135,7 +160,10 @@ def test_the_same_seed_gives_the_same_draws() -> None:
 
 def test_approach_2_on_the_public_table_agrees_with_approach_3() -> None:
     frame = chinchilla()
-    params, flops = frame["params.total"].cast(pl.Float64).to_numpy(), frame["budget.flops"].cast(pl.Float64).to_numpy()
+    params, flops = (
+        frame["params.total"].cast(pl.Float64).to_numpy(),
+        frame["budget.flops"].cast(pl.Float64).to_numpy(),
+    )
     found = isoflop(params, flops / 6 / params, flops, frame["metrics.loss"].to_numpy())
     assert found.params is not None
     low, high = found.params.exponent.ci95 or (1, 0)
@@ -149,7 +177,15 @@ def curves(noise: float = 0.0) -> pl.DataFrame:
         tokens = flops / 6 / params
         loss = law(np.full(200, params), tokens) * np.exp(noise * rng.normal(size=200))
         rows.append(
-            pl.DataFrame({"digest": [f"d{number}"] * 200, "params": [params] * 200, "tokens": tokens, "flops": flops, "loss": loss})
+            pl.DataFrame(
+                {
+                    "digest": [f"d{number}"] * 200,
+                    "params": [params] * 200,
+                    "tokens": tokens,
+                    "flops": flops,
+                    "loss": loss,
+                }
+            )
         )
     return pl.concat(rows)
 
@@ -159,7 +195,9 @@ def test_the_envelope_follows_the_best_sizes() -> None:
     inside = (best(found.flops_X) > 2e7) & (best(found.flops_X) < 5e8)
     assert inside.sum() > 500
     # The sizes are a factor 1.78 apart.
-    assert (np.abs(np.log(found.params_X[inside] / best(found.flops_X)[inside])) < 0.5 * np.log(1.8)).all()
+    assert (
+        np.abs(np.log(found.params_X[inside] / best(found.flops_X)[inside])) < 0.5 * np.log(1.8)
+    ).all()
     assert found.tokens_X * found.params_X * 6 == pytest.approx(found.flops_X)
     assert found.params is not None
     assert found.params.exponent.value == pytest.approx(A, abs=0.05)
@@ -169,14 +207,20 @@ def test_the_envelope_follows_the_best_sizes() -> None:
 
 
 def test_an_envelope_needs_curves_of_two_sizes() -> None:
-    for frame in (curves().filter(pl.col("digest") == "d0"), curves().clear(), curves().group_by("digest").first()):
+    for frame in (
+        curves().filter(pl.col("digest") == "d0"),
+        curves().clear(),
+        curves().group_by("digest").first(),
+    ):
         found = envelope(frame, draws=10)
         assert found.flops_X.size == 0
         assert [warned.code for warned in found.warnings] == ["no_envelope"]
 
 
 def test_points_without_a_loss_are_left_out() -> None:
-    broken = curves().with_columns(pl.when(pl.col("flops") > 1e19).then(float("nan")).otherwise(pl.col("loss")).alias("loss"))
+    broken = curves().with_columns(
+        pl.when(pl.col("flops") > 1e19).then(float("nan")).otherwise(pl.col("loss")).alias("loss")
+    )
     assert envelope(broken, draws=5).flops_X.max() <= 1.0001e19
 
 

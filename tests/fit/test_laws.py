@@ -29,11 +29,18 @@ def test_chinchillas_coefficients_have_their_names():
 def test_gradients_are_those_of_the_objective(name: str):
     problem = made(name, rows=40, noise=0.05)
     rng = np.random.default_rng(1)
-    theta_SP = rng.uniform(*np.transpose([axis.start for axis in problem.axes]), (10, len(problem.axes)))
+    theta_SP = rng.uniform(
+        *np.transpose([axis.start for axis in problem.axes]), (10, len(problem.axes))
+    )
     gradient_SP = problem.value_and_gradient(theta_SP)[1]
     for index, shift_P in enumerate(1e-6 * np.eye(len(problem.axes))):
-        rise_S = problem.value_and_gradient(theta_SP + shift_P)[0] - problem.value_and_gradient(theta_SP - shift_P)[0]
-        assert gradient_SP[:, index] == pytest.approx(rise_S / 2e-6, abs=1e-7 * np.abs(gradient_SP).max(), rel=1e-4)
+        rise_S = (
+            problem.value_and_gradient(theta_SP + shift_P)[0]
+            - problem.value_and_gradient(theta_SP - shift_P)[0]
+        )
+        assert gradient_SP[:, index] == pytest.approx(
+            rise_S / 2e-6, abs=1e-7 * np.abs(gradient_SP).max(), rel=1e-4
+        )
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -42,28 +49,45 @@ def test_normalised_parameters_are_the_coefficients_written_otherwise(name: str)
     theta_1P = problem.theta(TRUE[name])
     again = {key: float(value[0]) for key, value in problem.coefficients(theta_1P).items()}
     assert again == pytest.approx(TRUE[name], rel=1e-9)
-    assert problem.value_and_gradient(theta_1P)[0][0] == pytest.approx(problem.objective(TRUE[name]), rel=1e-9)
+    assert problem.value_and_gradient(theta_1P)[0][0] == pytest.approx(
+        problem.objective(TRUE[name]), rel=1e-9
+    )
 
 
 def test_the_objective_is_the_sum_of_weighted_hubers():
-    problem = Problem.of(LAWS["power"], {"N": np.ones(3)}, np.exp([0.0, 5e-4, -0.01]), np.array([1.0, 2.0, 3.0]))
-    assert problem.objective({"A": 1.0, "alpha": 0.0}) == pytest.approx(2 * 0.5 * 5e-4**2 + 3 * 1e-3 * (0.01 - 0.5e-3))
-    squared = Problem.of(replace(problem.law, loss=Loss("squared")), problem.columns, problem.y_N, problem.weight_N)
+    problem = Problem.of(
+        LAWS["power"], {"N": np.ones(3)}, np.exp([0.0, 5e-4, -0.01]), np.array([1.0, 2.0, 3.0])
+    )
+    assert problem.objective({"A": 1.0, "alpha": 0.0}) == pytest.approx(
+        2 * 0.5 * 5e-4**2 + 3 * 1e-3 * (0.01 - 0.5e-3)
+    )
+    squared = Problem.of(
+        replace(problem.law, loss=Loss("squared")), problem.columns, problem.y_N, problem.weight_N
+    )
     assert squared.objective({"A": 1.0, "alpha": 0.0}) == pytest.approx(2 * 5e-4**2 + 3 * 0.01**2)
 
 
 def test_tied_and_fixed_coefficients_are_reported_with_the_free_ones():
     law = apply(CHINCHILLA, Choices(tie={"beta": "2*alpha"}, fix={"E": 1.69}))
     assert law.free == ["A", "alpha", "B"]
-    problem = Problem.of(law, {"N": np.array([1e8, 1e9]), "D": np.array([1e9, 1e10])}, np.array([3.0, 2.5]))
+    problem = Problem.of(
+        law, {"N": np.array([1e8, 1e9]), "D": np.array([1e9, 1e10])}, np.array([3.0, 2.5])
+    )
     found = problem.coefficients(problem.theta({"A": 400.0, "alpha": 0.2, "B": 1000.0}))
     assert found["beta"] == pytest.approx(0.4)
     assert found["E"] == pytest.approx(1.69)
 
 
 def test_choices_take_the_place_of_a_laws_own():
-    law = Law("mine", "E + A*N^-alpha", {"N": "params.total"}, fixed={"E": 1.0}, bounds={"alpha": (0, 1)})
-    chosen = apply(law, Choices(bounds={"E": (0, 1)}, fix={"alpha": 0.5}, residual="linear", loss=Loss.parse("squared")))
+    law = Law(
+        "mine", "E + A*N^-alpha", {"N": "params.total"}, fixed={"E": 1.0}, bounds={"alpha": (0, 1)}
+    )
+    chosen = apply(
+        law,
+        Choices(
+            bounds={"E": (0, 1)}, fix={"alpha": 0.5}, residual="linear", loss=Loss.parse("squared")
+        ),
+    )
     assert chosen.fixed == {"E": 1.0, "alpha": 0.5}
     assert chosen.residual == "linear"
     assert str(chosen.loss) == "squared"
@@ -99,9 +123,17 @@ def test_a_law_is_found_by_name_formula_and_file(tmp_path: Path):
     assert given.columns == {"C": "budget.flops"}
     assert given.coefficients == ["E", "A", "alpha"]
     file = tmp_path / "mine.yaml"
-    file.write_text("formula: E + A*W^-alpha\ncolumns: {W: model.width}\nloss: huber:0.1\nbounds: {alpha: [0, 1]}\ntied: {}\n")
+    file.write_text(
+        "formula: E + A*W^-alpha\ncolumns: {W: model.width}\nloss: huber:0.1\nbounds: {alpha: [0,"
+        " 1]}\ntied: {}\n"
+    )
     mine = find(str(file))
-    assert (mine.name, mine.columns, mine.loss, mine.bounds) == ("mine", {"W": "model.width"}, Loss("huber", 0.1), {"alpha": (0.0, 1.0)})
+    assert (mine.name, mine.columns, mine.loss, mine.bounds) == (
+        "mine",
+        {"W": "model.width"},
+        Loss("huber", 0.1),
+        {"alpha": (0.0, 1.0)},
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,10 +164,20 @@ def test_an_unknown_law_is_refused_with_the_nearest():
 
 def test_tokens_that_never_repeat_are_worth_what_they_are():
     rng = np.random.default_rng(0)
-    n_N, d_N, u_N = 10 ** rng.uniform(7, 10, 80), 10 ** rng.uniform(9, 11.5, 80), 10 ** rng.uniform(9, 11, 80)
+    n_N, d_N, u_N = (
+        10 ** rng.uniform(7, 10, 80),
+        10 ** rng.uniform(9, 11.5, 80),
+        10 ** rng.uniform(9, 11, 80),
+    )
     fresh_N = np.minimum(u_N, d_N)
     worth_N = fresh_N * (1 + 5 * (1 - np.exp(-(d_N / fresh_N - 1) / 5)))
-    problem = Problem.of(LAWS["data_constrained"], {"N": n_N, "D": d_N, "U": u_N}, 1.8 + 400 * n_N**-0.34 + 1400 * worth_N**-0.35)
+    problem = Problem.of(
+        LAWS["data_constrained"],
+        {"N": n_N, "D": d_N, "U": u_N},
+        1.8 + 400 * n_N**-0.34 + 1400 * worth_N**-0.35,
+    )
     assert (d_N < u_N).mean() > 0.2
     found = optimise(problem, Choices(starts=50)).coefficients
-    assert [found[name] for name in ("R", "alpha", "beta")] == pytest.approx([5, 0.34, 0.35], rel=1e-3)
+    assert [found[name] for name in ("R", "alpha", "beta")] == pytest.approx(
+        [5, 0.34, 0.35], rel=1e-3
+    )

@@ -41,7 +41,9 @@ def test_what_the_rows_do_not_tell_has_no_interval():
     """One size of model: A and alpha trade off against E without end."""
     rng = np.random.default_rng(0)
     places = {"N": np.full(40, 1e8), "D": 10 ** rng.uniform(9, 11, 40)}
-    y_N = Problem.of(LAWS["chinchilla"], places, np.ones(40)).predict(TRUE["chinchilla"]) * np.exp(0.01 * rng.normal(size=40))
+    y_N = Problem.of(LAWS["chinchilla"], places, np.ones(40)).predict(TRUE["chinchilla"]) * np.exp(
+        0.01 * rng.normal(size=40)
+    )
     problem = Problem.of(LAWS["chinchilla"], places, y_N)
     found = profile(problem, optimise(problem, Choices(starts=20)), "E", points=21)
     assert found.ci95 is None
@@ -49,7 +51,9 @@ def test_what_the_rows_do_not_tell_has_no_interval():
 
 
 def test_values_are_refitted_by_themselves():
-    """Holding a coefficient at a place of its profile and fitting from scratch comes to the same objective."""
+    """Holding a coefficient at a place of its profile and fitting from scratch comes to the same
+    objective.
+    """
     problem = made("chinchilla", noise=0.01)
     found = profile(problem, optimise(problem, Choices(starts=20)), "A", points=11)
     for index in (0, 3, -1):

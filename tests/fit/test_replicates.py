@@ -1,4 +1,6 @@
-"""Means, differences and ratios over replicates: by hand, and as often within their intervals as these say."""
+"""Means, differences and ratios over replicates: by hand, and as often within their intervals as
+these say.
+"""
 
 import math
 
@@ -13,7 +15,9 @@ def test_a_mean_has_students_interval() -> None:
     assert found is not None
     assert found.ci95 is not None
     assert (found.value, found.se) == (2.0, pytest.approx(1 / math.sqrt(3)))
-    assert found.ci95 == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-5)  # t at 0.975 with 2 degrees of freedom: 4.302653
+    assert found.ci95 == pytest.approx(
+        (2 - 2.48414, 2 + 2.48414), abs=1e-5
+    )  # t at 0.975 with 2 degrees of freedom: 4.302653
 
 
 def test_one_value_or_equal_ones_have_no_interval_and_none_no_mean() -> None:
@@ -52,7 +56,9 @@ def test_the_interval_of_a_difference_holds_the_truth_in_95_of_100() -> None:
     held = 0
     for _ in range(2000):
         shared, noise = rng.normal(scale=5, size=4), rng.normal(size=(2, 4))
-        found = difference(dict(enumerate(shared + 0.3 + noise[0])), dict(enumerate(shared + noise[1])))
+        found = difference(
+            dict(enumerate(shared + 0.3 + noise[0])), dict(enumerate(shared + noise[1]))
+        )
         assert found is not None
         assert found.ci95 is not None
         held += found.ci95[0] <= 0.3 <= found.ci95[1]

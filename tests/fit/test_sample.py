@@ -10,7 +10,11 @@ from scalelab.fit.laws import find
 from scalelab.fit.sample import sample
 
 LAW = find("chinchilla")
-N, D, L = np.array([1e7, 3e7, 1e8, 3e8, 1e9, 3e9]), np.array([1e9, 1e10, 2e9, 3e10, 1e9, 4e9]), np.array([4.0, 3.5, 3.3, 2.9, 2.8, 2.5])
+N, D, L = (
+    np.array([1e7, 3e7, 1e8, 3e8, 1e9, 3e9]),
+    np.array([1e9, 1e10, 2e9, 3e10, 1e9, 4e9]),
+    np.array([4.0, 3.5, 3.3, 2.9, 2.8, 2.5]),
+)
 
 
 def table(**changed: object) -> pl.DataFrame:
@@ -22,9 +26,13 @@ def table(**changed: object) -> pl.DataFrame:
 
 
 def test_columns_are_float64_so_that_6nd_does_not_overflow() -> None:
-    frame = table(params__total=(N * 1e3).astype(np.int64), budget__tokens=(D * 1e6).astype(np.int64))
+    frame = table(
+        params__total=(N * 1e3).astype(np.int64), budget__tokens=(D * 1e6).astype(np.int64)
+    )
     found = sample(frame, LAW)
-    assert (6 * found.columns["N"] * found.columns["D"]).tolist() == pytest.approx((6e9 * N * D).tolist())
+    assert (6 * found.columns["N"] * found.columns["D"]).tolist() == pytest.approx(
+        (6e9 * N * D).tolist()
+    )
     assert found.columns["N"].dtype == np.float64
 
 
@@ -48,10 +56,19 @@ def test_a_stopped_trial_counts_with_what_it_ran() -> None:
 
 def test_what_has_no_result_is_dropped_and_counted() -> None:
     more = {"state": ["done"] * 6 + ["diverged", "failed", "queued", "missing", "done"]}
-    columns = {"params.total": [*N, *N[:5]], "budget.tokens": [*D, *D[:5]], "metrics.loss": [*L, np.nan, None, None, None, None]}
+    columns = {
+        "params.total": [*N, *N[:5]],
+        "budget.tokens": [*D, *D[:5]],
+        "metrics.loss": [*L, np.nan, None, None, None, None],
+    }
     found = sample(trials(columns, **more), LAW)
     assert (len(found.y_N), found.rows) == (6, 11)
-    assert found.dropped == {"diverged": 1, "failed": 1, "unfinished": 2, "without `metrics.loss`": 1}
+    assert found.dropped == {
+        "diverged": 1,
+        "failed": 1,
+        "unfinished": 2,
+        "without `metrics.loss`": 1,
+    }
 
 
 def test_rows_of_one_configuration_are_one_cluster() -> None:
@@ -76,11 +93,26 @@ def test_the_fingerprint_is_that_of_the_values() -> None:
         (table().clear(), "there are no rows to fit"),
         (table().head(1), "there is one row"),
         (table().head(4), "`chinchilla` has 5 coefficients, and there are 4 rows; fix or tie some"),
-        (table(params__total=None, params__totl=N), r"no column `params.total`; did you mean `params.totl`"),
-        (table(budget__tokens=None), r"no column `budget.tokens`, and no `budget.flops` with `params.total` to compute it from"),
-        (table(metrics__loss=["a", "1", "2", "3", "4", "5"]), "`metrics.loss` is no column of numbers: it holds 'a'"),
+        (
+            table(params__total=None, params__totl=N),
+            r"no column `params.total`; did you mean `params.totl`",
+        ),
+        (
+            table(budget__tokens=None),
+            (
+                r"no column `budget.tokens`, and no `budget.flops` with `params.total` to compute"
+                r" it from"
+            ),
+        ),
+        (
+            table(metrics__loss=["a", "1", "2", "3", "4", "5"]),
+            "`metrics.loss` is no column of numbers: it holds 'a'",
+        ),
         (table(metrics__loss=L * [1, 1, np.nan, 1, 1, 1]), "`metrics.loss` is nan in a row"),
-        (table(metrics__loss=L * [1, 1, 0, 1, 1, 1]), "`metrics.loss` is 0 in a row, and its logarithm is taken; .* --residual linear"),
+        (
+            table(metrics__loss=L * [1, 1, 0, 1, 1, 1]),
+            "`metrics.loss` is 0 in a row, and its logarithm is taken; .* --residual linear",
+        ),
         (table(metrics__loss=-L), "`metrics.loss` is -4 in a row"),
         (table(params__total=-N), "`params.total` is -1e.07 in a row, and a power of it is taken"),
         (table(params__total=0 * N + 5), r"every row has the same `params.total` \(5\)"),
@@ -96,12 +128,19 @@ def test_rows_that_cannot_be_fitted_are_a_sentence(frame: pl.DataFrame, says: st
 
 def test_a_column_of_which_no_power_is_taken_may_be_zero() -> None:
     law = find("moe_sparsity")
-    frame = pl.concat([table(), table(metrics__loss=L + 0.1)]).with_columns(pl.Series("extra.sparsity", [0.0, 0.5] * 6))
+    frame = pl.concat([table(), table(metrics__loss=L + 0.1)]).with_columns(
+        pl.Series("extra.sparsity", [0.0, 0.5] * 6)
+    )
     assert sample(frame, law).columns["S"].min() == 0
     with pytest.raises(UserError, match=r"`extra\.sparsity` is 1 in a row"):
         sample(frame.with_columns(pl.Series("extra.sparsity", [0.0, 1.0] * 6)), law)
 
 
 def test_a_law_without_columns_is_a_sentence() -> None:
-    with pytest.raises(UserError, match=r"`power-offset` has coefficients only \(power, offset\); .*did you mean `power_offset`"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"`power-offset` has coefficients only \(power, offset\); .*did you mean `power_offset`"
+        ),
+    ):
         sample(table(), find("power-offset"))

@@ -1,4 +1,6 @@
-"""Greedy decoding in lanes gives what a plain loop over one dialog gives, whatever the model says and the tool replies."""
+"""Greedy decoding in lanes gives what a plain loop over one dialog gives, whatever the model says
+and the tool replies.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,7 +62,10 @@ def plain(says: Next, prompt: Tokens, limit: int, reply: Reply) -> list[int]:
         text.append(says(text))
         if text[-1] == DATABASE and reply is not None:
             begin = len(text) - 1 - text[::-1].index(ASSISTANT)
-            text += [*reply([decode(np.array(text[begin + 1 : -1], np.uint16))])[0].encode(), ASSISTANT]
+            text += [
+                *reply([decode(np.array(text[begin + 1 : -1], np.uint16))])[0].encode(),
+                ASSISTANT,
+            ]
         elif text[-1] >= USER:
             break
     return text[len(prompt) : limit + 1]
@@ -69,7 +74,11 @@ def plain(says: Next, prompt: Tokens, limit: int, reply: Reply) -> list[int]:
 def chatter(seed: int, text: list[int]) -> int:
     """Some letter or, now and then, a turn token, that depends on the whole text."""
     draw = derive(seed, *text)
-    return [DATABASE, DATABASE, EOD, ASSISTANT, USER][draw % 5] if draw // 8 % 6 == 0 else 97 + draw // 64 % 3
+    return (
+        [DATABASE, DATABASE, EOD, ASSISTANT, USER][draw % 5]
+        if draw // 8 % 6 == 0
+        else 97 + draw // 64 % 3
+    )
 
 
 def shout(texts: list[str]) -> list[str]:
@@ -84,7 +93,9 @@ def shout(texts: list[str]) -> list[str]:
     reply=st.sampled_from([None, shout]),
 )
 @settings(max_examples=150)
-def test_lanes_say_what_a_plain_loop_says(seed: int, questions: list[str], room: int, lanes: int, reply: Reply) -> None:
+def test_lanes_say_what_a_plain_loop_says(
+    seed: int, questions: list[str], room: int, lanes: int, reply: Reply
+) -> None:
     prompts = [np.array([USER, *text.encode(), ASSISTANT], np.uint16) for text in questions]
     limit = max(map(len, prompts)) + room - 1
 
@@ -92,7 +103,9 @@ def test_lanes_say_what_a_plain_loop_says(seed: int, questions: list[str], room:
         return chatter(seed, text)
 
     found = greedy(Scripted(says), prompts, limit=limit, reply=reply, lanes=lanes)
-    assert [text.tolist() for text in found] == [plain(says, prompt, limit, reply) for prompt in prompts]
+    assert [text.tolist() for text in found] == [
+        plain(says, prompt, limit, reply) for prompt in prompts
+    ]
     assert all(text.dtype == np.uint16 for text in found)
 
 
@@ -105,7 +118,12 @@ def test_the_tool_hears_the_turn_and_its_reply_is_fed() -> None:
         return ["told"] * len(texts)
 
     prompt = np.array([USER, ASSISTANT], np.uint16)
-    found = greedy(Scripted(lambda text: ([USER, ASSISTANT, *script])[len(text)]), [prompt], limit=30, reply=reply)
+    found = greedy(
+        Scripted(lambda text: ([USER, ASSISTANT, *script])[len(text)]),
+        [prompt],
+        limit=30,
+        reply=reply,
+    )
     assert found[0].tolist() == script
     assert heard == ["ask"]
 
@@ -113,7 +131,12 @@ def test_the_tool_hears_the_turn_and_its_reply_is_fed() -> None:
 @pytest.mark.parametrize("room", [0, 1, 4, 5])
 def test_a_reply_that_does_not_fit_ends_the_lane(room: int) -> None:
     prompt = np.array([USER, ASSISTANT], np.uint16)
-    found = greedy(Scripted(lambda text: DATABASE), [prompt], limit=3 + room, reply=lambda texts: ["told"] * len(texts))
+    found = greedy(
+        Scripted(lambda text: DATABASE),
+        [prompt],
+        limit=3 + room,
+        reply=lambda texts: ["told"] * len(texts),
+    )
     assert len(found[0]) == 2 + room
     assert found[0].tolist() == [DATABASE, *b"told", ASSISTANT, DATABASE][: 2 + room]
 
@@ -130,7 +153,12 @@ def test_it_stops_between_two_tokens_when_asked() -> None:
         return len(asked) == 3
 
     with pytest.raises(Interrupted):
-        greedy(Scripted(lambda text: 65), [np.array([USER, ASSISTANT], np.uint16)], limit=50, stopping=stopping)
+        greedy(
+            Scripted(lambda text: 65),
+            [np.array([USER, ASSISTANT], np.uint16)],
+            limit=50,
+            stopping=stopping,
+        )
     assert len(asked) == 3
 
 
@@ -146,15 +174,22 @@ VARIANTS: list[dict[str, Any]] = [
 def test_a_transformer_says_the_same_without_a_cache(variant: dict[str, Any]) -> None:
     data = build(Facts(people=6, recall="in_tool"))
     limit, prompts = data.shape.context, data.questions().prompts[::5]
-    model = build_model(Transformer.model_validate(variant).resolved(), VOCAB, limit).initialise(3).eval()
+    model = (
+        build_model(Transformer.model_validate(variant).resolved(), VOCAB, limit)
+        .initialise(3)
+        .eval()
+    )
 
     def reply(texts: list[str]) -> list[str]:
         return ["42"] * len(texts)
 
     with torch.inference_mode():
-        # An untrained model hardly ever ends a turn, so these columns are lifted until it calls its tool and stops now and then.
+        # An untrained model hardly ever ends a turn, so these columns are lifted until it calls its
+        # tool and stops now and then.
         model.output.weight[[DATABASE, EOD]] *= 6  # pyright: ignore[reportOptionalMemberAccess]
-        for text, prompt in zip(greedy(model, prompts, limit=limit, reply=reply, lanes=7), prompts, strict=True):
+        for text, prompt in zip(
+            greedy(model, prompts, limit=limit, reply=reply, lanes=7), prompts, strict=True
+        ):
             tokens_1L = torch.from_numpy(np.append(prompt, text).astype(np.int64))[None]
             likeliest_L = model(tokens_1L[:, :limit], torch.tensor([len(prompt)]))[0].argmax(-1)
             forced = forced_positions(tokens_1L[0].tolist(), len(prompt))
@@ -166,4 +201,9 @@ def test_a_transformer_says_the_same_without_a_cache(variant: dict[str, Any]) ->
 def forced_positions(text: list[int], begin: int) -> set[int]:
     """Where the tool spoke: `42` and the token that opens the next turn."""
     fed = len(encode("42")) + 1
-    return {at + 1 + step for at in range(begin, len(text)) if text[at] == DATABASE for step in range(fed)}
+    return {
+        at + 1 + step
+        for at in range(begin, len(text))
+        if text[at] == DATABASE
+        for step in range(fed)
+    }

@@ -1,4 +1,6 @@
-"""Decoding speed: the names are a contract, what is timed is timed in turns, and a cache that is larger takes more bytes."""
+"""Decoding speed: the names are a contract, what is timed is timed in turns, and a cache that is
+larger takes more bytes.
+"""
 
 import time
 
@@ -14,7 +16,11 @@ CONTEXT = 24
 
 
 def speeds(**given: int) -> dict[str, float]:
-    model = build(Transformer.model_validate({"heads": 4, **given}).resolved(), 30, CONTEXT).initialise(0).eval()
+    model = (
+        build(Transformer.model_validate({"heads": 4, **given}).resolved(), 30, CONTEXT)
+        .initialise(0)
+        .eval()
+    )
     return decoding_speed(model, 30, [8, CONTEXT, 10 * CONTEXT], [1, 3], seconds=0.001)
 
 
@@ -29,8 +35,14 @@ def test_every_case_has_its_rates_and_a_context_beyond_the_models_is_cut() -> No
     assert all(rate > 0 for rate in found.values())
 
 
-@pytest.mark.parametrize(("given", "floats"), [({}, 2 * 2 * 16), ({"kv_heads": 2}, 2 * 2 * 8), ({"kv_heads": 1}, 2 * 2 * 4)], ids=str)
-def test_bytes_of_a_token_are_the_keys_and_values_of_every_layer(given: dict[str, int], floats: int) -> None:
+@pytest.mark.parametrize(
+    ("given", "floats"),
+    [({}, 2 * 2 * 16), ({"kv_heads": 2}, 2 * 2 * 8), ({"kv_heads": 1}, 2 * 2 * 4)],
+    ids=str,
+)
+def test_bytes_of_a_token_are_the_keys_and_values_of_every_layer(
+    given: dict[str, int], floats: int
+) -> None:
     assert speeds(**given)["cache_bytes_per_token"] == 4 * floats
 
 
@@ -40,7 +52,9 @@ def test_a_window_caps_what_a_cache_takes() -> None:
 
 def test_acts_are_timed_in_turns() -> None:
     calls: list[str] = []
-    one, other = _medians([lambda: calls.append("a"), lambda: calls.append("b")], torch.device("cpu"), 0.009)
+    one, other = _medians(
+        [lambda: calls.append("a"), lambda: calls.append("b")], torch.device("cpu"), 0.009
+    )
     turns = [call for at, call in enumerate(calls) if at == 0 or calls[at - 1] != call]
     assert turns == ["a", "b"] * (len(turns) // 2)
     assert len(turns) // 2 >= 4  # one round warms up

@@ -10,7 +10,16 @@ from scalelab.core.errors import UserError
 from scalelab.data import build as build_data
 from scalelab.data.text.tokenizers import Bytes
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER
-from scalelab.generate import GREEDY, Continuation, Piece, Sampling, compiled_step, stream, vocabulary, whole
+from scalelab.generate import (
+    GREEDY,
+    Continuation,
+    Piece,
+    Sampling,
+    compiled_step,
+    stream,
+    vocabulary,
+    whole,
+)
 from scalelab.generate.lanes import Lanes, eager_step
 from scalelab.generate.sampling import choose, keys
 from scalelab.generate.vocabulary import Documents
@@ -27,13 +36,22 @@ FAMILIES: dict[str, Transformer] = {
     "mha": Transformer(),
     "gqa": Transformer(heads=4, kv_heads=2, qk_norm=True),
     "mqa": Transformer(heads=4, kv_heads=1),
-    "learned": Transformer(position=LearnedPositions(), ffn=Ffn(kind="gelu"), norm=Norm(kind="layer")),
+    "learned": Transformer(
+        position=LearnedPositions(), ffn=Ffn(kind="gelu"), norm=Norm(kind="layer")
+    ),
     "no_positions": Transformer(position=NoPositions(), norm=Norm(place="peri"), tied=True),
     "prefix": Transformer(mask="prefix"),
     "window": Transformer(layers=3, window=5, global_every=2),
     "window_gqa": Transformer(heads=4, kv_heads=2, window=7),
     "moe": Transformer(ffn=Moe(experts=6, chosen=2)),
-    "tricks": Transformer(layers=3, value_embeddings=True, residual_gains=True, logit_softcap=15.0, embedding_norm=True, mup=8),
+    "tricks": Transformer(
+        layers=3,
+        value_embeddings=True,
+        residual_gains=True,
+        logit_softcap=15.0,
+        embedding_norm=True,
+        mup=8,
+    ),
 }
 
 
@@ -45,8 +63,12 @@ def model(given: Transformer, context: int = CONTEXT) -> Any:
     return made
 
 
-def said(given: Any, prompts: list[str], limit: int = 30, sampling: Sampling = WARM, **options: Any) -> list[Continuation]:
-    return whole(stream(given, TEXT, prompts, limit=limit, sampling=sampling, **options), len(prompts))
+def said(
+    given: Any, prompts: list[str], limit: int = 30, sampling: Sampling = WARM, **options: Any
+) -> list[Continuation]:
+    return whole(
+        stream(given, TEXT, prompts, limit=limit, sampling=sampling, **options), len(prompts)
+    )
 
 
 @pytest.fixture(params=FAMILIES.values(), ids=FAMILIES.keys())
@@ -62,7 +84,9 @@ def plain(given: Any, prompt: list[int], lane: int, limit: int, sampling: Sampli
         logits_1V = given(torch.tensor([text]), torch.tensor([len(prompt)]))[:, -1]
         seen_1V = torch.zeros_like(logits_1V, dtype=torch.bool)
         seen_1V[0, text] = True
-        token = choose(logits_1V, sampling, keys(sampling.seed, [lane]), torch.tensor([len(text)]), seen_1V)
+        token = choose(
+            logits_1V, sampling, keys(sampling.seed, [lane]), torch.tensor([len(text)]), seen_1V
+        )
         text.append(int(token))
         if text[-1] == Bytes.eos:
             break
@@ -71,10 +95,15 @@ def plain(given: Any, prompt: list[int], lane: int, limit: int, sampling: Sampli
 
 @pytest.mark.parametrize("sampling", [GREEDY, WARM], ids=["greedy", "warm"])
 def test_cached_is_uncached_is_a_plain_loop(family: Any, sampling: Sampling) -> None:
-    wanted = [plain(family, TEXT.encode(prompt), lane, 30, sampling) for lane, prompt in enumerate(PROMPTS)]
+    wanted = [
+        plain(family, TEXT.encode(prompt), lane, 30, sampling)
+        for lane, prompt in enumerate(PROMPTS)
+    ]
     for cached in (True, False):
         found = said(family, PROMPTS, sampling=sampling, cached=cached)
-        assert [(one.text, one.tokens) for one in found] == [(TEXT.decode(ids), len(ids)) for ids in wanted]
+        assert [(one.text, one.tokens) for one in found] == [
+            (TEXT.decode(ids), len(ids)) for ids in wanted
+        ]
 
 
 @pytest.mark.slow
@@ -83,10 +112,15 @@ def test_compiled_is_eager(family: Any) -> None:
 
 
 def test_a_step_is_one_graph_that_is_traced_once(family: Any) -> None:
-    """Traced and not translated into machine code, which takes a minute for all families: see the slow test."""
+    """Traced and not translated into machine code, which takes a minute for all families: see the
+    slow test.
+    """
     options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "isolate_recompiles": True}
     traced = torch.compile(eager_step, backend="eager", **options)
-    plain_lanes, traced_lanes = (Lanes(family, [TEXT.encode(prompt) for prompt in PROMPTS], 40, WARM, step=step) for step in (None, traced))
+    plain_lanes, traced_lanes = (
+        Lanes(family, [TEXT.encode(prompt) for prompt in PROMPTS], 40, WARM, step=step)
+        for step in (None, traced)
+    )
     with torch._dynamo.config.patch(error_on_recompile=True):
         assert [traced_lanes.begin(), *(traced_lanes.step() for _ in range(5))] == [
             plain_lanes.begin(),
@@ -98,7 +132,9 @@ def test_a_step_is_one_graph_that_is_traced_once(family: Any) -> None:
 def test_compiled_lanes_end_without_another_graph() -> None:
     given = model(FAMILIES["gqa"])
     with torch._dynamo.config.patch(error_on_recompile=True):
-        assert said(given, PROMPTS, stops=["\n", "e", " "], step=compiled_step()) == said(given, PROMPTS, stops=["\n", "e", " "])
+        assert said(given, PROMPTS, stops=["\n", "e", " "], step=compiled_step()) == said(
+            given, PROMPTS, stops=["\n", "e", " "]
+        )
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])
@@ -110,7 +146,9 @@ def test_a_lane_says_the_same_whatever_lies_beside_it(lanes: int) -> None:
 
 def test_another_seed_says_something_else_and_the_same_seed_the_same() -> None:
     given = model(FAMILIES["mha"])
-    assert said(given, PROMPTS, sampling=Sampling(seed=1)) == said(given, PROMPTS, sampling=Sampling(seed=1))
+    assert said(given, PROMPTS, sampling=Sampling(seed=1)) == said(
+        given, PROMPTS, sampling=Sampling(seed=1)
+    )
     texts = {said(given, ["To be"], sampling=Sampling(seed=seed))[0].text for seed in range(5)}
     assert len(texts) == 5
     assert len({one.text for one in said(given, ["To be"] * 5)}) == 5
@@ -121,9 +159,13 @@ def test_a_text_ends_at_the_limit_or_where_the_context_is_full() -> None:
     sampling = Sampling(seed=2, top_k=3)
     short, long = said(given, ["abc", prompt], limit=4, sampling=sampling)
     assert (short.tokens, short.end, long.tokens, long.end) == (4, "limit", 4, "limit")
-    assert [(one.tokens, one.end) for one in said(given, [prompt], limit=6, sampling=sampling)] == [(5, "context")]
+    assert [(one.tokens, one.end) for one in said(given, [prompt], limit=6, sampling=sampling)] == [
+        (5, "context")
+    ]
     full = "x" * CONTEXT
-    assert [(one.tokens, one.end) for one in said(given, [full], limit=6, sampling=sampling)] == [(1, "context")]
+    assert [(one.tokens, one.end) for one in said(given, [full], limit=6, sampling=sampling)] == [
+        (1, "context")
+    ]
 
 
 class Scripted:
@@ -140,7 +182,12 @@ class Scripted:
         return self
 
     def decode(
-        self, tokens_BT: Tensor, start_B: Tensor, cache: Any, given_B: Tensor | None = None, length_B: Tensor | None = None
+        self,
+        tokens_BT: Tensor,
+        start_B: Tensor,
+        cache: Any,
+        given_B: Tensor | None = None,
+        length_B: Tensor | None = None,
     ) -> Tensor:
         self.start = tokens_BT.shape[1] if self.start is None else self.start
         logits_BTV = torch.zeros(*tokens_BT.shape, self.vocab)
@@ -150,7 +197,16 @@ class Scripted:
 
 
 def scripted(script: list[int], **options: Any) -> list[Piece]:
-    return list(stream(Scripted(script), options.pop("words", TEXT), ["ab"], limit=90, sampling=GREEDY, **options))  # pyright: ignore[reportArgumentType]
+    return list(
+        stream(
+            Scripted(script),
+            options.pop("words", TEXT),
+            ["ab"],
+            limit=90,
+            sampling=GREEDY,
+            **options,
+        )
+    )  # pyright: ignore[reportArgumentType]
 
 
 def test_pieces_come_with_the_tokens_that_decide_them() -> None:
@@ -167,7 +223,10 @@ def test_a_stop_string_straddles_tokens_and_is_not_shown() -> None:
 
 
 def test_what_was_held_back_is_shown_where_no_more_comes() -> None:
-    assert "".join(piece.text for piece in scripted([*b"so STO", Bytes.eos], stops=["STOP"])) == "so STO"
+    assert (
+        "".join(piece.text for piece in scripted([*b"so STO", Bytes.eos], stops=["STOP"]))
+        == "so STO"
+    )
 
 
 def test_the_tool_answers_in_a_dialog() -> None:
@@ -177,13 +236,21 @@ def test_the_tool_answers_in_a_dialog() -> None:
     answer = data.database().query(query)
     fed = [0] * (len(answer) + 1)  # what the model would say while the tool speaks is not heard
     pieces = scripted([*query.encode(), DATABASE, *fed, *b"A clerk.", EOD], words=vocabulary(data))
-    assert "".join(piece.text for piece in pieces) == f"{query}\n[database] {answer}\n[assistant] A clerk."
+    assert (
+        "".join(piece.text for piece in pieces)
+        == f"{query}\n[database] {answer}\n[assistant] A clerk."
+    )
     assert pieces[-1].end == "end"
 
 
 def decoded_name(prompt: Any) -> str:
     """`When was NAME born?`"""
-    return bytes(token for token in prompt.tolist() if token < USER).decode().removeprefix("When was ").removesuffix(" born?")
+    return (
+        bytes(token for token in prompt.tolist() if token < USER)
+        .decode()
+        .removeprefix("When was ")
+        .removesuffix(" born?")
+    )
 
 
 def test_without_a_tool_any_turn_ends_a_dialog() -> None:

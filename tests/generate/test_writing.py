@@ -1,4 +1,6 @@
-"""Streamed text is what the whole text is, cut before the first stop string, and never taken back."""
+"""Streamed text is what the whole text is, cut before the first stop string, and never
+taken back.
+"""
 
 from collections.abc import Sequence
 
@@ -40,10 +42,14 @@ def cut(text: str, stops: Sequence[str]) -> str:
 @given(st.text("aé€😀", max_size=12), st.binary(max_size=40))
 @settings(max_examples=300)
 def test_pieces_add_up_to_the_text(prompt: str, more: bytes) -> None:
-    assert "".join(written(Writer(BYTES, list(prompt.encode())), more)) == more.decode(errors="replace")
+    assert "".join(written(Writer(BYTES, list(prompt.encode())), more)) == more.decode(
+        errors="replace"
+    )
 
 
-@given(st.text("ab😀\n", max_size=30), st.lists(st.text("ab😀\n", min_size=1, max_size=4), max_size=3))
+@given(
+    st.text("ab😀\n", max_size=30), st.lists(st.text("ab😀\n", min_size=1, max_size=4), max_size=3)
+)
 @settings(max_examples=300)
 def test_text_ends_before_the_first_stop_string(text: str, stops: list[str]) -> None:
     writer = Writer(BYTES, [65], stops)
@@ -51,10 +57,19 @@ def test_text_ends_before_the_first_stop_string(text: str, stops: list[str]) -> 
     assert writer.stopped == any(stop in text for stop in stops)
 
 
-@given(st.text("ab😀", max_size=20), st.lists(st.text("ab😀", min_size=1, max_size=3), min_size=1, max_size=3))
-def test_a_stop_string_ends_the_text_with_the_token_that_completes_it(text: str, stops: list[str]) -> None:
+@given(
+    st.text("ab😀", max_size=20),
+    st.lists(st.text("ab😀", min_size=1, max_size=3), min_size=1, max_size=3),
+)
+def test_a_stop_string_ends_the_text_with_the_token_that_completes_it(
+    text: str, stops: list[str]
+) -> None:
     tokens = list(text.encode())
-    needed = [count for count in range(len(tokens) + 1) if any(stop in bytes(tokens[:count]).decode(errors="ignore") for stop in stops)]
+    needed = [
+        count
+        for count in range(len(tokens) + 1)
+        if any(stop in bytes(tokens[:count]).decode(errors="ignore") for stop in stops)
+    ]
     pieces = written(Writer(BYTES, [65], stops), tokens)
     assert len(pieces) == (needed[0] if needed else len(tokens) + 1)
 
@@ -69,7 +84,9 @@ def test_what_may_begin_a_stop_string_is_held_back_until_it_is_decided() -> None
     assert [writer.push(token) for token in b"a\n\n\nb"] == ["a", "", "", "\n", "\n\nb"]
 
 
-def test_bytes_that_begin_nothing_are_shown_and_an_unfinished_character_is_shown_at_the_end() -> None:
+def test_bytes_that_begin_nothing_are_shown_and_an_unfinished_character_is_shown_at_the_end() -> (
+    None
+):
     writer = Writer(BYTES, [])
     assert writer.push(0xF0) == ""
     assert writer.push(0x41) == "\ufffdA"

@@ -18,7 +18,9 @@ Given = dict[str, object]
 
 
 def built(given: Given) -> Chooser:
-    spec = LayerRouter.model_validate({"layers": 3, "identity": 1, "steps": STEPS, **given}).resolved()
+    spec = LayerRouter.model_validate(
+        {"layers": 3, "identity": 1, "steps": STEPS, **given}
+    ).resolved()
     chooser = Chooser(spec)
     initialise(chooser, spec.init, spec.layers, seed=0)
     generator = torch.Generator().manual_seed(2)
@@ -32,7 +34,9 @@ def states(lanes: int = LANES, length: int = LENGTH) -> Tensor:
     return torch.randn(lanes, length, WIDTH, generator=torch.Generator().manual_seed(1))
 
 
-def choices(chooser: Chooser, x_BTD: Tensor, position_BT: Tensor | None = None, seed: int = 0) -> list[Choice]:
+def choices(
+    chooser: Chooser, x_BTD: Tensor, position_BT: Tensor | None = None, seed: int = 0
+) -> list[Choice]:
     """The choices of all steps for the same states."""
     torch.manual_seed(seed)
     draws = draw(chooser.given, len(x_BTD), x_BTD.shape[1], "cpu") if chooser.training else None
@@ -50,10 +54,17 @@ def hard(chooser: Chooser, x_BTD: Tensor, position_BT: Tensor | None = None) -> 
     return found
 
 
-def of(policy: str, kind: str = "linear", selection: str = "straight_through", **given: object) -> Given:
+def of(
+    policy: str, kind: str = "linear", selection: str = "straight_through", **given: object
+) -> Given:
     """A spec of what has a meaning under the policy."""
     router = {"router": {"kind": kind}} if policy in ("closed", "open") else {}
-    return {"policy": policy, **router, **({} if policy == "random" else {"selection": {"kind": selection}}), **given}
+    return {
+        "policy": policy,
+        **router,
+        **({} if policy == "random" else {"selection": {"kind": selection}}),
+        **given,
+    }
 
 
 def part_of(choice: Choice, lanes: slice, positions: slice = slice(None)) -> Choice:

@@ -52,6 +52,11 @@ def tokens_BT() -> Tensor:
 @pytest.fixture
 def at_BM() -> Tensor:
     """Positions asked for; one of them twice, as padding does."""
-    found = torch.stack([torch.randperm(CONTEXT, generator=torch.Generator().manual_seed(lane))[:TARGETS] for lane in range(LANES)])
+    found = torch.stack(
+        [
+            torch.randperm(CONTEXT, generator=torch.Generator().manual_seed(lane))[:TARGETS]
+            for lane in range(LANES)
+        ]
+    )
     found[:, -1] = found[:, 0]
     return found

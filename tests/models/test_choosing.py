@@ -5,7 +5,22 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.models.choosers import KINDS, LANES, LENGTH, POOL, SELECTIONS, STEPS, WIDTH, Given, built, choices, hard, of, part_of, states
+from tests.models.choosers import (
+    KINDS,
+    LANES,
+    LENGTH,
+    POOL,
+    SELECTIONS,
+    STEPS,
+    WIDTH,
+    Given,
+    built,
+    choices,
+    hard,
+    of,
+    part_of,
+    states,
+)
 from torch import Tensor
 
 from scalelab.models.layers.choosing import Choice
@@ -17,7 +32,10 @@ def _words(given: Given) -> list[str]:
     return [str(part["kind"]) if isinstance(part, dict) else str(part) for part in given.values()]
 
 
-ALL = [of(policy, kind, selection) for policy, kind, selection in itertools.product(["closed", "open"], KINDS, SELECTIONS)]
+ALL = [
+    of(policy, kind, selection)
+    for policy, kind, selection in itertools.product(["closed", "open"], KINDS, SELECTIONS)
+]
 ALL += [of("learned", selection=selection) for selection in SELECTIONS] + [of("random")]
 EACH = [pytest.param(given, id="-".join(_words(given))) for given in ALL]
 
@@ -25,7 +43,9 @@ EACH = [pytest.param(given, id="-".join(_words(given))) for given in ALL]
 @pytest.mark.parametrize("given", EACH)
 def test_weights_sum_to_1_and_only_allowed_layers_are_chosen(given: Given):
     chooser = built(given)
-    for step, (soft, fixed) in enumerate(zip(choices(chooser, states()), hard(chooser, states()), strict=True)):
+    for step, (soft, fixed) in enumerate(
+        zip(choices(chooser, states()), hard(chooser, states()), strict=True)
+    ):
         allowed = set(chooser.given.allowed[step])
         for choice in (soft, fixed):
             assert set(choice.chosen_BTK.unique().tolist()) <= allowed
@@ -44,13 +64,19 @@ def test_every_parameter_of_the_router_gets_a_gradient(given: Given):
     for choice in choices(chooser, states()):
         # Layer e is worth e + 1, as a loss would see it through weights, and as REINFORCE would.
         worth_BTK = choice.chosen_BTK + 1.0
-        value = value + (choice.weight_BTK * worth_BTK).sum() + (choice.log_prob_BT * worth_BTK[..., 0]).sum()
+        value = (
+            value
+            + (choice.weight_BTK * worth_BTK).sum()
+            + (choice.log_prob_BT * worth_BTK[..., 0]).sum()
+        )
     if chooser.given.policy == "random":
         assert not value.requires_grad
         assert not list(chooser.parameters())
         return
     value.backward()
-    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in chooser.parameters())
+    assert all(
+        weight.grad is not None and weight.grad.abs().max() > 0 for weight in chooser.parameters()
+    )
 
 
 @pytest.mark.parametrize("given", EACH)
@@ -63,7 +89,10 @@ def test_a_token_is_routed_by_itself_alone(given: Given):
     same_BT[1, 2] = False
     for run in (choices, hard):
         for before, after in zip(run(chooser, x_BTD), run(chooser, other_BTD), strict=True):
-            assert all(torch.equal(a[same_BT], b[same_BT]) for a, b in zip(before[:-1], after[:-1], strict=True))
+            assert all(
+                torch.equal(a[same_BT], b[same_BT])
+                for a, b in zip(before[:-1], after[:-1], strict=True)
+            )
             if chooser.router is not None:
                 assert not torch.equal(before.probability_BTE[1, 2], after.probability_BTE[1, 2])
 
@@ -73,14 +102,19 @@ def test_a_split_batch_is_routed_as_the_whole(given: Given):
     chooser, x_BTD = built({**given, "layer_dropout": 0.3}), states(8)
     rollouts = 4 if chooser.given.selection.kind == "reinforce" else 1
     whole = choices(chooser, x_BTD)
-    if rollouts > 1:  # roll-out r of sequence b is lane 2 r + b: the first sequence alone takes every second lane
+    if (
+        rollouts > 1
+    ):  # roll-out r of sequence b is lane 2 r + b: the first sequence alone takes every second lane
         parts = [choices(chooser, x_BTD[0::2])]
         whole = [part_of(choice, slice(0, None, 2)) for choice in whole]
     else:
         torch.manual_seed(0)
         parts: list[list[Choice]] = [[], []]
         for part, x_3TD in zip(parts, (x_BTD[:3], x_BTD[3:]), strict=True):
-            draws, state = draw(chooser.given, len(x_3TD), LENGTH, "cpu"), chooser.start(len(x_3TD), LENGTH, x_BTD)
+            draws, state = (
+                draw(chooser.given, len(x_3TD), LENGTH, "cpu"),
+                chooser.start(len(x_3TD), LENGTH, x_BTD),
+            )
             for step in range(STEPS):
                 choice, state = chooser(x_3TD, step, state, draws)
                 part.append(choice)
@@ -122,13 +156,17 @@ def test_straight_through_weighs_exactly_1_with_the_gradient_of_the_probability(
     choice.weight_BTK.sum().backward()
     p_BTE, took_BTE = choice.probability_BTE.detach(), F.one_hot(choice.chosen_BTK[..., 0], POOL)
     p_BT1 = (p_BTE * took_BTE).sum(-1, keepdim=True)
-    torch.testing.assert_close(logits_BTE.grad, p_BT1 * (took_BTE - p_BTE))  # dp_i / dz_j = p_i (delta_ij - p_j)
+    torch.testing.assert_close(
+        logits_BTE.grad, p_BT1 * (took_BTE - p_BTE)
+    )  # dp_i / dz_j = p_i (delta_ij - p_j)
 
 
 def test_gumbel_draws_by_probability_and_passes_the_gradient_of_its_relaxation():
     chooser, x_BTD = built(of("open", selection="gumbel")), states(1, 1).expand(200, 50, -1)
     choice = choices(chooser, x_BTD)[1]
-    share_E = torch.bincount(choice.chosen_BTK.flatten(), minlength=POOL) / choice.chosen_BTK.numel()
+    share_E = (
+        torch.bincount(choice.chosen_BTK.flatten(), minlength=POOL) / choice.chosen_BTK.numel()
+    )
     torch.testing.assert_close(share_E, choice.probability_BTE[0, 0].detach(), atol=0.015, rtol=0)
     logits_BTE = logits_of(choice)
     assert choice.weight_BTK.eq(1).all()
@@ -136,8 +174,16 @@ def test_gumbel_draws_by_probability_and_passes_the_gradient_of_its_relaxation()
     torch.manual_seed(0)
     draws = draw(chooser.given, 200, 50, "cpu")
     assert draws is not None
-    q_BTE, took_BTE = (logits_BTE.detach() + draws.gumbel(1)).softmax(-1), F.one_hot(choice.chosen_BTK[..., 0], POOL)
-    torch.testing.assert_close(logits_BTE.grad, (q_BTE * took_BTE).sum(-1, keepdim=True) * (took_BTE - q_BTE), atol=1e-6, rtol=1e-4)
+    q_BTE, took_BTE = (
+        (logits_BTE.detach() + draws.gumbel(1)).softmax(-1),
+        F.one_hot(choice.chosen_BTK[..., 0], POOL),
+    )
+    torch.testing.assert_close(
+        logits_BTE.grad,
+        (q_BTE * took_BTE).sum(-1, keepdim=True) * (took_BTE - q_BTE),
+        atol=1e-6,
+        rtol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("selection", ["straight_through", "gumbel"])
@@ -157,7 +203,9 @@ def test_soft_mixes_all_allowed_layers_by_probability():
     chooser = built(of("closed", selection="soft", choices=[[1, 2, 4], [2, 3], [4]]))
     for choice, count in zip(choices(chooser, states()), (3, 2, 1), strict=True):
         assert choice.chosen_BTK.shape[-1] == count
-        torch.testing.assert_close(choice.weight_BTK, choice.probability_BTE.gather(-1, choice.chosen_BTK))
+        torch.testing.assert_close(
+            choice.weight_BTK, choice.probability_BTE.gather(-1, choice.chosen_BTK)
+        )
         assert choice.weight_BTK.diff(dim=-1).le(0).all()
 
 
@@ -179,8 +227,13 @@ def test_the_log_prob_of_reinforce_is_that_of_the_distribution_it_drew_from(nois
 
 
 def test_reinforce_climbs_the_expected_reward():
-    """The mean of reward times the gradient of the log-prob is the gradient of the expected reward, sum_i p_i r_i."""
-    chooser, reward_E = built(of("learned", selection="reinforce")), torch.tensor([1.0, -1.0, 0.5, 2.0])
+    """The mean of reward times the gradient of the log-prob is the gradient of the expected reward,
+    sum_i p_i r_i.
+    """
+    chooser, reward_E = (
+        built(of("learned", selection="reinforce")),
+        torch.tensor([1.0, -1.0, 0.5, 2.0]),
+    )
     assert chooser.learned is not None
     with torch.no_grad():
         chooser.learned.weight[0] = torch.tensor([0.3, -0.2, 0.5, 0.0])
@@ -196,13 +249,18 @@ def test_reinforce_climbs_the_expected_reward():
 def test_noise_explores_while_training_alone(selection: str):
     chooser = built(of("open") | {"selection": {"kind": selection, "noise": 2.0}})
     quiet = built(of("open", selection=selection))
-    for noisy, still, fixed in zip(choices(chooser, states()), choices(quiet, states()), hard(chooser, states()), strict=True):
+    for noisy, still, fixed in zip(
+        choices(chooser, states()), choices(quiet, states()), hard(chooser, states()), strict=True
+    ):
         assert not torch.equal(noisy.chosen_BTK, still.chosen_BTK)
         assert torch.equal(noisy.probability_BTE, still.probability_BTE)
         assert torch.equal(fixed.chosen_BTK[..., 0], still.probability_BTE.argmax(-1))
 
 
-@pytest.mark.parametrize("given", [of("open"), of("open", top=2), of("closed", selection="gumbel"), of("learned"), of("random")])
+@pytest.mark.parametrize(
+    "given",
+    [of("open"), of("open", top=2), of("closed", selection="gumbel"), of("learned"), of("random")],
+)
 def test_a_dropped_layer_is_chosen_nowhere_in_its_lane(given: Given):
     chooser = built({**given, "identity": 2, "layer_dropout": 0.6})
     x_BTD = states(64)
@@ -211,7 +269,9 @@ def test_a_dropped_layer_is_chosen_nowhere_in_its_lane(given: Given):
     assert draws is not None
     for choice in choices(chooser, x_BTD):
         barred_E = chooser.barred_SE[choice.step]
-        dropped_BTE = draws.dropped(choice.step, 0.6, barred_E, chooser.given.top).expand(-1, LENGTH, -1)
+        dropped_BTE = draws.dropped(choice.step, 0.6, barred_E, chooser.given.top).expand(
+            -1, LENGTH, -1
+        )
         assert dropped_BTE.any()
         assert not dropped_BTE.gather(-1, choice.chosen_BTK).any()
         assert not barred_E[choice.chosen_BTK].any()
@@ -228,7 +288,12 @@ def test_soft_gives_a_dropped_layer_no_weight():
 def test_a_random_policy_draws_evenly_and_afterwards_goes_by_position_and_step():
     chooser = built(of("random"))
     drawn = torch.stack([choice.chosen_BTK for choice in choices(chooser, states(200, 40))])
-    torch.testing.assert_close(torch.bincount(drawn.flatten()) / drawn.numel(), torch.full((POOL,), 1 / POOL), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        torch.bincount(drawn.flatten()) / drawn.numel(),
+        torch.full((POOL,), 1 / POOL),
+        atol=0.01,
+        rtol=0,
+    )
     x_BTD = states(2, 400)
     fixed = torch.stack([choice.chosen_BTK for choice in hard(chooser, x_BTD)])
     assert torch.equal(fixed[:, 0], fixed[:, 1])
@@ -243,4 +308,7 @@ def test_a_random_policy_draws_evenly_and_afterwards_goes_by_position_and_step()
 def test_a_random_route_of_a_sequence_is_one_wherever_it_is_decoded():
     chooser, x_B1D = built(of("random", granularity="sequence")), states(2, 1)
     later = hard(chooser, x_B1D, torch.tensor([[5], [9]]))
-    assert all(torch.equal(a.chosen_BTK, b.chosen_BTK) for a, b in zip(hard(chooser, x_B1D), later, strict=True))
+    assert all(
+        torch.equal(a.chosen_BTK, b.chosen_BTK)
+        for a, b in zip(hard(chooser, x_B1D), later, strict=True)
+    )

@@ -1,5 +1,8 @@
-"""Every family compiles in one graph, and again for nothing. Few are tried each time, with a backend that generates no code; the slow tests
-take all of them, and the code generator."""
+"""Every family compiles in one graph, and again for nothing.
+
+Few are tried each time, with a backend that generates no code; the slow tests take all of them, and
+the code generator.
+"""
 
 from collections.abc import Iterator
 
@@ -15,11 +18,16 @@ CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 COMPILED = [
     name
     for name, given in VARIANTS.items()
-    if not isinstance(given, Lstm) and not (isinstance(given, LayerRouter) and given.policy != "fixed")
+    if not isinstance(given, Lstm)
+    and not (isinstance(given, LayerRouter) and given.policy != "fixed")
 ]
-"""Code for an LSTM would hold each position, and what a router over layers runs depends on the tokens: neither is compiled."""
+"""Code for an LSTM would hold each position, and what a router over layers runs depends on the
+tokens: neither is compiled.
+"""
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile does that itself
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # torch.compile does that itself
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +66,10 @@ def test_generated_code_decodes(name: str, tokens_BT: Tensor):
 
 
 def trains(name: str, recompute: bool, tokens_BT: Tensor, at_BM: Tensor, backend: str) -> None:
-    """Values and gradients, and no second compilation for another batch of the same shape. Evaluation has a graph of its own."""
+    """Values and gradients, and no second compilation for another batch of the same shape.
+
+    Evaluation has a graph of its own.
+    """
     model = made(VARIANTS[name])
     model.recompute = recompute
 
@@ -70,7 +81,12 @@ def trains(name: str, recompute: bool, tokens_BT: Tensor, at_BM: Tensor, backend
         found, found_grads = value_and_grads(model, compiled(tokens))
         expected, grads = value_and_grads(model, value(tokens))
         torch.testing.assert_close(found, expected, **CLOSE)
-        torch.testing.assert_close(found_grads, grads, rtol=1e-3, atol=1e-4 * max(float(grad.abs().max()) for grad in grads))
+        torch.testing.assert_close(
+            found_grads,
+            grads,
+            rtol=1e-3,
+            atol=1e-4 * max(float(grad.abs().max()) for grad in grads),
+        )
     torch._dynamo.reset()
     with torch.no_grad():
         for tokens in (tokens_BT, tokens_BT.flip(0)):
@@ -88,5 +104,11 @@ def decodes(name: str, tokens_BT: Tensor, backend: str) -> None:
         torch.testing.assert_close(found, expected[:, :8], **CLOSE)
         torch._dynamo.reset()
         for place in range(8, CONTEXT):
-            found = step(tokens_BT[:, place : place + 1].clone(), at_B + place, cache, None, torch.ones_like(at_B))
+            found = step(
+                tokens_BT[:, place : place + 1].clone(),
+                at_B + place,
+                cache,
+                None,
+                torch.ones_like(at_B),
+            )
             torch.testing.assert_close(found[:, 0], expected[:, place], **CLOSE)

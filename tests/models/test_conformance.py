@@ -1,11 +1,23 @@
-"""What every model family keeps: counts, causality, saving, equal bits. Decoding and compiling have suites of their own."""
+"""What every model family keeps: counts, causality, saving, equal bits.
+
+Decoding and compiling have suites of their own.
+"""
 
 import io
 from typing import Any
 
 import pytest
 import torch
-from tests.models.variants import DECODERS, LANES, TARGETS, VARIANTS, made, scalar, sees_the_future, value_and_grads
+from tests.models.variants import (
+    DECODERS,
+    LANES,
+    TARGETS,
+    VARIANTS,
+    made,
+    scalar,
+    sees_the_future,
+    value_and_grads,
+)
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,21 +40,42 @@ def test_parameters_are_as_counted_on_the_meta_device(variant: Model, vocab: int
     role_of = roles(model)
     outside = sum(size for name, size in sizes.items() if role_of[name] in ("embedding", "head"))
     assert counted.non_embedding == counted.total - outside
-    assert counted.groups.get("norm", 0) == sum(size for name, size in sizes.items() if "norm" in name)
-    assert counted.groups.get("ffn", 0) == sum(size for name, size in sizes.items() if ".ffn." in name and "router" not in name)
-    assert counted.groups.get("router", 0) == sum(size for name, size in sizes.items() if role_of[name] == "router")
-    assert counted.groups.get("gains", 0) == sum(size for name, size in sizes.items() if "_gain." in name)
-    assert counted.groups.get("value_embeddings", 0) == sum(size for name, size in sizes.items() if "value_embedding." in name)
+    assert counted.groups.get("norm", 0) == sum(
+        size for name, size in sizes.items() if "norm" in name
+    )
+    assert counted.groups.get("ffn", 0) == sum(
+        size for name, size in sizes.items() if ".ffn." in name and "router" not in name
+    )
+    assert counted.groups.get("router", 0) == sum(
+        size for name, size in sizes.items() if role_of[name] == "router"
+    )
+    assert counted.groups.get("gains", 0) == sum(
+        size for name, size in sizes.items() if "_gain." in name
+    )
+    assert counted.groups.get("value_embeddings", 0) == sum(
+        size for name, size in sizes.items() if "value_embedding." in name
+    )
 
 
-def _experts_flops(x: tuple[int, ...], up: tuple[int, ...], down: tuple[int, ...], gate: tuple[int, ...], *_: Any, **__: Any) -> int:
-    """FLOPs of the routed experts, from the shapes [N, D], [E, G, D], [E, D, F] and [R]: two of a token's features with each matrix."""
+def _experts_flops(
+    x: tuple[int, ...],
+    up: tuple[int, ...],
+    down: tuple[int, ...],
+    gate: tuple[int, ...],
+    *_: Any,
+    **__: Any,
+) -> int:
+    """FLOPs of the routed experts, from the shapes [N, D], [E, G, D], [E, D, F] and [R]: two of a
+    token's features with each matrix.
+    """
     return 2 * gate[0] * x[1] * (up[1] + down[2])
 
 
 EXPERTS = {
     torch.ops.scalelab.expert_loop: _experts_flops,
-    torch.ops.scalelab.expert_loop_backward: lambda grad, *shapes, **__: 2 * _experts_flops(*shapes),
+    torch.ops.scalelab.expert_loop_backward: lambda grad, *shapes, **__: (
+        2 * _experts_flops(*shapes)
+    ),
 }
 
 
@@ -53,10 +86,15 @@ def test_flops_are_as_counted(name: str, vocab: int, context: int):
     if variant.mixture is not None and variant.mixture.choice == "expert":
         pytest.skip("how many tokens its experts take is rounded up")
     if isinstance(variant, LayerRouter) and variant.policy != "fixed":
-        pytest.skip("what it runs depends on the tokens; it counts that itself, see test_layer_router.py")
+        pytest.skip(
+            "what it runs depends on the tokens; it counts that itself, see test_layer_router.py"
+        )
     with torch.device("meta" if variant.mixture is None else "cpu"):
         model = build(variant, vocab, context).initialise(0)
-        tokens_BT, at_BM = torch.zeros(LANES, context, dtype=torch.long), torch.zeros(LANES, TARGETS, dtype=torch.long)
+        tokens_BT, at_BM = (
+            torch.zeros(LANES, context, dtype=torch.long),
+            torch.zeros(LANES, TARGETS, dtype=torch.long),
+        )
     with FlopCounterMode(display=False, custom_mapping=EXPERTS) as forward:
         logits = model.head(model.trunk(tokens_BT, at_BM=at_BM))
     with FlopCounterMode(display=False, custom_mapping=EXPERTS) as backward:
@@ -65,18 +103,29 @@ def test_flops_are_as_counted(name: str, vocab: int, context: int):
         model(tokens_BT)
     assert forward.get_total_flops() == LANES * forward_flops(variant, vocab, context, TARGETS)
     # An LSTM's empty state has no gradient: for each layer there is a product less than is counted.
-    spared = variant.layers * 2 * LANES * 4 * model.head_weight.shape[1] ** 2 if isinstance(variant, Lstm) else 0
-    assert forward.get_total_flops() + backward.get_total_flops() + spared == LANES * train_bounds(variant, vocab, context, TARGETS).most
+    spared = (
+        variant.layers * 2 * LANES * 4 * model.head_weight.shape[1] ** 2
+        if isinstance(variant, Lstm)
+        else 0
+    )
+    assert (
+        forward.get_total_flops() + backward.get_total_flops() + spared
+        == LANES * train_bounds(variant, vocab, context, TARGETS).most
+    )
     assert everywhere.get_total_flops() == LANES * forward_flops(variant, vocab, context, context)
 
 
 def _bits(model: Family) -> dict[str, float]:
-    """Equal bits, but where an expert's or a layer's batch has another size, and its products another order of summing."""
+    """Equal bits, but where an expert's or a layer's batch has another size, and its products
+    another order of summing.
+    """
     routes = isinstance(model.given, LayerRouter) and model.given.policy != "fixed"
     return CLOSE if routes or model.given.mixture is not None else EXACT
 
 
-def test_no_position_sees_a_later_token(decoder: Family, tokens_BT: Tensor, vocab: int, context: int):
+def test_no_position_sees_a_later_token(
+    decoder: Family, tokens_BT: Tensor, vocab: int, context: int
+):
     """Under a prefix mask too, where no text is given."""
     before = decoder(tokens_BT)
     for place in (1, context // 2, context - 1):
@@ -88,14 +137,20 @@ def test_no_position_sees_a_later_token(decoder: Family, tokens_BT: Tensor, voca
 
 
 @pytest.mark.parametrize("name", VARIANTS.keys() - DECODERS.keys())
-def test_what_is_said_to_see_the_future_does(name: str, tokens_BT: Tensor, vocab: int, context: int):
+def test_what_is_said_to_see_the_future_does(
+    name: str, tokens_BT: Tensor, vocab: int, context: int
+):
     model = made(VARIANTS[name])
     changed = tokens_BT.clone()
     changed[:, context // 2 :] = (changed[:, context // 2 :] + 1) % vocab
-    assert not torch.allclose(model(changed)[:, : context // 2], model(tokens_BT)[:, : context // 2])
+    assert not torch.allclose(
+        model(changed)[:, : context // 2], model(tokens_BT)[:, : context // 2]
+    )
 
 
-def test_a_prefix_mask_opens_the_given_text_and_nothing_else(decoder: Family, tokens_BT: Tensor, vocab: int):
+def test_a_prefix_mask_opens_the_given_text_and_nothing_else(
+    decoder: Family, tokens_BT: Tensor, vocab: int
+):
     model = decoder
     given_B = torch.tensor([4, 9, 1])
     before = model(tokens_BT, given_B)
@@ -116,11 +171,17 @@ def test_the_trunk_gives_the_positions_asked_for(decoder: Family, tokens_BT: Ten
         torch.testing.assert_close(model.trunk(tokens_BT, given_B, at_BM), expected, **CLOSE)
 
 
-def test_gradients_do_not_depend_on_the_way(decoder: Family, tokens_BT: Tensor, at_BM: Tensor, monkeypatch: pytest.MonkeyPatch):
+def test_gradients_do_not_depend_on_the_way(
+    decoder: Family, tokens_BT: Tensor, at_BM: Tensor, monkeypatch: pytest.MonkeyPatch
+):
     """By hand and at some positions, or by the fused kernels and everywhere."""
     model = decoder
     scalar(model.trunk(tokens_BT, at_BM=at_BM)).backward()
-    by_hand = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    by_hand = {
+        name: weight.grad.clone()
+        for name, weight in model.named_parameters()
+        if weight.grad is not None
+    }
     model.zero_grad()
     monkeypatch.setattr("scalelab.models.layers.attend.DENSE", 0)
     whole_BTD = model.trunk(tokens_BT)
@@ -128,10 +189,17 @@ def test_gradients_do_not_depend_on_the_way(decoder: Family, tokens_BT: Tensor, 
     assert by_hand
     for name, weight in model.named_parameters():
         if weight.grad is not None:
-            torch.testing.assert_close(by_hand[name], weight.grad, rtol=1e-3, atol=1e-4 * float(weight.grad.abs().max()) + 1e-7)
+            torch.testing.assert_close(
+                by_hand[name],
+                weight.grad,
+                rtol=1e-3,
+                atol=1e-4 * float(weight.grad.abs().max()) + 1e-7,
+            )
 
 
-def test_a_document_does_not_depend_on_the_others(model: Family, tokens_BT: Tensor, at_BM: Tensor, vocab: int):
+def test_a_document_does_not_depend_on_the_others(
+    model: Family, tokens_BT: Tensor, at_BM: Tensor, vocab: int
+):
     document_BT = torch.tensor([0] * 6 + [1] * 9 + [2] * 5).expand_as(tokens_BT)
     inside_T = document_BT[0] == 1
     changed = torch.where(inside_T, tokens_BT, (tokens_BT + 1) % vocab)
@@ -141,20 +209,30 @@ def test_a_document_does_not_depend_on_the_others(model: Family, tokens_BT: Tens
         pytest.skip("it reads no documents apart")
     if isinstance(model.given, LayerRouter) and model.given.granularity == "sequence":
         pytest.skip("one route for all documents")
-    before, after = (model.trunk(tokens, document_BT=document_BT) for tokens in (tokens_BT, changed))
+    before, after = (
+        model.trunk(tokens, document_BT=document_BT) for tokens in (tokens_BT, changed)
+    )
     torch.testing.assert_close(after[:, inside_T], before[:, inside_T], **_bits(model))
     assert not torch.allclose(after[:, ~inside_T], before[:, ~inside_T])
     expected = before.gather(1, at_BM.unsqueeze(-1).expand(-1, -1, before.shape[-1]))
-    torch.testing.assert_close(model.trunk(tokens_BT, at_BM=at_BM, document_BT=document_BT), expected, **CLOSE)
+    torch.testing.assert_close(
+        model.trunk(tokens_BT, at_BM=at_BM, document_BT=document_BT), expected, **CLOSE
+    )
 
 
-def test_what_is_out_of_reach_changes_nothing(model: Family, tokens_BT: Tensor, vocab: int, context: int):
+def test_what_is_out_of_reach_changes_nothing(
+    model: Family, tokens_BT: Tensor, vocab: int, context: int
+):
     """Each layer carries a token as far as its window, and to the end where it is global."""
     given = model.given
     changed = tokens_BT.clone()
     changed[:, 2] = (changed[:, 2] + 1) % vocab
     far = ((model.trunk(changed) - model.trunk(tokens_BT)).abs().amax((0, 2)) > 1e-6).tolist()
-    if not isinstance(given, Lstm) and given.window is not None and not (isinstance(given, Transformer) and given.global_every):
+    if (
+        not isinstance(given, Lstm)
+        and given.window is not None
+        and not (isinstance(given, Transformer) and given.global_every)
+    ):
         passed = given.num_steps if isinstance(given, LayerRouter) else given.layers
         assert far == [2 <= place <= 2 + passed * (given.window - 1) for place in range(context)]
     elif not sees_the_future(given):
@@ -166,7 +244,13 @@ def test_recomputed_activations_have_the_same_bits(model: Family, tokens_BT: Ten
     for model.recompute in (False, True):
         x_BMD, routings = model.run(tokens_BT, at_BM=at_BM)
         penalty = sum((routing.penalty for routing in routings), torch.zeros(()))
-        found.append((x_BMD.detach(), *value_and_grads(model, scalar(x_BMD) + penalty), [routing.load_E for routing in routings]))
+        found.append(
+            (
+                x_BMD.detach(),
+                *value_and_grads(model, scalar(x_BMD) + penalty),
+                [routing.load_E for routing in routings],
+            )
+        )
     torch.testing.assert_close(found[1], found[0], **EXACT)
 
 
@@ -181,7 +265,9 @@ def test_a_mixture_says_how_it_routed(model: Family, tokens_BT: Tensor):
         assert routing.load_E.sum() == tokens_BT.numel() * mixture.chosen
 
 
-def test_saved_weights_load_into_a_fresh_model(model: Family, variant: Model, tokens_BT: Tensor, vocab: int, context: int):
+def test_saved_weights_load_into_a_fresh_model(
+    model: Family, variant: Model, tokens_BT: Tensor, vocab: int, context: int
+):
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
     file.seek(0)
@@ -192,11 +278,19 @@ def test_saved_weights_load_into_a_fresh_model(model: Family, variant: Model, to
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("scores_by_hand", [0, 2**24])
-def test_a_gpu_computes_the_same(model: Family, tokens_BT: Tensor, at_BM: Tensor, scores_by_hand: int, monkeypatch: pytest.MonkeyPatch):
+def test_a_gpu_computes_the_same(
+    model: Family,
+    tokens_BT: Tensor,
+    at_BM: Tensor,
+    scores_by_hand: int,
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr("scalelab.models.layers.attend.DENSE", scores_by_hand)
     value, grads = value_and_grads(model, scalar(model.head(model.trunk(tokens_BT, at_BM=at_BM))))
     model = model.cuda()
-    found, found_grads = value_and_grads(model, scalar(model.head(model.trunk(tokens_BT.cuda(), at_BM=at_BM.cuda()))))
+    found, found_grads = value_and_grads(
+        model, scalar(model.head(model.trunk(tokens_BT.cuda(), at_BM=at_BM.cuda())))
+    )
     torch.testing.assert_close(found.cpu(), value, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close([grad.cpu() for grad in found_grads], grads, rtol=1e-3, atol=1e-4)
     with torch.autocast("cuda", torch.bfloat16):
@@ -209,7 +303,9 @@ def test_bf16_stays_near_fp32(model: Family, tokens_BT: Tensor, at_BM: Tensor):
         found = model.trunk(tokens_BT, at_BM=at_BM)
         assert model.head(found).dtype == torch.bfloat16
     scalar(found.float()).backward()
-    assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)
+    assert all(
+        weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None
+    )
     assert float(((found - expected).abs().mean() / expected.abs().mean()).detach()) < 0.05
 
 

@@ -1,4 +1,7 @@
-"""Decoding with a cache is the forward pass, whatever comes in one call. Variants stand in variants.py."""
+"""Decoding with a cache is the forward pass, whatever comes in one call.
+
+Variants stand in variants.py.
+"""
 
 from typing import Any
 
@@ -28,7 +31,9 @@ def read_prompts(model: Family, tokens_BT: Tensor, cache: Any, expected: Tensor)
 
 
 def test_lanes_of_different_lengths(decoder: Family, tokens_BT: Tensor):
-    """Prompts that are longer than the window in one call, then one token a call, and a lane that pauses."""
+    """Prompts that are longer than the window in one call, then one token a call, and a lane that
+    pauses.
+    """
     expected = decoder(tokens_BT, GIVEN_B)
     with torch.inference_mode():
         cache = decoder.new_cache(LANES, CONTEXT)
@@ -36,28 +41,42 @@ def test_lanes_of_different_lengths(decoder: Family, tokens_BT: Tensor):
         at_B = GIVEN_B.clone()
         for step in range(CONTEXT - 11):
             length_B = torch.tensor([1, 1, step % 2])
-            found = decoder.decode(tokens_BT.gather(1, at_B[:, None]), at_B, cache, length_B=length_B)
+            found = decoder.decode(
+                tokens_BT.gather(1, at_B[:, None]), at_B, cache, length_B=length_B
+            )
             going = length_B > 0
-            torch.testing.assert_close(found[going, 0], expected[torch.arange(LANES), at_B][going], **CLOSE)
+            torch.testing.assert_close(
+                found[going, 0], expected[torch.arange(LANES), at_B][going], **CLOSE
+            )
             at_B = at_B + length_B
 
 
 def test_chunks_of_any_size(decoder: Family, tokens_BT: Tensor):
-    """Chunks that go around a ring, one of them longer than it, each lane with its own share of padding."""
+    """Chunks that go around a ring, one of them longer than it, each lane with its own share of
+    padding.
+    """
     given_B = torch.tensor([4, 2, 3])
     expected = decoder(tokens_BT, given_B)
     generator = torch.Generator().manual_seed(3)
     with torch.inference_mode():
         cache, at_B = decoder.new_cache(LANES, CONTEXT), torch.zeros(LANES, dtype=torch.long)
         for size in (4, 3, 9, 1, 4, 9, 9):
-            length_B = torch.randint(size // 2, size + 1, (LANES,), generator=generator) if at_B.any() else given_B
+            length_B = (
+                torch.randint(size // 2, size + 1, (LANES,), generator=generator)
+                if at_B.any()
+                else given_B
+            )
             length_B = length_B.minimum(CONTEXT - at_B)
             place_BT = (at_B[:, None] + torch.arange(size)).clamp(max=CONTEXT - 1)
-            chunk_BT = torch.where(torch.arange(size) < length_B[:, None], tokens_BT.gather(1, place_BT), VOCAB - 1)
+            chunk_BT = torch.where(
+                torch.arange(size) < length_B[:, None], tokens_BT.gather(1, place_BT), VOCAB - 1
+            )
             found = decoder.decode(chunk_BT, at_B, cache, None if at_B.any() else given_B, length_B)
             for lane, length in enumerate(length_B.tolist()):
                 begin = int(at_B[lane])
-                torch.testing.assert_close(found[lane, :length], expected[lane, begin : begin + length], **CLOSE)
+                torch.testing.assert_close(
+                    found[lane, :length], expected[lane, begin : begin + length], **CLOSE
+                )
             at_B = at_B + length_B
     assert at_B.tolist() == [CONTEXT] * LANES
 

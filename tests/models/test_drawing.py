@@ -31,9 +31,14 @@ def by_sequence(numbers: Tensor | None, rollouts: int) -> Tensor:
     return numbers.unflatten(0, (rollouts, -1)).transpose(0, 1)
 
 
-@pytest.mark.parametrize(("given", "rollouts"), [(EVERYTHING, 2), ({**EVERYTHING, "selection": {"kind": "gumbel", "noise": 1}}, 1)])
+@pytest.mark.parametrize(
+    ("given", "rollouts"),
+    [(EVERYTHING, 2), ({**EVERYTHING, "selection": {"kind": "gumbel", "noise": 1}}, 1)],
+)
 @pytest.mark.parametrize("granularity", ["token", "sequence"])
-def test_a_split_batch_draws_what_the_whole_one_does(given: Mapping[str, object], rollouts: int, granularity: str):
+def test_a_split_batch_draws_what_the_whole_one_does(
+    given: Mapping[str, object], rollouts: int, granularity: str
+):
     given = {**given, "granularity": granularity}
     torch.manual_seed(3)
     whole = drawn(given, 4 * rollouts)
@@ -104,7 +109,9 @@ def test_layers_are_dropped_at_their_rate_and_some_always_remain(remain: int):
     assert int((~free_BE).sum(1).min()) == remain
     lost = sum(math.comb(3, k) * 0.3**k * 0.7 ** (3 - k) * min(k, 3 - remain) for k in range(4)) / 3
     assert float(free_BE.float().mean()) == pytest.approx(lost, abs=0.01)
-    assert ((~draws.dropped(1, 0.999999, barred_E, remain)[:, 0]) & ~barred_E).sum(1).unique().tolist() == [remain]
+    assert ((~draws.dropped(1, 0.999999, barred_E, remain)[:, 0]) & ~barred_E).sum(
+        1
+    ).unique().tolist() == [remain]
 
 
 def test_hashed_numbers_are_spread_and_stay_what_they_are():
@@ -113,4 +120,6 @@ def test_hashed_numbers_are_spread_and_stay_what_they_are():
     assert len(numbers.unique()) > 4990
     assert float(numbers.mean()) == pytest.approx(0.5, abs=0.01)
     assert float(numbers.var()) == pytest.approx(1 / 12, abs=0.003)
-    assert hashed(torch.tensor([0, 1, 255]), 2, torch.tensor(1)).tolist() == pytest.approx([0.804674, 0.110836, 0.630371], abs=1e-6)
+    assert hashed(torch.tensor([0, 1, 255]), 2, torch.tensor(1)).tolist() == pytest.approx(
+        [0.804674, 0.110836, 0.630371], abs=1e-6
+    )

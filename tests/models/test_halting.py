@@ -15,7 +15,14 @@ from scalelab.models.layers.roles import roles
 from scalelab.spec.router import Act, LayerRouter, Ponder, Threshold
 
 Rule = Act | Ponder | Threshold
-RULES: list[Rule] = [Act(), Act(epsilon=0.3), Ponder(), Ponder(prior=0.6, halts_at=0.9), Threshold(), Threshold(threshold=0.6)]
+RULES: list[Rule] = [
+    Act(),
+    Act(epsilon=0.3),
+    Ponder(),
+    Ponder(prior=0.6, halts_at=0.9),
+    Threshold(),
+    Threshold(threshold=0.6),
+]
 NAMES = ["act", "act_wide", "ponder", "ponder_late", "threshold", "threshold_low"]
 
 
@@ -25,7 +32,11 @@ def halting(rule: Rule, steps: int, *, trains: bool = True) -> Halting:
 
 def taken(module: Halting, shares: Sequence[float | Tensor]) -> list[HaltState]:
     """The states of one token whose halting unit gives these probabilities."""
-    x_BTD, state, found = torch.zeros(1, 1, 4), module.start(1, 1, torch.zeros(1)), list[HaltState]()
+    x_BTD, state, found = (
+        torch.zeros(1, 1, 4),
+        module.start(1, 1, torch.zeros(1)),
+        list[HaltState](),
+    )
     for step, share in enumerate(shares):
         # A state of zeros leaves the bias alone: it says the probability.
         module.bias = torch.nn.Parameter(torch.tensor([share]).logit())
@@ -57,7 +68,13 @@ def told(rule: Rule, steps: int, *, trains: bool = True) -> Halting:
 
 def test_act_takes_the_remainder_where_the_sum_is_reached():
     states = taken(module := halting(Act(epsilon=0.1, cost=0.5), 5), [0.2, 0.3, 0.45, 0.9, 0.9])
-    assert weights(states) == [0.2, 0.3, 0.5, 0, 0]  # 0.95 is above 0.9: the third takes 1 - 0.2 - 0.3
+    assert weights(states) == [
+        0.2,
+        0.3,
+        0.5,
+        0,
+        0,
+    ]  # 0.95 is above 0.9: the third takes 1 - 0.2 - 0.3
     assert [bool(state.alive_BT) for state in states] == [True, True, False, False, False]
     assert float(states[-1].steps_BT) == 3
     assert module.cost(states[-1]).item() == pytest.approx(0.5 * (3 + 0.5))
@@ -72,8 +89,16 @@ def test_act_ends_at_the_last_step():
 
 
 def test_stick_breaking_takes_a_share_of_what_is_left():
-    states = taken(module := halting(Threshold(threshold=0.8, cost=2.0), 5), [0.5, 0.5, 0.5, 0.5, 0.5])
-    assert weights(states) == [0.5, 0.25, 0.25, 0, 0]  # 0.875 is above 0.8: the third takes the rest
+    states = taken(
+        module := halting(Threshold(threshold=0.8, cost=2.0), 5), [0.5, 0.5, 0.5, 0.5, 0.5]
+    )
+    assert weights(states) == [
+        0.5,
+        0.25,
+        0.25,
+        0,
+        0,
+    ]  # 0.875 is above 0.8: the third takes the rest
     assert float(states[-1].steps_BT) == 3
     assert module.cost(states[-1]).item() == pytest.approx(2 * (0.5 * 1 + 0.25 * 2 + 0.25 * 3))
 
@@ -83,7 +108,9 @@ def test_ponder_net_goes_to_the_end_while_training():
     expected = [0.4, 0.6 * 0.1, 0.6 * 0.9]
     assert weights(states) == pytest.approx(expected)
     assert [bool(state.alive_BT) for state in states] == [True, True, False]
-    assert float(states[-1].steps_BT) == pytest.approx(0.4 + 2 * 0.06 + 3 * 0.54)  # what is expected
+    assert float(states[-1].steps_BT) == pytest.approx(
+        0.4 + 2 * 0.06 + 3 * 0.54
+    )  # what is expected
     prior = [0.5 / 0.875, 0.25 / 0.875, 0.125 / 0.875]
     divergence = sum(p * math.log(p / q) for p, q in zip(expected, prior, strict=True))
     assert module.cost(states[-1]).item() == pytest.approx(3 * divergence)
@@ -100,7 +127,9 @@ def test_ponder_net_halts_where_nothing_is_trained(halts_at: float, steps: int):
 
 
 def test_the_prior_costs_nothing():
-    """The last step takes the rest, of the prior as of what is learned: the cut-off prior is not reached by equal shares."""
+    """The last step takes the rest, of the prior as of what is learned: the cut-off prior is not
+    reached by equal shares.
+    """
     prior, steps = 0.3, 6
     left = [1 - sum(prior * 0.7**n for n in range(k)) / (1 - 0.7**steps) for k in range(steps)]
     shares = [prior * 0.7**n / (1 - 0.7**steps) / left[n] for n in range(steps - 1)]
@@ -112,14 +141,18 @@ def test_the_prior_costs_nothing():
 @pytest.mark.parametrize("rule", RULES, ids=NAMES)
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**20), steps=st.integers(2, 9), size=st.floats(0.1, 20))
-def test_the_weights_of_a_token_sum_to_one(rule: Rule, trains: bool, seed: int, steps: int, size: float):
+def test_the_weights_of_a_token_sum_to_one(
+    rule: Rule, trains: bool, seed: int, steps: int, size: float
+):
     module = told(rule, steps, trains=trains)
     x_SBTD = size * torch.randn(steps, 2, 5, 4, generator=torch.Generator().manual_seed(seed))
     states = thought(module, x_SBTD)
     torch.testing.assert_close(sum(state.weight_BT for state in states), torch.ones(2, 5))
     assert all((state.weight_BT >= 0).all() for state in states)
     assert not states[-1].alive_BT.any()
-    thinks_ST = torch.stack([torch.ones(2, 5, dtype=torch.bool), *(state.alive_BT for state in states[:-1])])
+    thinks_ST = torch.stack(
+        [torch.ones(2, 5, dtype=torch.bool), *(state.alive_BT for state in states[:-1])]
+    )
     if isinstance(rule, Ponder) and trains:
         expected_BT = sum(step * state.weight_BT for step, state in enumerate(states, 1))
         torch.testing.assert_close(states[-1].steps_BT, expected_BT)
@@ -152,7 +185,9 @@ def test_gradients_reach_the_unit_and_the_states(rule: Rule):
     x_SBTD = torch.randn(4, 2, 5, 4, generator=torch.Generator().manual_seed(3)).requires_grad_()
     for value in ("cost", "mix"):
         states = thought(module, x_SBTD)
-        mix_BTD = torch.einsum("sbt,sbtd->btd", torch.stack([state.weight_BT for state in states]), x_SBTD.detach())
+        mix_BTD = torch.einsum(
+            "sbt,sbtd->btd", torch.stack([state.weight_BT for state in states]), x_SBTD.detach()
+        )
         (module.cost(states[-1]).mean() if value == "cost" else mix_BTD.square().sum()).backward()
         for part in (module.weight, module.bias, x_SBTD):
             assert part.grad is not None
@@ -161,7 +196,9 @@ def test_gradients_reach_the_unit_and_the_states(rule: Rule):
 
 
 def test_the_ponder_cost_is_lowered_by_halting_sooner():
-    """dR / dh_n is -1 for every step before the last, and nothing else of the cost has a gradient."""
+    """dR / dh_n is -1 for every step before the last, and nothing else of the cost has
+    a gradient.
+    """
     module = halting(Act(cost=1.0), 3)
     x_BTD, state = torch.zeros(1, 1, 4), module.start(1, 1, torch.zeros(1))
     for step in range(3):
@@ -171,7 +208,10 @@ def test_the_ponder_cost_is_lowered_by_halting_sooner():
     torch.testing.assert_close(grad, -2 * (share * (1 - share))[None])
 
 
-@pytest.mark.parametrize(("rule", "share", "steps"), [(Act(), 1 / 8, 8), (Threshold(), 1 / 8, 8), (Ponder(prior=0.2), 0.2, 4)])
+@pytest.mark.parametrize(
+    ("rule", "share", "steps"),
+    [(Act(), 1 / 8, 8), (Threshold(), 1 / 8, 8), (Ponder(prior=0.2), 0.2, 4)],
+)
 def test_tokens_think_at_first(rule: Rule, share: float, steps: int):
     """Whatever they hold; PonderNet to the median of its prior."""
     module = halting(rule, 8, trains=False)

@@ -1,5 +1,8 @@
-"""Routers over layers: what they choose by, what they predict from, who learns, and what it costs. Each policy goes through the
-conformance suites besides; dispatch, choices and halting have tests of their own."""
+"""Routers over layers: what they choose by, what they predict from, who learns, and what it costs.
+
+Each policy goes through the conformance suites besides; dispatch, choices and halting have tests of
+their own.
+"""
 
 from typing import Any
 
@@ -37,7 +40,10 @@ SELECTS: dict[str, dict[str, Any]] = {
     "reinforce": {"selection": {"kind": "reinforce", "rollouts": 3}},
 }
 GRAINS = ["token", "sequence"]
-PAIRS = [*((name, "all_steps") for name in DECIDES), *(("open_gru", name) for name in HALTS if name != "all_steps")]
+PAIRS = [
+    *((name, "all_steps") for name in DECIDES),
+    *(("open_gru", name) for name in HALTS if name != "all_steps"),
+]
 """Every way to decide, and one of them with every way to halt."""
 
 
@@ -52,25 +58,45 @@ def routes(reading: Reading) -> Tensor:
     return torch.stack([route.chosen_BTK for route in reading.routes])
 
 
-@pytest.mark.parametrize("given", [{}, {"tied": True, "mask": "prefix"}, {"norm": {"kind": "layer", "place": "sandwich"}, "window": 5}])
-def test_the_fixed_order_is_the_plain_transformer(given: dict[str, Any], tokens_BT: Tensor, at_BM: Tensor):
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"tied": True, "mask": "prefix"},
+        {"norm": {"kind": "layer", "place": "sandwich"}, "window": 5},
+    ],
+)
+def test_the_fixed_order_is_the_plain_transformer(
+    given: dict[str, Any], tokens_BT: Tensor, at_BM: Tensor
+):
     """Bit for bit, from the same weights by the same names, and in its gradients."""
     model = router(policy="fixed", layers=3, identity=0, steps=None, **given)
     plain = build(model.given.plain(), VOCAB, CONTEXT).initialise(0)
     assert isinstance(plain, Transformer)
     fresh = build(model.given, VOCAB, CONTEXT).initialise(0)
-    assert all(torch.equal(weight, fresh.state_dict()[name]) for name, weight in plain.state_dict().items())
+    assert all(
+        torch.equal(weight, fresh.state_dict()[name]) for name, weight in plain.state_dict().items()
+    )
     plain.load_state_dict(model.state_dict())
     for given_B, at in ((None, None), (GIVEN_B, None), (GIVEN_B, at_BM)):
         found, expected = model.trunk(tokens_BT, given_B, at), plain.trunk(tokens_BT, given_B, at)
         assert torch.equal(found, expected)
-        grads = (torch.autograd.grad(scalar(x), list(m.parameters()), allow_unused=True) for x, m in ((found, model), (expected, plain)))
-        assert all(one is other is None or torch.equal(one, other) for one, other in zip(*grads, strict=True))
+        grads = (
+            torch.autograd.grad(scalar(x), list(m.parameters()), allow_unused=True)
+            for x, m in ((found, model), (expected, plain))
+        )
+        assert all(
+            one is other is None or torch.equal(one, other)
+            for one, other in zip(*grads, strict=True)
+        )
     cache, own = plain.new_cache(LANES, CONTEXT), model.new_cache(LANES, CONTEXT)
     assert cache.nbytes == own.nbytes
     at_B = torch.zeros(LANES, dtype=torch.long)
     with torch.inference_mode():
-        assert torch.equal(model.decode(tokens_BT, at_B, own, GIVEN_B), plain.decode(tokens_BT, at_B, cache, GIVEN_B))
+        assert torch.equal(
+            model.decode(tokens_BT, at_B, own, GIVEN_B),
+            plain.decode(tokens_BT, at_B, cache, GIVEN_B),
+        )
 
 
 def test_a_fixed_order_applies_the_layers_that_it_names(tokens_BT: Tensor):
@@ -81,7 +107,9 @@ def test_a_fixed_order_applies_the_layers_that_it_names(tokens_BT: Tensor):
         x_BTD = x_BTD if layer is None else model.layers[layer](x_BTD, x_BTD, sight, (0, 0))[0]
         expected.append(model.norm(x_BTD))
     reading = model.read(tokens_BT, each_step=True)
-    assert all(torch.equal(one, other) for one, other in zip(reading.each_step, expected, strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(reading.each_step, expected, strict=True)
+    )
     assert torch.equal(reading.final_BMD, expected[-1])
     assert routes(reading)[:, 0, 0, 0].tolist() == [2, 0, 3, 0]
     assert [route.routing.load_E.argmax().item() for route in reading.routes] == [2, 0, 3, 0]
@@ -91,7 +119,9 @@ def test_a_fixed_order_applies_the_layers_that_it_names(tokens_BT: Tensor):
 @pytest.mark.parametrize("grain", GRAINS)
 @pytest.mark.parametrize(("decides", "halts"), PAIRS)
 @torch.no_grad()
-def test_neither_logits_nor_routes_depend_on_later_tokens(decides: str, halts: str, grain: str, mask: str, tokens_BT: Tensor):
+def test_neither_logits_nor_routes_depend_on_later_tokens(
+    decides: str, halts: str, grain: str, mask: str, tokens_BT: Tensor
+):
     model = router(**DECIDES[decides], **HALTS[halts], granularity=grain, mask=mask)
     before = model.read(tokens_BT, GIVEN_B)
     for place in (9, CONTEXT - 1):
@@ -120,7 +150,9 @@ def test_nor_do_they_while_training(selects: str, halts: str, grain: str, tokens
 
 
 @pytest.mark.parametrize("grain", GRAINS)
-@pytest.mark.parametrize("decides", ["learned", "closed_linear", "open_mlp", "open_gru", "open_lstm"])
+@pytest.mark.parametrize(
+    "decides", ["learned", "closed_linear", "open_mlp", "open_gru", "open_lstm"]
+)
 def test_routes_are_those_of_training_without_noise(decides: str, grain: str, tokens_BT: Tensor):
     model = router(**DECIDES[decides], granularity=grain)
     trained, used = model.train().read(tokens_BT), model.eval().read(tokens_BT)
@@ -135,11 +167,15 @@ def test_a_sequence_goes_by_what_all_of_it_may_see(tokens_BT: Tensor):
     seen = {}
     for mask in ("causal", "prefix", "full"):
         model = router(granularity="sequence", mask=mask)
-        before = torch.stack([route.probability_BTE[:, 0] for route in model.read(tokens_BT, GIVEN_B).routes])
+        before = torch.stack(
+            [route.probability_BTE[:, 0] for route in model.read(tokens_BT, GIVEN_B).routes]
+        )
         for place in (0, 3, 8):
             changed = tokens_BT.clone()
             changed[:, place] = (changed[:, place] + 1) % VOCAB
-            after = torch.stack([route.probability_BTE[:, 0] for route in model.read(changed, GIVEN_B).routes])
+            after = torch.stack(
+                [route.probability_BTE[:, 0] for route in model.read(changed, GIVEN_B).routes]
+            )
             seen[mask, place] = (~torch.isclose(after, before).all(-1).all(0)).tolist()
     assert all(seen[mask, 0] == [True] * LANES for mask in ("causal", "prefix", "full"))
     assert seen["causal", 3] == seen["causal", 8] == [False] * LANES
@@ -150,28 +186,46 @@ def test_a_sequence_goes_by_what_all_of_it_may_see(tokens_BT: Tensor):
 @pytest.mark.parametrize("grain", GRAINS)
 @pytest.mark.parametrize("selects", SELECTS)
 @pytest.mark.parametrize("policy", ["random", "learned", "open"])
-def test_micro_batches_take_the_routes_of_the_batch(policy: str, selects: str, grain: str, tokens_BT: Tensor):
+def test_micro_batches_take_the_routes_of_the_batch(
+    policy: str, selects: str, grain: str, tokens_BT: Tensor
+):
     model = router(policy=policy, granularity=grain, **SELECTS[selects]).train()
     rollouts = model.meant.num_rollouts
     torch.manual_seed(5)
     whole = routes(model.read(tokens_BT)).unflatten(1, (rollouts, LANES))
     torch.manual_seed(5)
-    parts = [routes(model.read(part)).unflatten(1, (rollouts, -1)) for part in tokens_BT.split([1, 2])]
+    parts = [
+        routes(model.read(part)).unflatten(1, (rollouts, -1)) for part in tokens_BT.split([1, 2])
+    ]
     assert torch.equal(torch.cat(parts, 2), whole)
 
 
 @pytest.mark.parametrize("grain", GRAINS)
 @pytest.mark.parametrize("halts", HALTS)
 @pytest.mark.parametrize("selects", SELECTS)
-def test_everything_that_should_learn_does(selects: str, halts: str, grain: str, tokens_BT: Tensor, at_BM: Tensor):
+def test_everything_that_should_learn_does(
+    selects: str, halts: str, grain: str, tokens_BT: Tensor, at_BM: Tensor
+):
     """Only a layer that nobody chose has no gradient."""
-    model = router(granularity=grain, balance={"loss": 0.01}, similarity=0.1, **SELECTS[selects], **HALTS[halts]).train()
+    model = router(
+        granularity=grain,
+        balance={"loss": 0.01},
+        similarity=0.1,
+        **SELECTS[selects],
+        **HALTS[halts],
+    ).train()
     torch.manual_seed(0)
     reading = model.read(tokens_BT, at_BM=at_BM)
-    idle = tuple(f"layers.{layer}." for layer in set(range(3)) - set(routes(reading).flatten().tolist()))
+    idle = tuple(
+        f"layers.{layer}." for layer in set(range(3)) - set(routes(reading).flatten().tolist())
+    )
     rewards = torch.stack([scalar(route.log_prob_BT) for route in reading.routes]).sum()
     steps = sum(
-        (scalar(weight_BM[..., None] * x) for x, weight_BM in zip(reading.each_step, reading.weights, strict=True)), torch.zeros(())
+        (
+            scalar(weight_BM[..., None] * x)
+            for x, weight_BM in zip(reading.each_step, reading.weights, strict=True)
+        ),
+        torch.zeros(()),
     )
     penalties = reading.penalty + sum(route.routing.penalty for route in reading.routes)
     (steps + scalar(reading.final_BMD) + rewards + penalties).backward()
@@ -204,7 +258,9 @@ def test_roll_outs_stand_one_after_the_other(tokens_BT: Tensor, at_BM: Tensor):
         expected = route.probability_BTE.gather(-1, route.chosen_BTK)[..., 0].log()
         torch.testing.assert_close(route.log_prob_BT, expected)
     first = torch.stack([route.probability_BTE[:LANES, 0] for route in reading.routes[:1]])
-    again = torch.stack([route.probability_BTE[LANES : 2 * LANES, 0] for route in reading.routes[:1]])
+    again = torch.stack(
+        [route.probability_BTE[LANES : 2 * LANES, 0] for route in reading.routes[:1]]
+    )
     torch.testing.assert_close(first, again)
     with torch.no_grad():
         assert len(model.read(tokens_BT).final_BMD) == LANES
@@ -245,11 +301,17 @@ def test_one_who_halted_stays_as_it_is_and_stays_visible(halts: str, grain: str,
         stays_BT = steps_BT <= step
         assert torch.equal(states[step][stays_BT], states[step - 1][stays_BT])
         assert torch.equal((routes(reading)[step] < 0).all(-1), stays_BT)
-        assert reading.routes[step].routing.tokens == reading.routes[step].routing.load_E.sum() == (~stays_BT).sum()
+        assert (
+            reading.routes[step].routing.tokens
+            == reading.routes[step].routing.load_E.sum()
+            == (~stays_BT).sum()
+        )
     # What follows from all that was decided when it halted is what is predicted from in the end.
     for step in range(4):
         stays_BT = steps_BT <= step + 1
-        torch.testing.assert_close(reading.each_step[step][stays_BT], reading.final_BMD[stays_BT], **CLOSE)
+        torch.testing.assert_close(
+            reading.each_step[step][stays_BT], reading.final_BMD[stays_BT], **CLOSE
+        )
 
 
 @pytest.mark.parametrize("halts", ["act", "ponder", "threshold"])
@@ -258,7 +320,9 @@ def test_weights_of_the_steps_are_a_mean(halts: str, tokens_BT: Tensor, at_BM: T
     reading = model.read(tokens_BT, at_BM=at_BM)
     assert len(reading.weights) == len(reading.each_step) == (4 if halts == "ponder" else 0)
     if reading.weights:
-        torch.testing.assert_close(torch.stack(list(reading.weights)).sum(0), torch.ones(at_BM.shape))
+        torch.testing.assert_close(
+            torch.stack(list(reading.weights)).sum(0), torch.ones(at_BM.shape)
+        )
     assert reading.penalty > 0
 
 
@@ -266,12 +330,16 @@ def test_weights_of_the_steps_are_a_mean(halts: str, tokens_BT: Tensor, at_BM: T
 @pytest.mark.parametrize("grain", GRAINS)
 @pytest.mark.parametrize(("decides", "halts"), PAIRS)
 @torch.no_grad()
-def test_flops_are_those_that_run(decides: str, halts: str, grain: str, somewhere: bool, tokens_BT: Tensor, at_BM: Tensor):
+def test_flops_are_those_that_run(
+    decides: str, halts: str, grain: str, somewhere: bool, tokens_BT: Tensor, at_BM: Tensor
+):
     """Lane by lane, since a lane alone has no padding, and in all lanes together."""
     model, alone = router(**DECIDES[decides], **HALTS[halts], granularity=grain), 0
     for lane in range(LANES):
         with FlopCounterMode(display=False) as counter:
-            reading = model.read(tokens_BT[lane : lane + 1], at_BM=at_BM[lane : lane + 1] if somewhere else None)
+            reading = model.read(
+                tokens_BT[lane : lane + 1], at_BM=at_BM[lane : lane + 1] if somewhere else None
+            )
             model.head(reading.final_BMD)
         assert reading.flops == counter.get_total_flops()
         alone += reading.flops
@@ -325,7 +393,9 @@ def test_a_policy_minds_only_what_it_has(tokens_BT: Tensor):
 
 
 def test_a_cache_has_room_for_every_layer_that_may_be_chosen():
-    """Keys and values, 2 heads of width 8, 4 bytes: 3 layers at each of 4 steps; under a closed policy two."""
+    """Keys and values, 2 heads of width 8, 4 bytes: 3 layers at each of 4 steps; under a closed
+    policy two.
+    """
     assert router().new_cache(5, 16).nbytes == 5 * 4 * 3 * 16 * 2 * 2 * 8 * 4
     assert router(policy="closed").new_cache(5, 16).nbytes == 5 * 4 * 2 * 16 * 2 * 2 * 8 * 4
     cache = router(window=4).new_cache(5, 16)

@@ -18,7 +18,9 @@ from scalelab.models.layers.position import Rope, rotate
 
 
 def drawn(*shape: int, scale: float = 1.0, seed: int = 0) -> Tensor:
-    return (scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))).requires_grad_()
+    return (
+        scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    ).requires_grad_()
 
 
 def compare(found: Callable[..., Tensor], expected: Callable[..., Tensor], *inputs: Tensor) -> None:
@@ -26,7 +28,9 @@ def compare(found: Callable[..., Tensor], expected: Callable[..., Tensor], *inpu
     ours, theirs = found(*inputs), expected(*inputs)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     weights = drawn(*ours.shape, seed=99).detach()
-    ours_grads, theirs_grads = (torch.autograd.grad((x * weights).sum(), inputs) for x in (ours, theirs))
+    ours_grads, theirs_grads = (
+        torch.autograd.grad((x * weights).sum(), inputs) for x in (ours, theirs)
+    )
     torch.testing.assert_close(ours_grads, theirs_grads, rtol=1e-3, atol=1e-5)
 
 
@@ -45,7 +49,9 @@ def test_swiglu():
     names = ("gate_up.weight", "down.weight")
 
     def ours(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-        return torch.func.functional_call(layer, dict(zip(names, (gate_up, down), strict=True)), (x,))
+        return torch.func.functional_call(
+            layer, dict(zip(names, (gate_up, down), strict=True)), (x,)
+        )
 
     def theirs(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
         gate, up = gate_up.chunk(2)
@@ -67,7 +73,11 @@ def test_embedding():
 def test_cross_entropy(scale: float):
     """Far-off logits too: no overflow, and no infinite loss where a probability rounds to zero."""
     label = torch.tensor([0, 3, 3, 10])
-    compare(lambda z: cross_entropy(z, label), lambda z: F.cross_entropy(z, label, reduction="none"), drawn(4, 11, scale=scale))
+    compare(
+        lambda z: cross_entropy(z, label),
+        lambda z: F.cross_entropy(z, label, reduction="none"),
+        drawn(4, 11, scale=scale),
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 200.0])
@@ -84,9 +94,13 @@ def test_summed_cross_entropy_in_blocks(scale: float, rows: int, monkeypatch: py
     )
 
 
-@pytest.mark.parametrize(("vocab", "rows"), [(260, 1008), (2500, 104), (4096, 64), (4097, 256), (50257, 256)])
+@pytest.mark.parametrize(
+    ("vocab", "rows"), [(260, 1008), (2500, 104), (4096, 64), (4097, 256), (50257, 256)]
+)
 def test_blocks_fill_the_cache_and_are_never_small(vocab: int, rows: int):
-    """Those of small vocabularies are what results that are out there were summed with: another size moves their last bits."""
+    """Those of small vocabularies are what results that are out there were summed with: another
+    size moves their last bits.
+    """
     assert module._rows(torch.empty(vocab, 1, device="meta")) == rows
 
 
@@ -101,8 +115,12 @@ def test_blocks_are_one_product_when_compiled(monkeypatch: pytest.MonkeyPatch):
     x, weight, label = drawn(9, 6), drawn(11, 6, seed=1), torch.arange(9)
     for rows in (9, 2):
         monkeypatch.setattr(module, "_rows", lambda weight, rows=rows: rows)
-        compiled = torch.compile(summed_cross_entropy, backend=backend, fullgraph=True, dynamic=False)
-        torch.testing.assert_close(compiled(x, weight, label), summed_cross_entropy(x, weight, label))
+        compiled = torch.compile(
+            summed_cross_entropy, backend=backend, fullgraph=True, dynamic=False
+        )
+        torch.testing.assert_close(
+            compiled(x, weight, label), summed_cross_entropy(x, weight, label)
+        )
         torch.compiler.reset()
     assert products[0] == products[1] > 0
 
@@ -110,11 +128,17 @@ def test_blocks_are_one_product_when_compiled(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 77])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(2, 2), (4, 2), (4, 1)])
 def test_causal_attention(length: int, heads: int, kv_heads: int):
-    inputs = (drawn(3, heads, 8, length), drawn(3, kv_heads, 8, length, seed=1), drawn(3, kv_heads, 8, length, seed=2))
+    inputs = (
+        drawn(3, heads, 8, length),
+        drawn(3, kv_heads, 8, length, seed=1),
+        drawn(3, kv_heads, 8, length, seed=2),
+    )
 
     def theirs(*qkv: Tensor) -> Tensor:
         q, k, v = (x.transpose(2, 3) for x in qkv)
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(2, 3)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(
+            2, 3
+        )
 
     compare(lambda q, k, v: attend(q, k, v, None), theirs, *inputs)
 
@@ -125,11 +149,17 @@ def test_masked_attention(scale: float):
     hidden = torch.rand(3, 5, 9, generator=torch.Generator().manual_seed(5)) < 0.5
     hidden[..., 0] = False
     bias = torch.zeros(3, 5, 9).masked_fill(hidden, -math.inf)
-    inputs = (drawn(3, 4, 8, 5, scale=scale), drawn(3, 2, 8, 9, seed=1, scale=scale), drawn(3, 2, 8, 9, seed=2))
+    inputs = (
+        drawn(3, 4, 8, 5, scale=scale),
+        drawn(3, 2, 8, 9, seed=1, scale=scale),
+        drawn(3, 2, 8, 9, seed=2),
+    )
 
     def theirs(*qkv: Tensor) -> Tensor:
         q, k, v = (x.transpose(2, 3) for x in qkv)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias[:, None], enable_gqa=True).transpose(2, 3)
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias[:, None], enable_gqa=True
+        ).transpose(2, 3)
 
     ours = attend(*inputs, bias)
     torch.testing.assert_close(ours, theirs(*inputs), rtol=1e-3, atol=1e-3)
@@ -155,7 +185,9 @@ def test_rope_scores_depend_on_the_distance_alone():
     q, k = drawn(1, 8, 1, 1), drawn(1, 8, 1, 1, seed=1)
 
     def score(query: int, key: int) -> Tensor:
-        turned_q, turned_k = (rotate(x, rope.turn(torch.tensor([[at]]))) for x, at in ((q, query), (k, key)))
+        turned_q, turned_k = (
+            rotate(x, rope.turn(torch.tensor([[at]]))) for x, at in ((q, query), (k, key))
+        )
         return (turned_q * turned_k).sum()
 
     torch.testing.assert_close(score(40, 33), score(9, 2))

@@ -1,4 +1,7 @@
-"""The LSTM: against torch's own, and what its cache and its spec are for. What it shares with other families stands in the suites."""
+"""The LSTM: against torch's own, and what its cache and its spec are for.
+
+What it shares with other families stands in the suites.
+"""
 
 import pytest
 import torch
@@ -29,7 +32,10 @@ def made(given: Spec) -> Lstm:
     return model
 
 
-@pytest.fixture(params=[Spec(), Spec(layers=1), Spec(layers=3, width=24, tied=True, init=Init(kind="xavier"))], ids=["two", "one", "three"])
+@pytest.fixture(
+    params=[Spec(), Spec(layers=1), Spec(layers=3, width=24, tied=True, init=Init(kind="xavier"))],
+    ids=["two", "one", "three"],
+)
 def lstm(request: pytest.FixtureRequest) -> Lstm:
     return made(request.param)
 
@@ -40,7 +46,12 @@ def by_torch(model: Lstm, tokens_BT: Tensor) -> Tensor:
     for index, layer in enumerate(model.layers):
         own = dict(layer.named_parameters())
         module = nn.LSTM(x_BTD.shape[-1], x_BTD.shape[-1], batch_first=True)
-        names = {"weight_ih_l0": "input", "weight_hh_l0": "recurrent", "bias_ih_l0": "input_bias", "bias_hh_l0": "recurrent_bias"}
+        names = {
+            "weight_ih_l0": "input",
+            "weight_hh_l0": "recurrent",
+            "bias_ih_l0": "input_bias",
+            "bias_hh_l0": "recurrent_bias",
+        }
         module.load_state_dict({torchs: own[f"{name}.weight"] for torchs, name in names.items()})
         y_BTD = module(x_BTD)[0]
         x_BTD = x_BTD + y_BTD if index else y_BTD
@@ -49,7 +60,9 @@ def by_torch(model: Lstm, tokens_BT: Tensor) -> Tensor:
 
 def test_it_is_torchs_lstm_with_residual_connections(lstm: Lstm, tokens_BT: Tensor):
     torch.testing.assert_close(lstm.trunk(tokens_BT), by_torch(lstm, tokens_BT), **CLOSE)
-    torch.testing.assert_close(lstm(tokens_BT), lstm.trunk(tokens_BT) @ lstm.head_weight.t(), **CLOSE)
+    torch.testing.assert_close(
+        lstm(tokens_BT), lstm.trunk(tokens_BT) @ lstm.head_weight.t(), **CLOSE
+    )
 
 
 def test_a_tied_head_is_the_embedding(lstm: Lstm):
@@ -61,7 +74,9 @@ def test_a_tied_head_is_the_embedding(lstm: Lstm):
 def test_forget_gates_begin_where_they_are_told(forget: float):
     model = build(Spec(width=5, forget=forget), VOCAB, CONTEXT).initialise(3)
     biases = {name: weight for name, weight in model.named_parameters() if "bias" in name}
-    total_GD = (biases["layers.1.input_bias.weight"] + biases["layers.1.recurrent_bias.weight"]).view(4, 5)
+    total_GD = (
+        biases["layers.1.input_bias.weight"] + biases["layers.1.recurrent_bias.weight"]
+    ).view(4, 5)
     assert total_GD.tolist() == [[0.0] * 5, [forget] * 5, [0.0] * 5, [0.0] * 5]
 
 
@@ -70,7 +85,10 @@ def test_weights_are_drawn_as_told():
     assert float(drawn["embedding.weight"].std()) == pytest.approx(0.3, rel=0.1)
     assert float(drawn["layers.0.recurrent.weight"].std()) == pytest.approx(1 / 8, rel=0.05)
     assert float(drawn["layers.1.input.weight"].std()) == pytest.approx(1 / 8, rel=0.05)
-    again, other = (build(Spec(width=64, init=Init(std=0.3)), VOCAB, CONTEXT).initialise(seed).state_dict() for seed in (0, 1))
+    again, other = (
+        build(Spec(width=64, init=Init(std=0.3)), VOCAB, CONTEXT).initialise(seed).state_dict()
+        for seed in (0, 1)
+    )
     assert all(torch.equal(drawn[name], again[name]) for name in drawn)
     assert not torch.equal(drawn["layers.0.input.weight"], other["layers.0.input.weight"])
 
@@ -78,11 +96,18 @@ def test_weights_are_drawn_as_told():
 def test_roles_and_sizes(lstm: Lstm):
     """For each layer 8 D^2 in matrices and 8 D in biases."""
     given, role_of = lstm.given, roles(lstm)
-    sizes = {role: sum(weight.numel() for name, weight in lstm.named_parameters() if role_of[name] == role) for role in role_of.values()}
+    sizes = {
+        role: sum(
+            weight.numel() for name, weight in lstm.named_parameters() if role_of[name] == role
+        )
+        for role in role_of.values()
+    }
     assert isinstance(given.width, int)
     assert sizes.pop("matrix") == given.layers * 8 * given.width**2
     assert sizes.pop("gain") == given.layers * 8 * given.width
-    assert sizes == {"embedding": VOCAB * given.width} | ({} if given.tied else {"head": VOCAB * given.width})
+    assert sizes == {"embedding": VOCAB * given.width} | (
+        {} if given.tied else {"head": VOCAB * given.width}
+    )
 
 
 def test_no_position_sees_a_later_token(lstm: Lstm, tokens_BT: Tensor):
@@ -117,7 +142,10 @@ def test_bf16_stays_near_fp32(lstm: Lstm, tokens_BT: Tensor):
         found = lstm.trunk(tokens_BT)
         assert found.dtype == lstm.head(found).dtype == torch.bfloat16
     scalar(found.float()).backward()
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in lstm.layers.parameters())
+    assert all(
+        weight.grad is not None and weight.grad.isfinite().all()
+        for weight in lstm.layers.parameters()
+    )
     assert float(((found - expected).abs().mean() / expected.abs().mean()).detach()) < 0.05
 
 
@@ -140,13 +168,19 @@ def test_chunks_of_any_size_and_lanes_of_their_own_length(lstm: Lstm, tokens_BT:
     with torch.inference_mode():
         cache, at_B = lstm.new_cache(LANES, CONTEXT), torch.zeros(LANES, dtype=torch.long)
         for size in (6, 3, 9, 1, 1, 4, 9, 9):
-            length_B = torch.randint(0, size + 1, (LANES,), generator=generator).minimum(CONTEXT - at_B)
+            length_B = torch.randint(0, size + 1, (LANES,), generator=generator).minimum(
+                CONTEXT - at_B
+            )
             place_BT = (at_B[:, None] + torch.arange(size)).clamp(max=CONTEXT - 1)
-            chunk_BT = torch.where(torch.arange(size) < length_B[:, None], tokens_BT.gather(1, place_BT), VOCAB - 1)
+            chunk_BT = torch.where(
+                torch.arange(size) < length_B[:, None], tokens_BT.gather(1, place_BT), VOCAB - 1
+            )
             found = lstm.decode(chunk_BT, at_B, cache, length_B=length_B)
             for lane, length in enumerate(length_B.tolist()):
                 begin = int(at_B[lane])
-                torch.testing.assert_close(found[lane, :length], expected[lane, begin : begin + length], **CLOSE)
+                torch.testing.assert_close(
+                    found[lane, :length], expected[lane, begin : begin + length], **CLOSE
+                )
             at_B = at_B + length_B
         assert 0 < int(at_B.min()) < int(at_B.max())
 
@@ -186,11 +220,15 @@ def test_lanes_write_the_same_with_a_cache_and_without(lstm: Lstm):
 def test_decoding_under_autocast(lstm: Lstm, tokens_BT: Tensor):
     expected = lstm(tokens_BT)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        found = lstm.decode(tokens_BT, torch.zeros(LANES, dtype=torch.long), lstm.new_cache(LANES, CONTEXT))
+        found = lstm.decode(
+            tokens_BT, torch.zeros(LANES, dtype=torch.long), lstm.new_cache(LANES, CONTEXT)
+        )
     assert float(((found - expected).abs().mean() / expected.abs().mean()).detach()) < 0.05
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile does that itself
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # torch.compile does that itself
 @pytest.mark.parametrize("recompute", [False, True])
 def test_it_compiles(recompute: bool, tokens_BT: Tensor, at_BM: Tensor):
     """Over few positions: the graph holds each of them."""
@@ -213,7 +251,9 @@ def test_a_gpu_computes_the_same(lstm: Lstm, recompute: bool, tokens_BT: Tensor,
     value, grads = value_and_grads(lstm, scalar(lstm.head(lstm.trunk(tokens_BT, at_BM=at_BM))))
     model = lstm.cuda()
     model.recompute = recompute
-    found, found_grads = value_and_grads(model, scalar(model.head(model.trunk(tokens_BT.cuda(), at_BM=at_BM.cuda()))))
+    found, found_grads = value_and_grads(
+        model, scalar(model.head(model.trunk(tokens_BT.cuda(), at_BM=at_BM.cuda())))
+    )
     torch.testing.assert_close(found.cpu(), value, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close([grad.cpu() for grad in found_grads], grads, rtol=1e-3, atol=1e-3)
     with torch.autocast("cuda", torch.bfloat16):
@@ -221,5 +261,13 @@ def test_a_gpu_computes_the_same(lstm: Lstm, recompute: bool, tokens_BT: Tensor,
         assert half_BTD.dtype == torch.bfloat16
         scalar(half_BTD.float()).backward()
     with torch.inference_mode():
-        cache, start_B = model.new_cache(LANES, CONTEXT), torch.zeros(LANES, dtype=torch.long, device="cuda")
-        torch.testing.assert_close(model.decode(tokens_BT.cuda(), start_B, cache), model(tokens_BT.cuda()), rtol=1e-3, atol=1e-3)
+        cache, start_B = (
+            model.new_cache(LANES, CONTEXT),
+            torch.zeros(LANES, dtype=torch.long, device="cuda"),
+        )
+        torch.testing.assert_close(
+            model.decode(tokens_BT.cuda(), start_B, cache),
+            model(tokens_BT.cuda()),
+            rtol=1e-3,
+            atol=1e-3,
+        )

@@ -7,7 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalelab.models.layers.balance import entropy_of_mean, load_per_batch, load_per_sequence, penalty
+from scalelab.models.layers.balance import (
+    entropy_of_mean,
+    load_per_batch,
+    load_per_sequence,
+    penalty,
+)
 from scalelab.models.layers.linear import initialise
 from scalelab.models.layers.moe import Moe
 from scalelab.models.layers.router import Router, Scores
@@ -19,7 +24,12 @@ LANES, LENGTH, WIDTH, EXPERTS, CHOSEN = 3, 5, 8, 6, 2
 
 
 def built(balance: Balance = Balance(), width: int = WIDTH, seed: int = 0, **given: object) -> Moe:  # noqa: B008
-    module = Moe(spec.Moe.model_validate({"experts": EXPERTS, "chosen": CHOSEN, "width": 8, "balance": balance, **given}), width)
+    module = Moe(
+        spec.Moe.model_validate(
+            {"experts": EXPERTS, "chosen": CHOSEN, "width": 8, "balance": balance, **given}
+        ),
+        width,
+    )
     initialise(module, Init(), layers=1, seed=seed)
     return module
 
@@ -42,7 +52,10 @@ def uneven(scores_TE: list[list[float]]) -> float:
     length, experts = len(scores_TE), len(scores_TE[0])
     total = 0.0
     for expert in range(experts):
-        taken = sum(expert in sorted(range(experts), key=lambda e, row=row: -row[e])[:CHOSEN] for row in scores_TE)
+        taken = sum(
+            expert in sorted(range(experts), key=lambda e, row=row: -row[e])[:CHOSEN]
+            for row in scores_TE
+        )
         f = experts / (CHOSEN * length) * taken
         p = sum(row[expert] / sum(row) for row in scores_TE) / length
         total += f * p
@@ -57,19 +70,31 @@ def test_load_per_sequence_is_deepseeks():
 
 def test_load_per_batch_counts_all_sequences_together():
     scores, load_BE = scored()
-    assert float(load_per_batch(scores.share_BTE, load_BE)) == pytest.approx(uneven(scores.score_BTE.flatten(0, 1).tolist()), rel=1e-5)
+    assert float(load_per_batch(scores.share_BTE, load_BE)) == pytest.approx(
+        uneven(scores.score_BTE.flatten(0, 1).tolist()), rel=1e-5
+    )
 
 
 def test_an_even_load_costs_1_and_a_collapsed_one_all_there_are():
-    even_BTE, collapsed_BTE = torch.full((1, 6, 6), 1 / 6), F.one_hot(torch.zeros(1, 6, dtype=torch.int64), 6).float()
+    even_BTE, collapsed_BTE = (
+        torch.full((1, 6, 6), 1 / 6),
+        F.one_hot(torch.zeros(1, 6, dtype=torch.int64), 6).float(),
+    )
     assert float(load_per_batch(even_BTE, torch.full((1, 6), 1.0))) == pytest.approx(1)
-    assert float(load_per_batch(collapsed_BTE, torch.tensor([[6.0, 0, 0, 0, 0, 0]]))) == pytest.approx(6)
+    assert float(
+        load_per_batch(collapsed_BTE, torch.tensor([[6.0, 0, 0, 0, 0, 0]]))
+    ) == pytest.approx(6)
 
 
 def test_entropy_is_that_of_the_mean_gate():
     scores, _ = scored()
-    mean = [sum(column) / (LANES * LENGTH) for column in zip(*scores.logits_BTE.softmax(-1).flatten(0, 1).tolist(), strict=True)]
-    assert float(entropy_of_mean(scores.logits_BTE)) == pytest.approx(-sum(p * math.log(p) for p in mean), rel=1e-5)
+    mean = [
+        sum(column) / (LANES * LENGTH)
+        for column in zip(*scores.logits_BTE.softmax(-1).flatten(0, 1).tolist(), strict=True)
+    ]
+    assert float(entropy_of_mean(scores.logits_BTE)) == pytest.approx(
+        -sum(p * math.log(p) for p in mean), rel=1e-5
+    )
 
 
 def test_each_coefficient_weighs_its_own_penalty():
@@ -78,10 +103,15 @@ def test_each_coefficient_weighs_its_own_penalty():
     def of(balance: Balance) -> float:
         return float(penalty(balance, scores, load_BE))
 
-    z = sum(math.log(sum(map(math.exp, row))) ** 2 for row in scores.logits_BTE.flatten(0, 1).tolist()) / (LANES * LENGTH)
+    z = sum(
+        math.log(sum(map(math.exp, row))) ** 2 for row in scores.logits_BTE.flatten(0, 1).tolist()
+    ) / (LANES * LENGTH)
     parts = {
         "loss": (Balance(loss=0.5), 0.5 * float(load_per_batch(scores.share_BTE, load_BE))),
-        "sequence": (Balance(loss=0.25, per="sequence"), 0.25 * float(load_per_sequence(scores.share_BTE, load_BE))),
+        "sequence": (
+            Balance(loss=0.25, per="sequence"),
+            0.25 * float(load_per_sequence(scores.share_BTE, load_BE)),
+        ),
         "entropy": (Balance(entropy=0.1), -0.1 * float(entropy_of_mean(scores.logits_BTE))),
         "z": (Balance(z_loss=0.2), 0.2 * z),
         "bias": (Balance(bias=0.1), 0.0),
@@ -90,7 +120,9 @@ def test_each_coefficient_weighs_its_own_penalty():
         {name: value for name, (_, value) in parts.items()}, rel=1e-5
     )
     both = Balance(loss=0.5, entropy=0.1, z_loss=0.2)
-    assert of(both) == pytest.approx(sum(parts[name][1] for name in ("loss", "entropy", "z")), rel=1e-5)
+    assert of(both) == pytest.approx(
+        sum(parts[name][1] for name in ("loss", "entropy", "z")), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("per", ["batch", "sequence"])
@@ -138,7 +170,9 @@ def test_without_a_rate_the_bias_stays():
 
 
 def test_loss_free_balancing_lowers_max_vio_in_training():
-    """A layer learns a map of its input; with the bias on, the load that it ends with is far more even than without."""
+    """A layer learns a map of its input; with the bias on, the load that it ends with is far more
+    even than without.
+    """
     last = {}
     for rate in (0.0, 0.01):
         module = built(Balance(bias=rate), experts=8, shared=0)
@@ -148,7 +182,9 @@ def test_loss_free_balancing_lowers_max_vio_in_training():
         optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
         loads = []
         for _ in range(150):
-            x_BTD = torch.randn(4, 32, WIDTH, generator=generator) + 1  # off centre: a router begins uneven
+            x_BTD = (
+                torch.randn(4, 32, WIDTH, generator=generator) + 1
+            )  # off centre: a router begins uneven
             y_BTD, routing = module(x_BTD)
             optimizer.zero_grad()
             F.mse_loss(y_BTD, goal(x_BTD).detach()).backward()

@@ -42,11 +42,17 @@ def built(kind: Activation, given: Moe) -> Experts:
 
 
 def routed(given: Moe) -> tuple[Tensor, Sent]:
-    """Tokens [2 * 7, D] and a router's rows; where some experts are to stay empty the bias keeps tokens from them."""
+    """Tokens [2 * 7, D] and a router's rows; where some experts are to stay empty the bias keeps
+    tokens from them.
+    """
     router = Router(given, WIDTH)
     initialise(router, Init(), layers=1, seed=5)
     x_BTD = torch.randn(2, 7, WIDTH, generator=torch.Generator().manual_seed(1))
-    bias_E = torch.where(torch.arange(given.experts) % 2 == 1, 0.0, 9.0) if given.experts == 6 else torch.zeros(given.experts)
+    bias_E = (
+        torch.where(torch.arange(given.experts) % 2 == 1, 0.0, 9.0)
+        if given.experts == 6
+        else torch.zeros(given.experts)
+    )
     return x_BTD.flatten(0, 1).requires_grad_(), router.send(router(x_BTD), bias_E)
 
 
@@ -72,12 +78,18 @@ def test_every_way_is_the_reference(kind: Activation, case: Moe, way: Way):
     expected_grads = grads(expected, experts, x_ND, sent.gate_R)
     found = way(experts, x_ND, sent, torch.float32)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(grads(found, experts, x_ND, sent.gate_R), expected_grads, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        grads(found, experts, x_ND, sent.gate_R), expected_grads, rtol=1e-4, atol=1e-5
+    )
     half = way(experts, x_ND, sent, torch.bfloat16)
     assert half.dtype == torch.float32
-    for ours, theirs in zip((half, *grads(half, experts, x_ND, sent.gate_R)), (expected, *expected_grads), strict=True):
+    for ours, theirs in zip(
+        (half, *grads(half, experts, x_ND, sent.gate_R)), (expected, *expected_grads), strict=True
+    ):
         assert ours.dtype == theirs.dtype
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0.03 * float(theirs.detach().abs().max()))
+        torch.testing.assert_close(
+            ours, theirs, rtol=0, atol=0.03 * float(theirs.detach().abs().max())
+        )
 
 
 @pytest.mark.parametrize("tokens", [33, 64, 100])
@@ -90,9 +102,15 @@ def test_rows_that_fill_up_an_expert_change_nothing(tokens: int):
     sent, x_ND = router.send(router(x_1ND), torch.zeros(3)), x_1ND[0].requires_grad_()
     sent = sent._replace(gate_R=sent.gate_R.detach().requires_grad_())
     found, expected = (way(experts, x_ND, sent, torch.bfloat16) for way in (loop, grouped))
-    pairs = zip((found, *grads(found, experts, x_ND, sent.gate_R)), (expected, *grads(expected, experts, x_ND, sent.gate_R)), strict=True)
+    pairs = zip(
+        (found, *grads(found, experts, x_ND, sent.gate_R)),
+        (expected, *grads(expected, experts, x_ND, sent.gate_R)),
+        strict=True,
+    )
     for ours, theirs in pairs:
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0.02 * float(theirs.detach().abs().max()))
+        torch.testing.assert_close(
+            ours, theirs, rtol=0, atol=0.02 * float(theirs.detach().abs().max())
+        )
 
 
 def test_an_expert_without_tokens_has_no_gradient():
@@ -112,7 +130,11 @@ def test_the_loop_is_a_sound_operator():
     x_ND, sent = routed(CASES["usual"])
     weights = (experts.up.weight, experts.down.weight, sent.gate_R.detach().requires_grad_())
     arguments = (x_ND, *weights, sent.token_R, sent.ends_E, "swiglu", torch.float32)
-    torch.library.opcheck(expert_loop, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
+    torch.library.opcheck(
+        expert_loop,
+        arguments,
+        test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,6 +142,15 @@ def test_gradients_are_the_slopes(kind: Activation):
     """In double precision, against differences."""
     generator = torch.Generator().manual_seed(0)
     shapes = ((4, 3), (2, 4 if kind == "swiglu" else 2, 3), (2, 3, 2), (6,))
-    inputs = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+    inputs = [
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in shapes
+    ]
     token_R, ends_E = torch.tensor([0, 1, 3, 0, 2, 3]), torch.tensor([3, 6], dtype=torch.int32)
-    torch.autograd.gradcheck(lambda *x: expert_loop(*x, token_R, ends_E, kind, torch.float64)[0], inputs, eps=1e-5, atol=1e-3, rtol=1e-3)
+    torch.autograd.gradcheck(
+        lambda *x: expert_loop(*x, token_R, ends_E, kind, torch.float64)[0],
+        inputs,
+        eps=1e-5,
+        atol=1e-3,
+        rtol=1e-3,
+    )

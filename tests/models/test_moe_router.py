@@ -27,7 +27,13 @@ def built(given: Moe) -> Router:
 def rows(sent: Sent) -> dict[tuple[int, int], float]:
     """(token, expert) -> gate."""
     expert_R = torch.bucketize(torch.arange(len(sent.token_R)), sent.ends_E, right=True)
-    return dict(zip(zip(sent.token_R.tolist(), expert_R.tolist(), strict=True), sent.gate_R.tolist(), strict=True))
+    return dict(
+        zip(
+            zip(sent.token_R.tolist(), expert_R.tolist(), strict=True),
+            sent.gate_R.tolist(),
+            strict=True,
+        )
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.5])
@@ -42,7 +48,9 @@ def test_gates_are_as_the_formula_says(gate: str, renormalise: bool, scale: floa
     for token, x_D in enumerate(x_BTD.flatten(0, 1)):
         logits = (router.linear.weight @ x_D).tolist()
         partition = sum(map(math.exp, logits))
-        scores = [math.exp(u) / partition if gate == "softmax" else 1 / (1 + math.exp(-u)) for u in logits]
+        scores = [
+            math.exp(u) / partition if gate == "softmax" else 1 / (1 + math.exp(-u)) for u in logits
+        ]
         best = sorted(range(5), key=lambda e: -(scores[e] + bias[e]))[:3]
         total = sum(scores[e] for e in best) if renormalise else 1
         expected |= {(token, e): scale * scores[e] / total for e in best}
@@ -81,13 +89,17 @@ def test_scores_are_in_fp32_under_autocast():
 
 
 def test_rows_are_sorted_and_counted():
-    sent = built(Moe(experts=5, chosen=2)).send(built(Moe(experts=5, chosen=2))(drawn(LANES, LENGTH, WIDTH)), torch.zeros(5))
+    sent = built(Moe(experts=5, chosen=2)).send(
+        built(Moe(experts=5, chosen=2))(drawn(LANES, LENGTH, WIDTH)), torch.zeros(5)
+    )
     assert sent.slot_NK is not None
     pairs = rows(sent)
     assert len(pairs) == LANES * LENGTH * 2
     for lane in range(LANES):
         tokens = range(lane * LENGTH, (lane + 1) * LENGTH)
-        assert sent.load_BE[lane].tolist() == [sum((token, expert) in pairs for token in tokens) for expert in range(5)]
+        assert sent.load_BE[lane].tolist() == [
+            sum((token, expert) in pairs for token in tokens) for expert in range(5)
+        ]
     for token in range(LANES * LENGTH):
         assert sent.token_R[sent.slot_NK[token]].tolist() == [token, token]
 
@@ -101,7 +113,9 @@ def test_experts_choose_up_to_their_capacity():
     for lane in range(LANES):
         for expert in range(4):
             column = scores.score_BTE[lane, :, expert].tolist()
-            for position in sorted(range(LENGTH), key=lambda t, column=column: -column[t])[:3]:  # ceil(6 * 2 / 4)
+            for position in sorted(range(LENGTH), key=lambda t, column=column: -column[t])[
+                :3
+            ]:  # ceil(6 * 2 / 4)
                 expected[lane * LENGTH + position, expert] = column[position]
     assert rows(sent) == pytest.approx(expected)
     assert sent.load_BE.tolist() == [[3.0] * 4] * LANES
@@ -111,13 +125,17 @@ def test_experts_choose_up_to_their_capacity():
 def test_gates_of_experts_that_choose_are_renormalised_over_them():
     router = built(Moe(experts=4, chosen=2, choice="expert", scale=2.0))
     sums: dict[int, float] = {}
-    for (token, _), gate in rows(router.send(router(drawn(LANES, LENGTH, WIDTH)), torch.zeros(4))).items():
+    for (token, _), gate in rows(
+        router.send(router(drawn(LANES, LENGTH, WIDTH)), torch.zeros(4))
+    ).items():
         sums[token] = sums.get(token, 0) + gate
     assert list(sums.values()) == pytest.approx([2.0] * len(sums))
 
 
 @pytest.mark.parametrize(
-    "given", [Moe(), Moe(choice="expert"), Moe(gate="softmax", experts=3, chosen=3)], ids=["token", "expert", "softmax"]
+    "given",
+    [Moe(), Moe(choice="expert"), Moe(gate="softmax", experts=3, chosen=3)],
+    ids=["token", "expert", "softmax"],
 )
 def test_nan_is_no_index_error(given: Moe):
     router, x_BTD = built(given), drawn(LANES, LENGTH, WIDTH)

@@ -1,10 +1,24 @@
-"""What a step's choice tells and costs: loads, penalties of the balance, its bias, and the likeness of layers."""
+"""What a step's choice tells and costs: loads, penalties of the balance, its bias, and the likeness
+of layers.
+"""
 
 from collections.abc import Mapping
 
 import pytest
 import torch
-from tests.models.choosers import LANES, LENGTH, POOL, STEPS, Given, built, choices, hard, of, part_of, states
+from tests.models.choosers import (
+    LANES,
+    LENGTH,
+    POOL,
+    STEPS,
+    Given,
+    built,
+    choices,
+    hard,
+    of,
+    part_of,
+    states,
+)
 from torch import Tensor, nn
 
 from scalelab.models.layers.choosing import Chooser, to_route
@@ -26,7 +40,10 @@ def everybody(lanes: int = LANES) -> Tensor:
 
 
 def routes(chooser: Chooser, alive_BT: Tensor) -> list[Route]:
-    return [to_route(chooser.given, choice, alive_BT) for choice in choices(chooser, states(len(alive_BT)))]
+    return [
+        to_route(chooser.given, choice, alive_BT)
+        for choice in choices(chooser, states(len(alive_BT)))
+    ]
 
 
 def number(x: Tensor) -> float:
@@ -47,7 +64,10 @@ def test_a_route_tells_of_the_tokens_that_are_alive():
         assert torch.equal(route.chosen_BTK[alive_BT], choice.chosen_BTK[alive_BT])
         assert route.log_prob_BT[~alive_BT].eq(0).all()
         assert torch.equal(route.log_prob_BT[alive_BT], choice.log_prob_BT[alive_BT])
-        assert route.routing.load_E.tolist() == torch.bincount(choice.chosen_BTK[alive_BT].flatten(), minlength=POOL).tolist()
+        assert (
+            route.routing.load_E.tolist()
+            == torch.bincount(choice.chosen_BTK[alive_BT].flatten(), minlength=POOL).tolist()
+        )
         entropy = torch.special.entr(choice.probability_BTE[alive_BT]).sum(-1).mean()
         torch.testing.assert_close(route.routing.entropy, entropy.detach())
         assert float(route.routing.tokens) == alive_BT.sum()
@@ -56,9 +76,15 @@ def test_a_route_tells_of_the_tokens_that_are_alive():
 
 def test_the_load_counts_all_layers_of_a_mixture_and_the_best_of_a_soft_one():
     mixed, soft = built(of("open", top=2)), built(of("open", selection="soft"))
-    assert all(float(route.routing.load_E.sum()) == 2 * LANES * LENGTH for route in routes(mixed, everybody()))
+    assert all(
+        float(route.routing.load_E.sum()) == 2 * LANES * LENGTH
+        for route in routes(mixed, everybody())
+    )
     for route, choice in zip(routes(soft, everybody()), hard(soft, states()), strict=True):
-        assert route.routing.load_E.tolist() == torch.bincount(choice.chosen_BTK.flatten(), minlength=POOL).tolist()
+        assert (
+            route.routing.load_E.tolist()
+            == torch.bincount(choice.chosen_BTK.flatten(), minlength=POOL).tolist()
+        )
 
 
 @pytest.mark.parametrize("identity", [True, False])
@@ -69,7 +95,9 @@ def test_the_loss_is_switchs_over_the_layers_that_are_counted(identity: bool):
         rows = choice.probability_BTE.flatten(0, 1).tolist()
         shares = [[p / sum(row[:counted]) for p in row[:counted]] for row in rows]
         chosen = [layer for layer in choice.chosen_BTK.flatten().tolist() if layer < counted]
-        assert number(route.routing.penalty) == pytest.approx(0.5 * uneven(shares, chosen, counted), rel=1e-5)
+        assert number(route.routing.penalty) == pytest.approx(
+            0.5 * uneven(shares, chosen, counted), rel=1e-5
+        )
 
 
 @pytest.mark.parametrize("identity", [True, False])
@@ -77,7 +105,9 @@ def test_only_counted_layers_are_pulled(identity: bool):
     chooser = built(of("learned", balance={"loss": 1.0, "entropy": 1.0, "identity": identity}))
     assert chooser.learned is not None
     nn.init.normal_(chooser.learned.weight, generator=torch.Generator().manual_seed(0))
-    sum((route.routing.penalty for route in routes(chooser, everybody())), torch.zeros(())).backward()
+    sum(
+        (route.routing.penalty for route in routes(chooser, everybody())), torch.zeros(())
+    ).backward()
     grad_SE = chooser.learned.weight.grad
     assert grad_SE is not None
     assert grad_SE[:, :3].abs().min() > 0
@@ -85,19 +115,31 @@ def test_only_counted_layers_are_pulled(identity: bool):
 
 
 def test_a_closed_step_is_balanced_over_its_own_layers():
-    """Where one layer may be chosen, and where identity layers alone may, there is nothing to even out."""
-    chooser = built(of("closed", choices=[[1, 3], [2], [4]], balance={"loss": 1.0, "entropy": 1.0, "bias": 0.1}))
+    """Where one layer may be chosen, and where identity layers alone may, there is nothing to even
+    out.
+    """
+    chooser = built(
+        of("closed", choices=[[1, 3], [2], [4]], balance={"loss": 1.0, "entropy": 1.0, "bias": 0.1})
+    )
     first, second, third = (route.routing.penalty for route in routes(chooser, everybody()))
     choice = choices(chooser, states())[0]
     shares = choice.probability_BTE[..., [0, 2]].flatten(0, 1)
-    expected = uneven(shares.tolist(), choice.chosen_BTK.flatten().div(2, rounding_mode="floor").tolist(), 2)
-    assert number(first) == pytest.approx(expected - number(torch.special.entr(shares.mean(0)).sum()), rel=1e-5)
+    expected = uneven(
+        shares.tolist(), choice.chosen_BTK.flatten().div(2, rounding_mode="floor").tolist(), 2
+    )
+    assert number(first) == pytest.approx(
+        expected - number(torch.special.entr(shares.mean(0)).sum()), rel=1e-5
+    )
     assert (number(second), number(third)) == pytest.approx((1, 0), abs=1e-6)
     chooser.rebalance(torch.tensor([[9.0, 0, 1, 0], [0, 9, 0, 0], [0, 0, 0, 9]]))
-    torch.testing.assert_close(chooser.bias_SE, torch.tensor([[-0.1, 0, 0.1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
+    torch.testing.assert_close(
+        chooser.bias_SE, torch.tensor([[-0.1, 0, 0.1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    )
 
 
-@pytest.mark.parametrize("extra", [{"loss": 0.3}, {"loss": 0.3, "per": "sequence"}, {"entropy": 0.2}])
+@pytest.mark.parametrize(
+    "extra", [{"loss": 0.3}, {"loss": 0.3, "per": "sequence"}, {"entropy": 0.2}]
+)
 def test_tokens_that_halted_move_no_penalty_of_the_load(extra: Mapping[str, object]):
     chooser, alive_BT = built(of("open", balance=extra)), everybody()
     alive_BT[:, LENGTH // 2 :] = False
@@ -128,21 +170,39 @@ def test_where_nobody_is_alive_all_is_finite_and_nothing_pulls(per: str, granula
 
 @pytest.mark.parametrize("per", ["batch", "sequence"])
 @pytest.mark.parametrize("granularity", ["token", "sequence"])
-@pytest.mark.parametrize("extra", [{"loss": 0.3}, {"loss": 0.3, "z_loss": 0.1}, {"entropy": 0.1}, {"z_loss": 0.1}])
-def test_the_spec_knows_what_couples_sequences(per: str, granularity: str, extra: Mapping[str, float]):
+@pytest.mark.parametrize(
+    "extra", [{"loss": 0.3}, {"loss": 0.3, "z_loss": 0.1}, {"entropy": 0.1}, {"z_loss": 0.1}]
+)
+def test_the_spec_knows_what_couples_sequences(
+    per: str, granularity: str, extra: Mapping[str, float]
+):
     """Penalties that do not couple are the mean of each sequence's own, also where tokens halt."""
-    chooser, alive_BT = built(of("open", granularity=granularity, balance={**extra, "per": per})), alive()
+    chooser, alive_BT = (
+        built(of("open", granularity=granularity, balance={**extra, "per": per})),
+        alive(),
+    )
     choice = choices(chooser, states(length=1 if granularity == "sequence" else LENGTH))[1]
     if granularity == "sequence":
         alive_BT = alive_BT.any(1, keepdim=True).expand(-1, LENGTH)
     together = number(to_route(chooser.given, choice, alive_BT).routing.penalty)
     lanes = [slice(lane, lane + 1) for lane in range(LANES)]
-    alone = [number(to_route(chooser.given, part_of(choice, lane), alive_BT[lane]).routing.penalty) for lane in lanes]
-    assert (together == pytest.approx(sum(alone) / LANES, rel=1e-4)) == (not chooser.given.couples_batch)
+    alone = [
+        number(to_route(chooser.given, part_of(choice, lane), alive_BT[lane]).routing.penalty)
+        for lane in lanes
+    ]
+    assert (together == pytest.approx(sum(alone) / LANES, rel=1e-4)) == (
+        not chooser.given.couples_batch
+    )
 
 
 def test_a_route_of_a_sequence_is_that_of_all_its_tokens_and_is_balanced_over_sequences():
-    chooser = built(of("open", granularity="sequence", balance={"loss": 1.0, "per": "sequence", "identity": True}))
+    chooser = built(
+        of(
+            "open",
+            granularity="sequence",
+            balance={"loss": 1.0, "per": "sequence", "identity": True},
+        )
+    )
     alive_BT = everybody()
     alive_BT[0] = False
     for choice in choices(chooser, states(length=1)):
@@ -150,11 +210,15 @@ def test_a_route_of_a_sequence_is_that_of_all_its_tokens_and_is_balanced_over_se
         assert route.chosen_BTK.shape == (LANES, LENGTH, 1)
         assert torch.equal(route.chosen_BTK[1:], choice.chosen_BTK[1:].expand(-1, LENGTH, -1))
         assert float(route.routing.load_E.sum()) == (LANES - 1) * LENGTH
-        expected = uneven(choice.probability_BTE[1:, 0].tolist(), choice.chosen_BTK[1:].flatten().tolist(), POOL)
+        expected = uneven(
+            choice.probability_BTE[1:, 0].tolist(), choice.chosen_BTK[1:].flatten().tolist(), POOL
+        )
         assert number(route.routing.penalty) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("balance", [{"loss": 1.0}, {"loss": 1.0, "per": "sequence"}, {"entropy": 1.0}])
+@pytest.mark.parametrize(
+    "balance", [{"loss": 1.0}, {"loss": 1.0, "per": "sequence"}, {"entropy": 1.0}]
+)
 @pytest.mark.parametrize("selection", ["straight_through", "soft"])
 def test_penalties_even_the_use_of_layers(balance: Mapping[str, object], selection: str):
     chooser = built(of("open", selection=selection, identity=0, balance=balance))
@@ -165,9 +229,13 @@ def test_penalties_even_the_use_of_layers(balance: Mapping[str, object], selecti
     optimizer = torch.optim.SGD(chooser.parameters(), lr=2.0)
     for _ in range(40):
         optimizer.zero_grad()
-        sum((route.routing.penalty for route in routes(chooser, everybody())), torch.zeros(())).backward()
+        sum(
+            (route.routing.penalty for route in routes(chooser, everybody())), torch.zeros(())
+        ).backward()
         optimizer.step()
-    assert sum(max_vio(route.routing.load_E) for route in routes(chooser, everybody())) < 0.7 * before
+    assert (
+        sum(max_vio(route.routing.load_E) for route in routes(chooser, everybody())) < 0.7 * before
+    )
 
 
 def max_vio(load_E: Tensor) -> float:
@@ -178,7 +246,9 @@ def max_vio(load_E: Tensor) -> float:
 def test_a_bias_moves_the_choice_and_no_probability(selection: str):
     chooser, plain = built(of("open", selection=selection)), built(of("open", selection=selection))
     chooser.bias_SE[1, 2] = 50
-    for step, (biased, choice) in enumerate(zip(choices(chooser, states()), choices(plain, states()), strict=True)):
+    for step, (biased, choice) in enumerate(
+        zip(choices(chooser, states()), choices(plain, states()), strict=True)
+    ):
         assert torch.equal(biased.probability_BTE, choice.probability_BTE)
         assert torch.equal(biased.chosen_BTK, choice.chosen_BTK) == (step != 1)
         if step == 1:
@@ -204,10 +274,15 @@ def test_the_bias_evens_the_loads_of_the_layers_that_are_counted(identity: bool)
 
 def test_the_bias_moves_by_the_sign_of_what_is_missing():
     chooser = built(of("open", balance={"bias": 0.25}))
-    chooser.rebalance(torch.tensor([[4.0, 0.0, 2.0, 7.0], [6.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 9.0]]))
+    chooser.rebalance(
+        torch.tensor([[4.0, 0.0, 2.0, 7.0], [6.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 9.0]])
+    )
     third = 0.25 / 3  # one is above the mean, two below: centred
     torch.testing.assert_close(
-        chooser.bias_SE, torch.tensor([[-0.25, 0.25, 0, 0], [-0.25 - third, 0.25 - third, 0.25 - third, 0], [0, 0, 0, 0]])
+        chooser.bias_SE,
+        torch.tensor(
+            [[-0.25, 0.25, 0, 0], [-0.25 - third, 0.25 - third, 0.25 - third, 0], [0, 0, 0, 0]]
+        ),
     )
 
 
@@ -219,7 +294,11 @@ def test_without_a_rate_the_bias_stays():
 
 @pytest.mark.parametrize("given", [of("random"), of("learned"), of("open", selection="soft")])
 def test_without_a_balance_a_route_costs_nothing(given: Given):
-    assert [number(route.routing.penalty) for route in routes(built(given), everybody())] == [0, 0, 0]
+    assert [number(route.routing.penalty) for route in routes(built(given), everybody())] == [
+        0,
+        0,
+        0,
+    ]
 
 
 class Layer(nn.Module):
@@ -227,12 +306,19 @@ class Layer(nn.Module):
 
     def __init__(self, first: Tensor, second: Tensor) -> None:
         super().__init__()
-        self.first, self.second, self.gain = nn.Parameter(first), nn.Parameter(second), nn.Parameter(torch.ones(3))
+        self.first, self.second, self.gain = (
+            nn.Parameter(first),
+            nn.Parameter(second),
+            nn.Parameter(torch.ones(3)),
+        )
 
 
 def test_similarity_is_the_mean_squared_cosine_over_pairs_and_matrices():
     generator = torch.Generator().manual_seed(0)
-    layers = [Layer(torch.randn(3, 4, generator=generator), torch.randn(2, 3, generator=generator)) for _ in range(4)]
+    layers = [
+        Layer(torch.randn(3, 4, generator=generator), torch.randn(2, 3, generator=generator))
+        for _ in range(4)
+    ]
     expected = []
     for name in ("first", "second"):
         for one in range(4):
@@ -242,7 +328,11 @@ def test_similarity_is_the_mean_squared_cosine_over_pairs_and_matrices():
     found = similarity(layers)
     assert number(found) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
     found.backward()
-    assert all((weight.grad is None) == (weight.ndim == 1) for layer in layers for weight in layer.parameters())
+    assert all(
+        (weight.grad is None) == (weight.ndim == 1)
+        for layer in layers
+        for weight in layer.parameters()
+    )
 
 
 def test_similarity_of_equal_opposite_and_orthogonal_layers():
@@ -253,7 +343,10 @@ def test_similarity_of_equal_opposite_and_orthogonal_layers():
 
 
 def test_similarity_is_in_fp32_under_autocast():
-    layers = [Layer(torch.randn(8, 8, generator=torch.Generator().manual_seed(seed)), torch.eye(8)) for seed in range(2)]
+    layers = [
+        Layer(torch.randn(8, 8, generator=torch.Generator().manual_seed(seed)), torch.eye(8))
+        for seed in range(2)
+    ]
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(similarity(layers), similarity(layers).float())
         under = similarity(layers)

@@ -10,18 +10,28 @@ from scalelab.models.layers.scoring import Gru, Lstm
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_low_temperature_sharpens_and_chooses_alike(kind: str):
-    sharp, plain = (hard(built(of("open") | {"router": {"kind": kind, "temperature": t}}), states()) for t in (0.25, 1.0))
+    sharp, plain = (
+        hard(built(of("open") | {"router": {"kind": kind, "temperature": t}}), states())
+        for t in (0.25, 1.0)
+    )
     for one, other in zip(sharp, plain, strict=True):
         assert torch.equal(one.chosen_BTK, other.chosen_BTK)
         torch.testing.assert_close(one.logits_BTE, 4 * other.logits_BTE)
-        assert (torch.special.entr(one.probability_BTE).sum(-1) < torch.special.entr(other.probability_BTE).sum(-1)).all()
+        assert (
+            torch.special.entr(one.probability_BTE).sum(-1)
+            < torch.special.entr(other.probability_BTE).sum(-1)
+        ).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("embedding", [True, False])
 def test_a_router_knows_the_step_by_its_embedding_or_by_its_memory(kind: str, embedding: bool):
-    first, second, _ = hard(built(of("open") | {"router": {"kind": kind, "step_embedding": embedding}}), states())
-    assert torch.equal(first.logits_BTE, second.logits_BTE) == (not embedding and kind in ("linear", "mlp"))
+    first, second, _ = hard(
+        built(of("open") | {"router": {"kind": kind, "step_embedding": embedding}}), states()
+    )
+    assert torch.equal(first.logits_BTE, second.logits_BTE) == (
+        not embedding and kind in ("linear", "mlp")
+    )
 
 
 def test_a_learned_policy_takes_one_layer_a_step_whatever_the_input():
@@ -47,7 +57,9 @@ def test_recurrent_routers_are_pytorchs_cells(kind: str):
     assert state is not None
     assert isinstance(ours, Gru | Lstm)
     theirs = (nn.GRUCell if kind == "gru" else nn.LSTMCell)(WIDTH, hidden, bias=False)
-    order = (1, 0, 2) if kind == "gru" else (0, 1, 3, 2)  # PyTorch: reset, update, new; input, forget, cell, output
+    order = (
+        (1, 0, 2) if kind == "gru" else (0, 1, 3, 2)
+    )  # PyTorch: reset, update, new; input, forget, cell, output
     for linear, weight in ((ours.new, theirs.weight_ih), (ours.old, theirs.weight_hh)):
         parts = linear.weight.detach().chunk(len(order))
         weight.data = torch.cat([parts[part] for part in order])

@@ -54,20 +54,30 @@ def test_roles_are_what_the_modules_declare():
 @pytest.mark.parametrize(("layers", "having"), [(1, [0]), (4, [1, 3]), (5, [0, 2, 4])])
 def test_every_second_layer_from_the_last_has_a_value_embedding(layers: int, having: list[int]):
     model = fresh(layers=layers, heads=4, kv_heads=2, value_embeddings=True)
-    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters() if "value_embedding" in name}
-    assert shapes == {f"layers.{layer}.attention.value_embedding.weight": (VOCAB, 2 * 4) for layer in having}
+    shapes = {
+        name: tuple(weight.shape)
+        for name, weight in model.named_parameters()
+        if "value_embedding" in name
+    }
+    assert shapes == {
+        f"layers.{layer}.attention.value_embedding.weight": (VOCAB, 2 * 4) for layer in having
+    }
 
 
 def test_gains_begin_as_if_they_were_not_there(tokens_BT: Tensor):
     """The gain of the embedding begins at 0; a value embedding at its own small spread."""
-    torch.testing.assert_close(fresh(residual_gains=True)(tokens_BT), fresh()(tokens_BT), rtol=0, atol=0)
+    torch.testing.assert_close(
+        fresh(residual_gains=True)(tokens_BT), fresh()(tokens_BT), rtol=0, atol=0
+    )
     with_values = fresh(value_embeddings=True)
     difference = (with_values(tokens_BT) - fresh()(tokens_BT)).abs().mean()
     assert 0 < difference < 0.05
 
 
 def test_the_layers_of_residual_gains_see_the_embedding(tokens_BT: Tensor):
-    """With a gain of 0 on what the layer gets and 1 on the embedding, the last layer is all there is."""
+    """With a gain of 0 on what the layer gets and 1 on the embedding, the last layer is all there
+    is.
+    """
     model = fresh(residual_gains=True, layers=2)
     last = model.layers[1]
     torch.nn.init.zeros_(last.own_gain.weight)
@@ -87,14 +97,18 @@ def test_softcap_bounds_the_logits(tokens_BT: Tensor):
     model = fresh(logit_softcap=0.3)
     logits = F.linear(100 * model.trunk(tokens_BT), model.head_weight)
     assert float(logits.detach().abs().max()) > 1
-    torch.testing.assert_close(model.head(100 * model.trunk(tokens_BT)), 0.3 * torch.tanh(logits / 0.3))
+    torch.testing.assert_close(
+        model.head(100 * model.trunk(tokens_BT)), 0.3 * torch.tanh(logits / 0.3)
+    )
 
 
 def test_the_embedding_norm_stands_before_the_first_layer(tokens_BT: Tensor):
     model, inputs = fresh(embedding_norm=True, position=LearnedPositions()), []
     model.layers[0].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     model(tokens_BT)
-    torch.testing.assert_close(inputs[0].square().mean(-1), torch.ones(tokens_BT.shape), rtol=0.05, atol=0)
+    torch.testing.assert_close(
+        inputs[0].square().mean(-1), torch.ones(tokens_BT.shape), rtol=0.05, atol=0
+    )
 
 
 def test_dropout_falls_on_training_alone(tokens_BT: Tensor):
@@ -112,13 +126,18 @@ def test_dropout_falls_on_training_alone(tokens_BT: Tensor):
 
 @pytest.mark.parametrize("kind", ["normal", "fan_in"])
 def test_mup_draws_hidden_matrices_by_their_fan_in_and_the_head_as_at_the_base_width(kind: str):
-    base, wide = (fresh(width=width, heads=2, mup=64, init=Init(kind=kind, std=0.1, depth_scaled=False)) for width in (64, 256))
+    base, wide = (
+        fresh(width=width, heads=2, mup=64, init=Init(kind=kind, std=0.1, depth_scaled=False))
+        for width in (64, 256)
+    )
     plain = fresh(width=64, heads=2, init=Init(kind=kind, std=0.1, depth_scaled=False))
     for name, weight in base.named_parameters():
         assert torch.equal(weight, plain.get_parameter(name)), "at the base width nothing changes"
         if weight.dim() == 2:
             shrinks = roles(base)[name] == "matrix"
-            assert std(wide.get_parameter(name)) == pytest.approx(std(weight) / (2 if shrinks else 1), rel=0.05), name
+            assert std(wide.get_parameter(name)) == pytest.approx(
+                std(weight) / (2 if shrinks else 1), rel=0.05
+            ), name
 
 
 def test_mup_scales_logits_and_scores(tokens_BT: Tensor):
@@ -133,6 +152,12 @@ def test_mup_scales_logits_and_scores(tokens_BT: Tensor):
 
 
 def test_loads_move_the_bias_of_each_layer():
-    model = fresh(layers=2, ffn=Moe(width=8, experts=3, chosen=1, renormalise=False, balance=Balance(bias=0.5)))
+    model = fresh(
+        layers=2,
+        ffn=Moe(width=8, experts=3, chosen=1, renormalise=False, balance=Balance(bias=0.5)),
+    )
     model.rebalance(torch.tensor([[4.0, 1.0, 1.0], [1.0, 1.0, 4.0]]))
-    assert [layer.ffn.bias_E.tolist() for layer in model.layers] == [[-0.5, 0.5, 0.5], [0.5, 0.5, -0.5]]
+    assert [layer.ffn.bias_E.tolist() for layer in model.layers] == [
+        [-0.5, 0.5, 0.5],
+        [0.5, 0.5, -0.5],
+    ]

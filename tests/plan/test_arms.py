@@ -32,7 +32,9 @@ def planned(folder: Path, text: str = SPEC, *settings: str) -> Plan:
 def test_each_arm_runs_at_every_point(tmp_path: Path) -> None:
     trials = planned(tmp_path).trials
     assert [trial.axes for trial in trials[::2]] == [
-        {"arm": arm, "optim.lr": lr} for arm in ("base", "shared keys", "experts") for lr in (1e-3, 2e-3)
+        {"arm": arm, "optim.lr": lr}
+        for arm in ("base", "shared keys", "experts")
+        for lr in (1e-3, 2e-3)
     ]
     assert len({trial.digest for trial in trials}) == 12
     assert [trial.trial.model.kv_heads for trial in trials[::4]] == [4, 1, 4]
@@ -46,7 +48,9 @@ def test_a_filter_chooses_an_arm(tmp_path: Path) -> None:
 
 def test_the_name_of_an_arm_is_no_part_of_a_trial(tmp_path: Path) -> None:
     renamed = planned(tmp_path, SPEC.replace("shared keys", "MQA"))
-    assert [trial.digest for trial in renamed.trials] == [trial.digest for trial in planned(tmp_path).trials]
+    assert [trial.digest for trial in renamed.trials] == [
+        trial.digest for trial in planned(tmp_path).trials
+    ]
 
 
 def test_a_setting_reaches_into_an_arm(tmp_path: Path) -> None:
@@ -62,8 +66,17 @@ def test_a_budget_may_stand_in_the_arms_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("arms: {a: {model.widht: 3}}", r"arms.yaml:3: the arm `a` sets `model.widht`, which is no path of a trial; .*model.width"),
-        ("arms: {a: {optim.lr: 3}}\naxes: {optim.lr: [1, 2]}", r"arms.yaml:3: `optim.lr` is set by the arm `a` and by an axis; keep one"),
+        (
+            "arms: {a: {model.widht: 3}}",
+            (
+                r"arms.yaml:3: the arm `a` sets `model.widht`, which is no path of a trial;"
+                r" .*model.width"
+            ),
+        ),
+        (
+            "arms: {a: {optim.lr: 3}}\naxes: {optim.lr: [1, 2]}",
+            r"arms.yaml:3: `optim.lr` is set by the arm `a` and by an axis; keep one",
+        ),
         ("arms: [a, b]", r"arms.yaml:3: `arms` maps names to what each sets; write"),
         ("arms: {a: {model.width: wide}}", r"arms.yaml:3: `model.width`: 'wide' is not a number"),
     ],

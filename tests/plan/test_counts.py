@@ -1,4 +1,7 @@
-"""Closed forms against published counts. Equality with built models is tested for every variant in tests/models."""
+"""Closed forms against published counts.
+
+Equality with built models is tested for every variant in tests/models.
+"""
 
 from typing import Any
 
@@ -16,20 +19,34 @@ from scalelab.spec.model import LayerRouter, LearnedPositions, Lstm, Norm, Trans
 @pytest.mark.parametrize("width", [4, 8, 12, 16, 64, 128])
 def test_the_published_shape_counts_32_d2_and_525_d(width: int):
     """2 layers, 2 heads, swiglu 4x, vocabulary 260, untied (arXiv 2508.20755)."""
-    assert parameters(Transformer(width=width).resolved(), 260, 77).total == 32 * width**2 + 525 * width
+    assert (
+        parameters(Transformer(width=width).resolved(), 260, 77).total
+        == 32 * width**2 + 525 * width
+    )
 
 
 def test_the_default_model_by_groups():
     counted = parameters(Transformer().resolved(), 260, 77)
     assert counted.total == counted.active == 16_592
-    assert counted.groups == {"embedding": 4160, "positions": 0, "attention": 2048, "ffn": 6144, "norm": 80, "head": 4160}
+    assert counted.groups == {
+        "embedding": 4160,
+        "positions": 0,
+        "attention": 2048,
+        "ffn": 6144,
+        "norm": 80,
+        "head": 4160,
+    }
     assert counted.non_embedding == counted.by("non_embedding") == 16_592 - 2 * 4160
 
 
 @pytest.mark.parametrize(("kv_heads", "millions"), [(12, 123.55), (4, 114.11), (1, 110.58)])
 def test_the_125m_preset(kv_heads: int, millions: float):
-    """12 layers, width 768, hidden 2048, GPT-2's vocabulary, tied: 84.95M of 123.55M stand outside the embedding."""
-    model = Transformer(layers=12, width=768, heads=12, kv_heads=kv_heads, ffn=Ffn(width=2048), tied=True)
+    """12 layers, width 768, hidden 2048, GPT-2's vocabulary, tied: 84.95M of 123.55M stand outside
+    the embedding.
+    """
+    model = Transformer(
+        layers=12, width=768, heads=12, kv_heads=kv_heads, ffn=Ffn(width=2048), tied=True
+    )
     counted = parameters(model.resolved(), 50_257, 1024)
     assert counted.total / 1e6 == pytest.approx(millions, abs=0.005)
     assert counted.non_embedding == counted.total - 50_257 * 768
@@ -38,9 +55,17 @@ def test_the_125m_preset(kv_heads: int, millions: float):
 
 
 def test_gpt2_without_its_biases():
-    """124,439,808 published, of which 102,144 are biases: of the matrices 82,944 and of the norms 25 x 768, which we keep."""
+    """124,439,808 published, of which 102,144 are biases: of the matrices 82,944 and of the norms
+    25 x 768, which we keep.
+    """
     model = Transformer(
-        layers=12, width=768, heads=12, ffn=Ffn(kind="gelu"), norm=Norm(kind="layer"), position=LearnedPositions(), tied=True
+        layers=12,
+        width=768,
+        heads=12,
+        ffn=Ffn(kind="gelu"),
+        norm=Norm(kind="layer"),
+        position=LearnedPositions(),
+        tied=True,
     )
     biases_of_matrices = 12 * (3 * 768 + 768 + 4 * 768 + 768)
     assert parameters(model.resolved(), 50_257, 1024).total == 124_439_808 - biases_of_matrices
@@ -57,16 +82,26 @@ def test_rows_of_tokens_that_never_occur_are_not_used(tied: bool, rows: int):
 
 
 def test_gpt2_small_counts_as_88_million():
-    """arXiv 2404.05405: rotary, tied, 3,275 of the 50,256 tokens are used, and biases count there and not here."""
-    model = Transformer(layers=12, width=768, heads=12, ffn=Ffn(kind="gelu"), norm=Norm(kind="layer"), tied=True).resolved()
+    """arXiv 2404.05405: rotary, tied, 3,275 of the 50,256 tokens are used, and biases count there
+    and not here.
+    """
+    model = Transformer(
+        layers=12, width=768, heads=12, ffn=Ffn(kind="gelu"), norm=Norm(kind="layer"), tied=True
+    ).resolved()
     assert parameters(model, 50_257, 511, used=3275).used == pytest.approx(87.5e6, rel=0.002)
     assert parameters(model, 50_257, 511, used=3275).total == pytest.approx(123.6e6, rel=0.002)
 
 
 def test_a_mixture_at_the_active_parameters_of_the_125m_preset():
-    """GQA with 4 key heads, 1 shared and 31 routed experts, top-7: hidden 298 would give 123.7M active and 321M in all."""
+    """GQA with 4 key heads, 1 shared and 31 routed experts, top-7: hidden 298 would give 123.7M
+    active and 321M in all.
+    """
     moe = Moe(experts=31, chosen=7, shared=1, width=298)
-    counted = parameters(Transformer(layers=12, width=768, heads=12, kv_heads=4, ffn=moe, tied=True).resolved(), 50_257, 1024)
+    counted = parameters(
+        Transformer(layers=12, width=768, heads=12, kv_heads=4, ffn=moe, tied=True).resolved(),
+        50_257,
+        1024,
+    )
     assert counted.active / 1e6 == pytest.approx(123.69, abs=0.01)
     assert counted.total / 1e6 == pytest.approx(321.4, abs=0.05)
     assert counted.groups["router"] == 12 * 31 * 768
@@ -74,12 +109,20 @@ def test_a_mixture_at_the_active_parameters_of_the_125m_preset():
 
 
 def test_embeddings_of_values_are_no_hidden_parameters():
-    plain, with_values = (parameters(Transformer(value_embeddings=values).resolved(), 260, 77) for values in (False, True))
+    plain, with_values = (
+        parameters(Transformer(value_embeddings=values).resolved(), 260, 77)
+        for values in (False, True)
+    )
     assert with_values.total - plain.total == 260 * 16 + 1
     assert with_values.non_embedding - plain.non_embedding == 1
 
 
-@given(width=st.integers(1, 40), layers=st.integers(1, 5), hidden=st.integers(1, 99), tied=st.booleans())
+@given(
+    width=st.integers(1, 40),
+    layers=st.integers(1, 5),
+    hidden=st.integers(1, 99),
+    tied=st.booleans(),
+)
 def test_counts_grow_with_every_size(width: int, layers: int, hidden: int, tied: bool):
     def count(width: int, layers: int, hidden: int) -> int:
         model = Transformer(width=4 * width, layers=layers, ffn=Ffn(width=hidden), tied=tied)
@@ -88,11 +131,17 @@ def test_counts_grow_with_every_size(width: int, layers: int, hidden: int, tied:
         return counted.total
 
     start = count(width, layers, hidden)
-    assert start < min(count(width + 1, layers, hidden), count(width, layers + 1, hidden), count(width, layers, hidden + 1))
+    assert start < min(
+        count(width + 1, layers, hidden),
+        count(width, layers + 1, hidden),
+        count(width, layers, hidden + 1),
+    )
 
 
 def router(**changes: Any) -> LayerRouter:
-    return LayerRouter.model_validate({"kind": "layer_router", "width": 16, "layers": 3, "identity": 1, "steps": 5} | changes).resolved()
+    return LayerRouter.model_validate(
+        {"kind": "layer_router", "width": 16, "layers": 3, "identity": 1, "steps": 5} | changes
+    ).resolved()
 
 
 @pytest.mark.parametrize(
@@ -110,10 +159,17 @@ def router(**changes: Any) -> LayerRouter:
         ({"halting": {"kind": "ponder"}}, 16 * 4 + 5 * 16 + 17),
     ],
 )
-def test_a_router_over_layers_adds_what_decides_to_a_plain_transformer(changes: dict[str, Any], count: int):
+def test_a_router_over_layers_adds_what_decides_to_a_plain_transformer(
+    changes: dict[str, Any], count: int
+):
     model = router(**changes)
     counted, plain = parameters(model, 260, 77), parameters(model.plain().resolved(), 260, 77)
-    assert counted.groups.get("router", 0) == counted.total - plain.total == counted.non_embedding - plain.non_embedding == count
+    assert (
+        counted.groups.get("router", 0)
+        == counted.total - plain.total
+        == counted.non_embedding - plain.non_embedding
+        == count
+    )
     with torch.device("meta"):
         assert counted.total == sum(weight.numel() for weight in build(model, 260, 77).parameters())
 
@@ -142,8 +198,16 @@ def test_a_token_meets_as_many_layers_as_its_steps_may_choose(changes: dict[str,
 def test_an_lstm_has_four_gates_with_two_biases(tied: bool):
     model = Lstm(width=16, layers=3, tied=tied)
     counted = parameters(model, 260, 77, used=100)
-    assert counted.groups == {"embedding": 4160, "recurrent": 3 * (4 * 16 * 32 + 2 * 4 * 16), "head": 0 if tied else 4160}
-    assert counted.total == counted.active == counted.non_embedding + counted.groups["embedding"] + counted.groups["head"]
+    assert counted.groups == {
+        "embedding": 4160,
+        "recurrent": 3 * (4 * 16 * 32 + 2 * 4 * 16),
+        "head": 0 if tied else 4160,
+    }
+    assert (
+        counted.total
+        == counted.active
+        == counted.non_embedding + counted.groups["embedding"] + counted.groups["head"]
+    )
     assert counted.used == counted.total - 160 * 16 * (1 if tied else 2)
     with torch.device("meta"):
         assert counted.total == sum(weight.numel() for weight in build(model, 260, 77).parameters())

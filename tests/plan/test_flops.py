@@ -10,18 +10,25 @@ from scalelab.spec.model import Ffn, LayerRouter, Lstm, Transformer
 
 
 def test_the_smallest_model_by_hand():
-    """One layer, one head: width 2, hidden 3, vocabulary 5, four positions of which two are asked for."""
+    """One layer, one head: width 2, hidden 3, vocabulary 5, four positions of which two are asked
+    for.
+    """
     model = Transformer(layers=1, width=2, heads=1, ffn=Ffn(kind="gelu", width=3)).resolved()
     keys_and_values = 2 * 4 * (2 * 2 * 2)
     query_and_out = 2 * 2 * (2 * 2 * 2)
     scores_and_mix = 2 * (2 * 4 * 2) * 2
     ffn = 2 * 2 * (2 * 2 * 3)
     head = 2 * 2 * (2 * 5)
-    assert forward_flops(model, 5, 4, 2) == keys_and_values + query_and_out + scores_and_mix + ffn + head
+    assert (
+        forward_flops(model, 5, 4, 2)
+        == keys_and_values + query_and_out + scores_and_mix + ffn + head
+    )
 
 
 def test_six_flops_a_parameter_and_token():
-    """Kaplan et al. 2020: where the context is short beside the width, training costs 6 N a token (N without the embedding)."""
+    """Kaplan et al. 2020: where the context is short beside the width, training costs 6 N a token
+    (N without the embedding).
+    """
     model = Transformer(layers=4, width=1024, heads=8).resolved()
     counted = parameters(model, 260, 16)
     per_token = train_bounds(model, 260, 16, 16).most / 16
@@ -41,7 +48,9 @@ def test_an_lstm_multiplies_by_every_gate_at_every_position():
 
 
 def router(**changes: Any) -> LayerRouter:
-    return LayerRouter.model_validate({"kind": "layer_router", "layers": 3, "width": 16} | changes).resolved()
+    return LayerRouter.model_validate(
+        {"kind": "layer_router", "layers": 3, "width": 16} | changes
+    ).resolved()
 
 
 def test_a_fixed_order_costs_what_its_layers_cost():
@@ -49,8 +58,12 @@ def test_a_fixed_order_costs_what_its_layers_cost():
     assert forward_bounds(router(policy="fixed"), 260, 77, 38) == forward_bounds(plain, 260, 77, 38)
     assert train_bounds(router(policy="fixed"), 260, 77, 38) == train_bounds(plain, 260, 77, 38)
     deep = Transformer(layers=5).resolved()
-    assert forward_flops(router(policy="fixed", steps=5), 260, 77, 38) == forward_flops(deep, 260, 77, 38)
-    rest = forward_flops(plain, 260, 77, 38) - forward_flops(Transformer(layers=2).resolved(), 260, 77, 38)
+    assert forward_flops(router(policy="fixed", steps=5), 260, 77, 38) == forward_flops(
+        deep, 260, 77, 38
+    )
+    rest = forward_flops(plain, 260, 77, 38) - forward_flops(
+        Transformer(layers=2).resolved(), 260, 77, 38
+    )
     skipped = forward_flops(router(policy="fixed", identity=1, order=[1, 4, 2]), 260, 77, 38)
     assert skipped == forward_flops(plain, 260, 77, 38) - rest
 
@@ -72,7 +85,9 @@ def test_a_fixed_order_costs_what_its_layers_cost():
         ({"policy": "fixed", "halting": {"kind": "ponder"}}, True),
     ],
 )
-def test_training_costs_one_number_where_nothing_depends_on_the_data(changes: dict[str, Any], is_exact: bool):
+def test_training_costs_one_number_where_nothing_depends_on_the_data(
+    changes: dict[str, Any], is_exact: bool
+):
     bounds = train_bounds(router(**changes), 260, 77, 38)
     assert 0 < bounds.least <= bounds.most
     assert bounds.is_exact == is_exact
@@ -80,7 +95,9 @@ def test_training_costs_one_number_where_nothing_depends_on_the_data(changes: di
 
 def test_losses_and_roll_outs_multiply():
     head = 3 * 2 * 38 * 16 * 260
-    plain, mean = (train_bounds(router(policy="fixed", loss=loss), 260, 77, 38) for loss in ("last", "mean"))
+    plain, mean = (
+        train_bounds(router(policy="fixed", loss=loss), 260, 77, 38) for loss in ("last", "mean")
+    )
     assert mean.most - plain.most == 2 * head
     drawn = router(selection={"kind": "gumbel"})
     rolled = router(selection={"kind": "reinforce", "rollouts": 5})

@@ -70,18 +70,34 @@ def test_a_chart_names_no_colour_and_each_theme_gives_its_own(drawing: Drawing) 
 
 def test_the_picture_has_its_labels(drawing: Drawing) -> None:
     picture = to_svg(drawing.panels[0].chart)
-    for label in (">32<", ">128<", ">1,024<", ">5K<", ">10K<", ">in-weight<", ">in-tool<", ">published line<"):
+    for label in (
+        ">32<",
+        ">128<",
+        ">1,024<",
+        ">5K<",
+        ">10K<",
+        ">in-weight<",
+        ">in-tool<",
+        ">published line<",
+    ):
         assert label in picture
 
 
-@pytest.mark.parametrize(("label", "values", "shown"), [
-    (SIZE_LABEL, (1e3, 1e9), (">10M<", ">1B<")),
-    (POWER_LABEL, (1e18, 1e21), (">1e18<", ">1e21<")),
-    (PLAIN_LABEL, (0.02, 20.0), (">0.05<", ">20<")),
-])  # fmt: skip
-def test_labels_of_log_axes_can_be_read(label: str, values: tuple[float, float], shown: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("label", "values", "shown"),
+    [
+        (SIZE_LABEL, (1e3, 1e9), (">10M<", ">1B<")),
+        (POWER_LABEL, (1e18, 1e21), (">1e18<", ">1e21<")),
+        (PLAIN_LABEL, (0.02, 20.0), (">0.05<", ">20<")),
+    ],
+)
+def test_labels_of_log_axes_can_be_read(
+    label: str, values: tuple[float, float], shown: tuple[str, ...]
+) -> None:
     rows = [{"x": value, "y": value} for value in values]
-    chart = layer("rows", log_x("x:Q", "x", values, label), log_y("y:Q", "y", values, label)).mark_point()
+    chart = layer(
+        "rows", log_x("x:Q", "x", values, label), log_y("y:Q", "y", values, label)
+    ).mark_point()
     picture = to_svg(finished(chart, {"rows": rows}))
     for text in shown:
         assert text in picture
@@ -92,7 +108,9 @@ def contrast(first: str, second: str) -> float:
 
     def luminance(colour: str) -> float:
         parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        linear = [
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        ]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     low, high = sorted((luminance(first), luminance(second)))

@@ -1,4 +1,6 @@
-"""Contour lines on log axes: where they should be, in order, whole, and nowhere that nothing is known."""
+"""Contour lines on log axes: where they should be, in order, whole, and nowhere that nothing is
+known.
+"""
 
 from itertools import pairwise
 
@@ -28,7 +30,10 @@ def test_a_path_is_one_unbroken_line_in_order() -> None:
     for path in {row["path"] for row in rows}:
         line = [row for row in rows if row["path"] == path]
         assert [row["i"] for row in line] == list(range(len(line)))
-        steps = [np.hypot(np.log10(b["x"] / a["x"]), np.log10(b["y"] / a["y"])) for a, b in pairwise(line)]
+        steps = [
+            np.hypot(np.log10(b["x"] / a["x"]), np.log10(b["y"] / a["y"]))
+            for a, b in pairwise(line)
+        ]
         assert max(steps) < 0.3
 
 

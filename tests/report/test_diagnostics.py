@@ -26,7 +26,9 @@ def drawing(chinchilla: Rows) -> Drawing:
 
 def drawn_with(frame: pl.DataFrame, bootstrap: int = 60, **asked: Any) -> Drawing:
     """The figure of a fit with known exponents that the store keeps."""
-    kept = to_store(fit_law(frame, find_law("chinchilla"), FIXED, bootstrap=bootstrap, **asked), "grid", 1.0)
+    kept = to_store(
+        fit_law(frame, find_law("chinchilla"), FIXED, bootstrap=bootstrap, **asked), "grid", 1.0
+    )
     return FIGURE.draw(Rows(frame, {"grid": {}}, fits=[kept]))
 
 
@@ -39,7 +41,16 @@ def data_of(drawing: Drawing, name: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_every_part_is_there(drawing: Drawing) -> None:
-    names = ["residuals", "spread", "pairs", "profiles", "starts", "influence", "highest", "held-out"]
+    names = [
+        "residuals",
+        "spread",
+        "pairs",
+        "profiles",
+        "starts",
+        "influence",
+        "highest",
+        "held-out",
+    ]
     assert [panel.name for panel in drawing.panels] == names
     assert json.dumps(drawing.data, allow_nan=False)
     assert "Half of the 240 runs" in drawing.verdict[0]
@@ -52,7 +63,13 @@ def test_residuals_are_of_each_run_against_each_column(drawing: Drawing, chinchi
         assert run["residual"] == pytest.approx(100 * np.log(run["loss"] / run["fitted"]), abs=1e-3)
         assert run["ratio"] == pytest.approx(run["tokens"] / run["params"], rel=1e-4)
         assert run["flops"] == pytest.approx(6 * run["tokens"] * run["params"], rel=1e-4)
-    assert {row["column"] for row in data_of(drawing, "residuals")["medians"]} == {"params", "tokens", "flops", "ratio", "fitted"}
+    assert {row["column"] for row in data_of(drawing, "residuals")["medians"]} == {
+        "params",
+        "tokens",
+        "flops",
+        "ratio",
+        "fitted",
+    }
     assert sum(row["count"] for row in data_of(drawing, "spread")["bins"]) == 240
 
 
@@ -60,7 +77,12 @@ def test_pairs_that_correlate_most_come_first(drawing: Drawing) -> None:
     data = data_of(drawing, "pairs")
     assert len(data["draws"]) <= 600
     titles = [part["title"] for part in panel_of(drawing, "pairs").chart["concat"]]
-    assert {titles[0][:10], titles[1][:11]} <= {"B and beta", "A and alph", "A and alpha", "B and beta:"}
+    assert {titles[0][:10], titles[1][:11]} <= {
+        "B and beta",
+        "A and alph",
+        "A and alpha",
+        "B and beta:",
+    }
     assert titles[0].endswith("1.00")
 
 
@@ -81,7 +103,11 @@ def test_starts_are_in_order(drawing: Drawing) -> None:
 
 def test_a_planted_outlier_moves_most(isoflop_grid: pl.DataFrame) -> None:
     planted = isoflop_grid["digest"][0]
-    spoilt = pl.when(pl.col("digest") == planted).then(pl.col("metrics.loss") * 1.3).otherwise(pl.col("metrics.loss"))
+    spoilt = (
+        pl.when(pl.col("digest") == planted)
+        .then(pl.col("metrics.loss") * 1.3)
+        .otherwise(pl.col("metrics.loss"))
+    )
     drawn = drawn_with(isoflop_grid.with_columns(spoilt.alias("metrics.loss")))
     marks = data_of(drawn, "residuals")["runs"]
     assert max(marks, key=lambda mark: abs(mark["residual"]))["digests"] == [planted]
@@ -96,12 +122,20 @@ def test_leaving_a_run_out_moves_as_a_fit_without_it_does(isoflop_grid: pl.DataF
     found = drawn.data["fits"][0]
     without = fit_law(isoflop_grid[1:], find_law("chinchilla"), FIXED, bootstrap=0)
     for name in ("A", "B", "E"):
-        assert found["without_configuration"][name][0] == pytest.approx(without.coefficients[name], rel=1e-3)
+        assert found["without_configuration"][name][0] == pytest.approx(
+            without.coefficients[name], rel=1e-3
+        )
 
 
 def test_without_draws_there_are_neither_pairs_nor_shifts(isoflop_grid: pl.DataFrame) -> None:
     drawn = drawn_with(isoflop_grid, bootstrap=0)
-    assert [panel.name for panel in drawn.panels] == ["residuals", "spread", "profiles", "starts", "held-out"]
+    assert [panel.name for panel in drawn.panels] == [
+        "residuals",
+        "spread",
+        "profiles",
+        "starts",
+        "held-out",
+    ]
     assert any("no bootstrap" in sentence for sentence in drawn.methods)
 
 
@@ -113,7 +147,9 @@ def test_the_runs_of_most_compute_are_held_out(drawing: Drawing) -> None:
     assert table is not None
     assert {row[0] for row in table.rows} == {mark["digests"][0] for mark in held}
     off = np.mean([abs(mark["predicted"] / mark["actual"] - 1) for mark in held])
-    assert drawing.data["fits"][0]["holdout"]["mean_abs_relative_error"] == pytest.approx(off, rel=1e-3)
+    assert drawing.data["fits"][0]["holdout"]["mean_abs_relative_error"] == pytest.approx(
+        off, rel=1e-3
+    )
 
 
 def test_a_fits_own_hold_out_is_shown(isoflop_grid: pl.DataFrame) -> None:

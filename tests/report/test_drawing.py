@@ -1,4 +1,6 @@
-"""From a real store to files: which rows, which files, what is out of date, and what an empty store is told."""
+"""From a real store to files: which rows, which files, what is out of date, and what an empty store
+is told.
+"""
 
 import json
 import math
@@ -32,11 +34,28 @@ def record(row: dict[str, Any]) -> TrialRecord:
     trial = {"task": task, "model": {"width": row["model.width"]}, "seed": row["seed"]}
     axes = {path: row[path] for path in ("task.people", "task.recall", "model.width")}
     params = {"total": row["params.total"]}
-    return TrialRecord(row["digest"], trial, trial, axes, row["seed"], row["seed"], params, 1000, 10**6, 100.0, 10**12)
+    return TrialRecord(
+        row["digest"],
+        trial,
+        trial,
+        axes,
+        row["seed"],
+        row["seed"],
+        params,
+        1000,
+        10**6,
+        100.0,
+        10**12,
+    )
 
 
 def finish(store: Store, row: dict[str, Any]) -> None:
-    attempt = store.begin(row["digest"], Started({"device": "cpu"}), {"commit": "abc", "argv": ["scalelab"], "packages": {}}, "me")
+    attempt = store.begin(
+        row["digest"],
+        Started({"device": "cpu"}),
+        {"commit": "abc", "argv": ["scalelab"], "packages": {}},
+        "me",
+    )
     store.end(row["digest"], attempt, Ended("done", 1000, 2.0, {"recall": row["metrics.recall"]}))
 
 
@@ -44,7 +63,9 @@ def finish(store: Store, row: dict[str, Any]) -> None:
 def store(table: pl.DataFrame, tmp_path: Path) -> Iterator[Store]:
     """A store with every trial planned, and those up to width 16 done."""
     with open_store(tmp_path / "store.db", mode="write") as opened:
-        opened.register("facts_vs_params", SPEC, [record(row) for row in table.iter_rows(named=True)])
+        opened.register(
+            "facts_vs_params", SPEC, [record(row) for row in table.iter_rows(named=True)]
+        )
         for row in table.filter(pl.col("model.width") < 24).iter_rows(named=True):
             finish(opened, row)
         yield opened
@@ -56,7 +77,9 @@ def empty(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def test_a_figure_goes_from_the_store_to_a_page_and_its_numbers(store: Store, tmp_path: Path) -> None:
+def test_a_figure_goes_from_the_store_to_a_page_and_its_numbers(
+    store: Store, tmp_path: Path
+) -> None:
     path = report.draw(store, "fig 1", out=tmp_path / "reports")
     assert path == tmp_path / "reports" / "fig-1.html"
     data = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
@@ -82,7 +105,9 @@ def test_a_read_only_store_is_drawn(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("format", "magic"), [("png", b"\x89PNG"), ("svg", b"<svg")])
-def test_pictures_are_written_with_the_numbers_beside_them(store: Store, tmp_path: Path, format: Any, magic: bytes) -> None:
+def test_pictures_are_written_with_the_numbers_beside_them(
+    store: Store, tmp_path: Path, format: Any, magic: bytes
+) -> None:
     path = report.draw(store, 1, out=tmp_path, format=format)
     assert path.suffix == f".{format}"
     assert path.read_bytes().startswith(magic)
@@ -95,16 +120,29 @@ def test_a_filter_keeps_rows(store: Store, tmp_path: Path) -> None:
     assert [point["facts"] for point in curve["points"]] == [32, 64, 128]
 
 
-def test_a_filter_stands_on_the_page_with_how_many_rows_it_leaves(store: Store, tmp_path: Path) -> None:
-    path = report.draw(store, 1, filter="task.people <= 32 and task.recall == in_tool", out=tmp_path)
+def test_a_filter_stands_on_the_page_with_how_many_rows_it_leaves(
+    store: Store, tmp_path: Path
+) -> None:
+    path = report.draw(
+        store, 1, filter="task.people <= 32 and task.recall == in_tool", out=tmp_path
+    )
     said = path.read_text(encoding="utf-8")
-    assert "<li>Only rows that match <code>task.people &lt;= 32 and task.recall == in_tool</code>: 30 of 100 rows.</li>" in said
+    assert (
+        "<li>Only rows that match <code>task.people &lt;= 32 and task.recall == in_tool</code>: 30"
+        " of 100 rows.</li>" in said
+    )
     assert report.check(store, tmp_path) == []
     paths = report.draw_all(store, filter="task.people <= 32", out=tmp_path / "all")
     assert len(paths) > 2
     for name, page in paths.items():
-        assert name == "index" or "match <code>task.people &lt;= 32</code>: 60 of 100 rows" in page.read_text(encoding="utf-8"), name
-    assert "Only rows that match" not in report.draw(store, 1, out=tmp_path).read_text(encoding="utf-8")
+        assert (
+            name == "index"
+            or "match <code>task.people &lt;= 32</code>: 60 of 100 rows"
+            in page.read_text(encoding="utf-8")
+        ), name
+    assert "Only rows that match" not in report.draw(store, 1, out=tmp_path).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_rows_before_a_filter_are_among_what_is_drawn(rows: Rows) -> None:
@@ -115,7 +153,9 @@ def test_rows_before_a_filter_are_among_what_is_drawn(rows: Rows) -> None:
 
 def test_check_names_what_is_out_of_date(store: Store, table: pl.DataFrame, tmp_path: Path) -> None:
     out = tmp_path / "reports"
-    with pytest.raises(UserError, match=r"no figure lies in .*reports; draw one with `scalelab report`"):
+    with pytest.raises(
+        UserError, match=r"no figure lies in .*reports; draw one with `scalelab report`"
+    ):
         report.check(store, out)
     report.draw(store, 1, out=out)
     assert report.check(store, out) == []
@@ -125,39 +165,67 @@ def test_check_names_what_is_out_of_date(store: Store, table: pl.DataFrame, tmp_
     assert report.check(store, out) == []
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"figure": 99}', '{"figure": 1, "experiments": ["gone"], "filter": null, "rows": ""}'])
-def test_check_calls_a_file_that_it_cannot_trust_out_of_date(store: Store, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"figure": 99}',
+        '{"figure": 1, "experiments": ["gone"], "filter": null, "rows": ""}',
+    ],
+)
+def test_check_calls_a_file_that_it_cannot_trust_out_of_date(
+    store: Store, tmp_path: Path, text: str
+) -> None:
     (tmp_path / "fig-1.json").write_text(text, encoding="utf-8")
     assert report.check(store, tmp_path) == ["fig-1"]
 
 
 def test_a_figure_without_data_says_which_spec_makes_it(empty: Store, tmp_path: Path) -> None:
     assert report.with_data(empty) == []
-    with pytest.raises(UserError, match=r"no data: .* `scalelab run specs/facts_vs_params.yaml` makes it$"):
+    with pytest.raises(
+        UserError, match=r"no data: .* `scalelab run specs/facts_vs_params.yaml` makes it$"
+    ):
         report.draw(empty, 1, out=tmp_path / "reports")
     assert not (tmp_path / "reports").exists()
 
 
-def test_planned_trials_are_no_data_and_other_experiments_are_named(empty: Store, table: pl.DataFrame, tmp_path: Path) -> None:
-    empty.register("facts_vs_params", SPEC, [record(row) for row in table.head(3).iter_rows(named=True)])
+def test_planned_trials_are_no_data_and_other_experiments_are_named(
+    empty: Store, table: pl.DataFrame, tmp_path: Path
+) -> None:
+    empty.register(
+        "facts_vs_params", SPEC, [record(row) for row in table.head(3).iter_rows(named=True)]
+    )
     empty.register("published", {}, [])
     assert report.with_data(empty) == []
-    with pytest.raises(UserError, match=r"has no data: no trial of `facts_vs_params` .*there are `published`"):
+    with pytest.raises(
+        UserError, match=r"has no data: no trial of `facts_vs_params` .*there are `published`"
+    ):
         report.draw(empty, 1, out=tmp_path)
 
 
-def test_the_only_experiment_with_data_is_drawn_and_of_several_one_must_be_named(empty: Store, table: pl.DataFrame, tmp_path: Path) -> None:
+def test_the_only_experiment_with_data_is_drawn_and_of_several_one_must_be_named(
+    empty: Store, table: pl.DataFrame, tmp_path: Path
+) -> None:
     rows = list(table.filter(pl.col("model.width") < 24).iter_rows(named=True))
     empty.register("mine", SPEC, [record(row) for row in rows])
     for row in rows:
         finish(empty, row)
-    data = json.loads(report.draw(empty, 1, out=tmp_path).with_suffix(".json").read_text(encoding="utf-8"))
+    data = json.loads(
+        report.draw(empty, 1, out=tmp_path).with_suffix(".json").read_text(encoding="utf-8")
+    )
     assert data["experiments"] == ["mine"]
     empty.register("ours", SPEC, [record(row) for row in rows])
-    with pytest.raises(UserError, match=r"several experiments; name one: `--experiment ours` or `--experiment mine`"):
+    with pytest.raises(
+        UserError,
+        match=r"several experiments; name one: `--experiment ours` or `--experiment mine`",
+    ):
         report.draw(empty, 1, out=tmp_path)
     paths = report.draw_all(empty, out=tmp_path)
-    assert json.loads((tmp_path / "fig-1.json").read_text(encoding="utf-8"))["experiments"] == ["ours"]
+    assert json.loads((tmp_path / "fig-1.json").read_text(encoding="utf-8"))["experiments"] == [
+        "ours"
+    ]
     assert "scalelab report --fig 1 --experiment mine" in paths["index"].read_text(encoding="utf-8")
 
 
@@ -177,10 +245,17 @@ def test_pictures_of_all_figures_have_no_index(store: Store, tmp_path: Path) -> 
     paths = report.draw_all(store, out=tmp_path, format="svg")
     assert "index" not in paths
     assert paths["facts_vs_params"].read_bytes().startswith(b"<svg")
-    assert report.draw_all(store, experiments=["facts_vs_params"], filter="task.people > 999", out=tmp_path) == {}
+    assert (
+        report.draw_all(
+            store, experiments=["facts_vs_params"], filter="task.people > 999", out=tmp_path
+        )
+        == {}
+    )
 
 
-def test_every_further_panel_has_a_picture_of_its_own(rows: Rows, drawing: Drawing, tmp_path: Path) -> None:
+def test_every_further_panel_has_a_picture_of_its_own(
+    rows: Rows, drawing: Drawing, tmp_path: Path
+) -> None:
     (panel,) = drawing.panels
     both = replace(drawing, panels=[panel, replace(panel, name="more")])
     path = write(find(1), both, rows, ["facts_vs_params"], None, tmp_path, "svg")
@@ -189,12 +264,20 @@ def test_every_further_panel_has_a_picture_of_its_own(rows: Rows, drawing: Drawi
 
 
 def test_fits_and_curves_are_among_what_is_drawn(rows: Rows) -> None:
-    curves = pl.DataFrame({"digest": ["b", "a"], "step": [1, 1], "name": "loss", "value": [1.0, math.nan]})
+    curves = pl.DataFrame(
+        {"digest": ["b", "a"], "step": [1, 1], "name": "loss", "value": [1.0, math.nan]}
+    )
     fit = StoredFit("k", "facts_vs_params", "power", 0.0, {}, {"coefficients": {"A": 1.0}})
-    known = {fingerprint(find(1), drawn) for drawn in (rows, replace(rows, curves=curves), replace(rows, fits=[fit]))}
+    known = {
+        fingerprint(find(1), drawn)
+        for drawn in (rows, replace(rows, curves=curves), replace(rows, fits=[fit]))
+    }
     assert len(known) == 3
     assert fingerprint(find(1), replace(rows, curves=curves.reverse())) in known
-    assert fingerprint(find(1), replace(rows, curves=curves.with_columns(pl.lit(2.0).alias("value")))) not in known
+    assert (
+        fingerprint(find(1), replace(rows, curves=curves.with_columns(pl.lit(2.0).alias("value"))))
+        not in known
+    )
     assert fingerprint(find(1), replace(rows, fits=[replace(fit, result={})])) not in known
 
 
@@ -203,11 +286,15 @@ def test_an_unknown_experiment_or_filter_is_refused(store: Store, tmp_path: Path
         report.draw(store, 1, experiments=["facts_vs_parms"], out=tmp_path)
     with pytest.raises(UserError, match=r"unknown name `task.poeple`"):
         report.draw(store, 1, filter="task.poeple <= 32", out=tmp_path)
-    with pytest.raises(UserError, match=r"no data: no trial of `facts_vs_params` where task.people > 999"):
+    with pytest.raises(
+        UserError, match=r"no data: no trial of `facts_vs_params` where task.people > 999"
+    ):
         report.draw(store, 1, filter="task.people > 999", out=tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_with_its_place(store: Store, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_with_its_place(
+    store: Store, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="file: cannot write"):
         report.draw(store, 1, out=tmp_path / "file")
@@ -216,11 +303,15 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_its_place(store: Store
 def test_reports_load_neither_torch_nor_ray_nor_what_runs() -> None:
     names = {"torch", "ray", "scalelab.run", "scalelab.train", "scalelab.models"}
     script = f"import sys, scalelab.report; print(sorted({names} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
-def test_an_imported_table_is_drawn_like_a_run_one(empty: Store, table: pl.DataFrame, tmp_path: Path) -> None:
+def test_an_imported_table_is_drawn_like_a_run_one(
+    empty: Store, table: pl.DataFrame, tmp_path: Path
+) -> None:
     columns = {
         "n_people": "task.people",
         "key": "task.recall",
@@ -229,14 +320,23 @@ def test_an_imported_table_is_drawn_like_a_run_one(empty: Store, table: pl.DataF
         "size": "params.total",
         "acc": "metrics.recall",
     }
-    table.select(**{name: pl.col(path) for name, path in columns.items()}).write_csv(tmp_path / "runs.csv")
-    mapping = ["experiment: published_grid", "columns:", *(f"  {path}: {name}" for name, path in columns.items())]
+    table.select(**{name: pl.col(path) for name, path in columns.items()}).write_csv(
+        tmp_path / "runs.csv"
+    )
+    mapping = [
+        "experiment: published_grid",
+        "columns:",
+        *(f"  {path}: {name}" for name, path in columns.items()),
+    ]
     (tmp_path / "map.yaml").write_text("\n".join(mapping), encoding="utf-8")
     adopt(empty, tmp_path / "runs.csv", tmp_path / "map.yaml")
     assert "facts_vs_params" in report.with_data(empty)
     assert report.with_data(empty) == report.with_data(empty, ["published_grid"])
     path = report.draw(empty, 1, out=tmp_path)
     data = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    points = {curve["recall"]: [point["params_mean"] for point in curve["points"]] for curve in data["curves"]}
+    points = {
+        curve["recall"]: [point["params_mean"] for point in curve["points"]]
+        for curve in data["curves"]
+    }
     assert points == {"in_weight": [6248, 6248, 6248, 10_908, 31_032], "in_tool": [13_750] * 5}
     assert data["fits"]["in_tool"]["better"] == "plateau"

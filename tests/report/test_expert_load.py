@@ -1,4 +1,6 @@
-"""Fig. 10: loads from a store as heat maps, the router's curves, dead experts, and as much as a page can hold."""
+"""Fig. 10: loads from a store as heat maps, the router's curves, dead experts, and as much as a
+page can hold.
+"""
 
 import json
 import math
@@ -35,7 +37,9 @@ def test_the_heat_map_holds_one_replicates_loads_and_its_digest(campaign: Store)
     cells = panels["load"].chart["datasets"]["loads"]
     assert len(cells) == 4 * 15 * 8
     first = rows.trials.filter(pl.col("arm") == "+GQA+MoE", pl.col("seed") == 0)["digest"].item()
-    point = rows.curves.filter(pl.col("digest") == first, pl.col("name") == "load_2_5", pl.col("step") == 192)["value"].item()
+    point = rows.curves.filter(
+        pl.col("digest") == first, pl.col("name") == "load_2_5", pl.col("step") == 192
+    )["value"].item()
     (cell,) = [row for row in cells if (row["layer"], row["expert"], row["step"]) == (2, 5, 192)]
     assert cell["load"] == pytest.approx(15 * point, rel=1e-5)
     assert first in json.dumps(panels["load"].chart)
@@ -45,10 +49,12 @@ def test_the_heat_map_holds_one_replicates_loads_and_its_digest(campaign: Store)
 
 def test_curves_are_means_over_the_replicates(campaign: Store) -> None:
     rows = rows_of(campaign)
-    (_, max_vio, entropy) = find(10).draw(rows).panels
+    _, max_vio, entropy = find(10).draw(rows).panels
     wanted = rows.curves.filter(pl.col("name") == "max_vio_3", pl.col("step") == 98)["value"]
     assert len(wanted) == 3
-    (place,) = [row for row in max_vio.chart["datasets"]["curves"] if (row["layer"], row["step"]) == (3, 98)]
+    (place,) = [
+        row for row in max_vio.chart["datasets"]["curves"] if (row["layer"], row["step"]) == (3, 98)
+    ]
     assert place["value"] == pytest.approx(wanted.mean(), rel=1e-5)
     assert entropy.chart["datasets"]["even"] == [{"value": math.log(15), "text": "even: ln 15"}]
 
@@ -58,16 +64,23 @@ def test_the_headline_has_the_worst_layer_and_the_dead_expert(campaign: Store) -
     balance, deaths = drawing.verdict
     assert balance.startswith("`+GQA+MoE` ends with a MaxVio of 0.3")
     assert "in layer 1" in balance
-    assert deaths.startswith("3 of the 180 experts of 3 trials died, ending below 0.1 of an even load: layer 1, expert 7 (seed 0);")
+    assert deaths.startswith(
+        "3 of the 180 experts of 3 trials died, ending below 0.1 of an even load: layer 1, expert 7"
+        " (seed 0);"
+    )
     assert [warned.code for warned in drawing.warnings] == ["dead_experts"]
-    assert [(dead["layer"], dead["expert"]) for dead in drawing.data["experts"][0]["dead"]] == [(1, 7)] * 3
+    assert [(dead["layer"], dead["expert"]) for dead in drawing.data["experts"][0]["dead"]] == [
+        (1, 7)
+    ] * 3
 
 
 def test_where_none_died_the_least_used_is_told(campaign: Store) -> None:
     rows = rows_of(campaign)
     alive = rows.curves.filter(~pl.col("name").str.starts_with("load_1_"))
     drawing = find(10).draw(replace(rows, curves=alive))
-    assert drawing.verdict[1].startswith("No expert died: of the 135 experts of 3 trials the least used ends at 0.")
+    assert drawing.verdict[1].startswith(
+        "No expert died: of the 135 experts of 3 trials the least used ends at 0."
+    )
     assert drawing.warnings == []
 
 
@@ -83,8 +96,17 @@ def test_dropped_tokens_have_a_chart_where_there_are_any(campaign: Store) -> Non
 
 def test_every_arm_with_experts_has_its_panels(campaign: Store) -> None:
     rows = rows_of(campaign)
-    renamed = pl.when(pl.col("arm") == "+GQA+MoE", pl.col("seed") == 2).then(pl.lit("other")).otherwise("arm")
-    names = [panel.name for panel in find(10).draw(replace(rows, trials=rows.trials.with_columns(arm=renamed))).panels]
+    renamed = (
+        pl.when(pl.col("arm") == "+GQA+MoE", pl.col("seed") == 2)
+        .then(pl.lit("other"))
+        .otherwise("arm")
+    )
+    names = [
+        panel.name
+        for panel in (
+            find(10).draw(replace(rows, trials=rows.trials.with_columns(arm=renamed))).panels
+        )
+    ]
     assert names[0] == "load-GQA-MoE"
     assert names[3] == "load-other"
     assert len(names) == len(set(names)) == 6
@@ -142,7 +164,8 @@ def test_the_browser_draws_it_and_a_cell_names_its_trial(
         cell.dispatchEvent(new MouseEvent("click", {bubbles: true}));
         document.title = document.querySelectorAll("#picked code").length + " named";
     """
-    wait = f"const wait=setInterval(()=>{{if(document.documentElement.dataset.drawn){{clearInterval(wait);{script}}}}},50);"
+    drawn = "document.documentElement.dataset.drawn"
+    wait = f"const wait=setInterval(()=>{{if({drawn}){{clearInterval(wait);{script}}}}},50);"
     before, _, after = path.read_text(encoding="utf-8").rpartition("</body>")
     path.write_text(f"{before}<script>{wait}</script></body>{after}", encoding="utf-8")
     document, console = browse(path, dark=dark, width=width)

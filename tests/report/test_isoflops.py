@@ -39,7 +39,9 @@ def curves(frame: pl.DataFrame) -> pl.DataFrame:
 def rows(isoflop_grid: pl.DataFrame) -> Rows:
     """The grid with its curves, and a fit of its law with known exponents."""
     choices = Choices(fix={"alpha": 0.34, "beta": 0.28}, starts=20)
-    kept = to_store(fit_law(isoflop_grid, find_law("chinchilla"), choices, bootstrap=60), "grid", 1.0)
+    kept = to_store(
+        fit_law(isoflop_grid, find_law("chinchilla"), choices, bootstrap=60), "grid", 1.0
+    )
     return Rows(isoflop_grid, {"grid": {}}, curves=curves(isoflop_grid), fits=[kept])
 
 
@@ -60,21 +62,31 @@ def best(flops: float) -> float:
 
 def test_each_budget_has_a_profile_with_its_minimum(drawing: Drawing, rows: Rows) -> None:
     data = data_of(drawing, "profiles")
-    assert [mark["flops"] for mark in data["minima"]] == pytest.approx([1e18, 3e18, 1e19, 3e19, 1e20], rel=1e-3)
+    assert [mark["flops"] for mark in data["minima"]] == pytest.approx(
+        [1e18, 3e18, 1e19, 3e19, 1e20], rel=1e-3
+    )
     for mark in data["minima"]:
         assert mark["low"] < mark["params"] < mark["high"]
         assert mark["params"] == pytest.approx(best(mark["flops"]), rel=0.35)
         assert len(mark["digests"]) == 7
-    assert {digest for run in data["runs"] for digest in run["digests"]} == set(rows.trials["digest"])
+    assert {digest for run in data["runs"] for digest in run["digests"]} == set(
+        rows.trials["digest"]
+    )
 
 
 def test_the_law_is_placed_along_the_tables_own_compute(drawing: Drawing) -> None:
-    lines = [row for row in data_of(drawing, "size")["lines"] if row["approach"] == "fitted law (3)"]
+    lines = [
+        row for row in data_of(drawing, "size")["lines"] if row["approach"] == "fitted law (3)"
+    ]
     for row in lines:
         assert row["value"] == pytest.approx(best(row["flops"]), rel=0.05)
         assert row["low"] <= row["value"] <= row["high"]
     assert max(row["flops"] for row in lines) == pytest.approx(1e21, rel=1e-3)
-    assert all((row["part"] == BEYOND) == (row["flops"] > 1e20 * 1.001) for row in lines if abs(row["flops"] / 1e20 - 1) > 0.01)
+    assert all(
+        (row["part"] == BEYOND) == (row["flops"] > 1e20 * 1.001)
+        for row in lines
+        if abs(row["flops"] / 1e20 - 1) > 0.01
+    )
 
 
 def test_three_approaches_are_drawn_together(drawing: Drawing) -> None:
@@ -97,13 +109,18 @@ def test_the_ratio_is_tokens_over_parameters(drawing: Drawing) -> None:
 
 
 def test_a_budget_without_a_minimum_among_its_sizes_is_not_used(rows: Rows) -> None:
-    whole, few = rows.trials.filter(pl.col("flops") < 9e19), rows.trials.filter(pl.col("flops") > 9e19).head(5)
+    whole, few = (
+        rows.trials.filter(pl.col("flops") < 9e19),
+        rows.trials.filter(pl.col("flops") > 9e19).head(5),
+    )
     params = pl.Series("params.total", [round(best(1e20) * 1.5**step) for step in range(1, 6)])
     tokens = (1e20 / (6 * params)).alias("tokens")
     losses = (1.7 + 400 * params**-0.34 + 410 * tokens**-0.28).alias("metrics.loss")
     frame = pl.concat([whole, few.with_columns(params, tokens, losses)])
     drawn = FIGURE.draw(Rows(frame, rows.specs, fits=rows.fits))
-    assert any("not" in warned.code for warned in drawn.warnings if warned.code.startswith("minimum"))
+    assert any(
+        "not" in warned.code for warned in drawn.warnings if warned.code.startswith("minimum")
+    )
     table = next(panel.table for panel in drawn.panels if panel.name == "profiles")
     assert table is not None
     assert [row[-1] == "yes" for row in table.rows] == [True] * 4 + [False]
@@ -118,8 +135,12 @@ def test_without_curves_and_law_the_profiles_still_draw(isoflop_grid: pl.DataFra
     json.dumps(drawn.data, allow_nan=False)
 
 
-def test_sizes_that_hardly_differ_and_mixed_tasks_are_no_profiles(isoflop_grid: pl.DataFrame) -> None:
-    near = isoflop_grid.with_columns((10_000_000 + pl.col("params.total") // 1_000_000).alias("params.total"))
+def test_sizes_that_hardly_differ_and_mixed_tasks_are_no_profiles(
+    isoflop_grid: pl.DataFrame,
+) -> None:
+    near = isoflop_grid.with_columns(
+        (10_000_000 + pl.col("params.total") // 1_000_000).alias("params.total")
+    )
     assert not FIGURE.has_data(Rows(near, {"grid": {}}))
     tasks = isoflop_grid.with_columns(pl.Series("task.people", [8, 16, 32, 64, 128] * 7))
     assert not FIGURE.has_data(Rows(tasks, {"grid": {}}))

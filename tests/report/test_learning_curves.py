@@ -25,7 +25,13 @@ def digest(width: int, seed: int) -> str:
     return hashlib.sha256(f"{width}/{seed}".encode()).hexdigest()
 
 
-def fill(store: Store, experiment: str, widths: tuple[int, ...], seeds: int = 2, steps: tuple[int, ...] = STEPS) -> None:
+def fill(
+    store: Store,
+    experiment: str,
+    widths: tuple[int, ...],
+    seeds: int = 2,
+    steps: tuple[int, ...] = STEPS,
+) -> None:
     """Losses fall as 10 / (width step); recall rises; seed 1 is worse by a tenth."""
     records = []
     for width in widths:
@@ -33,15 +39,42 @@ def fill(store: Store, experiment: str, widths: tuple[int, ...], seeds: int = 2,
             trial = {"task": {"kind": "facts"}, "model": {"width": width}, "seed": seed}
             params = {"total": 100 * width}
             axes = {"model.width": width}
-            records.append(TrialRecord(digest(width, seed), trial, trial, axes, seed, seed, params, steps[-1], 10 * steps[-1], 1.0, 10**6))
-    store.register(experiment, {"name": experiment, "about": "What moves?", "axes": {"model.width": list(widths)}}, records)
+            records.append(
+                TrialRecord(
+                    digest(width, seed),
+                    trial,
+                    trial,
+                    axes,
+                    seed,
+                    seed,
+                    params,
+                    steps[-1],
+                    10 * steps[-1],
+                    1.0,
+                    10**6,
+                )
+            )
+    store.register(
+        experiment,
+        {"name": experiment, "about": "What moves?", "axes": {"model.width": list(widths)}},
+        records,
+    )
     for record in records:
         attempt = store.begin(record.digest, Started({"device": "cpu"}), {"commit": "abc"}, "me")
         for step in steps:
             loss = 10 / record.trial["model"]["width"] / step * (1 + record.seed / 10)
-            values = {"loss": loss, "recall": 1 - min(loss, 1), "tokens": 7.0 * step, "seconds": step / 10}
+            values = {
+                "loss": loss,
+                "recall": 1 - min(loss, 1),
+                "tokens": 7.0 * step,
+                "seconds": step / 10,
+            }
             store.measure(record.digest, attempt, Measured(step, values))
-        store.end(record.digest, attempt, Ended("done", steps[-1], 8.0, {"loss": loss, "recall": 1 - min(loss, 1)}))
+        store.end(
+            record.digest,
+            attempt,
+            Ended("done", steps[-1], 8.0, {"loss": loss, "recall": 1 - min(loss, 1)}),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +95,36 @@ def test_every_series_has_its_mean_its_range_and_the_ends_of_its_trials(store: S
     data = panels["loss"].chart["datasets"]
     last = {row["series"]: row for row in data["curves"]}
     assert list(last) == ["width 2", "width 4", "width 8"]
-    assert last["width 2"] == {"series": "width 2", "x": 560, "value": 0.065625, "low": 0.0625, "high": 0.06875}
-    assert {row["digests"][0] for row in data["ends"]} == {digest(width, seed) for width in (2, 4, 8) for seed in (0, 1)}
+    assert last["width 2"] == {
+        "series": "width 2",
+        "x": 560,
+        "value": 0.065625,
+        "low": 0.0625,
+        "high": 0.06875,
+    }
+    assert {row["digests"][0] for row in data["ends"]} == {
+        digest(width, seed) for width in (2, 4, 8) for seed in (0, 1)
+    }
     assert {row["x"] for row in data["ends"]} == {560}
 
 
 def test_the_verdict_names_the_best_of_each_metric_by_its_own_direction(store: Store) -> None:
     recall, loss, counts = drawn(store).verdict
-    assert recall == "Highest recall at the end: 0.9836 in width 8 (mean of 2 trials, after 560 training tokens)."
-    assert loss == "Lowest loss at the end: 0.01641 in width 8 (mean of 2 trials, after 560 training tokens)."
+    assert (
+        recall
+        == "Highest recall at the end: 0.9836 in width 8 (mean of 2 trials, after 560 training"
+        " tokens)."
+    )
+    assert (
+        loss == "Lowest loss at the end: 0.01641 in width 8 (mean of 2 trials, after 560 training"
+        " tokens)."
+    )
     assert counts == "6 trials in 3 series: 6 done."
 
 
-@pytest.mark.parametrize(("x", "last"), [("tokens", 560), ("flops", 1e6), ("seconds", 8), ("steps", 80)])
+@pytest.mark.parametrize(
+    ("x", "last"), [("tokens", 560), ("flops", 1e6), ("seconds", 8), ("steps", 80)]
+)
 def test_curves_stand_against_what_is_chosen(store: Store, x: str, last: float) -> None:
     drawing = drawn(store, x=x, metric="metrics.loss")
     (panel,) = drawing.panels
@@ -92,7 +142,9 @@ def test_an_unknown_metric_or_x_is_refused_with_the_nearest(store: Store, tmp_pa
         report.draw(store, 1, options={"metric": "loss", "x": "tokens"}, out=tmp_path)
 
 
-def test_the_choice_is_kept_beside_the_page_and_a_longer_curve_makes_it_out_of_date(tmp_path: Path) -> None:
+def test_the_choice_is_kept_beside_the_page_and_a_longer_curve_makes_it_out_of_date(
+    tmp_path: Path,
+) -> None:
     with open_store(tmp_path / "store.db", mode="write") as store:
         fill(store, "widths", (2,), seeds=1)
         path = report.draw(store, 7, options={"metric": "loss", "x": "steps"}, out=tmp_path)
@@ -114,14 +166,16 @@ def test_two_experiments_are_laid_over_each_other(tmp_path: Path) -> None:
         fill(store, "first", (2,))
         fill(store, "second", (4,))
         figure = find(7)
-        (line, other) = figure.draw(Reading(store).rows(figure, ["first", "second"])).data["curves"][:2]
+        line, other = figure.draw(Reading(store).rows(figure, ["first", "second"])).data["curves"][
+            :2
+        ]
         assert (line["series"], other["series"]) == ("first", "second")
 
 
 def test_more_series_than_can_be_told_apart_take_the_colour_of_their_axis(tmp_path: Path) -> None:
     with open_store(tmp_path / "store.db", mode="write") as store:
         fill(store, "widths", tuple(range(2, 32, 2)), seeds=1)
-        (panel, _) = drawn(store).panels
+        panel, _ = drawn(store).panels
         assert {row["colour"] for row in panel.chart["datasets"]["curves"]} == set(range(2, 32, 2))
         assert ">model.width<" in to_svg(panel.chart)
 

@@ -50,18 +50,26 @@ def data_of(drawing: Drawing, panel: int = 0) -> dict[str, list[dict[str, Any]]]
 
 
 def law(drawing: Drawing, params: float, tokens: float) -> float:
-    found = {name: one["value"] for name, one in drawing.data["fits"][0]["fit"]["coefficients"].items()}
-    return found["E"] + found["A"] * params ** -found["alpha"] + found["B"] * tokens ** -found["beta"]
+    found = {
+        name: one["value"] for name, one in drawing.data["fits"][0]["fit"]["coefficients"].items()
+    }
+    return (
+        found["E"] + found["A"] * params ** -found["alpha"] + found["B"] * tokens ** -found["beta"]
+    )
 
 
 def test_it_has_the_published_optimum(drawing: Drawing) -> None:
     found = drawing.data["fits"][0]
-    assert json.loads(json.dumps(drawing.data, allow_nan=False)) == json.loads(json.dumps(drawing.data))
+    assert json.loads(json.dumps(drawing.data, allow_nan=False)) == json.loads(
+        json.dumps(drawing.data)
+    )
     assert found["fit"]["objective"] == pytest.approx(0.001018274, rel=1e-5)
     assert found["fit"]["coefficients"]["alpha"]["value"] == pytest.approx(0.3473, abs=1e-4)
     assert found["exponent"] == pytest.approx(found["fit"]["derived"]["a"]["value"], abs=1e-4)
     assert found["exponent_ci95"][0] < found["exponent"] < found["exponent_ci95"][1]
-    assert drawing.verdict[0].replace(MINUS, "-") == "loss = 1.817 + 477.8·N^-0.3473 + 2143·D^-0.3672."
+    assert (
+        drawing.verdict[0].replace(MINUS, "-") == "loss = 1.817 + 477.8·N^-0.3473 + 2143·D^-0.3672."
+    )
     assert [panel.name for panel in drawing.panels] == ["contours", "compute"]
 
 
@@ -70,7 +78,9 @@ def test_every_point_of_a_contour_has_its_loss(drawing: Drawing) -> None:
     assert len({row["level"] for row in rows}) >= 8
     for row in rows:
         assert law(drawing, row["x"], row["y"]) == pytest.approx(row["level"], rel=3e-3)
-    assert {row["text"] for row in data_of(drawing)["labels"]} <= {f"{row['level']:g}" for row in rows}
+    assert {row["text"] for row in data_of(drawing)["labels"]} <= {
+        f"{row['level']:g}" for row in rows
+    }
 
 
 def test_contours_are_solid_among_the_runs_only(drawing: Drawing) -> None:
@@ -85,7 +95,9 @@ def test_contours_are_solid_among_the_runs_only(drawing: Drawing) -> None:
 def test_every_run_leads_to_its_trial(drawing: Drawing, chinchilla: Rows) -> None:
     runs = data_of(drawing)["runs"]
     assert [run["digests"] for run in runs] == [[digest] for digest in chinchilla.trials["digest"]]
-    assert [run["loss"] for run in runs] == pytest.approx(chinchilla.trials["metrics.loss"].to_list(), rel=1e-5)
+    assert [run["loss"] for run in runs] == pytest.approx(
+        chinchilla.trials["metrics.loss"].to_list(), rel=1e-5
+    )
     table = drawing.panels[0].table
     assert table is not None
     assert len(table.rows) == 240
@@ -96,10 +108,16 @@ def test_the_frontier_is_the_best_split_and_dashed_beyond_the_largest_run(drawin
     largest = max(6 * run["params"] * run["tokens"] for run in data_of(drawing)["runs"])
     for row in frontier:
         here = law(drawing, row["params"], row["tokens"])
-        assert all(law(drawing, row["params"] * by, row["tokens"] / by) > here for by in (0.8, 1.25))
+        assert all(
+            law(drawing, row["params"] * by, row["tokens"] / by) > here for by in (0.8, 1.25)
+        )
         assert row["low"] < row["tokens"] < row["high"]
-        assert (row["part"] == WITHIN) == (6 * row["params"] * row["tokens"] <= largest * 1.0001) or row["i"] == 35
-    assert max(row["params"] * row["tokens"] * 6 for row in frontier) == pytest.approx(10 * largest, rel=1e-3)
+        assert (row["part"] == WITHIN) == (
+            6 * row["params"] * row["tokens"] <= largest * 1.0001
+        ) or row["i"] == 35
+    assert max(row["params"] * row["tokens"] * 6 for row in frontier) == pytest.approx(
+        10 * largest, rel=1e-3
+    )
 
 
 def test_one_more_run_is_less_sure_than_the_law(drawing: Drawing) -> None:
@@ -109,7 +127,9 @@ def test_one_more_run_is_less_sure_than_the_law(drawing: Drawing) -> None:
 
 def test_the_same_rows_give_the_same_bytes(drawing: Drawing, chinchilla: Rows) -> None:
     again = FIGURE.draw(chinchilla)
-    assert json.dumps([panel.chart for panel in again.panels]) == json.dumps([panel.chart for panel in drawing.panels])
+    assert json.dumps([panel.chart for panel in again.panels]) == json.dumps(
+        [panel.chart for panel in drawing.panels]
+    )
 
 
 def test_the_methods_say_how_the_fit_was_made(drawing: Drawing) -> None:
@@ -123,7 +143,10 @@ def test_the_methods_say_how_the_fit_was_made(drawing: Drawing) -> None:
         "1,000 bootstrap",
     ):
         assert words in said
-    assert {warned.code for warned in drawing.warnings} >= {"one_per_configuration", "extrapolation"}
+    assert {warned.code for warned in drawing.warnings} >= {
+        "one_per_configuration",
+        "extrapolation",
+    }
 
 
 def test_a_kept_fit_of_the_same_rows_is_drawn_and_no_other(grid: Rows, kept: StoredFit) -> None:
@@ -137,18 +160,29 @@ def test_a_kept_fit_of_the_same_rows_is_drawn_and_no_other(grid: Rows, kept: Sto
     assert FIGURE.has_data(Rows(few, grid.specs, fits=[fixed(few, "grid")]))
 
 
-def of_source(stored: StoredFit, filter: str | None, experiments: tuple[str, ...] = ("grid",)) -> StoredFit:
+def of_source(
+    stored: StoredFit, filter: str | None, experiments: tuple[str, ...] = ("grid",)
+) -> StoredFit:
     """The fit as `scalelab fit --filter` keeps it."""
-    return replace(stored, record={**stored.record, "source": {"experiments": list(experiments), "filter": filter}})
+    return replace(
+        stored,
+        record={**stored.record, "source": {"experiments": list(experiments), "filter": filter}},
+    )
 
 
-def test_methods_say_whether_the_fit_is_the_stores(grid: Rows, kept: StoredFit, drawing: Drawing) -> None:
+def test_methods_say_whether_the_fit_is_the_stores(
+    grid: Rows, kept: StoredFit, drawing: Drawing
+) -> None:
     assert "Fitted here with 1,000 draws." in drawing.methods
-    assert not any("kept in the store" in said or "The store keeps" in said for said in drawing.methods)
+    assert not any(
+        "kept in the store" in said or "The store keeps" in said for said in drawing.methods
+    )
     for figure in (4, 5, 6):
         said = find(figure).draw(replace(grid, fits=[kept])).methods
         assert "The fit kept in the store." in said
-        assert not any("Fitted here" in sentence or "The store keeps" in sentence for sentence in said)
+        assert not any(
+            "Fitted here" in sentence or "The store keeps" in sentence for sentence in said
+        )
 
 
 @pytest.mark.parametrize(
@@ -156,10 +190,16 @@ def test_methods_say_whether_the_fit_is_the_stores(grid: Rows, kept: StoredFit, 
     [
         ("flops < 5e19", None, "(filter `flops < 5e19`): draw it with `--filter 'flops < 5e19'`."),
         (None, "flops > 0", "(no filter): draw it without `--filter`."),
-        ("flops > 0", "flops > 0", "(filter `flops > 0`): the rows have changed since; fit these with `scalelab fit`."),
+        (
+            "flops > 0",
+            "flops > 0",
+            "(filter `flops > 0`): the rows have changed since; fit these with `scalelab fit`.",
+        ),
     ],
 )
-def test_a_kept_fit_of_other_rows_is_named(grid: Rows, kept: StoredFit, theirs: str | None, mine: str | None, words: str) -> None:
+def test_a_kept_fit_of_other_rows_is_named(
+    grid: Rows, kept: StoredFit, theirs: str | None, mine: str | None, words: str
+) -> None:
     other = of_source(fixed(grid.trials.head(28), "grid"), theirs)
     said = FIGURE.draw(replace(grid, fits=[kept, other], filter=mine, before=35)).methods
     assert "The fit kept in the store." in said
@@ -168,24 +208,48 @@ def test_a_kept_fit_of_other_rows_is_named(grid: Rows, kept: StoredFit, theirs: 
 
 def test_a_fit_of_several_experiments_is_not_offered(grid: Rows, kept: StoredFit) -> None:
     other = of_source(fixed(grid.trials.head(28), "grid"), None, ("grid", "more"))
-    assert not any("The store keeps" in said for said in FIGURE.draw(replace(grid, fits=[kept, other])).methods)
+    assert not any(
+        "The store keeps" in said for said in FIGURE.draw(replace(grid, fits=[kept, other])).methods
+    )
 
 
-def test_a_kept_fit_that_cannot_be_taken_back_is_said_to_be_fitted_here(grid: Rows, kept: StoredFit) -> None:
-    said = FIGURE.draw(replace(grid, fits=[replace(kept, key="of another version", record={**kept.record, "starts": 7})])).methods
+def test_a_kept_fit_that_cannot_be_taken_back_is_said_to_be_fitted_here(
+    grid: Rows, kept: StoredFit
+) -> None:
+    said = FIGURE.draw(
+        replace(
+            grid,
+            fits=[replace(kept, key="of another version", record={**kept.record, "starts": 7})],
+        )
+    ).methods
     assert "Fitted here with 1,000 draws." in said
 
 
 def test_several_experiments_have_panels_each(grid: Rows, kept: StoredFit) -> None:
-    other = grid.trials.with_columns(experiment=pl.lit("other one"), digest=pl.col("digest").str.reverse())
-    both = Rows(pl.concat([grid.trials, other]), {"grid": {}, "other one": {}}, fits=[kept, fixed(other, "other one")])
+    other = grid.trials.with_columns(
+        experiment=pl.lit("other one"), digest=pl.col("digest").str.reverse()
+    )
+    both = Rows(
+        pl.concat([grid.trials, other]),
+        {"grid": {}, "other one": {}},
+        fits=[kept, fixed(other, "other one")],
+    )
     drawn = FIGURE.draw(both)
-    assert [panel.name for panel in drawn.panels] == ["contours-grid", "compute-grid", "contours-other-one", "compute-other-one"]
+    assert [panel.name for panel in drawn.panels] == [
+        "contours-grid",
+        "compute-grid",
+        "contours-other-one",
+        "compute-other-one",
+    ]
     assert drawn.verdict[0].startswith("grid: ")
 
 
-@pytest.mark.parametrize("changed", [{"metrics.loss": None}, {"state": "failed"}, {"tokens": 1e9, "flops": None}])
-def test_without_what_a_surface_needs_there_is_no_figure(grid: Rows, changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changed", [{"metrics.loss": None}, {"state": "failed"}, {"tokens": 1e9, "flops": None}]
+)
+def test_without_what_a_surface_needs_there_is_no_figure(
+    grid: Rows, changed: dict[str, Any]
+) -> None:
     assert FIGURE.has_data(grid)
     frame = grid.trials.with_columns(**{name: pl.lit(value) for name, value in changed.items()})
     assert not FIGURE.has_data(Rows(frame, grid.specs))
@@ -209,7 +273,10 @@ def test_lines_are_cut_where_they_leave_the_hull() -> None:
 
 
 def test_labels_keep_off_the_marks() -> None:
-    line = [{"x": float(10 ** (at / 50)), "y": 3.0, "level": 2.0, "path": 0, "i": at} for at in range(101)]
+    line = [
+        {"x": float(10 ** (at / 50)), "y": 3.0, "level": 2.0, "path": 0, "i": at}
+        for at in range(101)
+    ]
     window = ((1.0, 100.0), (1.0, 10.0))
     (free,) = clear_labels(line, [], window)
     (moved,) = clear_labels(line, [(free["x"], 3.0)], window)
@@ -224,7 +291,10 @@ def test_levels_are_round_and_apart() -> None:
 
 
 def test_runs_that_differ_in_more_than_the_law_knows_are_warned_of(grid: Rows) -> None:
-    frame = grid.trials.with_columns(pl.Series("extra.dataset", ["c4", "pile"] * 17 + ["c4"]), pl.Series("extra.run", map(str, range(35))))
+    frame = grid.trials.with_columns(
+        pl.Series("extra.dataset", ["c4", "pile"] * 17 + ["c4"]),
+        pl.Series("extra.run", map(str, range(35))),
+    )
     drawn = FIGURE.draw(Rows(frame, grid.specs, fits=[fixed(frame, "grid")]))
     (warned,) = [warned for warned in drawn.warnings if warned.code == "mixed_runs"]
     assert "`extra.dataset` differs" in warned.text

@@ -1,4 +1,6 @@
-"""The page: self-contained, escaped, the same bytes each time; in a real browser, its marks, its themes and its table."""
+"""The page: self-contained, escaped, the same bytes each time; in a real browser, its marks, its
+themes and its table.
+"""
 
 import json
 import re
@@ -35,7 +37,13 @@ def test_the_same_rows_give_the_same_bytes(rows: Rows, plain: str) -> None:
 
 
 def test_it_asks_no_host_for_anything(plain: str) -> None:
-    assert re.findall(r"""(?:src|href|action)\s*=\s*["'](?!data:)""", re.sub(r"<script>.*?</script>", "", plain, flags=re.DOTALL)) == []
+    assert (
+        re.findall(
+            r"""(?:src|href|action)\s*=\s*["'](?!data:)""",
+            re.sub(r"<script>.*?</script>", "", plain, flags=re.DOTALL),
+        )
+        == []
+    )
     assert "default-src 'none'" in plain
     assert "cdn.jsdelivr" not in plain
     assert plain.count("window.vegaEmbed=") == 1
@@ -43,12 +51,20 @@ def test_it_asks_no_host_for_anything(plain: str) -> None:
 
 
 def test_text_from_data_is_escaped(rows: Rows) -> None:
-    taken = rows.trials.with_columns(pl.lit(HOSTILE).alias("commit"), pl.lit(HOSTILE).alias("model.norm.kind"))
-    hostile = Rows(taken, {HOSTILE: {"about": HOSTILE}}, {"e": {"commit": HOSTILE, "argv": [HOSTILE], "packages": {HOSTILE: HOSTILE}}})
+    taken = rows.trials.with_columns(
+        pl.lit(HOSTILE).alias("commit"), pl.lit(HOSTILE).alias("model.norm.kind")
+    )
+    hostile = Rows(
+        taken,
+        {HOSTILE: {"about": HOSTILE}},
+        {"e": {"commit": HOSTILE, "argv": [HOSTILE], "packages": {HOSTILE: HOSTILE}}},
+    )
     text = page(hostile)
     assert "<img src=x" not in text
     assert "&lt;img src=x" in text
-    spec = re.search(r'<script type="application/json" id="chart-cost">(.*?)</script>', text, flags=re.DOTALL)
+    spec = re.search(
+        r'<script type="application/json" id="chart-cost">(.*?)</script>', text, flags=re.DOTALL
+    )
     assert spec is not None
     assert "<" not in spec[1]
     assert set(json.loads(spec[1])["datasets"]) == {"means", "answers", "laws", "published"}
@@ -57,13 +73,26 @@ def test_text_from_data_is_escaped(rows: Rows) -> None:
 def test_a_filter_is_escaped_and_stands_as_it_was_typed(rows: Rows) -> None:
     text = page(replace(rows, filter=f"state == '{HOSTILE} %' and x^2 < `1`", before=1234))
     assert "<img src=x" not in text
-    said = re.search(r"<h2>Methods</h2><div class=\"box\"><ul><li>Only rows that match <code>(.*?)</code>: 100 of 1,234 rows\.</li>", text)
+    said = re.search(
+        r"<h2>Methods</h2><div class=\"box\"><ul><li>Only rows that match <code>(.*?)</code>: 100"
+        r" of 1,234 rows\.</li>",
+        text,
+    )
     assert said is not None
     assert unescape(said[1]) == f"state == '{HOSTILE} %' and x^2 < `1`"
 
 
 def test_numbers_methods_runs_and_environments_stand_in_plain_html(rows: Rows, plain: str) -> None:
-    for said in ("The numbers", "The fits", "How to read it", "Methods", "Every run (100)", "Environments (1)", "8.138 ", "torch 2.13.0"):
+    for said in (
+        "The numbers",
+        "The fits",
+        "How to read it",
+        "Methods",
+        "Every run (100)",
+        "Environments (1)",
+        "8.138 ",
+        "torch 2.13.0",
+    ):
         assert said in plain
     for row in rows.trials.head(3).iter_rows(named=True):
         assert row["digest"] in plain
@@ -72,7 +101,12 @@ def test_numbers_methods_runs_and_environments_stand_in_plain_html(rows: Rows, p
 
 
 def test_queued_trials_are_not_among_the_runs(rows: Rows) -> None:
-    waiting = rows.trials.with_columns(pl.when(pl.col("model.width") == 24).then(pl.lit("queued")).otherwise("state").alias("state"))
+    waiting = rows.trials.with_columns(
+        pl.when(pl.col("model.width") == 24)
+        .then(pl.lit("queued"))
+        .otherwise("state")
+        .alias("state")
+    )
     assert "Every run (80)" in page(Rows(waiting, rows.specs))
 
 
@@ -80,27 +114,43 @@ def test_queued_trials_are_not_among_the_runs(rows: Rows) -> None:
 def written(rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the rows up to width 16, where a cell is censored."""
     path = tmp_path_factory.mktemp("page") / "fig-1.html"
-    path.write_text(page(Rows(rows.trials.filter(pl.col("model.width") < 24), rows.specs, rows.environments)), encoding="utf-8")
+    path.write_text(
+        page(Rows(rows.trials.filter(pl.col("model.width") < 24), rows.specs, rows.environments)),
+        encoding="utf-8",
+    )
     return path
 
 
 def with_script(page: Path, script: str) -> Path:
-    """The page with a script that acts when the chart stands, and then writes what it finds into the title."""
-    wait = "const wait=setInterval(()=>{if(document.documentElement.dataset.drawn){clearInterval(wait);act();}},50);"
+    """The page with a script that acts when the chart stands, and then writes what it finds into
+    the title.
+    """
+    drawn = "document.documentElement.dataset.drawn"
+    wait = f"const wait=setInterval(()=>{{if({drawn}){{clearInterval(wait);act();}}}},50);"
     before, _, after = page.read_text(encoding="utf-8").rpartition("</body>")
     path = page.with_name("acted.html")
-    path.write_text(f"{before}<script>const act=()=>{{{script}}};{wait}</script></body>{after}", encoding="utf-8")
+    path.write_text(
+        f"{before}<script>const act=()=>{{{script}}};{wait}</script></body>{after}",
+        encoding="utf-8",
+    )
     return path
 
 
 @pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 420)])
-def test_the_browser_draws_the_marks_without_an_error(written: Path, browse: Browse, dark: bool, width: int) -> None:
+def test_the_browser_draws_the_marks_without_an_error(
+    written: Path, browse: Browse, dark: bool, width: int
+) -> None:
     document, console = browse(written, dark=dark, width=width)
     assert console == ""
     assert f'data-drawn="{"dark" if dark else "light"}"' in document
     chart = document[document.index('class="live') : document.index("<figcaption>")]
-    groups = re.findall(r'<g class="(mark-\w+) role-mark (layer_\d+)_marks"[^>]*>(.*?)</g>', chart, flags=re.DOTALL)
-    drawn = {layer: (kind, body.count("<path") + body.count("<line") + body.count("<text")) for kind, layer, body in groups}
+    groups = re.findall(
+        r'<g class="(mark-\w+) role-mark (layer_\d+)_marks"[^>]*>(.*?)</g>', chart, flags=re.DOTALL
+    )
+    drawn = {
+        layer: (kind, body.count("<path") + body.count("<line") + body.count("<text"))
+        for kind, layer, body in groups
+    }
     assert drawn["layer_6"] == ("mark-symbol", 9)  # means: every cell but the censored one
     assert drawn["layer_7"] == ("mark-symbol", 1)  # the censored one
     assert drawn["layer_8"] == ("mark-text", 1)  # and its arrow
@@ -109,14 +159,17 @@ def test_the_browser_draws_the_marks_without_an_error(written: Path, browse: Bro
         assert f">{text}</text>" in chart
 
 
-def test_a_click_on_a_mark_names_its_trials_and_finds_their_rows(written: Path, browse: Browse) -> None:
+def test_a_click_on_a_mark_names_its_trials_and_finds_their_rows(
+    written: Path, browse: Browse
+) -> None:
     script = """
         const mark = document.querySelector("g.layer_6_marks path");
         mark.dispatchEvent(new MouseEvent("click", {bubbles: true}));
         const said = [...document.querySelectorAll("#picked code")].map((code) => code.textContent);
         document.querySelector("#picked button[data-find]").click();
         const found = [...document.querySelectorAll("#runs tr.found")];
-        document.title = JSON.stringify([document.getElementById("runs").open, said, found.map((row) => row.cells[0].textContent)]);
+        const digests = found.map((row) => row.cells[0].textContent);
+        document.title = JSON.stringify([document.getElementById("runs").open, said, digests]);
     """
     document, console = browse(with_script(written, script))
     assert console == ""
@@ -135,7 +188,8 @@ def test_the_table_of_runs_sorts_and_the_theme_turns(written: Path, browse: Brow
     script = """
         const heads = [...document.querySelectorAll("#runs th")];
         const column = heads.findIndex((head) => head.textContent === "params.total");
-        const read = () => [...document.querySelectorAll("#runs tbody tr")].map((row) => Number(row.cells[column].textContent));
+        const rows = () => [...document.querySelectorAll("#runs tbody tr")];
+        const read = () => rows().map((row) => Number(row.cells[column].textContent));
         const press = () => { heads[column].querySelector("button").click(); return read(); };
         const up = press(), down = press();
         document.getElementById("theme").click();
@@ -153,13 +207,21 @@ def test_the_table_of_runs_sorts_and_the_theme_turns(written: Path, browse: Brow
     assert 'data-drawn="dark"' in document
 
 
-def test_a_panel_is_saved_as_a_picture_and_its_numbers_as_csv(written: Path, browse: Browse) -> None:
+def test_a_panel_is_saved_as_a_picture_and_its_numbers_as_csv(
+    written: Path, browse: Browse
+) -> None:
     script = """
         const saved = [];
-        HTMLAnchorElement.prototype.click = function () { saved.push([this.download, this.href.slice(0, 21)]); };
+        HTMLAnchorElement.prototype.click = function () {
+            saved.push([this.download, this.href.slice(0, 21)]);
+        };
         const texts = [];
-        URL.createObjectURL = (blob) => { blob.text().then((text) => texts.push(text)); return "blob:x"; };
-        for (const button of document.querySelectorAll("figure button")) if (!button.closest("th")) button.click();
+        URL.createObjectURL = (blob) => {
+            blob.text().then((text) => texts.push(text));
+            return "blob:x";
+        };
+        for (const button of document.querySelectorAll("figure button"))
+            if (!button.closest("th")) button.click();
         setTimeout(() => { document.title = JSON.stringify([saved, texts]); }, 1500);
     """
     document, console = browse(with_script(written, script))
@@ -177,9 +239,17 @@ def test_a_panel_is_saved_as_a_picture_and_its_numbers_as_csv(written: Path, bro
     assert '"in-weight","8","32","6248"' in csv
 
 
-def test_warnings_stand_before_the_charts_with_their_codes(rows: Rows, drawing: Drawing, plain: str) -> None:
+def test_warnings_stand_before_the_charts_with_their_codes(
+    rows: Rows, drawing: Drawing, plain: str
+) -> None:
     assert 'class="warnings"' not in plain
-    warned = replace(drawing, warnings=[Warned("few_levels", "D takes <2> values."), Warned("at_bound", "alpha stands at 1.")])
+    warned = replace(
+        drawing,
+        warnings=[
+            Warned("few_levels", "D takes <2> values."),
+            Warned("at_bound", "alpha stands at 1."),
+        ],
+    )
     text = to_page(find(1), warned, rows)
     assert "<code>few_levels</code> D takes &lt;2&gt; values." in text
     assert text.index('class="verdict"') < text.index("2 warnings") < text.index("<figure")
@@ -187,18 +257,30 @@ def test_warnings_stand_before_the_charts_with_their_codes(rows: Rows, drawing: 
 
 def test_prose_has_code_powers_and_per_cents_that_stay_together() -> None:
     said = prose("`scalelab ls` <b>: N^\N{MINUS SIGN}0.34. grows by 5 %")
-    assert said == "<code>scalelab ls</code> &lt;b&gt;: N<sup>\N{MINUS SIGN}0.34</sup>. grows by 5\N{NO-BREAK SPACE}%"
+    assert (
+        said == "<code>scalelab ls</code> &lt;b&gt;: N<sup>\N{MINUS SIGN}0.34</sup>. grows by"
+        " 5\N{NO-BREAK SPACE}%"
+    )
 
 
-def test_several_panels_are_drawn_and_narrow_ones_stand_side_by_side(rows: Rows, drawing: Drawing, tmp_path: Path, browse: Browse) -> None:
+def test_several_panels_are_drawn_and_narrow_ones_stand_side_by_side(
+    rows: Rows, drawing: Drawing, tmp_path: Path, browse: Browse
+) -> None:
     (panel,) = drawing.panels
-    small = [replace(panel, name=name, title=name, chart={**panel.chart, "width": 380}) for name in ("left", "right")]
+    small = [
+        replace(panel, name=name, title=name, chart={**panel.chart, "width": 380})
+        for name in ("left", "right")
+    ]
     path = tmp_path / "several.html"
-    path.write_text(to_page(find(1), replace(drawing, panels=[panel, *small]), rows), encoding="utf-8")
+    path.write_text(
+        to_page(find(1), replace(drawing, panels=[panel, *small]), rows), encoding="utf-8"
+    )
     script = """
         const at = (name) => document.getElementById(name).getBoundingClientRect();
-        const drawn = [...document.querySelectorAll(".live svg")].map((svg) => svg.querySelectorAll("path").length > 20);
-        document.title = JSON.stringify([drawn, at("left").top === at("right").top, at("cost").width > 2 * at("left").width]);
+        const pictures = [...document.querySelectorAll(".live svg")];
+        const drawn = pictures.map((svg) => svg.querySelectorAll("path").length > 20);
+        const wide = at("cost").width > 2 * at("left").width;
+        document.title = JSON.stringify([drawn, at("left").top === at("right").top, wide]);
     """
     document, console = browse(with_script(path, script))
     title = re.search(r"<title>(.*?)</title>", document)
@@ -207,10 +289,14 @@ def test_several_panels_are_drawn_and_narrow_ones_stand_side_by_side(rows: Rows,
     assert json.loads(title[1]) == [[True, True, True], True, True]
 
 
-def test_hostile_text_runs_nothing_in_the_browser(rows: Rows, tmp_path: Path, browse: Browse) -> None:
+def test_hostile_text_runs_nothing_in_the_browser(
+    rows: Rows, tmp_path: Path, browse: Browse
+) -> None:
     path = tmp_path / "hostile.html"
     taken = rows.trials.with_columns(pl.lit(HOSTILE).alias("commit"))
-    path.write_text(page(Rows(taken, {HOSTILE: {"about": HOSTILE}}, rows.environments)), encoding="utf-8")
+    path.write_text(
+        page(Rows(taken, {HOSTILE: {"about": HOSTILE}}, rows.environments)), encoding="utf-8"
+    )
     document, console = browse(path)
     assert console == ""
     assert "<title>Fig. 1: How many parameters" in document

@@ -1,4 +1,6 @@
-"""Fig. 9: arms from a store with their intervals, differences paired by seed, and what a reader is warned of."""
+"""Fig. 9: arms from a store with their intervals, differences paired by seed, and what a reader is
+warned of.
+"""
 
 import json
 from collections.abc import Callable
@@ -41,14 +43,24 @@ def moved(rows: Rows, column: str, by: float, arm: str) -> Rows:
     return replace(rows, trials=rows.trials.with_columns(changed.alias(column)))
 
 
-def test_every_arm_is_a_mark_with_intervals_both_ways_and_its_trials(rows: Rows, drawing: Drawing) -> None:
+def test_every_arm_is_a_mark_with_intervals_both_ways_and_its_trials(
+    rows: Rows, drawing: Drawing
+) -> None:
     assert [panel.name for panel in drawing.panels] == ["speed", "cache", "difference"]
     arms = drawing.panels[0].chart["datasets"]["arms"]
-    assert [row["series"] for row in arms] == ["base", "+MQA", "+GQA, wider FFN", "+GQA, more heads", "+GQA+MoE"]
+    assert [row["series"] for row in arms] == [
+        "base",
+        "+MQA",
+        "+GQA, wider FFN",
+        "+GQA, more heads",
+        "+GQA+MoE",
+    ]
     for row in arms:
         mine = rows.trials.filter(pl.col("arm") == row["series"])
         assert row["y"] == pytest.approx(mine["metrics.test_loss"].mean(), rel=1e-5)
-        assert row["x"] == pytest.approx(mine["metrics.decode_tokens_per_second_b1_t128"].mean(), rel=1e-5)
+        assert row["x"] == pytest.approx(
+            mine["metrics.decode_tokens_per_second_b1_t128"].mean(), rel=1e-5
+        )
         assert row["low"] < row["x"] < row["high"]
         assert row["bottom"] < row["y"] < row["top"]
         assert set(row["digests"]) == set(mine["digest"])
@@ -63,7 +75,9 @@ def test_arms_of_one_cache_stand_side_by_side_and_say_what_they_have(drawing: Dr
     assert cache["base"]["x"] == 4096
 
 
-def test_the_headline_says_which_arm_is_better_and_which_are_not_told_apart(drawing: Drawing) -> None:
+def test_the_headline_says_which_arm_is_better_and_which_are_not_told_apart(
+    drawing: Drawing,
+) -> None:
     best, others, fastest, cached = drawing.verdict
     assert best.startswith("`+GQA+MoE` has the lowest test_loss: 1.537")
     assert " below `base` (95 %: 0.0" in best
@@ -77,7 +91,9 @@ def test_the_headline_says_which_arm_is_better_and_which_are_not_told_apart(draw
 def test_an_arm_whose_interval_contains_zero_is_no_winner(rows: Rows) -> None:
     # The same losses as the first arm's but for noise that has no sign.
     noisy = rows.trials.filter(pl.col("arm").is_in(["base", "+MQA"])).with_columns(
-        pl.col("metrics.test_loss") * 0 + 1.6 + pl.when(pl.col("arm") == "+MQA").then(0.01 * (pl.col("seed") - 1.2)).otherwise(0.0)
+        pl.col("metrics.test_loss") * 0
+        + 1.6
+        + pl.when(pl.col("arm") == "+MQA").then(0.01 * (pl.col("seed") - 1.2)).otherwise(0.0)
     )
     said = find(9).draw(replace(rows, trials=noisy)).verdict[0]
     assert said.startswith("`+MQA` has the lowest test_loss")
@@ -86,8 +102,21 @@ def test_an_arm_whose_interval_contains_zero_is_no_winner(rows: Rows) -> None:
 
 def test_the_tables_hold_every_asked_for_number(drawing: Drawing) -> None:
     sizes, quality, speeds, ratios, contexts = drawing.tables
-    assert sizes.rows[-1] == ["+GQA+MoE", "800,002", "2,406,000", "104", "3 of 15 + 1", "8", "2", "3"]
-    assert quality.columns[1:] == ("test loss", "\N{GREEK CAPITAL LETTER DELTA} test loss", *quality.columns[3:])
+    assert sizes.rows[-1] == [
+        "+GQA+MoE",
+        "800,002",
+        "2,406,000",
+        "104",
+        "3 of 15 + 1",
+        "8",
+        "2",
+        "3",
+    ]
+    assert quality.columns[1:] == (
+        "test loss",
+        "\N{GREEK CAPITAL LETTER DELTA} test loss",
+        *quality.columns[3:],
+    )
     assert len(quality.columns) == 6
     assert (quality.rows[0][2], quality.rows[1][2][:5]) == ("\N{EN DASH}", "0.002")
     assert [row[-1] for row in speeds.rows] == ["4,096", "512", "1,024", "1,024", "1,024"]
@@ -115,17 +144,25 @@ def test_the_numbers_beside_the_page_are_traceable(campaign: Store, tmp_path: Pa
         ({"metric": "bits_per_byte"}, "bits_per_byte", "tokens/s, decoding (1 lane, context 128)"),
         ({"x": "prefill"}, "test_loss", "tokens/s, prefill (1 lane, context 128)"),
         ({"x": "training"}, "test_loss", "tokens/s, training"),
-        ({"x": "decode_tokens_per_second_b8_t128"}, "test_loss", "tokens/s, decoding (8 lanes, context 128)"),
+        (
+            {"x": "decode_tokens_per_second_b8_t128"},
+            "test_loss",
+            "tokens/s, decoding (8 lanes, context 128)",
+        ),
     ],
 )
-def test_metric_and_speed_are_chosen(rows: Rows, options: dict[str, str], metric: str, title: str) -> None:
+def test_metric_and_speed_are_chosen(
+    rows: Rows, options: dict[str, str], metric: str, title: str
+) -> None:
     drawing = find(9).chosen(options).draw(rows)
     assert drawing.metric == f"metrics.{metric}"
     assert f">{title}<" in to_svg(drawing.panels[0].chart)
 
 
 def test_what_no_trial_has_is_refused_with_the_nearest(campaign: Store, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no trial has a metric `test_los`; did you mean `test_loss`"):
+    with pytest.raises(
+        UserError, match="no trial has a metric `test_los`; did you mean `test_loss`"
+    ):
         report.draw(campaign, 9, options={"metric": "test_los"}, out=tmp_path)
     with pytest.raises(UserError, match="no trial has a speed `prefil`; did you mean `prefill`"):
         report.draw(campaign, 9, options={"x": "prefil"}, out=tmp_path)
@@ -133,25 +170,38 @@ def test_what_no_trial_has_is_refused_with_the_nearest(campaign: Store, tmp_path
 
 def test_trials_of_other_text_or_length_stand_apart_and_are_warned_of(rows: Rows) -> None:
     assert codes(rows) == []
-    other = rows.trials.with_columns(pl.lit("cd34").alias("task.shards"), digest="x" + pl.col("digest"))
+    other = rows.trials.with_columns(
+        pl.lit("cd34").alias("task.shards"), digest="x" + pl.col("digest")
+    )
     both = replace(rows, trials=pl.concat([rows.trials, other]))
     assert codes(both) == ["several_settings"]
     drawn = find(9).draw(both)
     assert len(drawn.panels[0].chart["datasets"]["arms"]) == 10
     assert drawn.verdict[0].startswith("shards ab12: ")
-    longer = rows.trials.with_columns(pl.when(pl.col("arm") == "+MQA").then(2 * pl.col("tokens")).otherwise("tokens").alias("tokens"))
+    longer = rows.trials.with_columns(
+        pl.when(pl.col("arm") == "+MQA")
+        .then(2 * pl.col("tokens"))
+        .otherwise("tokens")
+        .alias("tokens")
+    )
     (warned,) = find(9).draw(replace(rows, trials=longer)).warnings
     assert (warned.code, "`tokens`" in warned.text) == ("unlike_arms", True)
 
 
-def test_unequal_sizes_few_replicates_lost_trials_and_several_machines_are_warned_of(rows: Rows) -> None:
+def test_unequal_sizes_few_replicates_lost_trials_and_several_machines_are_warned_of(
+    rows: Rows,
+) -> None:
     def changed(**columns: Any) -> Rows:
         return replace(rows, trials=rows.trials.with_columns(**columns))
 
     grown = pl.when(pl.col("arm") == "+MQA").then(900_000).otherwise("params.active")
     assert codes(changed(**{"params.active": grown})) == ["unequal_sizes"]
     assert codes(replace(rows, trials=rows.trials.filter(pl.col("seed") < 2))) == ["few_replicates"]
-    lost = pl.when((pl.col("arm") == "base") & (pl.col("seed") == 2)).then(pl.lit("diverged")).otherwise("state")
+    lost = (
+        pl.when((pl.col("arm") == "base") & (pl.col("seed") == 2))
+        .then(pl.lit("diverged"))
+        .otherwise("state")
+    )
     assert codes(changed(state=lost)) == ["few_replicates", "left_out"]
     where = pl.when(pl.col("seed") == 0).then(pl.lit("a")).otherwise(pl.lit("b"))
     machines = {"a": {"hostname": "one"}, "b": {"hostname": "two"}}
@@ -160,7 +210,9 @@ def test_unequal_sizes_few_replicates_lost_trials_and_several_machines_are_warne
 
 
 def test_without_arms_what_varies_tells_the_points_apart(rows: Rows) -> None:
-    plain = rows.trials.drop("arm").filter(pl.col("model.ffn.kind") == "swiglu", pl.col("model.heads") == 8)
+    plain = rows.trials.drop("arm").filter(
+        pl.col("model.ffn.kind") == "swiglu", pl.col("model.heads") == 8
+    )
     specs = {"gqa_moe": {"axes": {"model.kv_heads": [1, 2, 8]}}}
     arms = find(9).draw(replace(rows, trials=plain, specs=specs)).data["arms"]
     assert [arm["arm"] for arm in arms] == ["kv_heads 1", "kv_heads 2", "kv_heads 8"]
@@ -169,7 +221,11 @@ def test_without_arms_what_varies_tells_the_points_apart(rows: Rows) -> None:
 def test_one_arm_or_no_speed_is_no_data(rows: Rows) -> None:
     assert find(9).has_data(rows)
     assert not find(9).has_data(replace(rows, trials=rows.trials.filter(pl.col("arm") == "base")))
-    slow = [column for column in rows.trials.columns if "tokens_per_second_b" in column or "cache_bytes" in column]
+    slow = [
+        column
+        for column in rows.trials.columns
+        if "tokens_per_second_b" in column or "cache_bytes" in column
+    ]
     assert not find(9).has_data(replace(rows, trials=rows.trials.drop(slow)))
     assert not find(9).has_data(Rows(pl.DataFrame({"digest": []}), {}))
 
@@ -179,7 +235,9 @@ def test_the_same_rows_in_any_order_give_the_same_drawing(rows: Rows, drawing: D
 
 
 @pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 420)])
-def test_the_browser_draws_it(campaign: Store, tmp_path: Path, browse: Callable[..., tuple[str, str]], dark: bool, width: int) -> None:
+def test_the_browser_draws_it(
+    campaign: Store, tmp_path: Path, browse: Callable[..., tuple[str, str]], dark: bool, width: int
+) -> None:
     document, console = browse(report.draw(campaign, 9, out=tmp_path), dark=dark, width=width)
     assert console == ""
     assert f'data-drawn="{"dark" if dark else "light"}"' in document

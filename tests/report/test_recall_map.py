@@ -9,16 +9,30 @@ import pytest
 from scalelab.report.figure import Drawing, Panel, Rows
 from scalelab.report.recall_map import RecallMap
 
-FIGURE = RecallMap(2, "recall_map", "What is recalled, at which size?", "facts_vs_params", "specs/facts_vs_params.yaml")
+FIGURE = RecallMap(
+    2,
+    "recall_map",
+    "What is recalled, at which size?",
+    "facts_vs_params",
+    "specs/facts_vs_params.yaml",
+)
 SPECS = {"facts_vs_params": {"search": {"kind": "frontier"}}}
 
 
 def trial(people: int, size: int, recall: float, **changed: Any) -> dict[str, Any]:
     plain = {
-        "digest": f"{people}/{size}/{changed}".ljust(40, "0"), "experiment": "facts_vs_params", "state": "done", "seed": 0,
-        "task.people": people, "task.recall": "in_weight", "task.dependence": 0.0, "params.total": size, "metrics.recall": recall,
-        "metrics.recall_unseen": 0.02, "metrics.recall_permuted": None,
-    }  # fmt: skip
+        "digest": f"{people}/{size}/{changed}".ljust(40, "0"),
+        "experiment": "facts_vs_params",
+        "state": "done",
+        "seed": 0,
+        "task.people": people,
+        "task.recall": "in_weight",
+        "task.dependence": 0.0,
+        "params.total": size,
+        "metrics.recall": recall,
+        "metrics.recall_unseen": 0.02,
+        "metrics.recall_permuted": None,
+    }
     return {**plain, **changed}
 
 
@@ -43,7 +57,9 @@ def test_every_square_leads_to_its_trials_and_the_json_has_them_all() -> None:
     drawing = FIGURE.draw(rows(*grid()))
     found = panel(drawing, "recall-in-weight").chart["datasets"]["places"]
     assert len(found) == 15
-    assert all(len(row["digests"]) == 1 and row["digests"][0][:10] in row["trials"] for row in found)
+    assert all(
+        len(row["digests"]) == 1 and row["digests"][0][:10] in row["trials"] for row in found
+    )
     assert json.loads(json.dumps(drawing.data, allow_nan=False)) == drawing.data
     assert len(drawing.data["planes"][0]["places"]) == 15
 
@@ -57,7 +73,11 @@ def test_on_a_full_grid_the_lines_follow_the_recall() -> None:
 
 
 def test_lines_stay_between_sizes_that_were_tried() -> None:
-    fewer = [one for one in grid() if 100 * one["task.people"] < one["params.total"] < 600 * one["task.people"]]
+    fewer = [
+        one
+        for one in grid()
+        if 100 * one["task.people"] < one["params.total"] < 600 * one["task.people"]
+    ]
     chart = panel(FIGURE.draw(rows(*fewer)), "recall-in-weight").chart["datasets"]
     ends = {
         people: (min(sizes), max(sizes))
@@ -72,7 +92,14 @@ def test_lines_stay_between_sizes_that_were_tried() -> None:
 
 
 def test_a_line_above_what_stopped_trials_reached_is_an_upper_bound() -> None:
-    stopped = [{**one, "state": "stopped", "metrics.recall": 0.96} if one["metrics.recall"] >= 0.95 else one for one in grid()]
+    stopped = [
+        (
+            {**one, "state": "stopped", "metrics.recall": 0.96}
+            if one["metrics.recall"] >= 0.95
+            else one
+        )
+        for one in grid()
+    ]
     drawing = FIGURE.draw(rows(*stopped))
     lines = panel(drawing, "recall-in-weight").chart["datasets"]["contours"]
     assert {row["part"] for row in lines if row["level"] <= 0.95} == {"contour"}
@@ -82,16 +109,25 @@ def test_a_line_above_what_stopped_trials_reached_is_an_upper_bound() -> None:
 
 
 def test_models_that_answer_for_strangers_have_a_rule() -> None:
-    facts, rule = FIGURE.draw(rows(*grid())), FIGURE.draw(rows(*grid(**{"metrics.recall_unseen": 0.97})))
+    facts, rule = (
+        FIGURE.draw(rows(*grid())),
+        FIGURE.draw(rows(*grid(**{"metrics.recall_unseen": 0.97}))),
+    )
     assert "they know facts, and have no rule" in " ".join(facts.verdict)
-    assert "up to 97 % in the weights (at least half from 32 facts on) of the facts about people never trained on" in rule.verdict[-1]
+    assert (
+        "up to 97 % in the weights (at least half from 32 facts on) of the facts about people never"
+        " trained on" in rule.verdict[-1]
+    )
     assert rule.verdict[-1].endswith("they have a rule from there on.")
     assert {one.name for one in facts.panels} == {"recall-in-weight", "recall-unseen-in-weight"}
 
 
 def test_the_verdict_names_the_sizes_of_the_most_facts() -> None:
     said = FIGURE.draw(rows(*grid())).verdict[0]
-    assert said == "Of 128 facts, the weights recall half at about 4K parameters and 95 % at about 7.46K."
+    assert (
+        said
+        == "Of 128 facts, the weights recall half at about 4K parameters and 95 % at about 7.46K."
+    )
 
 
 def test_sizes_against_dependence_are_drawn_where_it_varies() -> None:
@@ -104,14 +140,26 @@ def test_sizes_against_dependence_are_drawn_where_it_varies() -> None:
     drawing = FIGURE.draw(rows(*some))
     assert [one.name for one in drawing.panels] == ["dependence"]
     marks = drawing.panels[0].chart["datasets"]["needed"]
-    assert [(row["dependence"], row["params"], row["open"]) for row in marks] == [(0, 16000, False), (0.5, 8000, False), (1, 4000, False)]
+    assert [(row["dependence"], row["params"], row["open"]) for row in marks] == [
+        (0, 16000, False),
+        (0.5, 8000, False),
+        (1, 4000, False),
+    ]
     assert all(len(row["digests"]) == 2 for row in marks)
-    assert drawing.verdict == ["From a dependence of 0 to 1, 128 facts in the weights need from 16K to 4K parameters."]
+    assert drawing.verdict == [
+        "From a dependence of 0 to 1, 128 facts in the weights need from 16K to 4K parameters."
+    ]
     assert [one["params_mean"] for one in drawing.data["dependence"]] == [16000, 8000, 4000]
 
 
 def test_the_planes_are_those_of_the_least_dependence() -> None:
-    both = [*grid(), *[{**one, "digest": f"x{one['digest']}", "metrics.recall": 1.0, "task.dependence": 1.0} for one in grid()]]
+    both = [
+        *grid(),
+        *[
+            {**one, "digest": f"x{one['digest']}", "metrics.recall": 1.0, "task.dependence": 1.0}
+            for one in grid()
+        ],
+    ]
     drawing = FIGURE.draw(rows(*both))
     assert panel(drawing, "recall-in-weight").chart["datasets"]["places"][0]["value"] == 0.5
     assert "The planes are those of the least dependence." in drawing.methods
@@ -125,7 +173,11 @@ def test_nothing_finished_or_one_number_of_facts_is_no_data() -> None:
 
 
 def test_what_else_varies_is_a_warning() -> None:
-    both = [{**one, "optim.lr": lr, "digest": f"{lr}{one['digest']}"} for one in grid() for lr in (0.1, 0.01)]
+    both = [
+        {**one, "optim.lr": lr, "digest": f"{lr}{one['digest']}"}
+        for one in grid()
+        for lr in (0.1, 0.01)
+    ]
     assert [warned.code for warned in FIGURE.draw(rows(*both)).warnings] == ["others_vary"]
 
 

@@ -33,38 +33,79 @@ SAMPLE = "First line, <b>bold</b> & more.\nSecond line."
 
 def loss_of(model: dict[str, Any], lr: float) -> float:
     """Best at a rate of 0.01 with many steps; the router's kind hardly matters."""
-    return 2 + 0.4 * abs(math.log10(lr / 0.01)) + 0.3 / model["steps"] + (0.01 if model["router"]["kind"] == "mlp" else 0.0)
+    return (
+        2
+        + 0.4 * abs(math.log10(lr / 0.01))
+        + 0.3 / model["steps"]
+        + (0.01 if model["router"]["kind"] == "mlp" else 0.0)
+    )
 
 
-def fill(store: Store, count: int = 40, objectives: dict[str, str] | None = None, pruned_every: int = 4) -> list[TrialRecord]:
+def fill(
+    store: Store, count: int = 40, objectives: dict[str, str] | None = None, pruned_every: int = 4
+) -> list[TrialRecord]:
     """A search of `count` trials of which every fourth was pruned."""
     rng, records = random.Random(0), list[TrialRecord]()
     for number in range(count):
         router = {"kind": rng.choice(["linear", "mlp"]), "width": rng.choice([16, 32, 64, 128])}
-        halting = {"kind": "act", "cost": 0.01, "epsilon": 0.01} if rng.random() < 0.5 else {"kind": "none"}
-        model = {"kind": "layer_router", "steps": rng.randint(2, 8), "router": router, "halting": halting}
-        trial = {"task": {"kind": "text"}, "model": model, "optim": {"lr": 10 ** rng.uniform(-3, -1)}, "seed": number}
-        axes = {"optim.lr": trial["optim"]["lr"], "model.steps": model["steps"], "model.router.kind": router["kind"]}
+        halting = (
+            {"kind": "act", "cost": 0.01, "epsilon": 0.01}
+            if rng.random() < 0.5
+            else {"kind": "none"}
+        )
+        model = {
+            "kind": "layer_router",
+            "steps": rng.randint(2, 8),
+            "router": router,
+            "halting": halting,
+        }
+        trial = {
+            "task": {"kind": "text"},
+            "model": model,
+            "optim": {"lr": 10 ** rng.uniform(-3, -1)},
+            "seed": number,
+        }
+        axes = {
+            "optim.lr": trial["optim"]["lr"],
+            "model.steps": model["steps"],
+            "model.router.kind": router["kind"],
+        }
         axes |= {"model.router.width": router["width"]} if router["kind"] == "mlp" else {}
-        axes["model.halting"] = {"kind": "act", "cost": 0.01} if halting["kind"] == "act" else halting
+        axes["model.halting"] = (
+            {"kind": "act", "cost": 0.01} if halting["kind"] == "act" else halting
+        )
         digest = hashlib.sha256(json.dumps(trial).encode()).hexdigest()
-        records.append(TrialRecord(digest, trial, trial, axes, 0, number, {"total": 1000}, 100, 10**5, 1.0, 10**9))
+        records.append(
+            TrialRecord(
+                digest, trial, trial, axes, 0, number, {"total": 1000}, 100, 10**5, 1.0, 10**9
+            )
+        )
     spec = {
         "name": "router",
         "about": "Which router is best?",
         "search": SPACE,
         "objectives": objectives or {"validation_loss": "minimize"},
     }
-    store.register("router", {**spec, "sampler": {"kind": "tpe"}, "pruner": {"kind": "asha"}}, records)
+    store.register(
+        "router", {**spec, "sampler": {"kind": "tpe"}, "pruner": {"kind": "asha"}}, records
+    )
     for number, record in enumerate(records):
         attempt = store.begin(record.digest, Started({}), {"commit": "c"}, "me")
         loss = loss_of(record.trial["model"], record.trial["optim"]["lr"])
         metrics = {"validation_loss": loss, "flops_per_token": 1e5 * record.trial["model"]["steps"]}
         store.measure(record.digest, attempt, Measured(50, {"validation_loss": loss + 0.5}))
         cut = pruned_every and number % pruned_every == 3
-        ended = Ended("stopped", 50, 1.0, {"validation_loss": loss + 0.5, "pruned": 50.0}) if cut else Ended("done", 100, 2.0, metrics)
+        ended = (
+            Ended("stopped", 50, 1.0, {"validation_loss": loss + 0.5, "pruned": 50.0})
+            if cut
+            else Ended("done", 100, 2.0, metrics)
+        )
         note = {} if cut else {"sample": f"data:text/plain,{SAMPLE}"}
-        store.end(record.digest, attempt, Ended(ended.state, ended.step, ended.seconds, ended.values, artifacts=note))
+        store.end(
+            record.digest,
+            attempt,
+            Ended(ended.state, ended.step, ended.seconds, ended.values, artifacts=note),
+        )
     return records
 
 
@@ -108,12 +149,21 @@ def test_what_matters_is_told(read: Callable[..., Rows]) -> None:
 
 
 def test_no_trial_of_the_front_is_beaten(read: Callable[..., Rows]) -> None:
-    found = found_in(read(objectives={"validation_loss": "minimize", "flops_per_token": "minimize"}))
+    found = found_in(
+        read(objectives={"validation_loss": "minimize", "flops_per_token": "minimize"})
+    )
     for one in found.front:
-        assert not any(all(a < b for a, b in zip(other.values, one.values, strict=True)) for other in found.complete)
+        assert not any(
+            all(a < b for a, b in zip(other.values, one.values, strict=True))
+            for other in found.complete
+        )
     assert {one.digest for one in found.front} >= {found.ranked[0].digest}
     for one in found.complete:
-        as_good = [other for other in found.front if all(a <= b for a, b in zip(other.values, one.values, strict=True))]
+        as_good = [
+            other
+            for other in found.front
+            if all(a <= b for a, b in zip(other.values, one.values, strict=True))
+        ]
         assert as_good, "every trial is on the front or beaten by one that is"
 
 
@@ -137,8 +187,16 @@ def test_an_experiment_that_is_no_search_has_no_data(read: Callable[..., Rows]) 
     assert not FIGURE.has_data(read(count=1))
 
 
-@pytest.mark.parametrize("objectives", [{"validation_loss": "minimize"}, {"validation_loss": "minimize", "flops_per_token": "minimize"}])
-def test_the_page_opens_in_a_browser(tmp_path: Path, browse: Callable[..., tuple[str, str]], objectives: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "objectives",
+    [
+        {"validation_loss": "minimize"},
+        {"validation_loss": "minimize", "flops_per_token": "minimize"},
+    ],
+)
+def test_the_page_opens_in_a_browser(
+    tmp_path: Path, browse: Callable[..., tuple[str, str]], objectives: dict[str, str]
+) -> None:
     with open_store(tmp_path / "search.db", mode="write") as store:
         fill(store, objectives=objectives)
         page = draw(store, "search", experiments=["router"], out=tmp_path)

@@ -1,4 +1,6 @@
-"""Figs. 4 to 7 of language models: the held-out loss, one law for each arm, and no flood of experts' loads."""
+"""Figs. 4 to 7 of language models: the held-out loss, one law for each arm, and no flood of
+experts' loads.
+"""
 
 import hashlib
 import random
@@ -25,29 +27,61 @@ def true_loss(params: float, tokens: float, arm: str) -> float:
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Two arms of four sizes on three token budgets: the test loss obeys a law, the training loss lies below it."""
-    rng, keys = random.Random(0), [(arm, width, tokens) for arm in ARMS for width in WIDTHS for tokens in TOKENS]
+    """Two arms of four sizes on three token budgets: the test loss obeys a law, the training loss
+    lies below it.
+    """
+    rng, keys = (
+        random.Random(0),
+        [(arm, width, tokens) for arm in ARMS for width in WIDTHS for tokens in TOKENS],
+    )
     with open_store(tmp_path_factory.mktemp("grid") / "store.db", mode="write") as store:
         records = [_record(*key) for key in keys]
         axes = {"model.width": list(WIDTHS), "budget.tokens": list(TOKENS)}
-        store.register("tricks", {"name": "tricks", "arms": {arm: {} for arm in ARMS}, "axes": axes}, records)
+        store.register(
+            "tricks", {"name": "tricks", "arms": {arm: {} for arm in ARMS}, "axes": axes}, records
+        )
         for (arm, _, tokens), record in zip(keys, records, strict=True):
             attempt = store.begin(record.digest, Started({}), {"commit": "abc"}, "me")
             last = true_loss(record.params["total"], tokens, arm) * rng.gauss(1, 1e-3)
             for share in (0.1, 0.3, 1.0):
                 step, here = round(share * record.steps), last * share**-0.05
-                values = {"loss": here - 0.3, "validation_loss": here + 0.02, **{f"load_0_{expert}": 0.1 for expert in range(10)}}
+                values = {
+                    "loss": here - 0.3,
+                    "validation_loss": here + 0.02,
+                    **{f"load_0_{expert}": 0.1 for expert in range(10)},
+                }
                 store.measure(record.digest, attempt, Measured(step, values))
-            store.end(record.digest, attempt, Ended("done", record.steps, 9.0, {**values, "test_loss": last}))
+            store.end(
+                record.digest,
+                attempt,
+                Ended("done", record.steps, 9.0, {**values, "test_loss": last}),
+            )
         yield store
 
 
 def _record(arm: str, width: int, tokens: int) -> TrialRecord:
     task = {"kind": "text", "corpus": {"source": "shakespeare"}, "context": 128}
-    trial: dict[str, Any] = {"task": task, "model": {"width": width, "qk_norm": arm != "plain"}, "budget": {"tokens": tokens}, "seed": 0}
+    trial: dict[str, Any] = {
+        "task": task,
+        "model": {"width": width, "qk_norm": arm != "plain"},
+        "budget": {"tokens": tokens},
+        "seed": 0,
+    }
     digest, params = hashlib.sha256(repr(trial).encode()).hexdigest(), 48 * width**2
     axes = {"arm": arm, "model.width": width, "budget.tokens": tokens}
-    return TrialRecord(digest, trial, trial, axes, 0, 0, {"total": params}, tokens // 2048, tokens, 1.0, 6 * params * tokens)
+    return TrialRecord(
+        digest,
+        trial,
+        trial,
+        axes,
+        0,
+        0,
+        {"total": params},
+        tokens // 2048,
+        tokens,
+        1.0,
+        6 * params * tokens,
+    )
 
 
 def test_every_arm_has_its_own_law_of_the_test_loss(grid: Store) -> None:
@@ -94,7 +128,9 @@ def test_learning_curves_are_the_main_ones_in_the_order_of_the_arms(campaign: St
     drawn = dict.fromkeys(row["series"] for row in drawing.panels[0].chart["datasets"]["curves"])
     assert list(drawn) == ["base", "+MQA", "+GQA, wider FFN", "+GQA, more heads", "+GQA+MoE"]
     asked = figure.chosen({"metric": "load_2_3"})
-    assert [panel.name for panel in asked.draw(Reading(campaign).rows(asked, ["gqa_moe"])).panels] == ["load-2-3"]
+    assert [
+        panel.name for panel in asked.draw(Reading(campaign).rows(asked, ["gqa_moe"])).panels
+    ] == ["load-2-3"]
 
 
 def test_a_campaign_of_one_size_has_the_figures_that_it_is_for(

@@ -1,7 +1,8 @@
-"""A driver in a process of its own, for tests that interrupt and kill it: python driven.py STORE SPEC [options].
+"""A driver in a process of its own, for tests that interrupt and kill it: python driven.py STORE
+SPEC [options].
 
-Its trials count slowly, keep their position in their folder, and append a line to RUNS whenever one of them ends. With `--space`
-the spec is a space, which Optuna searches.
+Its trials count slowly, keep their position in their folder, and append a line to RUNS whenever one
+of them ends. With `--space` the spec is a space, which Optuna searches.
 """
 
 import argparse
@@ -51,9 +52,19 @@ def searched(path: str, store, options: Options, worker) -> Summary:
     from scalelab.run.search.known import known_trials
 
     space, document = load_space(path)
-    search = GuidedSearch(space, document, known_trials(store, space, document), trials=space.trials)
+    search = GuidedSearch(
+        space, document, known_trials(store, space, document), trials=space.trials
+    )
     spec = space.model_dump(mode="json")
-    return drive_search(search, store, options, experiment=space.name, spec=spec, execution=search.experiment.execution, worker=worker)
+    return drive_search(
+        search,
+        store,
+        options,
+        experiment=space.name,
+        spec=spec,
+        execution=search.experiment.execution,
+        worker=worker,
+    )
 
 
 def main() -> int:
@@ -67,13 +78,21 @@ def main() -> int:
     parser.add_argument("--space", action="store_true")
     parsed = parser.parse_args()
     folder = Path(parsed.store).parent
-    options = Options(parsed.executor, jobs=2, address=parsed.address, folder=folder / "trials", time_s=parsed.time)
+    options = Options(
+        parsed.executor,
+        jobs=2,
+        address=parsed.address,
+        folder=folder / "trials",
+        time_s=parsed.time,
+    )
     runs = str(folder / "runs")
     with open_store(parsed.store, mode="write") as store:
         if parsed.space:
             summary = searched(parsed.spec, store, options, descending(parsed.pace, runs, "recall"))
         else:
-            summary = drive(compile_plan(*load(parsed.spec)), store, options, worker=counter(runs, parsed.pace))
+            summary = drive(
+                compile_plan(*load(parsed.spec)), store, options, worker=counter(runs, parsed.pace)
+            )
     print(summary)
     return summary.exit_code
 

@@ -1,4 +1,6 @@
-"""A small search over trials that nobody knows beforehand, and a worker whose trials it can tell apart."""
+"""A small search over trials that nobody knows beforehand, and a worker whose trials it can tell
+apart.
+"""
 
 import json
 import time
@@ -16,12 +18,21 @@ SPACE = {"name": "hill", "objectives": {METRIC: "minimize"}}
 
 
 class BestSoFar:
-    """Asks for trials of a pool, and ends one whose third evaluation, or a later one, is worse than another trial's at this step.
+    """Asks for trials of a pool, and ends one whose third evaluation, or a later one, is worse than
+    another trial's at this step.
 
-    What comes next hangs on the results so far, and on them alone. What it knows beforehand is told, or asked for again first.
+    What comes next hangs on the results so far, and on them alone. What it knows beforehand is
+    told, or asked for again first.
     """
 
-    def __init__(self, pool: Sequence[PlannedTrial], trials: int, known: Sequence[Member] = (), *, prunes: bool = True) -> None:
+    def __init__(
+        self,
+        pool: Sequence[PlannedTrial],
+        trials: int,
+        known: Sequence[Member] = (),
+        *,
+        prunes: bool = True,
+    ) -> None:
         self._left = {planned.digest: planned for planned in pool}
         self._trials, self._prunes = trials, prunes
         self._again: deque[PlannedTrial] = deque()
@@ -78,7 +89,10 @@ class BestSoFar:
 
 
 def descending(pace_s: float = 0.0, runs: str = "", metric: str = METRIC):
-    """A worker whose metric falls from a height that the learning rate sets. It keeps its curve in its folder as a checkpoint."""
+    """A worker whose metric falls from a height that the learning rate sets.
+
+    It keeps its curve in its folder as a checkpoint.
+    """
 
     def descend(trial, execution, *, folder, emit, stopping, pruned):
         kept = Path(folder or "/nowhere") / "curve"
@@ -97,7 +111,9 @@ def descending(pace_s: float = 0.0, runs: str = "", metric: str = METRIC):
                 raise Interrupted
         ended = Ended("done", len(curve), pace_s, {metric: curve[-1]})
         if len(curve) < trial.budget.steps:
-            ended = Ended("stopped", len(curve), pace_s, {metric: curve[-1], PRUNED: float(len(curve))})
+            ended = Ended(
+                "stopped", len(curve), pace_s, {metric: curve[-1], PRUNED: float(len(curve))}
+            )
         if runs:
             with open(runs, "a") as file:  # noqa: PTH123 - what is appended this way arrives whole
                 file.write(f"{trial.digest()}\n")

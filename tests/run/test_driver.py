@@ -49,63 +49,107 @@ def failing(times: int, seed: int = 1):
         if trial.seed == seed and len(calls) < times:
             calls.append(trial.model.width)
             raise RuntimeError(f"failure {len(calls)}")
-        return recall_grows(trial, execution, folder=folder, emit=emit, stopping=stopping, pruned=pruned)
+        return recall_grows(
+            trial, execution, folder=folder, emit=emit, stopping=stopping, pruned=pruned
+        )
 
     return work
 
 
-def test_a_grid_is_run_and_written_down(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_a_grid_is_run_and_written_down(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     plan = make_plan()
     summary = drive(plan, store, inline, worker=recall_grows)
-    assert (summary.outcomes, summary.known, summary.failed, summary.exit_code) == ({"done": 4}, 0, {}, 0)
+    assert (summary.outcomes, summary.known, summary.failed, summary.exit_code) == (
+        {"done": 4},
+        0,
+        {},
+        0,
+    )
     members = store.members("small")
-    assert [(record.digest, state) for record, state, _ in members] == [(planned.digest, "done") for planned in plan.trials]
+    assert [(record.digest, state) for record, state, _ in members] == [
+        (planned.digest, "done") for planned in plan.trials
+    ]
     record, _, result = members[-1]
-    assert (record.axes, record.replicate, record.seed, record.steps) == ({"model.width": 8}, 1, 1, 10)
+    assert (record.axes, record.replicate, record.seed, record.steps) == (
+        {"model.width": 8},
+        1,
+        1,
+        10,
+    )
     assert (result.metrics, result.step) == ({"recall": 0.25}, 10)
     attempt = store.trial(record.digest).attempts[0]
     assert (attempt.numerics, attempt.state) == ({"threads": 1}, "done")
     assert "argv" in attempt.environment
 
 
-def test_run_again_there_is_nothing_to_run(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_run_again_there_is_nothing_to_run(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     drive(make_plan(), store, inline, worker=recall_grows)
     again = drive(make_plan(), store, inline, worker=failing(99))
     assert (again.outcomes, again.known, again.exit_code) == ({}, 4, 0)
     assert str(again).startswith("nothing to run in 0.")
 
 
-def test_a_wider_axis_runs_what_is_new(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_a_wider_axis_runs_what_is_new(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     drive(make_plan(), store, inline, worker=recall_grows)
-    wider = make_plan("name: wide\nbudget: {steps: 10}\naxes: {model.width: [4, 8, 12]}\nreplicates: 2\n")
+    wider = make_plan(
+        "name: wide\nbudget: {steps: 10}\naxes: {model.width: [4, 8, 12]}\nreplicates: 2\n"
+    )
     summary = drive(wider, store, inline, worker=recall_grows)
     assert (summary.outcomes, summary.known) == ({"done": 2}, 4)
 
 
-def test_an_experiment_is_what_its_spec_says_now(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_an_experiment_is_what_its_spec_says_now(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     before = make_plan()
     drive(before, store, inline, worker=recall_grows)
     now = make_plan("name: small\nbudget: {steps: 10}\naxes: {model.width: [8, 12]}\n")
     drive(now, store, inline, worker=recall_grows)
-    assert [record.digest for record, _, _ in store.members("small")] == [planned.digest for planned in now.trials]
+    assert [record.digest for record, _, _ in store.members("small")] == [
+        planned.digest for planned in now.trials
+    ]
     fewer = "name: small\nbudget: {steps: 10}\naxes: {model.width: [8]}\n"
     drive(make_plan(fewer), store, inline, worker=recall_grows)
-    assert len(store.members("small")) == len(make_plan(fewer).trials) == 1, "though nothing was to run"
-    assert set(store.states([planned.digest for planned in before.trials]).values()) == {"done"}, "the trials stay"
+    assert len(store.members("small")) == len(make_plan(fewer).trials) == 1, (
+        "though nothing was to run"
+    )
+    assert set(store.states([planned.digest for planned in before.trials]).values()) == {"done"}, (
+        "the trials stay"
+    )
 
 
-def test_a_chosen_part_is_run_and_the_whole_plan_written_down(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_a_chosen_part_is_run_and_the_whole_plan_written_down(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     plan = make_plan()
     chosen = replace(plan, trials=plan.trials[:1])
     assert drive(plan, store, inline, chosen=chosen, worker=recall_grows).outcomes == {"done": 1}
-    assert [state for _, state, _ in store.members("small")] == ["done", "missing", "missing", "missing"]
+    assert [state for _, state, _ in store.members("small")] == [
+        "done",
+        "missing",
+        "missing",
+        "missing",
+    ]
     assert drive(plan, store, inline, chosen=chosen, worker=recall_grows).known == 1
 
 
 @pytest.mark.parametrize(
     ("options", "execution", "says"),
     [
-        (Options("inline"), "device: cuda", "`execution.device` is cuda, and this machine has none .*; set `execution.device: auto`"),
+        (
+            Options("inline"),
+            "device: cuda",
+            (
+                "`execution.device` is cuda, and this machine has none .*; set `execution.device:"
+                " auto`"
+            ),
+        ),
         (Options("inline"), "device: mps", "`execution.device` is mps"),
         (Options("ray"), "device: cuda", "`execution.device` is cuda"),
         (Options("ray"), "threads: 64", "asks for 64 CPUs"),
@@ -129,23 +173,34 @@ def test_a_run_that_is_refused_writes_nothing(
     assert set(store.states([plan.trials[0].digest]).values()) == {"missing"}
 
 
-def test_a_frontier_runs_what_decides_and_nothing_on_the_second_time(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_a_frontier_runs_what_decides_and_nothing_on_the_second_time(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     plan = make_plan(FRONTIER)
     summary = drive(plan, store, inline, worker=recall_grows)
     states = store.states([planned.digest for planned in plan.trials])
     assert summary.outcomes == {"stopped": 6, "done": 6}
-    assert sum(state == "missing" for state in states.values()) == len(plan.trials) - 12, "what was never asked for is not queued"
+    assert sum(state == "missing" for state in states.values()) == len(plan.trials) - 12, (
+        "what was never asked for is not queued"
+    )
     again = drive(plan, store, inline, worker=recall_grows)
     assert (again.outcomes, again.known) == ({}, 12)
 
 
-def test_a_failure_is_tried_again_within_the_bound(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_a_failure_is_tried_again_within_the_bound(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     plan = make_plan()
     summary = drive(plan, store, inline, worker=failing(1))
     assert summary.outcomes == {"done": 4}
     assert summary.exit_code == 0
-    attempts = [store.trial(planned.digest).attempts for planned in plan.trials if planned.trial.seed == 1]
-    assert sorted([attempt.state for attempt in one] for one in attempts) == [["done"], ["failed", "done"]]
+    attempts = [
+        store.trial(planned.digest).attempts for planned in plan.trials if planned.trial.seed == 1
+    ]
+    assert sorted([attempt.state for attempt in one] for one in attempts) == [
+        ["done"],
+        ["failed", "done"],
+    ]
     assert "RuntimeError: failure 1" in attempts[0][0].error
 
 
@@ -155,7 +210,9 @@ def test_a_trial_that_fails_for_good_is_told_and_left_alone_until_it_is_asked_fo
     plan = make_plan()
     summary = drive(plan, store, inline, worker=failing(4))
     assert (summary.outcomes, summary.exit_code) == ({"done": 2, "failed": 2}, 1)
-    assert sorted(summary.failed) == sorted(planned.digest for planned in plan.trials if planned.trial.seed == 1)
+    assert sorted(summary.failed) == sorted(
+        planned.digest for planned in plan.trials if planned.trial.seed == 1
+    )
     assert "RuntimeError: failure 2" in str(summary)
     again = drive(plan, store, inline, worker=recall_grows)
     assert (again.outcomes, again.known, again.failed_before, again.exit_code) == ({}, 2, 2, 1)
@@ -164,12 +221,19 @@ def test_a_trial_that_fails_for_good_is_told_and_left_alone_until_it_is_asked_fo
     assert (retried.outcomes, retried.exit_code) == ({"done": 2}, 0)
 
 
-def test_no_retry_where_the_spec_wants_none(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
-    plan = make_plan("name: once\nbudget: {steps: 10}\naxes: {model.width: [4]}\nreplicates: 2\nexecution: {retries: 0}\n")
+def test_no_retry_where_the_spec_wants_none(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
+    plan = make_plan(
+        "name: once\nbudget: {steps: 10}\naxes: {model.width: [4]}\nreplicates: 2\nexecution:"
+        " {retries: 0}\n"
+    )
     assert drive(plan, store, inline, worker=failing(1)).outcomes == {"done": 1, "failed": 1}
 
 
-def test_what_another_driver_runs_is_waited_for(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_what_another_driver_runs_is_waited_for(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     plan = make_plan()
     driver.register(plan, store)
     taken = plan.trials[0].digest
@@ -177,7 +241,11 @@ def test_what_another_driver_runs_is_waited_for(make_plan: Callable[..., Plan], 
 
     def finish_elsewhere() -> None:
         time.sleep(0.5)
-        store.end(taken, store.begin(taken, Started({}), {}, "another"), Ended("done", 10, 1.0, {"recall": 0.5}))
+        store.end(
+            taken,
+            store.begin(taken, Started({}), {}, "another"),
+            Ended("done", 10, 1.0, {"recall": 0.5}),
+        )
 
     other = threading.Thread(target=finish_elsewhere)
     other.start()
@@ -189,14 +257,18 @@ def test_what_another_driver_runs_is_waited_for(make_plan: Callable[..., Plan], 
     assert [attempt.owner for attempt in store.trial(taken).attempts] == ["another"]
 
 
-def test_what_another_driver_leaves_is_run(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_what_another_driver_leaves_is_run(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     plan = make_plan()
     driver.register(plan, store)
     assert store.claim(plan.trials[0].digest, "another", lease_s=1.0)
     assert drive(plan, store, inline, worker=recall_grows).outcomes == {"done": 4}
 
 
-def test_what_a_dead_driver_of_this_machine_held_is_free_at_once(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_what_a_dead_driver_of_this_machine_held_is_free_at_once(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     machine = new_owner().rpartition("/")[0].rpartition("/")[0]
@@ -206,10 +278,15 @@ def test_what_a_dead_driver_of_this_machine_held_is_free_at_once(make_plan: Call
     assert store.claim(plan.trials[0].digest, dead, lease_s=600)
     store.begin(plan.trials[0].digest, Started({}), {}, dead, lease_s=600)
     assert drive(plan, store, inline, worker=recall_grows).outcomes == {"done": 4}
-    assert [attempt.state for attempt in store.trial(plan.trials[0].digest).attempts] == ["lost", "done"]
+    assert [attempt.state for attempt in store.trial(plan.trials[0].digest).attempts] == [
+        "lost",
+        "done",
+    ]
 
 
-def test_claims_are_given_back_when_the_worker_breaks_the_driver(make_plan: Callable[..., Plan], store: Store, inline: Options) -> None:
+def test_claims_are_given_back_when_the_worker_breaks_the_driver(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
     def second_ctrl_c(trial, execution, *, folder, emit, stopping, pruned):
         emit(Started({}))
         raise KeyboardInterrupt
@@ -217,7 +294,10 @@ def test_claims_are_given_back_when_the_worker_breaks_the_driver(make_plan: Call
     plan, before = make_plan(), signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         drive(plan, store, inline, worker=second_ctrl_c)
-    assert list(store.states([planned.digest for planned in plan.trials]).values()) == ["queued"] + ["missing"] * 3
+    assert (
+        list(store.states([planned.digest for planned in plan.trials]).values())
+        == ["queued"] + ["missing"] * 3
+    )
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -248,24 +328,34 @@ def test_the_heart_beats_on_though_one_beat_fails() -> None:
     assert len(beats) == count
 
 
-def test_ray_drives_the_same_plan(make_plan: Callable[..., Plan], store: Store, inline: Options, ray_session: None) -> None:
+def test_ray_drives_the_same_plan(
+    make_plan: Callable[..., Plan], store: Store, inline: Options, ray_session: None
+) -> None:
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     plan = make_plan(FRONTIER)
-    assert drive(plan, store, replace(inline, executor="ray"), worker=recall_grows).outcomes == {"stopped": 6, "done": 6}
+    assert drive(plan, store, replace(inline, executor="ray"), worker=recall_grows).outcomes == {
+        "stopped": 6,
+        "done": 6,
+    }
 
 
-def test_without_ray_and_what_draws_the_inline_executor_works(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+def test_without_ray_and_what_draws_the_inline_executor_works(
+    make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
     make_plan()
     driven = Path(__file__).with_name("driven.py")
     program = f"""
 import runpy, sys
-sys.modules.update(dict.fromkeys(["ray", "polars", "altair", "optuna", "pandas", "pyarrow", "scipy", "rich", "torch"]))
+absent = ["ray", "polars", "altair", "optuna", "pandas", "pyarrow", "scipy", "rich", "torch"]
+sys.modules.update(dict.fromkeys(absent))
 sys.argv = ["driven.py", {str(tmp_path / "s.db")!r}, {str(tmp_path / "spec.yaml")!r}, "--pace", "0"]
 runpy.run_path({str(driven)!r}, run_name="__main__")
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "4 done" in ended.stdout
 
@@ -284,5 +374,6 @@ def test_a_summary_says_how_to_go_on() -> None:
     assert stopped.exit_code == 130
     assert (
         str(stopped).splitlines()[-1]
-        == "out of time: what was finished is kept, what was running saved its position, and the same command goes on from here"
+        == "out of time: what was finished is kept, what was running saved its position, and the"
+        " same command goes on from here"
     )

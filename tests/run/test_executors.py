@@ -32,7 +32,11 @@ class ListDesk:
     """Hands out trials in order and keeps what they tell."""
 
     def __init__(self, trials: list[PlannedTrial]) -> None:
-        self.queue, self.out, self.told = list(trials), set(), {planned.digest: list[Event]() for planned in trials}
+        self.queue, self.out, self.told = (
+            list(trials),
+            set(),
+            {planned.digest: list[Event]() for planned in trials},
+        )
         self.most_out = 0
         self.stopping = self.overdue = False
         self.on_tell: Callable[[Event], None] = lambda event: None
@@ -56,10 +60,14 @@ class ListDesk:
         self.on_tell(event)
 
     def ends(self) -> list[Ended]:
-        return [event for events in self.told.values() for event in events if isinstance(event, Ended)]
+        return [
+            event for events in self.told.values() for event in events if isinstance(event, Ended)
+        ]
 
 
-def execute(executor: str, desk: ListDesk, worker: Worker, folder: str | None = None, jobs: int = 1) -> None:
+def execute(
+    executor: str, desk: ListDesk, worker: Worker, folder: str | None = None, jobs: int = 1
+) -> None:
     run = ray.execute if executor == "ray" else inline.execute
     run(desk, Job(Execution(), folder, worker, jobs))
 
@@ -91,7 +99,9 @@ def end_at_once(trial, execution, *, folder, emit, stopping, pruned):
     return ended
 
 
-def test_the_same_events_and_the_same_bits_under_both(ray_session: None, make_plan: Callable[..., Plan]) -> None:
+def test_the_same_events_and_the_same_bits_under_both(
+    ray_session: None, make_plan: Callable[..., Plan]
+) -> None:
     trials = make_plan(EIGHT).trials
     desks = {"inline": ListDesk(trials), "ray": ListDesk(trials)}
     for executor, desk in desks.items():
@@ -99,12 +109,16 @@ def test_the_same_events_and_the_same_bits_under_both(ray_session: None, make_pl
     assert desks["inline"].told == desks["ray"].told
     assert len(desks["ray"].ends()) == 8
     assert len({ended.values["norm"] for ended in desks["ray"].ends()}) == 8
-    assert desks["inline"].told[trials[0].digest][0] == Started({"folder": f"results/trials/{trials[0].digest}"})
+    assert desks["inline"].told[trials[0].digest][0] == Started(
+        {"folder": f"results/trials/{trials[0].digest}"}
+    )
     assert desks["ray"].most_out == 2
     assert desks["inline"].most_out == 1
 
 
-def test_a_failing_trial_is_told_with_its_traceback_and_stops_no_other(executor: str, make_plan: Callable[..., Plan]) -> None:
+def test_a_failing_trial_is_told_with_its_traceback_and_stops_no_other(
+    executor: str, make_plan: Callable[..., Plan]
+) -> None:
     def fail_some(trial, execution, *, folder, emit, stopping, pruned):
         emit(Started({}))
         emit(Measured(7, {"loss": 1.0}))
@@ -119,11 +133,16 @@ def test_a_failing_trial_is_told_with_its_traceback_and_stops_no_other(executor:
     failed = [ended for ended in desk.ends() if ended.state == "failed"]
     assert len(desk.ends()) == 8
     assert len(failed) == 2
-    assert all("ArithmeticError: no such number" in ended.error and "fail_some" in ended.error for ended in failed)
+    assert all(
+        "ArithmeticError: no such number" in ended.error and "fail_some" in ended.error
+        for ended in failed
+    )
     assert {ended.step for ended in failed} == {7}
 
 
-def test_a_trial_that_is_told_to_stop_ends_soon_and_nothing_more_begins(executor: str, make_plan: Callable[..., Plan]) -> None:
+def test_a_trial_that_is_told_to_stop_ends_soon_and_nothing_more_begins(
+    executor: str, make_plan: Callable[..., Plan]
+) -> None:
     def train_for_ever(trial, execution, *, folder, emit, stopping, pruned):
         emit(Started({}))
         while not stopping():
@@ -144,7 +163,9 @@ def test_a_trial_that_is_told_to_stop_ends_soon_and_nothing_more_begins(executor
     assert desk.most_out == len(desk.out) <= 2
 
 
-def test_what_the_desk_raises_comes_out_as_it_is(executor: str, make_plan: Callable[..., Plan]) -> None:
+def test_what_the_desk_raises_comes_out_as_it_is(
+    executor: str, make_plan: Callable[..., Plan]
+) -> None:
     desk = ListDesk(make_plan(EIGHT).trials)
 
     def full(event: Event) -> None:
@@ -156,7 +177,9 @@ def test_what_the_desk_raises_comes_out_as_it_is(executor: str, make_plan: Calla
         execute(executor, desk, end_at_once)
 
 
-def test_a_desk_with_nothing_to_run_now_is_asked_again(executor: str, make_plan: Callable[..., Plan]) -> None:
+def test_a_desk_with_nothing_to_run_now_is_asked_again(
+    executor: str, make_plan: Callable[..., Plan]
+) -> None:
     class Hesitating(ListDesk):
         def __init__(self, trials: list[PlannedTrial]) -> None:
             super().__init__(trials)
@@ -171,12 +194,16 @@ def test_a_desk_with_nothing_to_run_now_is_asked_again(executor: str, make_plan:
     assert len(desk.ends()) == 2
 
 
-def test_a_dead_worker_is_told_of_and_the_others_go_on(ray_session: None, make_plan: Callable[..., Plan]) -> None:
+def test_a_dead_worker_is_told_of_and_the_others_go_on(
+    ray_session: None, make_plan: Callable[..., Plan]
+) -> None:
     def die_some(trial, execution, *, folder, emit, stopping, pruned):
         emit(Started({}))
         if trial.seed == 1 and trial.model.width == 4:
             os._exit(9)
-        return end_at_once(trial, execution, folder=folder, emit=emit, stopping=stopping, pruned=pruned)
+        return end_at_once(
+            trial, execution, folder=folder, emit=emit, stopping=stopping, pruned=pruned
+        )
 
     desk = ListDesk(make_plan(EIGHT).trials)
     execute("ray", desk, die_some, jobs=2)
@@ -185,7 +212,9 @@ def test_a_dead_worker_is_told_of_and_the_others_go_on(ray_session: None, make_p
     assert "worker died" in next(ended.error for ended in desk.ends() if ended.state == "failed")
 
 
-def test_a_trial_that_will_not_stop_is_given_up(ray_session: None, make_plan: Callable[..., Plan]) -> None:
+def test_a_trial_that_will_not_stop_is_given_up(
+    ray_session: None, make_plan: Callable[..., Plan]
+) -> None:
     def hang(trial, execution, *, folder, emit, stopping, pruned):
         emit(Started({}))
         time.sleep(600)
@@ -233,7 +262,10 @@ def test_gpus_of_a_trial() -> None:
     assert ray.gpus_of(Execution(device="cuda"), available=0) == 1
 
 
-@pytest.mark.parametrize(("address", "cure"), [("ray://somewhere:10001", "--address auto"), ("127.0.0.1:1", "ray start --head")])
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [("ray://somewhere:10001", "--address auto"), ("127.0.0.1:1", "ray start --head")],
+)
 def test_an_address_where_no_run_can_be_driven_is_refused_at_once(address: str, cure: str) -> None:
     with pytest.raises(UserError, match=cure):
         ray._start(None, Job(Execution(), address=address))

@@ -15,7 +15,12 @@ FOUND = Found(
     value=1.25,
     digest="0123456789abcdef",
     base={"model": {"width": "solve"}, "budget": {"steps": 9, "params": "1k"}},
-    point={"model.layers": 2, "optim.lr": 0.1 + 0.2, "budget.tokens": 1000, "optim.betas": [0.9, 0.99]},
+    point={
+        "model.layers": 2,
+        "optim.lr": 0.1 + 0.2,
+        "budget.tokens": 1000,
+        "optim.betas": [0.9, 0.99],
+    },
 )
 
 

@@ -30,7 +30,9 @@ search: {kind: frontier}
 """
 
 
-def walked(walk: Generator[int, bool, Answer], passes: Callable[[int], bool]) -> tuple[Answer, list[int]]:
+def walked(
+    walk: Generator[int, bool, Answer], passes: Callable[[int], bool]
+) -> tuple[Answer, list[int]]:
     """What the walk returns, and what it tried."""
     tried = [next(walk)]
     while True:
@@ -41,7 +43,9 @@ def walked(walk: Generator[int, bool, Answer], passes: Callable[[int], bool]) ->
 
 
 @given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 40))
-def test_where_passing_is_monotone_the_answer_is_exact(num_sizes: int, start: int, answer: int) -> None:
+def test_where_passing_is_monotone_the_answer_is_exact(
+    num_sizes: int, start: int, answer: int
+) -> None:
     answer = min(answer, num_sizes)
     found, tried = walked(smallest_passing(range(num_sizes), start), lambda size: size >= answer)
     assert found == answer
@@ -49,7 +53,9 @@ def test_where_passing_is_monotone_the_answer_is_exact(num_sizes: int, start: in
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(0, 40))
-def test_where_it_is_not_a_size_is_found_that_passes_while_the_one_below_fails(row: list[bool], start: int) -> None:
+def test_where_it_is_not_a_size_is_found_that_passes_while_the_one_below_fails(
+    row: list[bool], start: int
+) -> None:
     found, tried = walked(smallest_passing(range(len(row)), start), lambda size: row[size])
     assert len(tried) == len(set(tried))
     assert found == len(row) or row[found]
@@ -71,13 +77,26 @@ def test_the_guess_is_the_last_answer_and_runs_on_where_answers_run() -> None:
     assert guess([11, 6, 3]) == 3
 
 
-def test_chains_are_cells_by_the_other_axes_and_replicate_in_order(make_plan: Callable[..., Plan]) -> None:
+def test_chains_are_cells_by_the_other_axes_and_replicate_in_order(
+    make_plan: Callable[..., Plan],
+) -> None:
     found = chains(Frontier(), make_plan(SPEC).trials)
     assert len(found) == 4
     for chain in found:
         assert [cell[0].axes["task.people"] for cell in chain] == [2, 4, 8]
-        assert all([planned.axes["model.width"] for planned in cell] == [4, 8, 12, 16] for cell in chain)
-        assert len({(planned.axes["task.recall"], planned.replicate) for cell in chain for planned in cell}) == 1
+        assert all(
+            [planned.axes["model.width"] for planned in cell] == [4, 8, 12, 16] for cell in chain
+        )
+        assert (
+            len(
+                {
+                    (planned.axes["task.recall"], planned.replicate)
+                    for cell in chain
+                    for planned in cell
+                }
+            )
+            == 1
+        )
 
 
 def test_an_axis_in_step_with_the_size_tells_no_cells_apart(make_plan: Callable[..., Plan]) -> None:
@@ -96,8 +115,12 @@ def passes_from(frontier: Mapping[int, int]) -> Callable[[PlannedTrial], bool]:
     return lambda planned: planned.axes["model.width"] >= frontier[planned.axes["task.people"]]
 
 
-def run(search: FrontierSearch, passes: Callable[[PlannedTrial], bool], slots: int, seed: int) -> list[str]:
-    """Runs a search with some trials at once that end in a random order; returns what it asked for."""
+def run(
+    search: FrontierSearch, passes: Callable[[PlannedTrial], bool], slots: int, seed: int
+) -> list[str]:
+    """Runs a search with some trials at once that end in a random order; returns what
+    it asked for.
+    """
     order, running, asked = random.Random(seed), [], []
     while True:
         while len(running) < slots and (planned := search.ask()) is not None:
@@ -109,29 +132,48 @@ def run(search: FrontierSearch, passes: Callable[[PlannedTrial], bool], slots: i
         search.tell(planned.digest, "done", {"recall": 0.97 if passes(planned) else 0.5})
 
 
-def test_every_cell_is_answered_and_the_order_of_results_changes_nothing(make_plan: Callable[..., Plan]) -> None:
+def test_every_cell_is_answered_and_the_order_of_results_changes_nothing(
+    make_plan: Callable[..., Plan],
+) -> None:
     trials = make_plan(SPEC).trials
     passes = passes_from({2: 4, 4: 8, 8: 16})
     searches = [FrontierSearch(Frontier(), trials) for _ in range(3)]
-    asked = [run(search, passes, slots, seed=slots) for search, slots in zip(searches, (1, 2, 8), strict=True)]
+    asked = [
+        run(search, passes, slots, seed=slots)
+        for search, slots in zip(searches, (1, 2, 8), strict=True)
+    ]
     assert {frozenset(one) for one in asked} == {frozenset(asked[0])}
     assert all(search.finished for search in searches)
-    assert [found and found.axes["model.width"] for found in searches[0].answers()] == [4, 8, 16] * 4
+    assert [found and found.axes["model.width"] for found in searches[0].answers()] == [
+        4,
+        8,
+        16,
+    ] * 4
 
 
-def test_independent_chains_are_asked_at_once_and_each_waits_for_its_own_result(make_plan: Callable[..., Plan]) -> None:
+def test_independent_chains_are_asked_at_once_and_each_waits_for_its_own_result(
+    make_plan: Callable[..., Plan],
+) -> None:
     search = FrontierSearch(Frontier(), make_plan(SPEC).trials)
     asked = [search.ask() for _ in range(5)]
     assert asked[4] is None
-    assert len({(planned.axes["task.recall"], planned.replicate) for planned in asked[:4] if planned}) == 4
+    assert (
+        len({(planned.axes["task.recall"], planned.replicate) for planned in asked[:4] if planned})
+        == 4
+    )
     assert asked[0]
     search.tell(asked[0].digest, "stopped", {"recall": 1.0})
     following = search.ask()
     assert following
-    assert (following.axes["task.recall"], following.replicate) == (asked[0].axes["task.recall"], asked[0].replicate)
+    assert (following.axes["task.recall"], following.replicate) == (
+        asked[0].axes["task.recall"],
+        asked[0].replicate,
+    )
 
 
-def test_what_may_yet_be_asked_lies_in_the_cells_without_an_answer(make_plan: Callable[..., Plan]) -> None:
+def test_what_may_yet_be_asked_lies_in_the_cells_without_an_answer(
+    make_plan: Callable[..., Plan],
+) -> None:
     trials = make_plan(SPEC).trials
     passes = passes_from({2: 4, 4: 8, 8: 16})
     search = FrontierSearch(Frontier(), trials)
@@ -144,7 +186,9 @@ def test_what_may_yet_be_asked_lies_in_the_cells_without_an_answer(make_plan: Ca
     assert search.open == []
 
 
-def test_what_is_known_is_not_asked_and_an_interrupted_search_goes_on(make_plan: Callable[..., Plan]) -> None:
+def test_what_is_known_is_not_asked_and_an_interrupted_search_goes_on(
+    make_plan: Callable[..., Plan],
+) -> None:
     trials = make_plan(SPEC).trials
     passes = passes_from({2: 4, 4: 8, 8: 16})
     whole = run(FrontierSearch(Frontier(), trials), passes, 2, seed=0)
@@ -156,9 +200,17 @@ def test_what_is_known_is_not_asked_and_an_interrupted_search_goes_on(make_plan:
 
 
 @pytest.mark.parametrize(
-    ("state", "metrics"), [("failed", {}), ("diverged", {"recall": 1.0}), ("done", {}), ("done", {"recall": float("nan")})]
+    ("state", "metrics"),
+    [
+        ("failed", {}),
+        ("diverged", {"recall": 1.0}),
+        ("done", {}),
+        ("done", {"recall": float("nan")}),
+    ],
 )
-def test_what_is_no_pass_counts_as_none(make_plan: Callable[..., Plan], state: str, metrics: dict[str, float]) -> None:
+def test_what_is_no_pass_counts_as_none(
+    make_plan: Callable[..., Plan], state: str, metrics: dict[str, float]
+) -> None:
     search = FrontierSearch(Frontier(), make_plan(SPEC).trials)
     while (planned := search.ask()) is not None:
         search.tell(planned.digest, state, metrics)  # type: ignore[arg-type]
@@ -167,7 +219,9 @@ def test_what_is_no_pass_counts_as_none(make_plan: Callable[..., Plan], state: s
     assert search.progress.share == 1
 
 
-def test_a_trial_outside_of_the_plan_is_none_of_its_business(make_plan: Callable[..., Plan]) -> None:
+def test_a_trial_outside_of_the_plan_is_none_of_its_business(
+    make_plan: Callable[..., Plan],
+) -> None:
     search = FrontierSearch(Frontier(), make_plan(SPEC).trials)
     search.tell("somebody else's", "done", {"recall": 1.0})
     assert (search.progress.done, search.progress.total, search.progress.unit) == (0, 12, "cells")

@@ -21,7 +21,9 @@ def test_what_is_told_before_is_not_asked(make_plan: Callable[..., Plan]) -> Non
     assert [search.ask(), search.ask(), search.ask()] == [trials[1], trials[3], None]
 
 
-def test_it_is_finished_when_every_trial_has_a_result_and_progress_weighs_by_flops(make_plan: Callable[..., Plan]) -> None:
+def test_it_is_finished_when_every_trial_has_a_result_and_progress_weighs_by_flops(
+    make_plan: Callable[..., Plan],
+) -> None:
     trials = make_plan().trials
     search = GridSearch(trials)
     for planned in trials[:2]:

@@ -1,4 +1,6 @@
-"""The guided search with Optuna itself, on spaces whose trials have a formula for a result instead of training."""
+"""The guided search with Optuna itself, on spaces whose trials have a formula for a result instead
+of training.
+"""
 
 import json
 import math
@@ -52,7 +54,9 @@ Make = Callable[..., GuidedSearch]
 def make(tmp_path: Path) -> Make:
     """A search over a space by its text; settings as on a command line."""
 
-    def made(text: str = SPACE, *settings: str, trials: int | None = 20, known: Sequence[Known] = ()) -> GuidedSearch:
+    def made(
+        text: str = SPACE, *settings: str, trials: int | None = 20, known: Sequence[Known] = ()
+    ) -> GuidedSearch:
         path = tmp_path / "space.yaml"
         path.write_text(text)
         return GuidedSearch(*load_space(path, settings), known, trials=trials)
@@ -72,8 +76,17 @@ def result(planned: PlannedTrial) -> tuple[State, dict[str, float]]:
     return "done", {"recall": recall(planned)}
 
 
-def row(planned: PlannedTrial, state: State, metrics: Mapping[str, float], curve: Any = ()) -> Known:
-    return Known(planned.digest, planned.trial.model_dump(mode="json"), state, metrics, curve, json.loads(json.dumps(planned.axes)))
+def row(
+    planned: PlannedTrial, state: State, metrics: Mapping[str, float], curve: Any = ()
+) -> Known:
+    return Known(
+        planned.digest,
+        planned.trial.model_dump(mode="json"),
+        state,
+        metrics,
+        curve,
+        json.loads(json.dumps(planned.axes)),
+    )
 
 
 def foreign(rows: Sequence[Known]) -> list[Known]:
@@ -82,9 +95,13 @@ def foreign(rows: Sequence[Known]) -> list[Known]:
 
 
 def run(
-    search: GuidedSearch, ended: Callable[[PlannedTrial], tuple[State, Mapping[str, float]]] = result, most: int = 10**6
+    search: GuidedSearch,
+    ended: Callable[[PlannedTrial], tuple[State, Mapping[str, float]]] = result,
+    most: int = 10**6,
 ) -> list[Known]:
-    """Runs a search one trial after the other, with a curve that rises to the result; the rows that a store would then have."""
+    """Runs a search one trial after the other, with a curve that rises to the result; the rows that
+    a store would then have.
+    """
     rows: list[Known] = []
     while len(rows) < most and (planned := search.ask()) is not None:
         state, metrics = ended(planned)
@@ -112,14 +129,21 @@ PRUNERS = ["none", "{kind: asha, reduction: 2}", "hyperband", "{kind: median, st
 
 
 # A Gaussian process takes its time, and nothing in it depends on the pruner.
-@pytest.mark.parametrize(("sampler", "pruner"), [pair for pair in product(SAMPLERS, PRUNERS) if "gp" not in pair[0] or "asha" in pair[1]])
-def test_an_interrupted_search_asks_what_an_uninterrupted_one_does(make: Make, sampler: str, pruner: str) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    [pair for pair in product(SAMPLERS, PRUNERS) if "gp" not in pair[0] or "asha" in pair[1]],
+)
+def test_an_interrupted_search_asks_what_an_uninterrupted_one_does(
+    make: Make, sampler: str, pruner: str
+) -> None:
     trials, settings = 7 if "gp" in sampler else 24, (f"sampler={sampler}", f"pruner={pruner}")
     whole = run(make(SPACE, *settings, trials=trials))
     assert len(set(digests(whole))) == trials
     cut = trials - 3
     interrupted = [*whole[:cut], replace(whole[cut], state="queued", metrics={}, curve=())]
-    assert digests(run(make(SPACE, *settings, trials=trials, known=interrupted))) == digests(whole[cut:])
+    assert digests(run(make(SPACE, *settings, trials=trials, known=interrupted))) == digests(
+        whole[cut:]
+    )
     assert digests(run(make(SPACE, *settings, "seed=1", trials=3))) != digests(whole[:3])
 
 
@@ -130,7 +154,9 @@ def test_points_are_trials_with_the_paths_that_apply_as_axes(make: Make) -> None
     assert kinds == {"gelu", "swiglu"}
     for asked in search.asked:
         planned = asked.planned
-        assert ("optim.weight_decay" in planned.axes) == (planned.axes["model.ffn.kind"] == "swiglu")
+        assert ("optim.weight_decay" in planned.axes) == (
+            planned.axes["model.ffn.kind"] == "swiglu"
+        )
         assert planned.trial.optim.lr == planned.axes["optim.lr"]
         assert planned.trial.model.layers == planned.axes["model.layers"]
         assert planned.digest == planned.trial.digest()
@@ -186,14 +212,20 @@ def test_what_fits_the_space_warms_it_up_and_is_not_asked_again(make: Make) -> N
     assert len(asked) == 10
     assert not set(digests(asked)) & set(digests(elsewhere))
     cold = run(make(trials=10))
-    assert median(one.metrics["recall"] for one in asked) > median(one.metrics["recall"] for one in cold) + 0.3
+    assert (
+        median(one.metrics["recall"] for one in asked)
+        > median(one.metrics["recall"] for one in cold) + 0.3
+    )
 
 
 @pytest.mark.parametrize("sampler", ["cmaes", "nsga2", "{kind: gp, startup: 4}"])
 def test_every_sampler_takes_a_warm_start(make: Make, sampler: str) -> None:
     elsewhere = foreign(run(make(SPACE, "seed=5", trials=25)))
     settings = (f"sampler={sampler}",)
-    warm, cold = run(make(SPACE, *settings, trials=5, known=elsewhere)), run(make(SPACE, *settings, trials=5))
+    warm, cold = (
+        run(make(SPACE, *settings, trials=5, known=elsewhere)),
+        run(make(SPACE, *settings, trials=5)),
+    )
     assert digests(warm) != digests(cold)
 
 
@@ -203,17 +235,24 @@ def test_what_does_not_fit_is_left_alone(make: Make) -> None:
     assert len(fitting) < len(rows)
     search = make(trials=12, known=rows)
     assert search.own == digests(fitting)
-    pruned = foreign([replace(one, state="stopped", metrics={"recall": 0.5, "pruned": 10}) for one in fitting])
+    pruned = foreign(
+        [replace(one, state="stopped", metrics={"recall": 0.5, "pruned": 10}) for one in fitting]
+    )
     failed = foreign([replace(one, state="failed", metrics={}) for one in fitting])
     assert make(known=pruned + failed).study.trials == []
 
 
 def test_parts_and_short_forms_are_read_off_a_stored_trial(make: Make) -> None:
     text = SPACE.replace(
-        "model.ffn.kind: {choice: [gelu, swiglu]}", "model.ffn: {choice: [{kind: gelu, ratio: 2}, {kind: gelu}, {kind: swiglu}]}"
+        "model.ffn.kind: {choice: [gelu, swiglu]}",
+        "model.ffn: {choice: [{kind: gelu, ratio: 2}, {kind: gelu}, {kind: swiglu}]}",
     )
     text = text.replace("when: {model.ffn.kind: [swiglu]}", "when: {model.ffn: [{kind: swiglu}]}")
-    text = text.replace("objectives:", "  batch: {choice: [1k, 0.5k]}\n  optim.betas: {choice: [[0.9, 0.95], [0.8, 0.9]]}\nobjectives:")
+    text = text.replace(
+        "objectives:",
+        "  batch: {choice: [1k, 0.5k]}\n  optim.betas: {choice: [[0.9, 0.95], [0.8,"
+        " 0.9]]}\nobjectives:",
+    )
     rows = run(make(text, trials=12), lambda planned: ("done", {"recall": 0.5}))
     assert len({str(one.trial["model"]["ffn"]) for one in rows}) == 3
     assert {one.trial["batch"] for one in rows} == {500, 1000}
@@ -231,7 +270,9 @@ def test_a_ratio_is_read_off_the_width_that_it_gave(make: Make) -> None:
 def test_a_finite_space_is_exhausted_without_asking_twice(make: Make) -> None:
     search = make(FINITE, trials=None)
     rows = run(search, lambda planned: ("done", {"recall": planned.axes["model.layers"]}))
-    points = [(one.planned.axes["model.layers"], one.planned.axes.get("batch")) for one in search.asked]
+    points = [
+        (one.planned.axes["model.layers"], one.planned.axes.get("batch")) for one in search.asked
+    ]
     assert sorted(points, key=str) == [(1, 16), (1, 32), (2, 16), (2, 32), (3, None)]
     assert search.finished
     assert search.progress.share == 1
@@ -284,7 +325,9 @@ def test_diverged_trials_are_the_worst_and_failed_ones_tell_nothing(make: Make) 
     told = {trial.user_attrs["digest"]: trial for trial in search.study.trials}
     assert all(told[one.digest].value == -math.inf for one in rows if one.state == "diverged")
     assert {told[one.digest].state.name for one in rows if one.state == "failed"} == {"FAIL"}
-    assert search.study.best_value == max(one.metrics["recall"] for one in rows if one.state == "done")
+    assert search.study.best_value == max(
+        one.metrics["recall"] for one in rows if one.state == "done"
+    )
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -327,21 +370,33 @@ def test_a_pruner_decides_once_and_not_at_the_last_step(make: Make) -> None:
     assert not search.measured("somebody else's", 10, {"recall": 0.0})
 
 
-FRONT = SPACE.replace("{recall: maximize}", "{recall: maximize, params.total: minimize, flops: minimize}")
+FRONT = SPACE.replace(
+    "{recall: maximize}", "{recall: maximize, params.total: minimize, flops: minimize}"
+)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", pytest.param("{kind: gp, startup: 6}", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "sampler",
+    ["tpe", "nsga2", "random", pytest.param("{kind: gp, startup: 6}", marks=pytest.mark.slow)],
+)
 def test_several_objectives_make_a_front(make: Make, sampler: str) -> None:
     trials = 8 if "gp" in sampler else 30
     search = make(FRONT, f"sampler={sampler}", trials=trials)
     rows = run(search)
     values = {trial.user_attrs["digest"]: trial.values for trial in search.study.trials}
-    assert all(values[one.planned.digest][1:] == [one.planned.params.total, one.planned.flops] for one in search.asked)
+    assert all(
+        values[one.planned.digest][1:] == [one.planned.params.total, one.planned.flops]
+        for one in search.asked
+    )
     losses = {digest: (-recall, *costs) for digest, (recall, *costs) in values.items()}
-    front = [mine for mine in losses.values() if not any(beats(other, mine) for other in losses.values())]
+    front = [
+        mine for mine in losses.values() if not any(beats(other, mine) for other in losses.values())
+    ]
     study = search._study
     assert sorted(loss for _, loss in study._elite) == sorted(front)
-    assert digests(run(make(FRONT, f"sampler={sampler}", trials=trials, known=rows[:-2]))) == digests(rows[-2:])
+    assert digests(
+        run(make(FRONT, f"sampler={sampler}", trials=trials, known=rows[:-2]))
+    ) == digests(rows[-2:])
 
 
 def beats(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -350,7 +405,10 @@ def beats(one: Sequence[float], other: Sequence[float]) -> bool:
 
 def test_a_diverged_trial_is_on_no_front(make: Make) -> None:
     search = make(FRONT, trials=12)
-    run(search, lambda planned: ("diverged", {}) if planned.axes["model.layers"] == 1 else result(planned))
+    run(
+        search,
+        lambda planned: ("diverged", {}) if planned.axes["model.layers"] == 1 else result(planned),
+    )
     assert all(trial.params["model.layers"] > 1 for trial in search.study.best_trials)
     states = {asked.state for asked in search.asked}
     assert states == {"done", "diverged"}
@@ -359,14 +417,20 @@ def test_a_diverged_trial_is_on_no_front(make: Make) -> None:
 def test_tpe_beats_chance_on_a_smooth_function(make: Make) -> None:
     best = {
         sampler: median(
-            max(one.metrics["recall"] for one in run(make(SPACE, f"sampler={sampler}", f"seed={seed}", trials=50))) for seed in range(3)
+            max(
+                one.metrics["recall"]
+                for one in run(make(SPACE, f"sampler={sampler}", f"seed={seed}", trials=50))
+            )
+            for seed in range(3)
         )
         for sampler in ("tpe", "random")
     }
     assert best["tpe"] > best["random"] / 3  # both are below zero
 
 
-def test_many_trials_are_modelled_in_part_and_the_best_stay(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_trials_are_modelled_in_part_and_the_best_stay(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("scalelab.run.search.study.BEST", 3)
     monkeypatch.setattr("scalelab.run.search.study.LATEST", 8)
     search = make(trials=40)
@@ -386,7 +450,10 @@ def test_many_trials_are_modelled_in_part_and_the_best_stay(make: Make, monkeypa
 
 
 def kept(
-    search: GuidedSearch, store: Store, most: int, ended: Callable[[PlannedTrial], tuple[State, dict[str, float]]] = result
+    search: GuidedSearch,
+    store: Store,
+    most: int,
+    ended: Callable[[PlannedTrial], tuple[State, dict[str, float]]] = result,
 ) -> list[str]:
     """Runs a search on a store, one trial after the other; the digests that it asked for."""
     found: list[str] = []
@@ -398,7 +465,10 @@ def kept(
             assert known.as_planned == "done"
             search.tell(planned.digest, known.state, known.metrics)
             continue
-        attempt, (state, values) = store.begin(planned.digest, Started({}), {}, "somebody"), ended(planned)
+        attempt, (state, values) = (
+            store.begin(planned.digest, Started({}), {}, "somebody"),
+            ended(planned),
+        )
         for step in planned.trial.evaluation.steps(planned.steps):
             measured = {"recall": values["recall"] - 10 / step}
             store.measure(planned.digest, attempt, Measured(step, measured))
@@ -411,15 +481,28 @@ def kept(
 
 
 @pytest.mark.parametrize("pruner", ["none", "{kind: asha, reduction: 2}"])
-def test_a_store_s_rows_make_the_same_search_again(tmp_path: Path, store: Store, pruner: str) -> None:
+def test_a_store_s_rows_make_the_same_search_again(
+    tmp_path: Path, store: Store, pruner: str
+) -> None:
     path = tmp_path / "space.yaml"
-    path.write_text(SPACE.replace("model.ffn.kind: {choice", "model.ffn.ratio: {float: [1, 4]}\n  model.ffn.kind: {choice"))
+    path.write_text(
+        SPACE.replace(
+            "model.ffn.kind: {choice", "model.ffn.ratio: {float: [1, 4]}\n  model.ffn.kind: {choice"
+        )
+    )
     space, document = load_space(path, [f"pruner={pruner}"])
     whole = run(GuidedSearch(space, document, (), trials=18))
-    first = kept(GuidedSearch(space, document, known_trials(store, space, document), trials=18), store, 13)
-    second = kept(GuidedSearch(space, document, known_trials(store, space, document), trials=18), store, 99)
+    first = kept(
+        GuidedSearch(space, document, known_trials(store, space, document), trials=18), store, 13
+    )
+    second = kept(
+        GuidedSearch(space, document, known_trials(store, space, document), trials=18), store, 99
+    )
     assert first + second == digests(whole)
-    other, known = space.model_copy(update={"name": "other"}), known_trials(store, space.model_copy(update={"name": "other"}), document)
+    other, known = (
+        space.model_copy(update={"name": "other"}),
+        known_trials(store, space.model_copy(update={"name": "other"}), document),
+    )
     warm = GuidedSearch(other, document, known, trials=18)
     assert len(warm.study.trials) == sum(one.state == "done" for one in whole)
     assert known_trials(store, other, document, warm=False) == []
@@ -434,35 +517,68 @@ def test_what_failed_is_asked_for_again_where_that_is_wanted(tmp_path: Path, sto
     assert planned
     store.open_experiment(space.name, space.model_dump(mode="json"))
     assert store.enlist(space.name, record(planned), "somebody")
-    store.end(planned.digest, store.begin(planned.digest, Started({}), {}, "somebody"), Ended("failed", 0, 1.0, error="out of memory"))
+    store.end(
+        planned.digest,
+        store.begin(planned.digest, Started({}), {}, "somebody"),
+        Ended("failed", 0, 1.0, error="out of memory"),
+    )
     assert GuidedSearch(space, document, known_trials(store, space, document), trials=1).finished
-    again = GuidedSearch(space, document, known_trials(store, space, document, retry_failed=True), trials=1)
+    again = GuidedSearch(
+        space, document, known_trials(store, space, document, retry_failed=True), trials=1
+    )
     assert again.open == [planned]
 
 
-def test_a_space_that_gains_a_path_learns_from_its_members_and_is_searched_once(tmp_path: Path, store: Store) -> None:
+def test_a_space_that_gains_a_path_learns_from_its_members_and_is_searched_once(
+    tmp_path: Path, store: Store
+) -> None:
     path = tmp_path / "space.yaml"
-    path.write_text(FINITE.replace("model.layers: {int: [1, 3]}", "model.layers: {int: [1, 3]}\n  optim.lr: {choice: [1e-3, 1e-2]}"))
+    path.write_text(
+        FINITE.replace(
+            "model.layers: {int: [1, 3]}",
+            "model.layers: {int: [1, 3]}\n  optim.lr: {choice: [1e-3, 1e-2]}",
+        )
+    )
     wider = load_space(path)
     path.write_text(FINITE)
     narrow = load_space(path, ["base.optim.lr=1e-3"])
 
     def searched(trials: int | None) -> list[str]:
-        return kept(GuidedSearch(*wider, known_trials(store, *wider), trials=trials), store, 99, lambda planned: ("done", {"recall": 0.5}))
+        return kept(
+            GuidedSearch(*wider, known_trials(store, *wider), trials=trials),
+            store,
+            99,
+            lambda planned: ("done", {"recall": 0.5}),
+        )
 
-    before = kept(GuidedSearch(*narrow, known_trials(store, *narrow), trials=None), store, 99, lambda planned: ("done", {"recall": 0.5}))
+    before = kept(
+        GuidedSearch(*narrow, known_trials(store, *narrow), trials=None),
+        store,
+        99,
+        lambda planned: ("done", {"recall": 0.5}),
+    )
     search = GuidedSearch(*wider, known_trials(store, *wider), trials=None)
     assert (search.own, search.warm) == ([], before)
     assert len(search.study.trials) == len(before) == 5
     assert not set(searched(3)) & set(before)
     assert set(searched(None)) >= set(before), "at last its old members become its own"
-    assert [axes for axes in (one.record.axes for one in members(store, "finite")) if "optim.lr" not in axes] == []
+    assert [
+        axes
+        for axes in (one.record.axes for one in members(store, "finite"))
+        if "optim.lr" not in axes
+    ] == []
     assert searched(None) == []
 
 
 def test_a_member_of_before_the_change_that_was_pruned_is_not_asked_for_again(make: Make) -> None:
-    rows = run(make(FINITE, "pruner={kind: asha, reduction: 2}", trials=None), lambda planned: ("done", {"recall": 0.5}))
-    rows = [replace(one, state="stopped", metrics={"recall": 0.1, "pruned": 10}, curve=[(10, 0.1)]) for one in rows[:4]] + rows[4:]
+    rows = run(
+        make(FINITE, "pruner={kind: asha, reduction: 2}", trials=None),
+        lambda planned: ("done", {"recall": 0.5}),
+    )
+    rows = [
+        replace(one, state="stopped", metrics={"recall": 0.1, "pruned": 10}, curve=[(10, 0.1)])
+        for one in rows[:4]
+    ] + rows[4:]
     old = [replace(one, axes={}) for one in rows]
     search = make(FINITE, trials=None, known=old)
     assert (search.own, sorted(search.warm)) == ([], sorted(digests(rows)))
@@ -476,11 +592,17 @@ def test_members_of_another_base_do_not_count(make: Make) -> None:
     assert make(trials=4, known=rows).own == digests(rows)
 
 
-def test_a_space_that_cannot_be_counted_says_that_nothing_new_was_found(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_space_that_cannot_be_counted_says_that_nothing_new_was_found(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("scalelab.run.search.guided.PROPOSALS", 2)
     monkeypatch.setattr("scalelab.run.search.guided.DRAWS", 0)
     monkeypatch.setattr(
-        GuidedSearch, "_probe", lambda search: search._compile({"optim.lr": 1e-2, "model.layers": 1, "model.ffn.kind": "gelu"})
+        GuidedSearch,
+        "_probe",
+        lambda search: search._compile(
+            {"optim.lr": 1e-2, "model.layers": 1, "model.ffn.kind": "gelu"}
+        ),
     )
     search = make(trials=3)
     assert not search.exhausted

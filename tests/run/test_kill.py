@@ -82,7 +82,9 @@ def test_training_that_was_killed_goes_on_and_ends_with_the_same_bits(commands: 
     assert 0 < trial.attempts[1].resumed < trial.record.steps
     assert (trial.result.state, trial.record.digest) == ("done", other.record.digest)
     assert trial.artifacts["weights_sha256"] == other.artifacts["weights_sha256"]
-    verdict = json.loads(commands.end(commands.start("killed", "verify", trial.record.digest, "--json")))
+    verdict = json.loads(
+        commands.end(commands.start("killed", "verify", trial.record.digest, "--json"))
+    )
     assert verdict["equal"], verdict  # the whole curve is there too
 
 
@@ -99,23 +101,39 @@ trials: 9
 """
 
 
-def test_a_search_that_was_killed_goes_on_with_what_it_had_begun_and_asks_what_it_would_have_asked(tmp_path: Path) -> None:
+def test_a_search_that_was_killed_goes_on_with_what_it_had_begun_and_asks_what_it_would_have_asked(
+    tmp_path: Path,
+) -> None:
     def start(where: str, pace: str) -> "subprocess.Popen[str]":
         folder = tmp_path / where
         folder.mkdir(exist_ok=True)
         (folder / "spec.yaml").write_text(SPACE)
         driven = str(Path(__file__).with_name("driven.py"))
-        command = [sys.executable, driven, str(folder / "store.db"), str(folder / "spec.yaml"), "--space", "--pace", pace]
+        command = [
+            sys.executable,
+            driven,
+            str(folder / "store.db"),
+            str(folder / "spec.yaml"),
+            "--space",
+            "--pace",
+            pace,
+        ]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def ended_as(where: str) -> list[tuple[str, str, int | None]]:
         with open_store(tmp_path / where / "store.db", mode="read") as store:
-            return [(record.digest, state, result.step) for record, state, result in store.members("hill")]
+            return [
+                (record.digest, state, result.step)
+                for record, state, result in store.members("hill")
+            ]
 
     def is_in_the_fourth() -> bool:
         runs = tmp_path / "killed" / "runs"
         ended = runs.read_text().splitlines() if runs.exists() else []
-        return len(ended) == 3 and any(curve.parent.name not in ended for curve in (tmp_path / "killed" / "trials").glob("*/curve"))
+        return len(ended) == 3 and any(
+            curve.parent.name not in ended
+            for curve in (tmp_path / "killed" / "trials").glob("*/curve")
+        )
 
     killed, until = start("killed", "0.2"), time.monotonic() + 60
     try:
@@ -136,4 +154,7 @@ def test_a_search_that_was_killed_goes_on_with_what_it_had_begun_and_asks_what_i
     assert {state for _, state, _ in ended_as("whole")} == {"done", "stopped"}
     with open_store(tmp_path / "killed" / "store.db", mode="read") as store:
         attempts = store.trial(begun[-1][0]).attempts
-    assert [(one.state in ("lost", "running"), one.resumed > 0) for one in attempts] == [(True, False), (False, True)]
+    assert [(one.state in ("lost", "running"), one.resumed > 0) for one in attempts] == [
+        (True, False),
+        (False, True),
+    ]

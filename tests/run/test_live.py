@@ -16,7 +16,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_meter_counts_tokens_of_every_trial_and_predicts_from_the_share_done_here(make_plan: Callable[..., Plan]) -> None:
+def test_the_meter_counts_tokens_of_every_trial_and_predicts_from_the_share_done_here(
+    make_plan: Callable[..., Plan],
+) -> None:
     plan, now = make_plan(), 0.0
     done = [Progress(1, 5, "trials", 0.2)]
     meter = Meter(lambda: done[-1], clock=lambda: now)
@@ -50,7 +52,9 @@ def test_the_first_trials_of_a_search_predict_nothing(make_plan: Callable[..., P
     assert meter.seconds_left == pytest.approx(440)
 
 
-def test_an_attempt_that_begins_again_counts_its_tokens_again(make_plan: Callable[..., Plan]) -> None:
+def test_an_attempt_that_begins_again_counts_its_tokens_again(
+    make_plan: Callable[..., Plan],
+) -> None:
     planned, now = make_plan().trials[0], 0.0
     meter = Meter(lambda: Progress(0, 1, "trials", 0.0), clock=lambda: now)
     for _ in range(2):
@@ -71,7 +75,10 @@ def test_piped_every_attempt_that_ends_is_one_plain_line(make_plan: Callable[...
         search.tell(trials[0].digest, "done", {})
         live.show(trials[0], Ended("done", 10, 31.0, {"recall": 0.971, "seconds": 31.0}))
     (line,) = stream.getvalue().splitlines()
-    assert line.startswith(f"{trials[0].digest[:10]} model.width=4: done at step 10 after 31s, recall 0.971  (1/4 trials, ")
+    assert line.startswith(
+        f"{trials[0].digest[:10]} model.width=4: done at step 10 after 31s, recall 0.971  (1/4"
+        " trials, "
+    )
     assert "\x1b" not in line
 
 
@@ -82,7 +89,10 @@ def test_on_a_terminal_a_bar_and_failures_above_it(make_plan: Callable[..., Plan
     assert isinstance(live, TerminalLive)
     with live:
         live.show(trials[0], Started({}))
-        live.show(trials[0], Ended("failed", 3, 1.0, error="Traceback\n  File\nValueError: [no] such thing"))
+        live.show(
+            trials[0],
+            Ended("failed", 3, 1.0, error="Traceback\n  File\nValueError: [no] such thing"),
+        )
     shown = stream.getvalue()
     assert "ValueError: [no] such thing" in shown
     assert "0/4 trials" in shown
@@ -91,10 +101,25 @@ def test_on_a_terminal_a_bar_and_failures_above_it(make_plan: Callable[..., Plan
 
 def test_a_failure_shows_the_last_line_of_its_traceback(make_plan: Callable[..., Plan]) -> None:
     planned = make_plan().trials[0]
-    said = sentence(planned, Ended("failed", 3, 1.0, error="Traceback (most recent call last):\n  ...\nMemoryError: too large\n"))
-    assert said == f"{planned.digest[:10]} model.width=4: failed at step 3 after 1.0s, MemoryError: too large"
+    said = sentence(
+        planned,
+        Ended(
+            "failed",
+            3,
+            1.0,
+            error="Traceback (most recent call last):\n  ...\nMemoryError: too large\n",
+        ),
+    )
+    assert (
+        said
+        == f"{planned.digest[:10]} model.width=4: failed at step 3 after 1.0s, MemoryError: too"
+        " large"
+    )
 
 
 def test_a_trial_without_axes_is_called_by_its_digest(make_plan: Callable[..., Plan]) -> None:
     planned = make_plan("name: one\nbudget: {steps: 10}\n").trials[0]
-    assert sentence(planned, Ended("done", 10, 1.0)) == f"{planned.digest[:10]}: done at step 10 after 1.0s"
+    assert (
+        sentence(planned, Ended("done", 10, 1.0))
+        == f"{planned.digest[:10]}: done at step 10 after 1.0s"
+    )

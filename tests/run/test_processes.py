@@ -29,11 +29,27 @@ class Driven:
     """Starts drivers on one store and ends what is left of them."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.store, self.processes = folder, folder / "store.db", list[subprocess.Popen[str]]()
+        self.folder, self.store, self.processes = (
+            folder,
+            folder / "store.db",
+            list[subprocess.Popen[str]](),
+        )
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, str(DRIVEN), str(self.store), str(self.folder / "spec.yaml"), *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        command = [
+            sys.executable,
+            str(DRIVEN),
+            str(self.store),
+            str(self.folder / "spec.yaml"),
+            *options,
+        ]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         self.processes.append(process)
         return process
 
@@ -62,7 +78,9 @@ def driven(tmp_path: Path) -> Iterator[Driven]:
         process.communicate()
 
 
-def test_a_killed_driver_loses_no_finished_trial_and_the_same_command_goes_on(driven: Driven, make_plan: Callable[..., Plan]) -> None:
+def test_a_killed_driver_loses_no_finished_trial_and_the_same_command_goes_on(
+    driven: Driven, make_plan: Callable[..., Plan]
+) -> None:
     plan = make_plan(EIGHT)
     first = driven.start("--pace", "0.05")
     driven.wait_for(lambda: len(driven.runs()) >= 3)
@@ -81,7 +99,9 @@ def test_a_killed_driver_loses_no_finished_trial_and_the_same_command_goes_on(dr
 
 
 @pytest.mark.parametrize("executor", ["inline", "ray"])
-def test_ctrl_c_saves_and_ends_with_130_and_the_same_command_goes_on(driven: Driven, make_plan: Callable[..., Plan], executor: str) -> None:
+def test_ctrl_c_saves_and_ends_with_130_and_the_same_command_goes_on(
+    driven: Driven, make_plan: Callable[..., Plan], executor: str
+) -> None:
     plan = make_plan(EIGHT)
     first = driven.start("--executor", executor, "--pace", "0.1")
     driven.wait_for(lambda: len(driven.runs()) >= 2)
@@ -92,7 +112,10 @@ def test_ctrl_c_saves_and_ends_with_130_and_the_same_command_goes_on(driven: Dri
     assert (first.returncode, error) == (130, "")
     assert time.monotonic() - asked < (2 if executor == "inline" else 12)
     assert "interrupted: running trials save their position" in out
-    assert "interrupted: what was finished is kept, what was running saved its position, and the same command goes on from here" in out
+    assert (
+        "interrupted: what was finished is kept, what was running saved its position, and the same"
+        " command goes on from here" in out
+    )
     states = driven.states(plan)
     assert states["done"] == len(driven.runs())
     assert states["queued"] + states["missing"] == 8 - states["done"]
@@ -105,10 +128,15 @@ def test_ctrl_c_saves_and_ends_with_130_and_the_same_command_goes_on(driven: Dri
     assert sorted(driven.runs()) == sorted(planned.digest for planned in plan.trials)
     with open_store(driven.store, mode="read") as store:
         attempts = store.trial(positions[0].parent.name).attempts
-    assert [(attempt.state, attempt.resumed > 0) for attempt in attempts] == [("interrupted", False), ("done", True)]
+    assert [(attempt.state, attempt.resumed > 0) for attempt in attempts] == [
+        ("interrupted", False),
+        ("done", True),
+    ]
 
 
-def test_a_time_limit_stops_like_an_interrupt_with_a_message_of_its_own(driven: Driven, make_plan: Callable[..., Plan]) -> None:
+def test_a_time_limit_stops_like_an_interrupt_with_a_message_of_its_own(
+    driven: Driven, make_plan: Callable[..., Plan]
+) -> None:
     make_plan(EIGHT)
     process = driven.start("--pace", "0.1", "--time", "1.5")
     out, error = process.communicate(timeout=60)
@@ -117,7 +145,9 @@ def test_a_time_limit_stops_like_an_interrupt_with_a_message_of_its_own(driven: 
     assert len(list((driven.folder / "trials").glob("*/step"))) == 1
 
 
-def test_two_drivers_on_one_store_share_the_trials_and_run_none_twice(driven: Driven, make_plan: Callable[..., Plan]) -> None:
+def test_two_drivers_on_one_store_share_the_trials_and_run_none_twice(
+    driven: Driven, make_plan: Callable[..., Plan]
+) -> None:
     plan = make_plan(EIGHT)
     both = [driven.start("--pace", "0.04") for _ in range(2)]
     outs = [process.communicate(timeout=120) for process in both]
@@ -130,11 +160,14 @@ def test_two_drivers_on_one_store_share_the_trials_and_run_none_twice(driven: Dr
     assert len({one[0].owner for one in attempts}) == 2
 
 
-def test_a_killed_driver_with_ray_loses_no_finished_trial_either(driven: Driven, make_plan: Callable[..., Plan], ray_session: None) -> None:
+def test_a_killed_driver_with_ray_loses_no_finished_trial_either(
+    driven: Driven, make_plan: Callable[..., Plan], ray_session: None
+) -> None:
     import ray
 
     plan = make_plan(EIGHT)
-    # In the tests' own Ray, so that no part of Ray is orphaned; and that a run joins a cluster by its address is seen on the way.
+    # In the tests' own Ray, so that no part of Ray is orphaned; and that a run joins a cluster by
+    # its address is seen on the way.
     address = ray.get_runtime_context().gcs_address
     first = driven.start("--executor", "ray", "--address", address, "--pace", "0.1")
     driven.wait_for(lambda: len(driven.runs()) >= 3)

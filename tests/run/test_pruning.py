@@ -1,4 +1,6 @@
-"""Trials that their search ends early: under both executors at the same evaluation, and gone on with by whoever wants them."""
+"""Trials that their search ends early: under both executors at the same evaluation, and gone on
+with by whoever wants them.
+"""
 
 import sys
 from collections.abc import Callable
@@ -42,12 +44,18 @@ axes:
 
 
 class PruningDesk:
-    """Hands out trials in order, keeps what they tell, and ends every one but the first after its second new measurement."""
+    """Hands out trials in order, keeps what they tell, and ends every one but the first after its
+    second new measurement.
+    """
 
     stopping = overdue = False
 
     def __init__(self, trials: list[PlannedTrial]) -> None:
-        self.queue, self.out, self.told = list(trials), set[str](), {planned.digest: list[Event]() for planned in trials}
+        self.queue, self.out, self.told = (
+            list(trials),
+            set[str](),
+            {planned.digest: list[Event]() for planned in trials},
+        )
         self.first = trials[0].digest
 
     @property
@@ -63,23 +71,41 @@ class PruningDesk:
         self.told[digest].append(event)
         if isinstance(event, Ended):
             self.out.discard(digest)
-        return digest != self.first and sum(isinstance(one, Measured) for one in self.told[digest]) == 2
+        return (
+            digest != self.first
+            and sum(isinstance(one, Measured) for one in self.told[digest]) == 2
+        )
 
 
-def run(store: Store, plan: Plan, executor: str, folder: Path, worker: Callable[..., Ended] = train_trial, trials: int = 5):
+def run(
+    store: Store,
+    plan: Plan,
+    executor: str,
+    folder: Path,
+    worker: Callable[..., Ended] = train_trial,
+    trials: int = 5,
+):
     options = Options(executor, jobs=1, folder=folder, stream=StringIO())
     search = BestSoFar(plan.trials, trials)
     execution = plan.experiment.execution
-    return drive_search(search, store, options, experiment="hill", spec=SPACE, execution=execution, worker=worker)
+    return drive_search(
+        search, store, options, experiment="hill", spec=SPACE, execution=execution, worker=worker
+    )
 
 
 def without_speed(events: list[Event]) -> list[Event]:
     """Events of which two equal runs have equal ones."""
 
     def kept(values: dict[str, float]) -> dict[str, float]:
-        return {name: value for name, value in values.items() if name in ("loss", "recall", "pruned")}
+        return {
+            name: value for name, value in values.items() if name in ("loss", "recall", "pruned")
+        }
 
-    told = [replace(event, values=kept(event.values)) for event in events if isinstance(event, Measured | Ended)]
+    told = [
+        replace(event, values=kept(event.values))
+        for event in events
+        if isinstance(event, Measured | Ended)
+    ]
     return [replace(event, seconds=0.0) if isinstance(event, Ended) else event for event in told]
 
 
@@ -89,30 +115,60 @@ def test_a_trial_ends_at_the_evaluation_that_decides_with_the_same_bits_under_bo
     trials = make_plan(TINY.format(name="tiny")).trials[:3]
     desks = {"inline": PruningDesk(trials), "ray": PruningDesk(trials)}
     for name, desk in desks.items():
-        (ray if name == "ray" else inline).execute(desk, Job(Execution(device="cpu"), jobs=2, prunes=True))
-    told = [{digest: without_speed(events) for digest, events in desk.told.items()} for desk in desks.values()]
+        (ray if name == "ray" else inline).execute(
+            desk, Job(Execution(device="cpu"), jobs=2, prunes=True)
+        )
+    told = [
+        {digest: without_speed(events) for digest, events in desk.told.items()}
+        for desk in desks.values()
+    ]
     assert told[0] == told[1]
     ends = [events[-1] for events in told[1].values()]
-    assert [ended.state for ended in ends if isinstance(ended, Ended)] == ["done", "stopped", "stopped"]
+    assert [ended.state for ended in ends if isinstance(ended, Ended)] == [
+        "done",
+        "stopped",
+        "stopped",
+    ]
     second = [event for event in told[1][trials[1].digest] if isinstance(event, Measured)]
     assert len(second) == 2
-    assert ends[1] == Ended("stopped", second[1].step, 0.0, {**second[1].values, "pruned": float(second[1].step)})
+    assert ends[1] == Ended(
+        "stopped", second[1].step, 0.0, {**second[1].values, "pruned": float(second[1].step)}
+    )
 
 
-def test_the_same_search_gives_the_same_store_under_both(ray_session: None, make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+def test_the_same_search_gives_the_same_store_under_both(
+    ray_session: None, make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
     plan, told = make_plan(TINY.format(name="tiny")), []
     for executor in ("inline", "ray"):
         with open_store(tmp_path / f"{executor}.db", mode="write") as store:
             summary = run(store, plan, executor, tmp_path / executor)
-            found = [(record.digest, state, result.step, result.metrics["loss"]) for record, state, result in store.members("hill")]
-            told.append((found, [curve(store, digest)[step, "loss"] for digest, _, step, _ in found], dict(summary.outcomes)))
-            assert sum("pruned" in result.metrics for _, _, result in store.members("hill")) == summary.pruned > 0
+            found = [
+                (record.digest, state, result.step, result.metrics["loss"])
+                for record, state, result in store.members("hill")
+            ]
+            told.append(
+                (
+                    found,
+                    [curve(store, digest)[step, "loss"] for digest, _, step, _ in found],
+                    dict(summary.outcomes),
+                )
+            )
+            assert (
+                sum("pruned" in result.metrics for _, _, result in store.members("hill"))
+                == summary.pruned
+                > 0
+            )
     assert told[0] == told[1]
 
 
 @pytest.mark.parametrize(("prunes", "together"), [(False, [1, 11]), (True, [1] * 12)])
 def test_measurements_travel_together_where_nobody_waits_for_an_answer(
-    ray_session: None, make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, prunes: bool, together: list[int]
+    ray_session: None,
+    make_plan: Callable[..., Plan],
+    monkeypatch: pytest.MonkeyPatch,
+    prunes: bool,
+    together: list[int],
 ) -> None:
     from scalelab.run.executors import tune
 
@@ -124,11 +180,16 @@ def test_measurements_travel_together_where_nobody_waits_for_an_answer(
         real(self, iteration, trials, trial, result, **info)
 
     monkeypatch.setattr(tune.Messenger, "on_trial_result", count)
-    ray.execute(PruningDesk(make_plan().trials[:1]), Job(Execution(), jobs=1, worker=descending(), prunes=prunes))
+    ray.execute(
+        PruningDesk(make_plan().trials[:1]),
+        Job(Execution(), jobs=1, worker=descending(), prunes=prunes),
+    )
     assert seen == together
 
 
-def test_an_attempt_that_fails_while_it_ends_is_asked_about_anew(executor: str, make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+def test_an_attempt_that_fails_while_it_ends_is_asked_about_anew(
+    executor: str, make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
     planned = make_plan().trials[0]
 
     class Retrying(PruningDesk):
@@ -140,8 +201,14 @@ def test_an_attempt_that_fails_while_it_ends_is_asked_about_anew(executor: str, 
             return given_up
 
     def fail_once(trial, execution, *, folder, emit, stopping, pruned):
-        ended = descending()(trial, execution, folder=None, emit=lambda event: None if isinstance(event, Ended) else emit(event),
-                             stopping=stopping, pruned=pruned)  # fmt: skip
+        ended = descending()(
+            trial,
+            execution,
+            folder=None,
+            emit=lambda event: None if isinstance(event, Ended) else emit(event),
+            stopping=stopping,
+            pruned=pruned,
+        )
         if not Path(folder).exists():
             Path(folder).mkdir(parents=True)
             raise OSError("the checkpoint can't be written")
@@ -163,14 +230,25 @@ def test_a_plan_goes_on_with_a_pruned_trial_and_ends_with_the_bits_of_one_that_n
 ) -> None:
     plan = make_plan(TINY.format(name="tiny"))
     folders = {name: tmp_path / name for name in ("pruned", "whole")}
-    with open_store(tmp_path / "pruned.db", mode="write") as store, open_store(tmp_path / "whole.db", mode="write") as other:
+    with (
+        open_store(tmp_path / "pruned.db", mode="write") as store,
+        open_store(tmp_path / "whole.db", mode="write") as other,
+    ):
         run(store, plan, "inline", folders["pruned"])
-        (digest, *_) = [one.digest for one, _, result in store.members("hill") if "pruned" in result.metrics]
+        digest, *_ = [
+            one.digest for one, _, result in store.members("hill") if "pruned" in result.metrics
+        ]
         stored = store.trial(digest)
-        assert (stored.result.state, stored.result.as_planned, stored.artifacts) == ("stopped", "queued", {})
+        assert (stored.result.state, stored.result.as_planned, stored.artifacts) == (
+            "stopped",
+            "queued",
+            {},
+        )
         assert (folders["pruned"] / digest / "checkpoint.pt").exists()
         step = stored.result.step
-        with pytest.raises(UserError, match=r"ended early by its search, and has no result to verify; run a spec"):
+        with pytest.raises(
+            UserError, match=r"ended early by its search, and has no result to verify; run a spec"
+        ):
             verify(stored, curve(store, digest), "results/data")
         results = store.results([planned.digest for planned in plan.trials])
         search = build_search(plan)
@@ -182,7 +260,10 @@ def test_a_plan_goes_on_with_a_pruned_trial_and_ends_with_the_bits_of_one_that_n
         drive(plan, other, Options("inline", folder=folders["whole"], stream=StringIO()))
         once, whole = store.trial(digest), other.trial(digest)
         assert once.artifacts["weights_sha256"] == whole.artifacts["weights_sha256"]
-        assert [(one.state, one.resumed) for one in once.attempts] == [("stopped", 0), ("done", step)]
+        assert [(one.state, one.resumed) for one in once.attempts] == [
+            ("stopped", 0),
+            ("done", step),
+        ]
         assert "pruned" not in once.result.metrics
         verdict = verify(once, curve(store, digest), "results/data")
         assert verdict.equal, verdict.sentence

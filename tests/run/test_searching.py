@@ -36,17 +36,23 @@ def plan(make_plan: Callable[..., Plan]) -> Plan:
     return make_plan(HILL)
 
 
-def drove(plan: Plan, store: Store, options: Options, trials: int, worker: Any = None, **how: Any) -> Summary:
+def drove(
+    plan: Plan, store: Store, options: Options, trials: int, worker: Any = None, **how: Any
+) -> Summary:
     search = BestSoFar(plan.trials, trials, members(store, "hill", METRIC), **how)
     given = {"experiment": "hill", "spec": SPACE, "execution": plan.experiment.execution}
     return drive_search(search, store, options, **given, worker=worker or descending())
 
 
 def ended(store: Store) -> list[tuple[str, str, int | None]]:
-    return [(one.record.digest, one.result.state, one.result.step) for one in members(store, "hill")]
+    return [
+        (one.record.digest, one.result.state, one.result.step) for one in members(store, "hill")
+    ]
 
 
-def test_what_is_asked_becomes_a_member_in_the_order_of_asking(plan: Plan, store: Store, inline: Options) -> None:
+def test_what_is_asked_becomes_a_member_in_the_order_of_asking(
+    plan: Plan, store: Store, inline: Options
+) -> None:
     summary = drove(plan, store, inline, 6)
     assert (summary.exit_code, summary.known, summary.stopped) == (0, 0, None)
     assert summary.outcomes == {"done": 6 - summary.pruned, "stopped": summary.pruned}
@@ -56,11 +62,17 @@ def test_what_is_asked_becomes_a_member_in_the_order_of_asking(plan: Plan, store
     assert (found.name, found.spec, sum(found.states.values())) == ("hill", SPACE, 6)
     assert [step for step, _ in members(store, "hill", METRIC)[0].curve] == list(range(1, 9))
     with store.database.reading() as connection:
-        positions = connection.exec_driver_sql("SELECT position FROM memberships ORDER BY trial").scalars().all()
+        positions = (
+            connection.exec_driver_sql("SELECT position FROM memberships ORDER BY trial")
+            .scalars()
+            .all()
+        )
     assert list(positions) == list(range(6))
 
 
-def test_a_search_in_parts_is_the_search_in_one(make_plan: Callable[..., Plan], plan: Plan, tmp_path: Path, inline: Options) -> None:
+def test_a_search_in_parts_is_the_search_in_one(
+    make_plan: Callable[..., Plan], plan: Plan, tmp_path: Path, inline: Options
+) -> None:
     from scalelab.store import open_store
 
     told = []
@@ -121,14 +133,22 @@ def test_what_another_driver_runs_is_waited_for_and_what_another_search_ended_is
 
 def test_a_plan_and_a_search_are_not_mixed(plan: Plan, store: Store, inline: Options) -> None:
     drive(plan, store, inline, worker=descending())
-    with pytest.raises(UserError, match=r"`hill` is the runs of a plan, and is not mixed with a search over a space; give"):
+    with pytest.raises(
+        UserError,
+        match=r"`hill` is the runs of a plan, and is not mixed with a search over a space; give",
+    ):
         drove(plan, store, inline, 3, worker=descending())
     store.open_experiment("valley", SPACE)
-    with pytest.raises(UserError, match=r"`valley` is a search over a space, and is not mixed with the runs of a plan"):
+    with pytest.raises(
+        UserError,
+        match=r"`valley` is a search over a space, and is not mixed with the runs of a plan",
+    ):
         store.register("valley", {"name": "valley"}, [])
 
 
-def test_a_failed_trial_is_a_result_and_is_tried_again_before(plan: Plan, store: Store, inline: Options) -> None:
+def test_a_failed_trial_is_a_result_and_is_tried_again_before(
+    plan: Plan, store: Store, inline: Options
+) -> None:
     calls: list[float] = []
 
     def fail_on_one(trial, execution, **how):
@@ -143,8 +163,12 @@ def test_a_failed_trial_is_a_result_and_is_tried_again_before(plan: Plan, store:
     assert drove(plan, store, inline, 3).outcomes == {}
 
 
-def test_out_of_time_is_an_end_in_good_order(plan: Plan, store: Store, inline: Options, tmp_path: Path) -> None:
-    summary = drove(plan, store, replace(inline, time_s=0.5, folder=tmp_path), 10, worker=descending(0.04))
+def test_out_of_time_is_an_end_in_good_order(
+    plan: Plan, store: Store, inline: Options, tmp_path: Path
+) -> None:
+    summary = drove(
+        plan, store, replace(inline, time_s=0.5, folder=tmp_path), 10, worker=descending(0.04)
+    )
     assert (summary.stopped, summary.exit_code) == ("out of time", 0)
     assert "out of time: what was finished is kept" in str(summary)
     states = [state for _, state, _ in ended(store)]
@@ -168,7 +192,9 @@ def test_the_display_tells_what_was_found(plan: Plan, store: Store, inline: Opti
     summary = drove(plan, store, inline, 5)
     assert isinstance(inline.stream, StringIO)
     lines = inline.stream.getvalue().splitlines()
-    best = min(one.result.metrics[METRIC] for one in members(store, "hill") if one.result.state == "done")
+    best = min(
+        one.result.metrics[METRIC] for one in members(store, "hill") if one.result.state == "done"
+    )
     assert f"(5/5 trials, {summary.pruned} pruned, best loss {best:.4g}, " in lines[-1]
     assert sum(": pruned at step" in line for line in lines) == summary.pruned
 
@@ -199,11 +225,15 @@ def test_time_that_ends_first_is_what_is_left(plan: Plan) -> None:
 
 
 def test_the_end_says_where_nothing_new_was_found() -> None:
-    assert "nothing new was found to try" in str(Summary({}, 3, {}, 1.0, guided=True, exhausted=True))
+    assert "nothing new was found to try" in str(
+        Summary({}, 3, {}, 1.0, guided=True, exhausted=True)
+    )
     assert "nothing new" not in str(Summary({}, 3, {}, 1.0, guided=True))
 
 
-def test_what_no_longer_counts_is_not_the_best_so_far(plan: Plan, store: Store, inline: Options) -> None:
+def test_what_no_longer_counts_is_not_the_best_so_far(
+    plan: Plan, store: Store, inline: Options
+) -> None:
     drove(plan, store, inline, 3)
     search = BestSoFar(plan.trials[3:], 2)
     search.own.clear()
@@ -218,13 +248,19 @@ def test_what_no_longer_counts_is_not_the_best_so_far(plan: Plan, store: Store, 
     before = {one.record.digest for one in members(store, "hill")}
     summary = drive_search(search, store, inline, **given, worker=worse)
     assert summary.known == 0
-    own = [one.result.metrics[METRIC] for one in members(store, "hill") if one.record.digest in search.own and one.result.state == "done"]
+    own = [
+        one.result.metrics[METRIC]
+        for one in members(store, "hill")
+        if one.record.digest in search.own and one.result.state == "done"
+    ]
     assert isinstance(inline.stream, StringIO)
     assert f"best loss {min(own):.4g}" in inline.stream.getvalue().splitlines()[-1]
     assert before
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["before it is asked for", "while it is waited for"])
+@pytest.mark.parametrize(
+    "late", [False, True], ids=["before it is asked for", "while it is waited for"]
+)
 def test_what_another_driver_of_the_search_pruned_is_told_and_not_gone_on_with(
     plan: Plan, store: Store, inline: Options, late: bool
 ) -> None:
@@ -244,7 +280,15 @@ def test_what_another_driver_of_the_search_pruned_is_told_and_not_gone_on_with(
     if not late:
         thread.join()
     search = BestSoFar(plan.trials, 2, prunes=False)
-    drive_search(search, store, inline, experiment="hill", spec=SPACE, execution=plan.experiment.execution, worker=descending())
+    drive_search(
+        search,
+        store,
+        inline,
+        experiment="hill",
+        spec=SPACE,
+        execution=plan.experiment.execution,
+        worker=descending(),
+    )
     thread.join()
     assert search.finished
     assert [one.owner for one in store.trial(first.digest).attempts] == ["another"]

@@ -37,7 +37,15 @@ def attempt(key: str, state: Any, resumed: int = 0, **numerics: Any) -> Attempt:
         ([attempt("a", "stopped"), attempt("b", "lost", 5), attempt("c", "interrupted")], "a"),
         ([attempt("a", "interrupted"), attempt("b", "diverged", 5)], "ab"),
         ([attempt("a", "failed"), attempt("b", "done")], "b"),
-        ([attempt("a", "lost"), attempt("b", "failed", 5), attempt("c", "lost", 5), attempt("d", "done", 9)], "acd"),
+        (
+            [
+                attempt("a", "lost"),
+                attempt("b", "failed", 5),
+                attempt("c", "lost", 5),
+                attempt("d", "done", 9),
+            ],
+            "acd",
+        ),
     ],
 )
 def test_the_attempts_that_led_to_a_result(attempts: list[Attempt], chain: str) -> None:
@@ -66,7 +74,9 @@ def test_verify_looks_at_the_attempts_that_count(tmp_path: Path, earlier: dict[s
                 store.measure(planned.digest, second, event)
             if isinstance(event, Ended):
                 store.end(planned.digest, second, event)
-        begin(Started({"device": "cuda", "torch": "0.1"}))  # a driver that came too late, and was killed
+        begin(
+            Started({"device": "cuda", "torch": "0.1"})
+        )  # a driver that came too late, and was killed
         stored, kept = store.trial(planned.digest), curve(store, planned.digest)
     assert [one.state for one in stored.attempts] == ["lost", "done", "running"]
     verdict = verify(stored, kept, "results/data")

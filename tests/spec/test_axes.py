@@ -40,13 +40,23 @@ def test_product_zip_and_both() -> None:
     nested = {"zip": [{"a": [1, 2], "b": [3, 4]}], "c": ["x", "y"]}
     assert len(points(nested)) == 4
     assert paths(nested) == ["a", "b", "c"]
-    assert points({"zip": {"product": {"a": [1, 2], "b": [3, 4]}, "c": [5, 6, 7, 8]}})[-1] == {"a": 2, "b": 4, "c": 8}
+    assert points({"zip": {"product": {"a": [1, 2], "b": [3, 4]}, "c": [5, 6, 7, 8]}})[-1] == {
+        "a": 2,
+        "b": 4,
+        "c": 8,
+    }
     with pytest.raises(ValueError, match="equally many"):
         points({"zip": {"a": [1, 2], "b": [3]}})
     assert points({}) == [{}]
 
 
-@given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(), min_size=1, max_size=4, unique=True), max_size=4))
+@given(
+    st.dictionaries(
+        st.sampled_from("abcd"),
+        st.lists(st.integers(), min_size=1, max_size=4, unique=True),
+        max_size=4,
+    )
+)
 def test_a_product_has_every_combination_once(axes: dict[str, list[int]]) -> None:
     found = [tuple(point.items()) for point in points(axes)]
     size = 1

@@ -1,4 +1,6 @@
-"""Golden digests: an identity that changes, or a default that changes without a raised `recipe`, turns one of these red."""
+"""Golden digests: an identity that changes, or a default that changes without a raised `recipe`,
+turns one of these red.
+"""
 
 from typing import Any
 
@@ -11,7 +13,16 @@ from scalelab.spec.evaluation import Decoding, Evaluation, Stop
 from scalelab.spec.experiment import Trial
 from scalelab.spec.explain import classes_in, walk
 from scalelab.spec.ffn import Balance, Ffn, Moe
-from scalelab.spec.model import Init, LayerRouter, LearnedPositions, Lstm, NoPositions, Norm, Rope, Transformer
+from scalelab.spec.model import (
+    Init,
+    LayerRouter,
+    LearnedPositions,
+    Lstm,
+    NoPositions,
+    Norm,
+    Rope,
+    Transformer,
+)
 from scalelab.spec.optim import AdamW, Constant, Cosine, Linear, Muon, Wsd
 from scalelab.spec.router import (
     Act,
@@ -27,49 +38,104 @@ from scalelab.spec.router import (
     Threshold,
 )
 from scalelab.spec.task import BioD, Biography, BioS, BioSSimple, Facts, Junk
-from scalelab.spec.text import Arithmetic, Bytes, Causal, Corpus, HuggingFace, Masked, Prefix, SentencePiece, Text, Tiktoken
+from scalelab.spec.text import (
+    Arithmetic,
+    Bytes,
+    Causal,
+    Corpus,
+    HuggingFace,
+    Masked,
+    Prefix,
+    SentencePiece,
+    Text,
+    Tiktoken,
+)
 
 GOLDEN: list[tuple[dict[str, Any], str]] = [
-    ({"budget": {"steps": 100}}, "3023c7ec4373d77e9df8012370b8ceb6a3ea4373953ca1ffa1ac7d8e978c64fd"),
-    ({"budget": {"steps": 100}, "seed": 1}, "f7e207bdf87fde20b6843f8b0d396c47f4f66bae0d50eb2a92dd13a67ca97f47"),
+    (
+        {"budget": {"steps": 100}},
+        "3023c7ec4373d77e9df8012370b8ceb6a3ea4373953ca1ffa1ac7d8e978c64fd",
+    ),
+    (
+        {"budget": {"steps": 100}, "seed": 1},
+        "f7e207bdf87fde20b6843f8b0d396c47f4f66bae0d50eb2a92dd13a67ca97f47",
+    ),
     (
         {"budget": {"steps": 100}, "task": {"recall": "in_tool", "people": 64, "dependence": 0.5}},
         "104e702e1cacae27bc5970723cc9336ba1e192402349e3209df17815065e9e05",
     ),
     (
-        {"budget": {"steps": 100}, "model": {"width": 32, "position": {"kind": "none"}, "norm": {"kind": "layer", "place": "peri"}}},
+        {
+            "budget": {"steps": 100},
+            "model": {
+                "width": 32,
+                "position": {"kind": "none"},
+                "norm": {"kind": "layer", "place": "peri"},
+            },
+        },
         "7890fef594e99b210e845e4953a38b96c50d8dfd700d7c2900ff03921b9de501",
     ),
     (
-        {"budget": {"steps": 100}, "optim": {"lr": "1e-2", "clip": None, "schedule": {"kind": "wsd"}}, "evaluation": {"stop": {}}},
+        {
+            "budget": {"steps": 100},
+            "optim": {"lr": "1e-2", "clip": None, "schedule": {"kind": "wsd"}},
+            "evaluation": {"stop": {}},
+        },
         "58e58db4865a421e6f2a395d7cac6e34f5bfbc21a551bff6b11e06a58c0af23f",
     ),
-    ({"budget": {"steps": 100}, "task": {"kind": "biography"}}, "6d4ba05e1d7899d99113760154d29d16c7f4874345aef638379e3ad5b7814868"),
+    (
+        {"budget": {"steps": 100}, "task": {"kind": "biography"}},
+        "6d4ba05e1d7899d99113760154d29d16c7f4874345aef638379e3ad5b7814868",
+    ),
     (
         {
             "budget": {"steps": 100},
-            "task": {"kind": "biography", "people": "1k", "text": {"kind": "bioS_simple"}, "junk": {"people": 1000}},
+            "task": {
+                "kind": "biography",
+                "people": "1k",
+                "text": {"kind": "bioS_simple"},
+                "junk": {"people": 1000},
+            },
         },
         "93254cc4305345a170566a26afd599ffbdd9cfe8263b16b3b0164d8ec52f26af",
     ),
     (
-        {"budget": {"steps": 100}, "task": {"kind": "biography", "text": {"kind": "bioD", "chunks": 3}, "tokens": "bytes"}},
+        {
+            "budget": {"steps": 100},
+            "task": {"kind": "biography", "text": {"kind": "bioD", "chunks": 3}, "tokens": "bytes"},
+        },
         "08234387e77336a4c2f17891593dbc4aa363d36fd8224926e62cdbed1583cd8d",
     ),
     (
-        {"budget": {"steps": 100}, "task": {"kind": "text", "shards": "ab"}, "evaluation": {"decoding": {"lanes": [1, 8]}}},
+        {
+            "budget": {"steps": 100},
+            "task": {"kind": "text", "shards": "ab"},
+            "evaluation": {"decoding": {"lanes": [1, 8]}},
+        },
         "e4f9aef2d81e7a59adc52d70407b162822c7155b581213665f6845634faadc49",
     ),
     (
-        {"budget": {"steps": 100}, "task": {"kind": "text", "objective": "masked"}, "model": {"mask": "full", "window": None}},
+        {
+            "budget": {"steps": 100},
+            "task": {"kind": "text", "objective": "masked"},
+            "model": {"mask": "full", "window": None},
+        },
         "db3c43ec316fa0e0c82c54bf8c50ec521c9140d50a4b201b6d267639cd5a14fb",
     ),
     (
-        {"budget": {"steps": 100}, "task": {"kind": "arithmetic", "operation": "chain"}, "optim": {"kind": "muon"}},
+        {
+            "budget": {"steps": 100},
+            "task": {"kind": "arithmetic", "operation": "chain"},
+            "optim": {"kind": "muon"},
+        },
         "d66f22f3bc0d8b9b9abae8719f8ad00d8596ceeebf626f55f3becddebf8a1cf9",
     ),
     (
-        {"budget": {"steps": 100}, "micro_batch": 4, "model": {"ffn": {"kind": "moe", "balance": {"loss": "1e-2"}}, "qk_norm": True}},
+        {
+            "budget": {"steps": 100},
+            "micro_batch": 4,
+            "model": {"ffn": {"kind": "moe", "balance": {"loss": "1e-2"}}, "qk_norm": True},
+        },
         "62a194932b24e430fa668170ac43ccd78ceaf159c4b579f1ea87e63f34a29b37",
     ),
 ]
@@ -86,23 +152,40 @@ def test_a_default_written_down_is_the_same_trial() -> None:
 
 
 def test_where_prepared_text_came_from_is_no_part_of_a_trial() -> None:
-    texts = [{"corpus": "a.txt", "tokens": "bytes"}, {"corpus": "/elsewhere/a.txt", "tokens": {"kind": "tiktoken", "folder": "/here"}}]
+    texts = [
+        {"corpus": "a.txt", "tokens": "bytes"},
+        {"corpus": "/elsewhere/a.txt", "tokens": {"kind": "tiktoken", "folder": "/here"}},
+    ]
     for shards, trials in (("ab", 1), (None, 2)):
-        made = [Trial.model_validate({"budget": {"steps": 9}, "task": {"kind": "text", "shards": shards, **text}}) for text in texts]
+        made = [
+            Trial.model_validate(
+                {"budget": {"steps": 9}, "task": {"kind": "text", "shards": shards, **text}}
+            )
+            for text in texts
+        ]
         assert len({trial.digest() for trial in made}) == trials
 
 
 def test_two_kinds_with_equal_fields_are_two_trials() -> None:
-    trials = [Trial.model_validate({"budget": {"steps": 9}, "model": {"position": {"kind": kind}}}) for kind in ("learned", "none")]
+    trials = [
+        Trial.model_validate({"budget": {"steps": 9}, "model": {"position": {"kind": kind}}})
+        for kind in ("learned", "none")
+    ]
     assert trials[0].digest() != trials[1].digest()
     assert trials[0].identity()["model"]["position"] == {"kind": "learned"}
 
 
 def defaults(part: type[Spec]) -> dict[str, Any]:
-    """Field -> default; a part as its class and what it changes there, since its own defaults stand under its own name."""
-    found = {name: field.default for name, field in part.model_fields.items() if not field.is_required()}
+    """Field -> default; a part as its class and what it changes there, since its own defaults stand
+    under its own name.
+    """
+    found = {
+        name: field.default for name, field in part.model_fields.items() if not field.is_required()
+    }
     parts = {
-        name: [type(value).__name__, value.model_dump(exclude_defaults=True)] for name, value in found.items() if isinstance(value, Spec)
+        name: [type(value).__name__, value.model_dump(exclude_defaults=True)]
+        for name, value in found.items()
+        if isinstance(value, Spec)
     }
     return found | parts
 
@@ -157,14 +240,22 @@ DEFAULTS: dict[type[Spec], tuple[int, str]] = {
     LayerBalance: (1, "36b6932841e57a2d"),
     Pretrained: (1, "7f0e2f4afaa4d68f"),
 }
-"""Class -> its recipe and a digest of its defaults. A trial's digest leaves defaults out, so a changed one must raise the recipe."""
+"""Class -> its recipe and a digest of its defaults.
+
+A trial's digest leaves defaults out, so a changed one must raise the recipe.
+"""
 
 
 @pytest.mark.parametrize("part", DEFAULTS)
 def test_defaults_are_those_of_the_recipe(part: type[Spec]) -> None:
-    assert (part.recipe, sha256(defaults(part))[:16]) == DEFAULTS[part], f"raise {part.__name__}.recipe, then write both down here"
+    assert (part.recipe, sha256(defaults(part))[:16]) == DEFAULTS[part], (
+        f"raise {part.__name__}.recipe, then write both down here"
+    )
 
 
 def test_every_part_of_a_trial_has_its_defaults_written_down() -> None:
     # A budget is resolved to steps, so its defaults enter no digest.
-    assert {Trial, *(child for _, _, field in walk(Trial) for child in classes_in(field.annotation))} - {Budget, Params} == DEFAULTS.keys()
+    assert {
+        Trial,
+        *(child for _, _, field in walk(Trial) for child in classes_in(field.annotation)),
+    } - {Budget, Params} == DEFAULTS.keys()

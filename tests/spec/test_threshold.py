@@ -9,7 +9,12 @@ from scalelab.spec.search import Frontier
 
 def test_a_loss_stops_from_above() -> None:
     stop = Stop.model_validate({"metric": "validation_loss", "at_most": 2})
-    assert [stop.is_met(value) for value in (1.9, 2.0, 2.1, float("nan"))] == [True, True, False, False]
+    assert [stop.is_met(value) for value in (1.9, 2.0, 2.1, float("nan"))] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_recall_stops_from_below() -> None:
@@ -24,7 +29,9 @@ def test_a_recall_stops_from_below() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [Stop, Frontier])
-def test_the_wrong_side_is_refused(kind: type[Stop] | type[Frontier], threshold: dict[str, object], words: str) -> None:
+def test_the_wrong_side_is_refused(
+    kind: type[Stop] | type[Frontier], threshold: dict[str, object], words: str
+) -> None:
     with pytest.raises(ValidationError, match=words):
         kind.model_validate(threshold)
 

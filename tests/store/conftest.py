@@ -1,4 +1,6 @@
-"""Places for stores: SQLite files, and databases on a real PostgreSQL server that the tests start for themselves."""
+"""Places for stores: SQLite files, and databases on a real PostgreSQL server that the tests start
+for themselves.
+"""
 
 import os
 import shutil
@@ -52,9 +54,31 @@ def postgres_server() -> Iterator[str]:
         subprocess.run(command, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
     try:
-        run(binaries / "initdb", "-D", folder / "data", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
+        run(
+            binaries / "initdb",
+            "-D",
+            folder / "data",
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        )
         options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=40"
-        run(binaries / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log", "-o", options, "start")
+        run(
+            binaries / "pg_ctl",
+            "-D",
+            folder / "data",
+            "-w",
+            "-l",
+            folder / "log",
+            "-o",
+            options,
+            "start",
+        )
         yield str(folder)
         run(binaries / "pg_ctl", "-D", folder / "data", "-w", "-m", "immediate", "stop")
     finally:
@@ -63,7 +87,9 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def idle_databases() -> list[str]:
-    """Names of databases that earlier tests have left empty: a new one costs more than to empty an old one."""
+    """Names of databases that earlier tests have left empty: a new one costs more than to empty an
+    old one.
+    """
     return []
 
 
@@ -75,7 +101,9 @@ def new_database(postgres_server: str, idle_databases: list[str]) -> Iterator[Ne
     used: list[str] = []
 
     def execute(database: str, statement: str) -> None:
-        with psycopg.connect(f"host={postgres_server} user=postgres dbname={database}", autocommit=True) as connection:
+        with psycopg.connect(
+            f"host={postgres_server} user=postgres dbname={database}", autocommit=True
+        ) as connection:
             connection.execute(statement.encode())
 
     def created() -> str:
@@ -90,7 +118,11 @@ def new_database(postgres_server: str, idle_databases: list[str]) -> Iterator[Ne
 
     yield make
     for name in used:
-        execute(name, "DROP SCHEMA IF EXISTS scalelab CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        execute(
+            name,
+            "DROP SCHEMA IF EXISTS scalelab CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA"
+            " public",
+        )
     idle_databases += used
 
 
@@ -146,7 +178,11 @@ def open_folder() -> Iterator[Path]:
 
 def record(number: int, *, seed: int = 0, **axes: object) -> TrialRecord:
     """A trial of its own for each number and seed."""
-    trial = {"task": {"kind": "facts", "people": number, "recall": "in_weight"}, "model": {"width": 4, "ffn": {"width": 16}}, "seed": seed}
+    trial = {
+        "task": {"kind": "facts", "people": number, "recall": "in_weight"},
+        "model": {"width": 4, "ffn": {"width": 16}},
+        "seed": seed,
+    }
     return TrialRecord(
         digest=sha256(trial),
         identity=trial,

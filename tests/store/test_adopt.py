@@ -49,7 +49,9 @@ def test_rows_are_trials_with_results(store: Store, files: tuple[Path, Path]) ->
     assert frame["state"].to_list() == ["done"] * 3
     assert frame["origin"].to_list() == ["imported"] * 3
     assert frame["task.recall"].to_list() == ["in_weight", "in_tool", "in_weight"]
-    assert frame.select("task.people", "model.width", "params.total", "seed", "replicate").row(2) == (8, 4, 2612, 1, 1)
+    assert frame.select("task.people", "model.width", "params.total", "seed", "replicate").row(
+        2
+    ) == (8, 4, 2612, 1, 1)
     assert frame["metrics.recall"].to_list() == [0.5, 0.9, 0.25]
     assert frame.select("steps", "tokens", "flops").row(0) == (None, None, None)
 
@@ -71,17 +73,30 @@ def test_a_second_import_changes_nothing_but_news(store: Store, files: tuple[Pat
     assert frames.trials(store)["metrics.recall"].to_list() == [0.5, 0.9, 0.75]
 
 
-def test_digests_do_not_depend_on_order_or_results(tmp_path: Path, files: tuple[Path, Path]) -> None:
+def test_digests_do_not_depend_on_order_or_results(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
     lines, (first, *columns) = TABLE.splitlines(), MAPPING.splitlines()[2:]
     (tmp_path / "b").mkdir()
     turned = "\n".join([lines[0], *reversed(lines[1:])]).replace("0.9", "0.1")
-    other = write(tmp_path / "b", turned, "\n".join(["experiment: published_grid", "columns:", *columns, first]))
-    assert [trial.digest for trial in read_published(*other).trials] == [trial.digest for trial in read_published(*files).trials][::-1]
+    other = write(
+        tmp_path / "b",
+        turned,
+        "\n".join(["experiment: published_grid", "columns:", *columns, first]),
+    )
+    assert [trial.digest for trial in read_published(*other).trials] == [
+        trial.digest for trial in read_published(*files).trials
+    ][::-1]
 
 
 def test_lengths_and_sizes_have_columns_too(tmp_path: Path) -> None:
-    mapping = "experiment: e\ncolumns: {params.total: N, tokens: D, flops: C, budget.exposures: x, seconds: s, metrics.loss: l}"
-    published = read_published(*write(tmp_path, "N,D,C,x,s,l\n6795600349.29,2e10,9.99e18,400,12.5,1e-3\n", mapping))
+    mapping = (
+        "experiment: e\ncolumns: {params.total: N, tokens: D, flops: C, budget.exposures: x,"
+        " seconds: s, metrics.loss: l}"
+    )
+    published = read_published(
+        *write(tmp_path, "N,D,C,x,s,l\n6795600349.29,2e10,9.99e18,400,12.5,1e-3\n", mapping)
+    )
     [trial], [result] = published.trials, published.results
     assert (trial.params, trial.tokens, trial.flops, trial.exposures, trial.steps) == (
         {"total": 6_795_600_349},
@@ -96,26 +111,55 @@ def test_lengths_and_sizes_have_columns_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        (TABLE.replace("2612,0.5", "2612,high"), "grid.csv:2: row 1, column `accuracy`: 'high' is not a number"),
-        (TABLE.replace("8,qa,4,1", "8,qa,four,1"), "grid.csv:4: row 3, column `emb`: 'four' is not a number"),
-        (TABLE.replace("8,qatool", "8.5,qatool"), "grid.csv:3: row 2, column `n_people`: '8.5' is not a whole number"),
+        (
+            TABLE.replace("2612,0.5", "2612,high"),
+            "grid.csv:2: row 1, column `accuracy`: 'high' is not a number",
+        ),
+        (
+            TABLE.replace("8,qa,4,1", "8,qa,four,1"),
+            "grid.csv:4: row 3, column `emb`: 'four' is not a number",
+        ),
+        (
+            TABLE.replace("8,qatool", "8.5,qatool"),
+            "grid.csv:3: row 2, column `n_people`: '8.5' is not a whole number",
+        ),
         (
             TABLE.replace("qatool", "rag"),
-            "grid.csv:3: row 2, column `key`: 'rag' is not among the mapping's values; known are 'qa', 'qatool'",
+            (
+                "grid.csv:3: row 2, column `key`: 'rag' is not among the mapping's values; known"
+                " are 'qa', 'qatool'"
+            ),
         ),
-        (TABLE.replace("4,1,2612", "4,-1,2612"), "grid.csv:4: row 3, column `seed`: '-1': input should be greater than or equal to 0"),
+        (
+            TABLE.replace("4,1,2612", "4,-1,2612"),
+            "grid.csv:4: row 3, column `seed`: '-1': input should be greater than or equal to 0",
+        ),
         (TABLE.replace("0.25", ""), "grid.csv:4: row 3, column `accuracy`: '' is not a number"),
-        (TABLE.replace("0.25", "nan"), "grid.csv:4: row 3, column `accuracy`: 'nan' is not a number"),
-        (TABLE.replace("4,1,2612", "4,0,2612"), "grid.csv:4: row 3 is the same trial as row 1; map a column that tells them apart"),
-        (TABLE.replace(",hello,1e-3", ""), "grid.csv:2: row 1 has 6 cells, and there are 8 columns"),
+        (
+            TABLE.replace("0.25", "nan"),
+            "grid.csv:4: row 3, column `accuracy`: 'nan' is not a number",
+        ),
+        (
+            TABLE.replace("4,1,2612", "4,0,2612"),
+            "grid.csv:4: row 3 is the same trial as row 1; map a column that tells them apart",
+        ),
+        (
+            TABLE.replace(",hello,1e-3", ""),
+            "grid.csv:2: row 1 has 6 cells, and there are 8 columns",
+        ),
         (TABLE.replace("note", "lr"), "grid.csv:1: has 2 columns named `lr`"),
         (TABLE.splitlines()[0], "grid.csv: has no rows"),
         ("", "grid.csv: has no rows"),
         (TABLE + '8,"qa', "grid.csv: is not CSV"),
-        ("\0" + TABLE, "grid.yaml:3: the table .*grid.csv has no column `n_people`|grid.csv: is not CSV"),
+        (
+            "\0" + TABLE,
+            "grid.yaml:3: the table .*grid.csv has no column `n_people`|grid.csv: is not CSV",
+        ),
     ],
 )
-def test_a_table_that_does_not_fit_is_a_sentence_and_nothing_is_imported(tmp_path: Path, table: str, says: str) -> None:
+def test_a_table_that_does_not_fit_is_a_sentence_and_nothing_is_imported(
+    tmp_path: Path, table: str, says: str
+) -> None:
     with open_store(tmp_path / "a.db", mode="write") as store:
         with pytest.raises(UserError, match=says):
             adopt(store, *write(tmp_path, table))
@@ -127,14 +171,29 @@ def test_a_table_that_does_not_fit_is_a_sentence_and_nothing_is_imported(tmp_pat
     [
         ("experiment: x", "grid.yaml:1: `columns` maps spec paths to columns of the table"),
         ("expriment: x", "grid.yaml:1: unknown key `expriment`; did you mean `experiment`"),
-        ("experiment: no spaces\ncolumns: {seed: seed}", "grid.yaml:1: `experiment` is not the name of an experiment"),
+        (
+            "experiment: no spaces\ncolumns: {seed: seed}",
+            "grid.yaml:1: `experiment` is not the name of an experiment",
+        ),
         ("columns: {seed: seed}", "grid.yaml:1: `experiment` is not the name"),
-        ("experiment: x\ncolumns:\n  task.peple: n_people", "grid.yaml:3: `task.peple` is no path of a trial; did you mean `task.people`"),
-        ("experiment: x\ncolumns: {frobnicate: emb}", "`frobnicate` is no path of a trial; name a spec path, params.*"),
+        (
+            "experiment: x\ncolumns:\n  task.peple: n_people",
+            "grid.yaml:3: `task.peple` is no path of a trial; did you mean `task.people`",
+        ),
+        (
+            "experiment: x\ncolumns: {frobnicate: emb}",
+            "`frobnicate` is no path of a trial; name a spec path, params.*",
+        ),
         ("experiment: x\ncolumns: {model: emb}", "`model` has fields of its own"),
-        ("experiment: x\ncolumns:\n  seed: seed\n  model.width: emc", "grid.yaml:4: the table .* no column `emc`; did you mean `emb`"),
+        (
+            "experiment: x\ncolumns:\n  seed: seed\n  model.width: emc",
+            "grid.yaml:4: the table .* no column `emc`; did you mean `emb`",
+        ),
         ("experiment: x\ncolumns: {model.width: [emb]}", "`model.width` names no column"),
-        ("experiment: x\ncolumns:\n  task.recall: {column: key, values: {qa: rag}}", "grid.yaml:3: `task.recall`: 'rag': input should be"),
+        (
+            "experiment: x\ncolumns:\n  task.recall: {column: key, values: {qa: rag}}",
+            "grid.yaml:3: `task.recall`: 'rag': input should be",
+        ),
         ("", "grid.yaml: is empty"),
         ("a: [", "grid.yaml:1: is not YAML"),
     ],
@@ -144,7 +203,9 @@ def test_a_mapping_that_does_not_fit_is_a_sentence(tmp_path: Path, mapping: str,
         read_published(*write(tmp_path, TABLE, mapping))
 
 
-def test_a_table_is_not_mixed_into_an_experiment_that_was_run(store: Store, files: tuple[Path, Path]) -> None:
+def test_a_table_is_not_mixed_into_an_experiment_that_was_run(
+    store: Store, files: tuple[Path, Path]
+) -> None:
     store.register("published_grid", {"name": "published_grid"}, [record(1)])
     with pytest.raises(UserError, match="`published_grid` was run here"):
         adopt(store, *files)
@@ -153,7 +214,9 @@ def test_a_table_is_not_mixed_into_an_experiment_that_was_run(store: Store, file
 
 def test_a_spec_is_not_run_into_an_imported_table(store: Store, files: tuple[Path, Path]) -> None:
     adopt(store, *files)
-    with pytest.raises(UserError, match=r"`published_grid` is an imported table, .*; give the spec another `name`"):
+    with pytest.raises(
+        UserError, match=r"`published_grid` is an imported table, .*; give the spec another `name`"
+    ):
         store.register("published_grid", {"name": "published_grid"}, [record(1)])
     [found] = store.experiments()
     assert (found.states, "imported" in found.spec) == ({"done": 3}, True)
@@ -167,7 +230,12 @@ def test_a_missing_table_is_a_sentence(tmp_path: Path, files: tuple[Path, Path])
         read_published(*files)
 
 
-CELLS = st.tuples(st.integers(1, 10**6), st.sampled_from(["qa", "qatool"]), st.integers(1, 512), st.integers(0, 2**62 - 1))
+CELLS = st.tuples(
+    st.integers(1, 10**6),
+    st.sampled_from(["qa", "qatool"]),
+    st.integers(1, 512),
+    st.integers(0, 2**62 - 1),
+)
 
 
 @settings(max_examples=30)
@@ -177,17 +245,33 @@ def test_every_value_of_a_table_comes_through(
 ) -> None:
     recalls = values.draw(st.lists(st.floats(0, 1), min_size=len(rows), max_size=len(rows)))
     header, *_ = TABLE.splitlines()
-    lines = [",".join(map(str, (*row, 7, recall, "n", 1))) for row, recall in zip(rows, recalls, strict=True)]
-    published = read_published(*write(tmp_path_factory.mktemp("table"), "\n".join([header, *lines]), MAPPING))
+    lines = [
+        ",".join(map(str, (*row, 7, recall, "n", 1)))
+        for row, recall in zip(rows, recalls, strict=True)
+    ]
+    published = read_published(
+        *write(tmp_path_factory.mktemp("table"), "\n".join([header, *lines]), MAPPING)
+    )
     names = {"in_weight": "qa", "in_tool": "qatool"}
-    read = [(t.trial["task"]["people"], names[t.trial["task"]["recall"]], t.trial["model"]["width"], t.seed) for t in published.trials]
+    read = [
+        (
+            t.trial["task"]["people"],
+            names[t.trial["task"]["recall"]],
+            t.trial["model"]["width"],
+            t.seed,
+        )
+        for t in published.trials
+    ]
     assert read == rows
     assert [result.metrics["recall"] for result in published.results] == recalls
 
 
 def test_columns_without_a_path_tell_trials_apart_as_extra(tmp_path: Path, store: Store) -> None:
     table = "n,corpus,step,loss,note\n8,c4,1,2.5,a\n8,rpj,1,2.25,b\n8,rpj,2,2.0,c\n"
-    mapping = "experiment: e\ncolumns: {params.total: n, extra.dataset: corpus, extra.step: step, metrics.loss: loss}"
+    mapping = (
+        "experiment: e\ncolumns: {params.total: n, extra.dataset: corpus, extra.step: step,"
+        " metrics.loss: loss}"
+    )
     assert adopt(store, *write(tmp_path, table, mapping)) == 3
     frame = frames.trials(store, ["e"])
     assert frame["extra.dataset"].to_list() == ["c4", "rpj", "rpj"]
@@ -198,7 +282,15 @@ def test_columns_without_a_path_tell_trials_apart_as_extra(tmp_path: Path, store
 
 def test_budgets_may_be_fractions_and_larger_than_64_bits(tmp_path: Path, store: Store) -> None:
     table = "n,c,d,l\n8,1.25e40,2.5e9,2.5\n9,1e18,33333333.3,2.25\n"
-    adopt(store, *write(tmp_path, table, "experiment: e\ncolumns: {params.total: n, budget.flops: c, budget.tokens: d, metrics.loss: l}"))
+    adopt(
+        store,
+        *write(
+            tmp_path,
+            table,
+            "experiment: e\ncolumns: {params.total: n, budget.flops: c, budget.tokens: d,"
+            " metrics.loss: l}",
+        ),
+    )
     frame = frames.trials(store, ["e"])
     assert frame["budget.flops"].to_list() == frame["flops"].to_list() == [1.25e40, 1e18]
     assert frame["tokens"].to_list() == [2_500_000_000, 33_333_333]
@@ -210,9 +302,14 @@ def test_equal_rows_are_replicates_where_they_may_be(tmp_path: Path) -> None:
     assert len({trial.digest for trial in published.trials}) == 3
     assert [trial.replicate for trial in published.trials] == [0, 0, 1]
     frame = frames.published(published)
-    assert (frame["configuration"][0] == frame["configuration"][2], frame["configuration"].n_unique()) == (True, 2)
+    assert (
+        frame["configuration"][0] == frame["configuration"][2],
+        frame["configuration"].n_unique(),
+    ) == (True, 2)
 
 
-def test_a_table_is_the_same_before_and_after_it_is_imported(store: Store, files: tuple[Path, Path]) -> None:
+def test_a_table_is_the_same_before_and_after_it_is_imported(
+    store: Store, files: tuple[Path, Path]
+) -> None:
     adopt(store, *files)
     assert frames.published(read_published(*files)).equals(frames.trials(store))

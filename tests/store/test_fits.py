@@ -20,7 +20,15 @@ DRAWS = {"A": np.array([1 / 3, 5e-324, -0.0]), "alpha": np.array([np.nan, np.inf
 
 
 def fit(key: str = "k", experiment: str = "x", created: float = 1.0) -> StoredFit:
-    return StoredFit(key, experiment, "power", created, {"seed": 0, "about": "ä"}, {"objective": 0.1 + 0.2, "nothing": None}, DRAWS)
+    return StoredFit(
+        key,
+        experiment,
+        "power",
+        created,
+        {"seed": 0, "about": "ä"},
+        {"objective": 0.1 + 0.2, "nothing": None},
+        DRAWS,
+    )
 
 
 @pytest.fixture
@@ -34,7 +42,9 @@ def test_a_fit_comes_back_bit_for_bit(filled: Store) -> None:
     filled.keep_fit(fit())
     [kept] = filled.fits(["x"])
     assert (kept.record, kept.result, kept.created) == (fit().record, fit().result, 1.0)
-    assert {name: values.tobytes() for name, values in kept.draws.items()} == {name: values.tobytes() for name, values in DRAWS.items()}
+    assert {name: values.tobytes() for name, values in kept.draws.items()} == {
+        name: values.tobytes() for name, values in DRAWS.items()
+    }
 
 
 def test_the_same_draws_are_the_same_bytes() -> None:
@@ -76,7 +86,9 @@ def test_fits_come_home_with_their_trials(filled: Store, new_place: NewPlace) ->
 
 @pytest.fixture
 def old(request: pytest.FixtureRequest, new_place: NewPlace) -> str:
-    """A store of schema version 1: a run done, one stopped, one diverged, one that nobody ran; and three imported rows."""
+    """A store of schema version 1: a run done, one stopped, one diverged, one that nobody ran; and
+    three imported rows.
+    """
     place = new_place()
     if "://" not in place:
         shutil.copyfile(FIXTURES / "v1.db", place)
@@ -90,10 +102,21 @@ def old(request: pytest.FixtureRequest, new_place: NewPlace) -> str:
 
 def check_old(store: Store) -> None:
     frame = frames.trials(store)
-    assert frame["state"].to_list() == ["done", "stopped", "diverged", "missing", "done", "done", "done"]
+    assert frame["state"].to_list() == [
+        "done",
+        "stopped",
+        "diverged",
+        "missing",
+        "done",
+        "done",
+        "done",
+    ]
     assert frame["metrics.recall"].to_list() == [0.5, 0.5, 0.5, None, 0.5, 0.9, 0.25]
     assert curve(store, frame["digest"][0])[20, "loss"] == 0.15
-    assert store.trial(frame["digest"][0]).attempts[0].environment == {"commit": "c0ffee", "dirty": None}
+    assert store.trial(frame["digest"][0]).attempts[0].environment == {
+        "commit": "c0ffee",
+        "dirty": None,
+    }
 
 
 def test_an_old_store_is_read_as_it_is(old: str) -> None:

@@ -28,7 +28,12 @@ def finish(store: Store, digest: str, environment: dict[str, str | None] = HERE)
 def filled(store: Store) -> Store:
     store.register("x", {"name": "x"}, [B, A])
     store.register(
-        "y", {"name": "y"}, [replace(A, axes={"optim.lr": 0.5}, replicate=7), replace(C, steps=0, tokens=0, flops=0, exposures=0.0)]
+        "y",
+        {"name": "y"},
+        [
+            replace(A, axes={"optim.lr": 0.5}, replicate=7),
+            replace(C, steps=0, tokens=0, flops=0, exposures=0.0),
+        ],
     )
     finish(store, A.digest)
     return store
@@ -44,7 +49,10 @@ def test_a_row_for_each_membership_in_the_order_of_the_plan(filled: Store) -> No
 
 def test_every_spec_path_is_a_column(filled: Store) -> None:
     frame = frames.trials(filled, ["x"])
-    assert {path: frame[path].to_list() for path in ("task.people", "model.ffn.width", "task.recall", "optim.clip", "seed")} == {
+    assert {
+        path: frame[path].to_list()
+        for path in ("task.people", "model.ffn.width", "task.recall", "optim.clip", "seed")
+    } == {
         "task.people": [2, 1],
         "model.ffn.width": [16, 16],
         "task.recall": ["in_weight", "in_weight"],
@@ -61,7 +69,10 @@ def test_what_a_row_does_not_have_is_null(filled: Store) -> None:
     assert frame["optim.lr"].to_list() == [0.5, None]
     assert frame["metrics.recall"].to_list() == [0.5, None]
     assert frame["commit"].to_list() == ["c0ffee", None]
-    assert frame.select("steps", "tokens", "exposures", "flops").rows() == [(100, 12_800, 12.5, float(2**70)), (None,) * 4]
+    assert frame.select("steps", "tokens", "exposures", "flops").rows() == [
+        (100, 12_800, 12.5, float(2**70)),
+        (None,) * 4,
+    ]
     assert frame.select("step", "seconds").rows() == [(100, 2.0), (None, None)]
 
 
@@ -80,12 +91,17 @@ def test_curves_by_experiment_and_name(filled: Store) -> None:
     assert frame.columns == ["digest", "step", "name", "value"]
     assert frame.rows()[0] == (A.digest, 10, "loss", 2.0)
     assert frame.filter(name="recall")["value"].is_nan().to_list() == [True, False]
-    assert frames.metrics(filled, names=["loss"]).rows() == [(A.digest, 10, "loss", 2.0), (C.digest, 10, "loss", 2.0)]
+    assert frames.metrics(filled, names=["loss"]).rows() == [
+        (A.digest, 10, "loss", 2.0),
+        (C.digest, 10, "loss", 2.0),
+    ]
 
 
 def test_attempts_with_their_numerics(filled: Store) -> None:
     frame = frames.attempts(filled, ["y"])
-    assert frame.select("digest", "state", "seconds", "numerics").rows() == [(A.digest, "done", 2.0, '{"device": "cpu"}')]
+    assert frame.select("digest", "state", "seconds", "numerics").rows() == [
+        (A.digest, "done", 2.0, '{"device": "cpu"}')
+    ]
 
 
 def test_an_empty_store_has_empty_frames(store: Store) -> None:
@@ -101,5 +117,13 @@ def test_an_unknown_experiment_is_a_sentence(filled: Store, frame: type[pl.DataF
 
 
 def test_recording_imports_neither_polars_nor_torch() -> None:
-    script = "import sys, scalelab.store.store, scalelab.store.opening as o; print(*({'polars', 'torch', 'ray'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "\n"
+    script = (
+        "import sys, scalelab.store.store, scalelab.store.opening as o; print(*({'polars', 'torch',"
+        " 'ray'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout
+        == "\n"
+    )

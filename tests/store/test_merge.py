@@ -30,7 +30,11 @@ def play(store: Store, digest: str, state: State, recall: float = 0.5) -> None:
     store.measure(digest, attempt, Measured(10, {"recall": recall / 2}))
     store.flush()
     if state in get_args(Outcome):
-        store.end(digest, attempt, Ended(state, 100, 2.0, {"recall": recall}, artifacts={"model": f"{recall}.pt"}))  # pyright: ignore
+        store.end(
+            digest,
+            attempt,
+            Ended(state, 100, 2.0, {"recall": recall}, artifacts={"model": f"{recall}.pt"}),
+        )  # pyright: ignore
 
 
 @pytest.fixture
@@ -49,7 +53,11 @@ def test_a_store_comes_home_whole(store: Store, other: tuple[Store, str]) -> Non
     assert merge(store, place) == 3
     assert store.members("x")[1:] == theirs.members("x")[1:]
     assert store.states([B.digest]) == {B.digest: "queued"}
-    assert curve(store, A.digest) == curve(theirs, A.digest) == {(10, "recall"): 0.25, (100, "recall"): 0.5}
+    assert (
+        curve(store, A.digest)
+        == curve(theirs, A.digest)
+        == {(10, "recall"): 0.25, (100, "recall"): 0.5}
+    )
     assert store.trial(A.digest) == theirs.trial(A.digest)
     assert [attempt.state for attempt in store.trial(B.digest).attempts] == ["lost"]
     assert store.claim(B.digest, "me")
@@ -62,7 +70,10 @@ def test_merging_again_changes_nothing(store: Store, other: tuple[Store, str]) -
     merge(store, place)
     before = [read(store) for read in (frames.trials, frames.metrics, frames.attempts)]
     assert merge(store, place) == 0
-    assert all(read(store).equals(was) for read, was in zip((frames.trials, frames.metrics, frames.attempts), before, strict=True))
+    assert all(
+        read(store).equals(was)
+        for read, was in zip((frames.trials, frames.metrics, frames.attempts), before, strict=True)
+    )
 
 
 STATES: tuple[State, ...] = ("missing", "queued", "running", "failed", "stopped", "done")
@@ -73,8 +84,16 @@ def test_what_knows_more_stays(store: Store, other: tuple[Store, str]) -> None:
     theirs, place = other
     pairs = list(product(STATES, STATES))
     trials = [record(100 + number) for number in range(len(pairs))]
-    store.register("x", {"name": "x"}, [trial for trial, (mine, _) in zip(trials, pairs, strict=True) if mine != "missing"])
-    theirs.register("x", {"name": "x"}, [trial for trial, (_, their) in zip(trials, pairs, strict=True) if their != "missing"])
+    store.register(
+        "x",
+        {"name": "x"},
+        [trial for trial, (mine, _) in zip(trials, pairs, strict=True) if mine != "missing"],
+    )
+    theirs.register(
+        "x",
+        {"name": "x"},
+        [trial for trial, (_, their) in zip(trials, pairs, strict=True) if their != "missing"],
+    )
     for trial, (mine, their) in zip(trials, pairs, strict=True):
         play(store, trial.digest, mine, recall=0.25)
         play(theirs, trial.digest, their, recall=0.75)
@@ -87,10 +106,15 @@ def test_what_knows_more_stays(store: Store, other: tuple[Store, str]) -> None:
         assert found.state == ("queued" if is_theirs and winner == "running" else winner)
         if winner in FINISHED | {"failed"}:
             recall = 0.75 if is_theirs else 0.25
-            assert (found.metrics, points) == ({"recall": recall}, {(10, "recall"): recall / 2, (100, "recall"): recall})
+            assert (found.metrics, points) == (
+                {"recall": recall},
+                {(10, "recall"): recall / 2, (100, "recall"): recall},
+            )
             assert store.trial(trial.digest).artifacts == {"model": f"{recall}.pt"}
         begun = sum(state not in ("missing", "queued") for state in (mine, their))
-        assert winner == "missing" or len(store.trial(trial.digest).attempts) == begun, "no attempt is forgotten"
+        assert winner == "missing" or len(store.trial(trial.digest).attempts) == begun, (
+            "no attempt is forgotten"
+        )
 
 
 def test_experiments_of_one_name_become_one(store: Store, other: tuple[Store, str]) -> None:
@@ -99,7 +123,10 @@ def test_experiments_of_one_name_become_one(store: Store, other: tuple[Store, st
     theirs.register("x", {"name": "x", "about": "theirs"}, [replace(C, axes=A.axes), B])
     theirs.register("y", {"name": "y"}, [C])
     assert merge(store, place) == 2
-    assert [(found.name, found.spec.get("about")) for found in store.experiments()] == [("x", "mine"), ("y", None)]
+    assert [(found.name, found.spec.get("about")) for found in store.experiments()] == [
+        ("x", "mine"),
+        ("y", None),
+    ]
     # C stands where A stands in this store's spec: it comes home, and does not become a member.
     assert {member[0].digest for member in store.members("x")} == {A.digest, B.digest}
     assert [member[0].digest for member in store.members("y")] == [C.digest]

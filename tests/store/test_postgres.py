@@ -22,7 +22,9 @@ def test_an_unknown_database_is_a_sentence(new_database: NewPlace) -> None:
 
 def test_a_server_that_is_not_there_is_a_sentence_without_the_password() -> None:
     pytest.importorskip("psycopg")
-    with pytest.raises(UserError, match=r"postgresql://me:\*\*\*@127.0.0.1:1/lab: cannot be reached") as caught:
+    with pytest.raises(
+        UserError, match=r"postgresql://me:\*\*\*@127.0.0.1:1/lab: cannot be reached"
+    ) as caught:
         open_store("postgresql://me:secret@127.0.0.1:1/lab", mode="write")
     assert "secret" not in str(caught.value)
 
@@ -41,7 +43,9 @@ def test_the_store_stands_in_a_schema_of_its_own(new_database: NewPlace) -> None
         with open_store(place, mode="write") as store:
             store.register("x", {"name": "x"}, [A])
         assert connection.execute("SELECT count(*) FROM public.trials").fetchone() == (0,)
-        assert connection.execute("SELECT params::json ->> 'total' FROM scalelab.trials").fetchone() == ("1001",)
+        assert connection.execute(
+            "SELECT params::json ->> 'total' FROM scalelab.trials"
+        ).fetchone() == ("1001",)
 
 
 def test_a_user_who_may_only_read_reads(new_database: NewPlace) -> None:
@@ -58,5 +62,8 @@ def test_a_user_who_may_only_read_reads(new_database: NewPlace) -> None:
     guest = place.replace("postgres@", "guest@")
     with open_store(guest, mode="read") as store:
         assert store.states([A.digest]) == {A.digest: "missing"}
-    with open_store(guest, mode="write") as store, pytest.raises(UserError, match="is read-only for this user"):
+    with (
+        open_store(guest, mode="write") as store,
+        pytest.raises(UserError, match="is read-only for this user"),
+    ):
         store.claim(A.digest, "me")

@@ -1,4 +1,6 @@
-"""Trials that a search ended early, and the search's own experiment: on SQLite and on PostgreSQL."""
+"""Trials that a search ended early, and the search's own experiment: on SQLite and on
+PostgreSQL.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +35,9 @@ def finish(store: Store, digest: str, resumed: int = 0, state: str = "done") -> 
     store.end(digest, attempt, Ended(state, 100, 2.0, {"loss": 1.0}))  # pyright: ignore
 
 
-def test_a_pruned_trial_is_stopped_with_its_last_measurement_and_waits_for_whoever_wants_it(store: Store) -> None:
+def test_a_pruned_trial_is_stopped_with_its_last_measurement_and_waits_for_whoever_wants_it(
+    store: Store,
+) -> None:
     store.register("x", {}, [A])
     prune(store, A.digest)
     result = store.results([A.digest])[A.digest]
@@ -73,7 +77,11 @@ def test_enlisted_trials_are_members_in_the_order_of_asking_and_claimed(store: S
     assert store.enlist("s", A, "me")
     assert store.enlist("s", C, "me"), "it is mine already"
     assert not store.enlist("s", C, "you")
-    assert [(one.record, one.result.state) for one in members(store, "s")] == [(C, "queued"), (B, "done"), (A, "queued")]
+    assert [(one.record, one.result.state) for one in members(store, "s")] == [
+        (C, "queued"),
+        (B, "done"),
+        (A, "queued"),
+    ]
     store.open_experiment("s", SPACE | {"trials": 9})
     assert len(members(store, "s")) == 3
     assert next(found for found in store.experiments() if found.name == "s").spec["trials"] == 9
@@ -82,7 +90,9 @@ def test_enlisted_trials_are_members_in_the_order_of_asking_and_claimed(store: S
 def test_enlisting_a_failed_trial_is_for_those_who_retry(store: Store) -> None:
     store.open_experiment("s", SPACE)
     assert store.enlist("s", A, "me")
-    store.end(A.digest, store.begin(A.digest, Started({}), {}, "me"), Ended("failed", 1, 1.0, error="no"))
+    store.end(
+        A.digest, store.begin(A.digest, Started({}), {}, "me"), Ended("failed", 1, 1.0, error="no")
+    )
     assert not store.enlist("s", A, "you")
     assert store.enlist("s", A, "you", retry=True)
 
@@ -93,7 +103,11 @@ def test_members_come_with_the_curve_of_one_metric(store: Store) -> None:
     for trial in (B, A):
         store.enlist("s", trial, "me")
     prune(store, A.digest)
-    store.measure(B.digest, store.begin(B.digest, Started({}), {}, "me"), Measured(5, {"loss": float("nan"), "other": 1.0}))
+    store.measure(
+        B.digest,
+        store.begin(B.digest, Started({}), {}, "me"),
+        Measured(5, {"loss": float("nan"), "other": 1.0}),
+    )
     store.flush()
     first, second = members(store, "s", "loss")
     assert (first.record, second.record) == (B, A)
@@ -103,7 +117,10 @@ def test_members_come_with_the_curve_of_one_metric(store: Store) -> None:
 
 def test_others_are_results_of_other_experiments_by_the_words_in_their_trials(store: Store) -> None:
     context = record(4)
-    context = replace(context, trial=context.trial | {"task": {"kind": "facts", "people": 4, "recall": "in_context"}})
+    context = replace(
+        context,
+        trial=context.trial | {"task": {"kind": "facts", "people": 4, "recall": "in_context"}},
+    )
     store.open_experiment("s", SPACE)
     store.register("x", {}, [A, B, C, context])
     store.enlist("s", C, "me")
@@ -114,8 +131,17 @@ def test_others_are_results_of_other_experiments_by_the_words_in_their_trials(st
     assert [(one.digest, one.trial, one.state, one.metrics) for one in found] == [
         (trial.digest, trial.trial, "done", {"loss": 1.0}) for trial in (B, context)
     ]
-    assert [one.digest for one in others(store, "s", {"task.kind": ["text", "facts"], "task.recall": ["in_context"]})] == [context.digest]
-    assert others(store, "s", {"task.kind": ["text"]}) == others(store, "s", {"model.nothing": ["here"]}) == []
+    assert [
+        one.digest
+        for one in others(
+            store, "s", {"task.kind": ["text", "facts"], "task.recall": ["in_context"]}
+        )
+    ] == [context.digest]
+    assert (
+        others(store, "s", {"task.kind": ["text"]})
+        == others(store, "s", {"model.nothing": ["here"]})
+        == []
+    )
 
 
 def test_an_artifact_comes_after_the_end(store: Store) -> None:
@@ -136,10 +162,18 @@ def test_a_merge_keeps_what_knows_most(new_place: NewPlace, clock: Clock) -> Non
     with open_store(here, mode="write", clock=clock) as store:
         store.register("x", {}, [B, C])
         finish(store, B.digest)
-        store.end(C.digest, store.begin(C.digest, Started({}), {}, "me"), Ended("failed", 1, 1.0, error="no"))
+        store.end(
+            C.digest,
+            store.begin(C.digest, Started({}), {}, "me"),
+            Ended("failed", 1, 1.0, error="no"),
+        )
         assert merge(store, there) == 2
         results = store.results([A.digest, B.digest, C.digest])
-        assert [(one.state, one.as_planned) for one in results.values()] == [("stopped", "queued"), ("done", "done"), ("stopped", "queued")]
+        assert [(one.state, one.as_planned) for one in results.values()] == [
+            ("stopped", "queued"),
+            ("done", "done"),
+            ("stopped", "queued"),
+        ]
         assert curve(store, A.digest) == {(10, "loss"): 3.0, (20, "loss"): 2.0}
         assert [one.record.digest for one in members(store, "s")] == [A.digest, B.digest, C.digest]
         assert merge(store, there) == 0
@@ -147,7 +181,10 @@ def test_a_merge_keeps_what_knows_most(new_place: NewPlace, clock: Clock) -> Non
         assert merge(store, there) == 0
     with open_store(there, mode="write", clock=clock) as other:
         assert merge(other, here) == 2
-        assert [one.state for one in other.results([A.digest, B.digest]).values()] == ["done", "done"]
+        assert [one.state for one in other.results([A.digest, B.digest]).values()] == [
+            "done",
+            "done",
+        ]
 
 
 def test_fits_and_figures_get_no_pruned_trials_and_exports_do(store: Store, tmp_path: Path) -> None:
@@ -155,9 +192,9 @@ def test_fits_and_figures_get_no_pruned_trials_and_exports_do(store: Store, tmp_
     prune(store, A.digest)
     finish(store, B.digest, state="stopped")
     assert frames.trials(store)["digest"].to_list() == [B.digest]
-    assert frames.trials(store, ["x"], pruned=True).select("digest", "state", "metrics.pruned").rows() == [
-        (A.digest, "stopped", 20.0), (B.digest, "stopped", None)
-    ]  # fmt: skip
+    assert frames.trials(store, ["x"], pruned=True).select(
+        "digest", "state", "metrics.pruned"
+    ).rows() == [(A.digest, "stopped", 20.0), (B.digest, "stopped", None)]
     written = export(store, tmp_path, "csv")[0].read_text().splitlines()
     assert "metrics.pruned" in written[0]
     assert len(written) == 3
@@ -166,17 +203,30 @@ def test_fits_and_figures_get_no_pruned_trials_and_exports_do(store: Store, tmp_
 def test_a_search_is_not_mixed_with_a_plan_or_a_table(store: Store) -> None:
     store.register("plan", {"name": "plan"}, [A])
     store.open_experiment("s", SPACE)
-    with pytest.raises(UserError, match="`plan` is the runs of a plan, and is not mixed with a search over a space"):
+    with pytest.raises(
+        UserError, match="`plan` is the runs of a plan, and is not mixed with a search over a space"
+    ):
         store.open_experiment("plan", SPACE)
-    with pytest.raises(UserError, match="`s` is a search over a space, and is not mixed with the runs of a plan; give the spec another"):
+    with pytest.raises(
+        UserError,
+        match=(
+            "`s` is a search over a space, and is not mixed with the runs of a plan; give the spec"
+            " another"
+        ),
+    ):
         store.register("s", {"name": "s"}, [A])
     assert [len(store.members(name)) for name in ("plan", "s")] == [1, 0]
 
 
-def test_a_member_that_is_asked_for_again_keeps_its_place_and_takes_the_new_axes(store: Store) -> None:
+def test_a_member_that_is_asked_for_again_keeps_its_place_and_takes_the_new_axes(
+    store: Store,
+) -> None:
     store.open_experiment("s", SPACE)
     for trial in (A, B, replace(A, axes={"optim.lr": 0.5})):
         store.enlist("s", trial, "me")
-    assert [(one.record.digest, one.record.axes) for one in members(store, "s")] == [(A.digest, {"optim.lr": 0.5}), (B.digest, B.axes)]
+    assert [(one.record.digest, one.record.axes) for one in members(store, "s")] == [
+        (A.digest, {"optim.lr": 0.5}),
+        (B.digest, B.axes),
+    ]
     assert [is_member(store, name, A.digest) for name in ("s", "x")] == [True, False]
     assert not is_member(store, "s", C.digest)

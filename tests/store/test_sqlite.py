@@ -1,4 +1,6 @@
-"""What is special to a store in a file: permissions, other people's files, full disks and killed writers."""
+"""What is special to a store in a file: permissions, other people's files, full disks and killed
+writers.
+"""
 
 import shutil
 import signal
@@ -117,13 +119,18 @@ def test_a_store_in_a_read_only_folder_is_read(open_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [("-wal", "-shm"), ("-wal",)])
-def test_what_a_killed_writer_left_in_a_read_only_folder_is_read(open_folder: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
+def test_what_a_killed_writer_left_in_a_read_only_folder_is_read(
+    open_folder: Path, tmp_path: Path, left: tuple[str, ...]
+) -> None:
     live = fill(tmp_path / "lab.db")
     with open_store(live, mode="write") as store:
         attempt = store.begin(B.digest, Started({}), {}, "me")
         store.end(B.digest, attempt, Ended("failed", 1, 1.0))
         store.register("y", {"name": "y"}, [])
-        for end in ("", *left):  # as it is on the disk while it is open: the last transactions stand in the WAL alone
+        for end in (
+            "",
+            *left,
+        ):  # as it is on the disk while it is open: the last transactions stand in the WAL alone
             shutil.copy(f"{live}{end}", open_folder)
     open_folder.chmod(0o555)
     with unprivileged(), open_store(open_folder / "lab.db", mode="read") as store:
@@ -135,8 +142,12 @@ def test_a_full_disk_loses_nothing(path: Path) -> None:
     with open_store(path, mode="write") as store:
         attempt = store.begin(B.digest, Started({}), {}, "me")
         pages = limit_pages(store, 1)
-        with pytest.raises(UserError, match=r"lab\.db: the disk is full; make room and run the same command again"):
-            store.measure(B.digest, attempt, Measured(1, {f"metric_{number}": 1.0 for number in range(3000)}))
+        with pytest.raises(
+            UserError, match=r"lab\.db: the disk is full; make room and run the same command again"
+        ):
+            store.measure(
+                B.digest, attempt, Measured(1, {f"metric_{number}": 1.0 for number in range(3000)})
+            )
         with pytest.raises(UserError, match="the disk is full"):
             store.end(B.digest, attempt, Ended("done", 2, 1.0, {"loss": 0.5}))
         with open_store(path, mode="read") as other:
@@ -148,16 +159,23 @@ def test_a_full_disk_loses_nothing(path: Path) -> None:
 
 
 def limit_pages(store: object, pages: int) -> int:
-    """Let SQLite itself say that the disk is full beyond so many pages (or those that are there)."""
+    """Let SQLite itself say that the disk is full beyond so many pages (or those that
+    are there).
+    """
     with store.database.reading() as connection:  # pyright: ignore
         was = connection.exec_driver_sql("PRAGMA max_page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
     return was
 
 
-def test_a_store_that_another_process_holds_is_a_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_another_process_holds_is_a_sentence(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sqlite, "BUSY_S", 0.05)
-    with open_store(path, mode="write") as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+    with (
+        open_store(path, mode="write") as store,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UserError, match="another process has held it"):
             store.claim(B.digest, "me")
@@ -166,7 +184,10 @@ def test_a_store_that_another_process_holds_is_a_sentence(path: Path, monkeypatc
         assert store.claim(B.digest, "me")
 
 
-OPENER = "import sys; from scalelab.store import open_store; sys.stdin.readline(); open_store(sys.argv[1], mode='write').close()"
+OPENER = (
+    "import sys; from scalelab.store import open_store; sys.stdin.readline();"
+    " open_store(sys.argv[1], mode='write').close()"
+)
 
 
 def test_processes_make_a_store_at_the_same_time(tmp_path: Path) -> None:
@@ -197,9 +218,13 @@ for number in range(1, 100_000):
 """
 
 
-def test_kill_9_of_a_writer_leaves_a_readable_store_with_all_that_was_finished(tmp_path: Path) -> None:
+def test_kill_9_of_a_writer_leaves_a_readable_store_with_all_that_was_finished(
+    tmp_path: Path,
+) -> None:
     path, root = tmp_path / "lab.db", Path(__file__).parents[2]
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, cwd=root) as writer:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, cwd=root
+    ) as writer:
         assert writer.stdout is not None
         finished = [writer.stdout.readline().strip() for _ in range(20)]
         writer.send_signal(signal.SIGKILL)

@@ -58,12 +58,18 @@ def test_a_trial_belongs_to_two_experiments_with_the_axes_of_each(store: Store) 
     store.register("x", SPEC, [A])
     store.register("y", SPEC, [replace(A, axes={"model.width": 4}, replicate=3)])
     finish(store, A.digest)
-    assert [(member[0].axes, member[1]) for member in store.members("x")] == [({"task.people": 1}, "done")]
-    assert [(member[0].axes, member[0].replicate, member[1]) for member in store.members("y")] == [({"model.width": 4}, 3, "done")]
+    assert [(member[0].axes, member[1]) for member in store.members("x")] == [
+        ({"task.people": 1}, "done")
+    ]
+    assert [(member[0].axes, member[0].replicate, member[1]) for member in store.members("y")] == [
+        ({"model.width": 4}, 3, "done")
+    ]
     assert store.trial(A.digest).experiments == ["x", "y"]
 
 
-def test_what_the_spec_no_longer_has_leaves_the_experiment_and_stays_in_the_store(store: Store) -> None:
+def test_what_the_spec_no_longer_has_leaves_the_experiment_and_stays_in_the_store(
+    store: Store,
+) -> None:
     store.register("x", SPEC, [A, B])
     store.register("y", SPEC, [A])
     finish(store, A.digest)
@@ -73,8 +79,10 @@ def test_what_the_spec_no_longer_has_leaves_the_experiment_and_stays_in_the_stor
     assert store.states([A.digest]) == {A.digest: "done"}
     store.register("x", SPEC, [A, B, C])
     assert [(member[0].digest, member[1]) for member in store.members("x")] == [
-        (A.digest, "done"), (B.digest, "missing"), (C.digest, "missing")
-    ]  # fmt: skip
+        (A.digest, "done"),
+        (B.digest, "missing"),
+        (C.digest, "missing"),
+    ]
 
 
 def test_a_trial_is_queued_from_the_moment_that_it_is_claimed(store: Store) -> None:
@@ -92,14 +100,28 @@ def test_an_attempt_from_begin_to_end(store: Store, clock: Clock) -> None:
     assert store.states([A.digest]) == {A.digest: "running"}
     store.measure(A.digest, attempt, Measured(10, {"loss": 2.0, "recall": 0.25}))
     clock.now += 3
-    store.end(A.digest, attempt, Ended("stopped", 20, 1.5, {"recall": 1.0}, artifacts={"model": "a/model.pt"}))
+    store.end(
+        A.digest,
+        attempt,
+        Ended("stopped", 20, 1.5, {"recall": 1.0}, artifacts={"model": "a/model.pt"}),
+    )
     assert store.results([A.digest]) == {A.digest: Result("stopped", {"recall": 1.0}, 1.5, 20)}
     assert curve(store, A.digest) == {(10, "loss"): 2.0, (10, "recall"): 0.25, (20, "recall"): 1.0}
     found = store.trial(A.digest)
     assert (found.record, found.artifacts) == (A, {"model": "a/model.pt"})
     [kept] = found.attempts
-    assert (kept.owner, kept.state, kept.ended, kept.step, kept.seconds) == ("me", "stopped", clock.now, 20, 1.5)
-    assert (kept.numerics, kept.environment, kept.resumed) == ({"device": "cpu", "threads": 1}, HERE, 0)
+    assert (kept.owner, kept.state, kept.ended, kept.step, kept.seconds) == (
+        "me",
+        "stopped",
+        clock.now,
+        20,
+        1.5,
+    )
+    assert (kept.numerics, kept.environment, kept.resumed) == (
+        {"device": "cpu", "threads": 1},
+        HERE,
+        0,
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.1, 5e-324])
@@ -126,12 +148,15 @@ def test_rows_wait_for_each_other_for_half_a_second(store: Store, place: str, cl
         assert len(curve(other, A.digest)) == 3
 
 
-def test_a_state_is_never_written_without_its_last_metrics(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_is_never_written_without_its_last_metrics(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.register("x", SPEC, [A])
     attempt = store.begin(A.digest, Started({}), HERE, "me")
     store.measure(A.digest, attempt, Measured(1, {"loss": 3.0}))
     with monkeypatch.context() as patch:
-        # The last statement of the transaction fails: all of it is undone, and nothing that waits is dropped.
+        # The last statement of the transaction fails: all of it is undone, and nothing that waits
+        # is dropped.
         patch.setattr(claims, "give_back", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             store.end(A.digest, attempt, Ended("done", 2, 1.0, {"loss": 2.0}))
@@ -186,7 +211,9 @@ def test_what_an_owner_gives_back_is_queued_again(store: Store, clock: Clock) ->
     assert store.claim(A.digest, "you")
 
 
-def test_a_trial_whose_driver_vanished_is_queued_when_its_lease_ends(store: Store, clock: Clock) -> None:
+def test_a_trial_whose_driver_vanished_is_queued_when_its_lease_ends(
+    store: Store, clock: Clock
+) -> None:
     store.register("x", SPEC, [A])
     store.begin(A.digest, Started({}), HERE, "me", lease_s=60)
     clock.now += 61
@@ -198,7 +225,9 @@ def test_a_trial_whose_driver_vanished_is_queued_when_its_lease_ends(store: Stor
 
 def test_nobody_waits_for_a_driver_that_was_killed_on_this_machine(store: Store) -> None:
     script = "from scalelab.store.claims import new_owner; print(new_owner())"
-    dead = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    dead = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.strip()
     store.register("x", SPEC, [A])
     store.begin(A.digest, Started({}), HERE, dead, lease_s=1e6)
     assert store.states([A.digest]) == {A.digest: "queued"}
@@ -303,7 +332,10 @@ def test_two_processes_never_claim_the_same_trial(place: str) -> None:
         store.register("x", SPEC, trials)
     digests = [trial.digest for trial in trials]
     command = [sys.executable, "-c", CLAIMANT, place]
-    racers = [subprocess.Popen([*command, name, *digests], stdin=-1, stdout=-1, text=True) for name in ("me", "you")]
+    racers = [
+        subprocess.Popen([*command, name, *digests], stdin=-1, stdout=-1, text=True)
+        for name in ("me", "you")
+    ]
     for racer in racers:
         assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
@@ -319,7 +351,10 @@ def test_two_processes_never_claim_the_same_trial(place: str) -> None:
 def test_reading_writes_nothing(place: str) -> None:
     with open_store(place, mode="write") as store:
         store.register("x", SPEC, [A])
-    with open_store(place, mode="read") as store, pytest.raises(UserError, match="opened for reading"):
+    with (
+        open_store(place, mode="read") as store,
+        pytest.raises(UserError, match="opened for reading"),
+    ):
         store.claim(A.digest, "me")
 
 
@@ -328,24 +363,38 @@ def test_a_store_of_a_newer_version_is_refused(place: str, monkeypatch: pytest.M
         patch.setattr(schema, "VERSION", 3)
         open_store(place, mode="write").close()
     for mode in ("read", "write"):
-        with pytest.raises(UserError, match=r"newer scalelab: it has schema version 3, .* up to 2; update scalelab"):
+        with pytest.raises(
+            UserError, match=r"newer scalelab: it has schema version 3, .* up to 2; update scalelab"
+        ):
             open_store(place, mode=mode)
 
 
-def test_an_older_store_is_brought_up_to_date_when_it_is_written(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_store_is_brought_up_to_date_when_it_is_written(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_store(place, mode="write") as store:
         store.register("x", SPEC, [A])
     monkeypatch.setattr(schema, "VERSION", 3)
     monkeypatch.setattr(schema, "READABLE", 3)
-    monkeypatch.setitem(schema.MIGRATIONS, 2, lambda connection: connection.exec_driver_sql("ALTER TABLE trials ADD COLUMN note TEXT"))
-    with pytest.raises(UserError, match="older schema version 2, and this scalelab reads 3 and later"):
+    monkeypatch.setitem(
+        schema.MIGRATIONS,
+        2,
+        lambda connection: connection.exec_driver_sql("ALTER TABLE trials ADD COLUMN note TEXT"),
+    )
+    with pytest.raises(
+        UserError, match="older schema version 2, and this scalelab reads 3 and later"
+    ):
         open_store(place, mode="read")
     with open_store(place, mode="write") as store, store.database.reading() as connection:
-        assert connection.exec_driver_sql("SELECT digest, note FROM trials").all() == [(A.digest, None)]
+        assert connection.exec_driver_sql("SELECT digest, note FROM trials").all() == [
+            (A.digest, None)
+        ]
     open_store(place, mode="read").close()
 
 
-def test_a_migration_that_fails_changes_nothing(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_that_fails_changes_nothing(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     open_store(place, mode="write").close()
 
     def migrate(connection: object) -> None:
@@ -362,7 +411,10 @@ def test_a_migration_that_fails_changes_nothing(place: str, monkeypatch: pytest.
 
 
 def test_two_stores_are_two(new_place: NewPlace) -> None:
-    with open_store(new_place(), mode="write") as first, open_store(new_place(), mode="write") as second:
+    with (
+        open_store(new_place(), mode="write") as first,
+        open_store(new_place(), mode="write") as second,
+    ):
         first.register("x", SPEC, [A])
         assert second.states([A.digest]) == {A.digest: "missing"}
 

@@ -1,4 +1,6 @@
-"""Training on biographies: windows of which every position bears loss, from a stream that goes on where it was."""
+"""Training on biographies: windows of which every position bears loss, from a stream that goes on
+where it was.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,12 +39,17 @@ def trial(**changes: Any) -> Trial:
     return made.model_copy(update={"model": made.model.resolved()})
 
 
-def run(given: Trial, execution: Execution = CPU, **options: Any) -> tuple[list[tuple[int, dict[str, float]]], Ended]:
+def run(
+    given: Trial, execution: Execution = CPU, **options: Any
+) -> tuple[list[tuple[int, dict[str, float]]], Ended]:
     """What two equal runs agree on, and the end."""
     events: list[Event] = []
     ended = train(given, execution, emit=events.append, **options)
     told = [event for event in events if isinstance(event, Measured | Ended)]
-    return [(event.step, {name: value for name, value in event.values.items() if not is_speed(name)}) for event in told], ended
+    return [
+        (event.step, {name: value for name, value in event.values.items() if not is_speed(name)})
+        for event in told
+    ], ended
 
 
 def stop_after(calls: int) -> Callable[[], bool]:
@@ -54,7 +61,12 @@ def test_a_trial_tells_what_it_has_learned() -> None:
     numbers, ended = run(trial())
     assert [step for step, _ in numbers] == [4, 8, 12, 12]
     shape = describe(trial().task)
-    assert {*Biography.measures, *Biography.concludes, "name_nats", "value_nats"} <= ended.values.keys()
+    assert {
+        *Biography.measures,
+        *Biography.concludes,
+        "name_nats",
+        "value_nats",
+    } <= ended.values.keys()
     assert {"bits", "bits_max", "share", "bits_per_param", "recall", "loss"} <= numbers[0][1].keys()
     assert ended.values["exposures"] == pytest.approx(12 * 3 / shape.sequences)
     assert ended.values["tokens"] == 12 * 3 * 127
@@ -62,16 +74,25 @@ def test_a_trial_tells_what_it_has_learned() -> None:
     assert ended.values["loss"] == numbers[-2][1]["loss"]
 
 
-@pytest.mark.parametrize("task", [TASK, TASK | {"junk": {"useful": 0.5, "people": 1000, "domain_token": True}}], ids=["plain", "junk"])
+@pytest.mark.parametrize(
+    "task",
+    [TASK, TASK | {"junk": {"useful": 0.5, "people": 1000, "domain_token": True}}],
+    ids=["plain", "junk"],
+)
 @pytest.mark.parametrize("calls", [1, 7])
-def test_an_interrupted_trial_goes_on_and_ends_with_the_same_bits(tmp_path: Path, task: dict[str, Any], calls: int) -> None:
+def test_an_interrupted_trial_goes_on_and_ends_with_the_same_bits(
+    tmp_path: Path, task: dict[str, Any], calls: int
+) -> None:
     whole, ended = run(trial(task=task))
     with pytest.raises(Interrupted):
         train(trial(task=task), CPU, folder=tmp_path, stopping=stop_after(calls))
     rest, resumed = run(trial(task=task), folder=tmp_path)
     assert rest == whole
     assert resumed.artifacts["weights_sha256"] == ended.artifacts["weights_sha256"]
-    assert run(trial(task=task, seed=1))[1].artifacts["weights_sha256"] != ended.artifacts["weights_sha256"]
+    assert (
+        run(trial(task=task, seed=1))[1].artifacts["weights_sha256"]
+        != ended.artifacts["weights_sha256"]
+    )
 
 
 def test_every_token_of_the_stream_is_predicted_once() -> None:
@@ -137,9 +158,16 @@ def test_compiled_training_agrees_with_eager() -> None:
 
 
 def test_biographies_are_learned_by_heart() -> None:
-    """The smallest end-to-end truth: a dozen people whose bits are learned, and no more than there are."""
+    """The smallest end-to-end truth: a dozen people whose bits are learned, and no more than there
+    are.
+    """
     task = {"kind": "biography", "people": 8, "context": 128, "text": {"templates": 1}}
-    learning = {"model": {"width": 16, "layers": 1, "tied": True}, "batch": 1, "optim": {"lr": 2e-2}, "evaluation": {"first": 700}}
+    learning = {
+        "model": {"width": 16, "layers": 1, "tied": True},
+        "batch": 1,
+        "optim": {"lr": 2e-2},
+        "evaluation": {"first": 700},
+    }
     _, ended = run(trial(task=task, budget={"steps": 700}, **learning))
     assert 0.9 < ended.values["share"] <= 1
     assert ended.values["recall"] > 0.9

@@ -28,7 +28,12 @@ def fresh() -> Iterator[None]:
 
 
 def trial(**changes: Any) -> Trial:
-    data: dict[str, Any] = {"task": {"people": 2, "templates": 1}, "model": {"width": 8, "layers": 1}, "budget": {"steps": 4}, "batch": 4}
+    data: dict[str, Any] = {
+        "task": {"people": 2, "templates": 1},
+        "model": {"width": 8, "layers": 1},
+        "budget": {"steps": 4},
+        "batch": 4,
+    }
     made = Trial.model_validate(data | changes)
     return made.model_copy(update={"model": made.model.resolved()})
 
@@ -46,7 +51,9 @@ def test_an_lstm_is_not_compiled() -> None:
     """It is fast without, and its graph would hold every position."""
     given = trial(model={"kind": "lstm", "width": 8})
     assert examine(given, CPU) == []
-    ended, plain = (train(given, CPU.model_copy(update={"compile": compiles})) for compiles in (True, False))
+    ended, plain = (
+        train(given, CPU.model_copy(update={"compile": compiles})) for compiles in (True, False)
+    )
     assert ended.artifacts == plain.artifacts
 
 
@@ -57,9 +64,23 @@ def test_an_lstm_is_not_compiled() -> None:
         {"precision": "bf16"},
         {"optim": {"kind": "muon", "z_loss": 1e-4}},
         {"task": {"kind": "biography", "people": 4, "context": 128}},
-        {"model": {"width": 8, "ffn": {"kind": "moe", "experts": 4, "balance": {"bias": 1e-3, "loss": 1e-2}}}},
+        {
+            "model": {
+                "width": 8,
+                "ffn": {"kind": "moe", "experts": 4, "balance": {"bias": 1e-3, "loss": 1e-2}},
+            }
+        },
         {"model": {"width": 8, "ffn": {"kind": "moe", "experts": 4}}, "precision": "bf16"},
-        {"model": {"width": 8, "kv_heads": 1, "qk_norm": True, "value_embeddings": True, "logit_softcap": 5.0, "mup": 8}},
+        {
+            "model": {
+                "width": 8,
+                "kv_heads": 1,
+                "qk_norm": True,
+                "value_embeddings": True,
+                "logit_softcap": 5.0,
+                "mup": 8,
+            }
+        },
         {"model": {"width": 8, "window": 4, "global_every": 2}},
         {"model": {"width": 8, "mask": "prefix"}},
     ],
@@ -107,20 +128,30 @@ def test_what_does_not_run_compiled_is_a_failure_in_words(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("batch", "asked", "sizes"), [(64, None, [2]), (64, 16, [2, 2]), (65, 16, [2, 2]), (7, 2, [2, 2])], ids=["one", "two", "odd", "prime"]
+    ("batch", "asked", "sizes"),
+    [(64, None, [2]), (64, 16, [2, 2]), (65, 16, [2, 2]), (7, 2, [2, 2])],
+    ids=["one", "two", "odd", "prime"],
 )
-def test_a_small_trial_has_the_pattern_of_the_large_one(batch: int, asked: int | None, sizes: list[int]) -> None:
+def test_a_small_trial_has_the_pattern_of_the_large_one(
+    batch: int, asked: int | None, sizes: list[int]
+) -> None:
     made = small(trial(batch=batch), Execution(micro_batch=asked))
     assert [len(part) for part in torch.zeros(made.batch).split(2)] == sizes
 
 
 def test_a_coupled_trial_keeps_its_smaller_last_micro_batch() -> None:
-    coupled = trial(batch=10, micro_batch=4, model={"width": 8, "ffn": {"kind": "moe", "experts": 4, "balance": {"loss": 0.1}}})
+    coupled = trial(
+        batch=10,
+        micro_batch=4,
+        model={"width": 8, "ffn": {"kind": "moe", "experts": 4, "balance": {"loss": 0.1}}},
+    )
     assert small(coupled, CPU).batch == 3
 
 
 def test_one_process_compiles_many_models() -> None:
-    for width in range(1, 12):  # torch's cache holds eight of one function, and the ninth would be an error
+    for width in range(
+        1, 12
+    ):  # torch's cache holds eight of one function, and the ninth would be an error
         layer = torch.nn.Linear(width, 1)
         assert compiled(_apply, backend="eager")(layer, torch.zeros(2, width)).shape == (2, 1)
 

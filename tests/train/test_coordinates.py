@@ -26,7 +26,15 @@ def slopes(of: Trial) -> dict[str, float]:
 
 def test_under_mup_nothing_grows_with_the_width_and_without_it_layers_do() -> None:
     flat, steep = slopes(trial(mup=32)), slopes(trial())
-    assert flat.keys() == steep.keys() == {"embedding", "logits", *(f"layers.{n}.{part}" for n in (0, 1) for part in ("attention", "ffn"))}
+    assert (
+        flat.keys()
+        == steep.keys()
+        == {
+            "embedding",
+            "logits",
+            *(f"layers.{n}.{part}" for n in (0, 1) for part in ("attention", "ffn")),
+        }
+    )
     assert max(flat.values()) < 0.25
     assert min(steep[f"layers.{layer}.ffn"] for layer in (0, 1)) > 0.5
     assert steep["logits"] > 0.5
@@ -36,14 +44,28 @@ def test_under_mup_nothing_grows_with_the_width_and_without_it_layers_do() -> No
 def test_muon_is_flat_under_mup(scaling: str) -> None:
     given = trial(mup=32)
     optim = {"kind": "muon", "scaling": scaling, "lr": 0.02 if scaling == "original" else 0.005}
-    given = given.model_copy(update={"optim": Trial.model_validate({"budget": {"steps": 1}, "optim": optim}).optim})
+    given = given.model_copy(
+        update={"optim": Trial.model_validate({"budget": {"steps": 1}, "optim": optim}).optim}
+    )
     assert max(slopes(given).values()) < 0.25
 
 
 def test_a_wider_model_has_more_heads_of_the_same_width() -> None:
     wide, narrow = (at_width(trial(kv_heads=1, heads=2).model, factor) for factor in (2, 0.5))
-    assert (wide.width, wide.heads, wide.kv_heads, wide.head_width, wide.ffn.width) == (64, 4, 2, 16, 256)
-    assert (narrow.width, narrow.heads, narrow.kv_heads, narrow.head_width, narrow.ffn.width) == (16, 2, 1, 8, 64)
+    assert (wide.width, wide.heads, wide.kv_heads, wide.head_width, wide.ffn.width) == (
+        64,
+        4,
+        2,
+        16,
+        256,
+    )
+    assert (narrow.width, narrow.heads, narrow.kv_heads, narrow.head_width, narrow.ffn.width) == (
+        16,
+        2,
+        1,
+        8,
+        64,
+    )
     assert wide.resolved() == wide
 
 

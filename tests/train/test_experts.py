@@ -1,4 +1,6 @@
-"""A mixture of experts through the training loop: accumulation, loss-free balancing, metrics, checkpoints."""
+"""A mixture of experts through the training loop: accumulation, loss-free balancing, metrics,
+checkpoints.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,12 @@ CPU = Execution(device="cpu")
 
 
 def trial(balance: dict[str, Any] | None = None, **changes: Any) -> Trial:
-    ffn = {"kind": "moe", "experts": EXPERTS, "chosen": 2, "balance": {"bias": 0.01} if balance is None else balance}
+    ffn = {
+        "kind": "moe",
+        "experts": EXPERTS,
+        "chosen": 2,
+        "balance": {"bias": 0.01} if balance is None else balance,
+    }
     data: dict[str, Any] = {
         "task": {"people": 4, "templates": 1},
         "model": {"width": 8, "layers": LAYERS, "ffn": ffn},
@@ -31,11 +38,16 @@ def trial(balance: dict[str, Any] | None = None, **changes: Any) -> Trial:
     return made.model_copy(update={"model": made.model.resolved()})
 
 
-def run(given: Trial, execution: Execution = CPU, **options: Any) -> tuple[list[tuple[int, dict[str, float]]], Ended]:
+def run(
+    given: Trial, execution: Execution = CPU, **options: Any
+) -> tuple[list[tuple[int, dict[str, float]]], Ended]:
     events: list[Event] = []
     ended = train(given, execution, emit=events.append, **options)
     told = [event for event in events if isinstance(event, Measured | Ended)]
-    return [(event.step, {name: value for name, value in event.values.items() if not is_speed(name)}) for event in told], ended
+    return [
+        (event.step, {name: value for name, value in event.values.items() if not is_speed(name)})
+        for event in told
+    ], ended
 
 
 def test_every_evaluation_tells_how_the_experts_were_used() -> None:
@@ -45,16 +57,22 @@ def test_every_evaluation_tells_how_the_experts_were_used() -> None:
         for layer in layers:
             assert sum(values[f"load_{layer}_{expert}"] for expert in experts) == pytest.approx(1)
             summed = max(values[f"load_{layer}_{expert}"] for expert in experts) * EXPERTS - 1
-            assert summed - 1e-9 <= values[f"max_vio_{layer}"] <= EXPERTS - 1  # of single updates: as uneven as their sum at least
+            assert (
+                summed - 1e-9 <= values[f"max_vio_{layer}"] <= EXPERTS - 1
+            )  # of single updates: as uneven as their sum at least
             assert 0 <= values[f"router_entropy_{layer}"] <= 1.4
             assert values[f"dropped_{layer}"] == 0
         for name in ("max_vio", "router_entropy", "dropped"):
-            assert values[name] == pytest.approx(sum(values[f"{name}_{layer}"] for layer in layers) / LAYERS)
+            assert values[name] == pytest.approx(
+                sum(values[f"{name}_{layer}"] for layer in layers) / LAYERS
+            )
     assert {"max_vio", "router_entropy", "dropped"} <= ended.values.keys()
 
 
 @pytest.mark.parametrize("optim", [{"lr": 1e-2}, {"kind": "muon"}], ids=["adamw", "muon"])
-def test_an_interrupted_trial_ends_with_the_same_bits(tmp_path: Path, optim: dict[str, Any]) -> None:
+def test_an_interrupted_trial_ends_with_the_same_bits(
+    tmp_path: Path, optim: dict[str, Any]
+) -> None:
     whole, ended = run(trial(optim=optim))
     left = iter(range(8))
     with pytest.raises(Interrupted):
@@ -69,17 +87,27 @@ def attempts(given: Trial, *executions: Execution) -> list[Attempt]:
 
 
 def biases(attempt: Attempt) -> torch.Tensor:
-    return torch.stack([buffer for name, buffer in attempt.model.named_buffers() if name.endswith("bias_E")])
+    return torch.stack(
+        [buffer for name, buffer in attempt.model.named_buffers() if name.endswith("bias_E")]
+    )
 
 
 @pytest.mark.parametrize(
-    "balance", [{"bias": 0.01}, {"loss": 0.1, "per": "sequence"}, {"z_loss": 0.1}, {"bias": 0.01, "loss": 0.1, "per": "sequence"}]
+    "balance",
+    [
+        {"bias": 0.01},
+        {"loss": 0.1, "per": "sequence"},
+        {"z_loss": 0.1},
+        {"bias": 0.01, "loss": 0.1, "per": "sequence"},
+    ],
 )
 def test_micro_batches_make_the_same_update_as_the_batch(balance: dict[str, Any]) -> None:
     whole, parts = attempts(trial(balance), CPU, Execution(device="cpu", micro_batch=5))
     for attempt in (whole, parts):
         attempt.update()
-    torch.testing.assert_close(parts.meters.experts["load"], whole.meters.experts["load"], rtol=0, atol=0)
+    torch.testing.assert_close(
+        parts.meters.experts["load"], whole.meters.experts["load"], rtol=0, atol=0
+    )
     torch.testing.assert_close(biases(parts), biases(whole), rtol=0, atol=0)
     assert (biases(whole) != 0).any() == ("bias" in balance)
     torch.testing.assert_close(parts.meters.nats, whole.meters.nats)
@@ -114,11 +142,15 @@ def test_a_router_that_is_no_number_ends_the_trial() -> None:
     attempt.update()
     assert attempt.is_finite()
     with torch.no_grad():
-        next(weight for name, weight in attempt.model.named_parameters() if "router" in name).fill_(float("nan"))
+        next(weight for name, weight in attempt.model.named_parameters() if "router" in name).fill_(
+            float("nan")
+        )
     assert not attempt.is_finite()
 
 
 def test_a_bias_that_is_no_number_ends_the_trial() -> None:
     (attempt,) = attempts(trial(), CPU)
-    next(buffer for name, buffer in attempt.model.named_buffers() if name.endswith("bias_E")).fill_(float("nan"))
+    next(buffer for name, buffer in attempt.model.named_buffers() if name.endswith("bias_E")).fill_(
+        float("nan")
+    )
     assert not attempt.is_finite()

@@ -1,4 +1,6 @@
-"""The loop: same bits every time, also when killed half-way; early stop, divergence, accumulation, checkpoints."""
+"""The loop: same bits every time, also when killed half-way; early stop, divergence, accumulation,
+checkpoints.
+"""
 
 import os
 from collections.abc import Callable
@@ -58,18 +60,33 @@ def test_a_trial_tells_its_start_its_metrics_and_its_end() -> None:
     assert [event.step for event in events if isinstance(event, Measured)] == [10, 20, 40]
     assert ended.state == "done"
     assert ended.step == 40
-    assert {"recall", "chance", "bits", "tokens", "exposures", "seconds", "tokens_per_second", "flops_per_second"} <= ended.values.keys()
+    assert {
+        "recall",
+        "chance",
+        "bits",
+        "tokens",
+        "exposures",
+        "seconds",
+        "tokens_per_second",
+        "flops_per_second",
+    } <= ended.values.keys()
     assert ended.values["exposures"] == 40 * 16 / 16
 
 
 def test_the_same_trial_gives_the_same_bits_and_another_seed_others() -> None:
     first, again, other = (run(trial(seed=seed)) for seed in (0, 0, 1))
     assert numbers(first[0]) == numbers(again[0])
-    assert first[1].artifacts["weights_sha256"] == again[1].artifacts["weights_sha256"] != other[1].artifacts["weights_sha256"]
+    assert (
+        first[1].artifacts["weights_sha256"]
+        == again[1].artifacts["weights_sha256"]
+        != other[1].artifacts["weights_sha256"]
+    )
 
 
 @pytest.mark.parametrize(("calls", "step"), [(0, 0), (1, 1), (9, 9)])
-def test_an_interrupted_trial_goes_on_and_ends_with_the_same_bits(tmp_path: Path, calls: int, step: int) -> None:
+def test_an_interrupted_trial_goes_on_and_ends_with_the_same_bits(
+    tmp_path: Path, calls: int, step: int
+) -> None:
     whole, ended = run(trial())
     with pytest.raises(Interrupted):
         train(trial(), CPU, folder=tmp_path, stopping=stop_after(calls))
@@ -86,7 +103,9 @@ def test_an_interrupted_trial_goes_on_and_ends_with_the_same_bits(tmp_path: Path
 def test_an_evaluation_stops_half_way_and_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, nth: int, passes: bool
 ) -> None:
-    stop = {"metric": "bits_per_fact", "at_least": -1e9} if passes else None  # any model passes, at the second evaluation
+    stop = (
+        {"metric": "bits_per_fact", "at_least": -1e9} if passes else None
+    )  # any model passes, at the second evaluation
     given = trial(evaluation={"first": 10, "ratio": 2, "stop": stop})
     whole, ended = run(given)
     begun, evaluate = list[int](), getattr(RecallTest, name)
@@ -101,13 +120,19 @@ def test_an_evaluation_stops_half_way_and_is_done_again(
     with monkeypatch.context() as patched:
         patched.setattr(RecallTest, name, begin)
         with pytest.raises(Interrupted):
-            train(given, CPU, folder=tmp_path, emit=before.append, stopping=lambda: len(begun) == nth)
+            train(
+                given, CPU, folder=tmp_path, emit=before.append, stopping=lambda: len(begun) == nth
+            )
     rest, resumed = run(given, folder=tmp_path)
     assert numbers(before) == numbers(whole)[: len(numbers(before))]
     assert isinstance(rest[0], Started)
     assert rest[0].resumed == (ended.step if name == "full" else 10 * nth)
     assert numbers(rest) == numbers(whole)
-    assert (resumed.state, resumed.step) == (ended.state, ended.step) == (("stopped", 20) if passes else ("done", 40))
+    assert (
+        (resumed.state, resumed.step)
+        == (ended.state, ended.step)
+        == (("stopped", 20) if passes else ("done", 40))
+    )
     assert resumed.artifacts["weights_sha256"] == ended.artifacts["weights_sha256"]
 
 
@@ -123,7 +148,11 @@ def test_a_trial_that_dies_after_its_checkpoint_repeats_what_came_since(tmp_path
     rest, resumed = run(trial(), folder=tmp_path)
     assert isinstance(rest[0], Started)
     assert rest[0].resumed == 19
-    assert [event.step for event in rest if isinstance(event, Measured)] == [10, 20, 40]  # the last news may have been lost
+    assert [event.step for event in rest if isinstance(event, Measured)] == [
+        10,
+        20,
+        40,
+    ]  # the last news may have been lost
     assert numbers(rest) == numbers(whole)
     assert resumed.artifacts["weights_sha256"] == ended.artifacts["weights_sha256"]
 
@@ -138,20 +167,28 @@ def test_a_half_written_checkpoint_is_never_read(tmp_path: Path) -> None:
 def damage(content: dict[str, Any], how: str) -> dict[str, Any]:
     """The content of a checkpoint, without what goes by that name."""
     if how == "groups":  # found only after the weights were loaded
-        return content | {"optimizer": [part | {"param_groups": []} for part in content["optimizer"]]}
+        return content | {
+            "optimizer": [part | {"param_groups": []} for part in content["optimizer"]]
+        }
     if how == "weights":
         return content | {"model": {name: weight[:1] for name, weight in content["model"].items()}}
     return {name: value for name, value in content.items() if name != how}
 
 
-@pytest.mark.parametrize("how", ["empty", "garbage", "truncated", "rng", "curve", "weights", "groups"])
-def test_a_broken_checkpoint_is_set_aside_and_the_trial_begins_anew(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(
+    "how", ["empty", "garbage", "truncated", "rng", "curve", "weights", "groups"]
+)
+def test_a_broken_checkpoint_is_set_aside_and_the_trial_begins_anew(
+    tmp_path: Path, how: str
+) -> None:
     whole, ended = run(trial())
     with pytest.raises(Interrupted):
         train(trial(), CPU, folder=tmp_path, stopping=stop_after(15))
     path = tmp_path / checkpoint.CHECKPOINT
     if how in ("empty", "garbage", "truncated"):
-        path.write_bytes({"empty": b"", "garbage": b"no checkpoint", "truncated": path.read_bytes()[:-2000]}[how])
+        path.write_bytes(
+            {"empty": b"", "garbage": b"no checkpoint", "truncated": path.read_bytes()[:-2000]}[how]
+        )
     else:
         torch.save(damage(torch.load(path, weights_only=True), how), path)
     broken = path.read_bytes()
@@ -164,8 +201,12 @@ def test_a_broken_checkpoint_is_set_aside_and_the_trial_begins_anew(tmp_path: Pa
     assert not path.exists()
 
 
-@pytest.mark.parametrize("fault", [OSError("no route to host"), torch.OutOfMemoryError("the GPU is full"), MemoryError()])
-def test_a_checkpoint_is_not_to_blame_for_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+@pytest.mark.parametrize(
+    "fault", [OSError("no route to host"), torch.OutOfMemoryError("the GPU is full"), MemoryError()]
+)
+def test_a_checkpoint_is_not_to_blame_for_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
     def fail(*arguments: object) -> None:
         raise fault
 
@@ -177,9 +218,17 @@ def test_a_checkpoint_is_not_to_blame_for_the_machine(tmp_path: Path, monkeypatc
     assert path.exists()
 
 
-def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names: list[list[str]] = []
-    monkeypatch.setattr(os, "fsync", lambda number: names.append([path.name for path in tmp_path.iterdir() if path.stat().st_size]))
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda number: names.append(
+            [path.name for path in tmp_path.iterdir() if path.stat().st_size]
+        ),
+    )
     checkpoint.save(str(tmp_path), checkpoint.CHECKPOINT, {"step": 1})
     assert names == [["checkpoint.pt.part"]]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
@@ -204,7 +253,11 @@ def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
 
 
 def test_early_stop_needs_the_threshold_in_a_row() -> None:
-    stop = {"metric": "bits_per_fact", "at_least": -1e9, "patience": 2}  # any model is enough: stops at the second evaluation
+    stop = {
+        "metric": "bits_per_fact",
+        "at_least": -1e9,
+        "patience": 2,
+    }  # any model is enough: stops at the second evaluation
     events, ended = run(trial(evaluation={"first": 10, "ratio": 2, "stop": stop}))
     assert (ended.state, ended.step) == ("stopped", 20)
     assert "recall" in ended.values
@@ -234,7 +287,9 @@ def test_bf16_and_fp32_train_to_about_the_same_loss() -> None:
     assert numbers(full) != numbers(half)
 
 
-def test_a_found_micro_batch_is_recorded_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_found_micro_batch_is_recorded_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short = trial(batch=4, budget={"steps": 20})
     auto = Execution(device="cpu", micro_batch="auto")
     whole, _ = run(short, auto)
@@ -275,7 +330,12 @@ def test_muon_learns(tmp_path: Path) -> None:
     losses = [values["loss"] for _, values in numbers(events)]
     assert losses[-1] < losses[0] - 0.5
     with pytest.raises(Interrupted):
-        train(trial(optim={"kind": "muon"}, budget={"steps": 80}), CPU, folder=tmp_path, stopping=stop_after(30))
+        train(
+            trial(optim={"kind": "muon"}, budget={"steps": 80}),
+            CPU,
+            folder=tmp_path,
+            stopping=stop_after(30),
+        )
     rest, resumed = run(trial(optim={"kind": "muon"}, budget={"steps": 80}), folder=tmp_path)
     assert numbers(rest) == numbers(events)
     assert resumed.artifacts["weights_sha256"] == ended.artifacts["weights_sha256"]
@@ -304,7 +364,11 @@ def test_compiled_training_agrees_with_eager() -> None:
 def test_in_weight_facts_are_learned() -> None:
     """The smallest end-to-end truth: sixteen facts are recalled, far above chance."""
     learning = trial(
-        model={"width": 16}, budget={"steps": 400}, batch=32, optim={"lr": 1e-2}, evaluation={"first": 100, "ratio": 1.5, "stop": {}}
+        model={"width": 16},
+        budget={"steps": 400},
+        batch=32,
+        optim={"lr": 1e-2},
+        evaluation={"first": 100, "ratio": 1.5, "stop": {}},
     )
     _, ended = run(learning)
     assert ended.values["recall"] >= 0.95

@@ -1,4 +1,6 @@
-"""Meters: what the updates since the last evaluation have seen, however they were cut into micro-batches."""
+"""Meters: what the updates since the last evaluation have seen, however they were cut into
+micro-batches.
+"""
 
 import math
 
@@ -14,10 +16,18 @@ CPU = torch.device("cpu")
 
 
 def loss(nats: float, routings: list[Routing], steps: list[list[float]] | None = None) -> Loss:
-    return Loss(torch.tensor(nats), torch.zeros(()), None, routings, steps_N=None if steps is None else torch.tensor(steps))
+    return Loss(
+        torch.tensor(nats),
+        torch.zeros(()),
+        None,
+        routings,
+        steps_N=None if steps is None else torch.tensor(steps),
+    )
 
 
-def routing(load_E: list[float], entropy: float = 0.5, dropped: float = 0.0, tokens: float = 16) -> Routing:
+def routing(
+    load_E: list[float], entropy: float = 0.5, dropped: float = 0.0, tokens: float = 16
+) -> Routing:
     return Routing(torch.zeros(()), *map(torch.tensor, (load_E, entropy, dropped, tokens)))
 
 
@@ -47,7 +57,11 @@ def test_loads_are_shares_and_max_vio_is_the_excess_of_the_busiest() -> None:
 
 def test_max_vio_is_of_each_update_with_all_its_micro_batches() -> None:
     meters = Meters(CPU)
-    for micro_batches in ([[4.0, 0.0], [0.0, 4.0]], [[8.0, 0.0]], [[0.0, 8.0]]):  # even, then one-sided twice
+    for micro_batches in (
+        [[4.0, 0.0], [0.0, 4.0]],
+        [[8.0, 0.0]],
+        [[0.0, 8.0]],
+    ):  # even, then one-sided twice
         for load_E in micro_batches:
             meters.add(loss(0, [routing(load_E)]))
         meters.end_update(8)
@@ -83,7 +97,9 @@ def test_entropy_and_drops_are_means_over_tokens() -> None:
 
 
 def test_each_layer_counts_its_own_tokens() -> None:
-    """The last one sees the targets alone, and a step of a router over layers those that have not halted."""
+    """The last one sees the targets alone, and a step of a router over layers those that have not
+    halted.
+    """
     meters = Meters(CPU)
     meters.add(loss(0, [routing([8, 8], dropped=2), routing([2, 2], dropped=2, tokens=4)]))
     meters.end_update(4)

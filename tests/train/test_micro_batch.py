@@ -32,12 +32,23 @@ def test_under_compile_all_micro_batches_are_alike(asked: int | None, size: int)
 
 @pytest.mark.parametrize(("own", "size"), [(None, 16), (4, 4)])
 @pytest.mark.parametrize("asked", [None, "auto"])
-def test_where_the_loss_couples_the_batch_the_trial_says_it(own: int | None, size: int, asked: Any) -> None:
-    assert settled(trial(model=COUPLED, micro_batch=own), Execution(micro_batch=asked, compile=True)) == size
+def test_where_the_loss_couples_the_batch_the_trial_says_it(
+    own: int | None, size: int, asked: Any
+) -> None:
+    assert (
+        settled(trial(model=COUPLED, micro_batch=own), Execution(micro_batch=asked, compile=True))
+        == size
+    )
 
 
 def test_an_execution_may_not_change_a_coupled_trials_numbers() -> None:
-    with pytest.raises(UserError, match=r"execution.micro_batch: 8.*would change this trial's numbers.*write `micro_batch` as a field"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"execution.micro_batch: 8.*would change this trial's numbers.*write `micro_batch` as a"
+            r" field"
+        ),
+    ):
         settled(trial(model=COUPLED, micro_batch=4), Execution(micro_batch=8))
     assert settled(trial(model=COUPLED, micro_batch=4), Execution(micro_batch=4)) == 4
 
@@ -50,7 +61,8 @@ def tensors(rows: int) -> tuple[torch.Tensor, Any]:
 
 @pytest.mark.parametrize(("free_kb", "size"), [(10_000, 16), (200, 8), (24, 1), (1, 1)])
 def test_memory_decides(monkeypatch: pytest.MonkeyPatch, free_kb: int, size: int) -> None:
-    # The product and its factor are kept: 8 KB for a sequence, of half of what 12 KB of gradient and moments leave.
+    # The product and its factor are kept: 8 KB for a sequence, of half of what 12 KB of gradient
+    # and moments leave.
     monkeypatch.setattr(micro_batch, "available_bytes", lambda: free_kb << 10)
     weight, run = tensors(16)
     assert find(16, run, [weight], CPU) == size
@@ -58,15 +70,20 @@ def test_memory_decides(monkeypatch: pytest.MonkeyPatch, free_kb: int, size: int
 
 
 @pytest.mark.parametrize(("threads", "size"), [(1, 2), (2, 4), (8, 16), (16, 16)])
-def test_memory_is_shared_with_the_trials_that_may_run_beside(monkeypatch: pytest.MonkeyPatch, threads: int, size: int) -> None:
-    # As above; of 400 KB, a trial that may be one of eight has 50 KB, and 19 KB of them are for its activations.
+def test_memory_is_shared_with_the_trials_that_may_run_beside(
+    monkeypatch: pytest.MonkeyPatch, threads: int, size: int
+) -> None:
+    # As above; of 400 KB, a trial that may be one of eight has 50 KB, and 19 KB of them are for its
+    # activations.
     monkeypatch.setattr(micro_batch, "available_bytes", lambda: 400 << 10)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     weight, run = tensors(16)
     assert find(16, run, [weight], CPU, memory_share(Execution(threads=threads), CPU)) == size
 
 
-@pytest.mark.parametrize(("gpus", "part"), [(None, 1.0), (0.25, 0.25), (1, 1.0), (2, 1.0), (0, 1.0)])
+@pytest.mark.parametrize(
+    ("gpus", "part"), [(None, 1.0), (0.25, 0.25), (1, 1.0), (2, 1.0), (0, 1.0)]
+)
 def test_a_trial_has_its_part_of_a_gpu(gpus: float | None, part: float) -> None:
     assert memory_share(Execution(gpus=gpus), torch.device("cuda")) == part
 
@@ -74,13 +91,17 @@ def test_a_trial_has_its_part_of_a_gpu(gpus: float | None, part: float) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_part_of_a_gpu_is_not_overfilled() -> None:
     device, gib = torch.device("cuda"), 1 << 30
-    whole = torch.cuda.get_device_properties(device).total_memory // gib  # sequences of 1 GiB that fill it
+    whole = (
+        torch.cuda.get_device_properties(device).total_memory // gib
+    )  # sequences of 1 GiB that fill it
 
     def run(size: int) -> torch.Tensor:
         torch.empty(size * gib, dtype=torch.uint8, device=device)
         return torch.ones((), device=device, requires_grad=True)
 
-    assert 0.5 < find(whole // 2, run, [], device, share=0.25) / (whole * 0.25 * micro_batch.FREE) <= 1
+    assert (
+        0.5 < find(whole // 2, run, [], device, share=0.25) / (whole * 0.25 * micro_batch.FREE) <= 1
+    )
 
 
 def test_finding_draws_no_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,21 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def ours(weights: Sequence[Tensor], scaling: str = "original", parts: dict[Tensor, tuple[int, ...]] | None = None, lr: float = 0.1) -> Muon:
+def ours(
+    weights: Sequence[Tensor],
+    scaling: str = "original",
+    parts: dict[Tensor, tuple[int, ...]] | None = None,
+    lr: float = 0.1,
+) -> Muon:
     given = spec.Muon.model_validate({"lr": lr, "scaling": scaling})
-    return Muon([{"params": list(weights), "lr": torch.tensor(lr), "weight_decay": 0.1}], given, parts or {})
+    return Muon(
+        [{"params": list(weights), "lr": torch.tensor(lr), "weight_decay": 0.1}], given, parts or {}
+    )
 
 
-def follow(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], grads: Sequence[Sequence[Tensor]]) -> None:
+def follow(
+    optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], grads: Sequence[Sequence[Tensor]]
+) -> None:
     """An update for each list of gradients."""
     for of_step in grads:
         for weight, grad in zip(weights, of_step, strict=True):
@@ -37,13 +46,19 @@ def test_a_matrix_goes_where_torchs_muon_takes_it(shape: tuple[int, int], scalin
     first, second = (noise(*shape).requires_grad_() for _ in range(2))
     grads = [[noise(*shape, seed=step)] for step in range(1, 5)]
     follow(ours([first], scaling), [first], grads)
-    follow(torch.optim.Muon([second], lr=0.1, weight_decay=0.1, momentum=0.95, adjust_lr_fn=scaling), [second], grads)
+    follow(
+        torch.optim.Muon([second], lr=0.1, weight_decay=0.1, momentum=0.95, adjust_lr_fn=scaling),
+        [second],
+        grads,
+    )
     torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6)
     assert (first - noise(*shape)).abs().mean() > 0.01
 
 
 def test_matrices_of_one_shape_do_not_meet() -> None:
-    together, alone = ([noise(12, 8, seed=seed).requires_grad_() for seed in range(3)] for _ in range(2))
+    together, alone = (
+        [noise(12, 8, seed=seed).requires_grad_() for seed in range(3)] for _ in range(2)
+    )
     grads = [[noise(12, 8, seed=10 * step + seed) for seed in range(3)] for step in range(1, 4)]
     follow(ours(together), together, grads)
     for index, weight in enumerate(alone):
@@ -54,10 +69,17 @@ def test_matrices_of_one_shape_do_not_meet() -> None:
 
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_a_stack_is_a_matrix_for_each_expert(scaling: str) -> None:
-    stack, slices = noise(5, 12, 8).requires_grad_(), [part.clone().requires_grad_() for part in noise(5, 12, 8)]
+    stack, slices = (
+        noise(5, 12, 8).requires_grad_(),
+        [part.clone().requires_grad_() for part in noise(5, 12, 8)],
+    )
     grads = [noise(5, 12, 8, seed=step) for step in range(1, 4)]
     follow(ours([stack], scaling), [stack], [[grad] for grad in grads])
-    follow(torch.optim.Muon(slices, lr=0.1, weight_decay=0.1, momentum=0.95, adjust_lr_fn=scaling), slices, [list(grad) for grad in grads])
+    follow(
+        torch.optim.Muon(slices, lr=0.1, weight_decay=0.1, momentum=0.95, adjust_lr_fn=scaling),
+        slices,
+        [list(grad) for grad in grads],
+    )
     torch.testing.assert_close(stack, torch.stack(slices), rtol=1e-6, atol=1e-6)
 
 
@@ -87,9 +109,13 @@ def test_a_gradient_of_nothing_moves_nothing() -> None:
 
 def test_the_scalings_are_those_of_their_papers() -> None:
     assert [factor("original", *shape) for shape in SHAPES] == [1, math.sqrt(3), 1]
-    assert [factor("match_rms_adamw", *shape) for shape in SHAPES] == pytest.approx([0.8, 0.2 * math.sqrt(24), 0.2 * math.sqrt(24)])
+    assert [factor("match_rms_adamw", *shape) for shape in SHAPES] == pytest.approx(
+        [0.8, 0.2 * math.sqrt(24), 0.2 * math.sqrt(24)]
+    )
     update = orthogonal(noise(1, 64, 128), 5).float() * factor("match_rms_adamw", 64, 128)
-    assert update.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.25)  # AdamW's usual root mean square
+    assert update.square().mean().sqrt().item() == pytest.approx(
+        0.2, rel=0.25
+    )  # AdamW's usual root mean square
 
 
 def test_state_is_saved_and_restored_to_the_bit() -> None:

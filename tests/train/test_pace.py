@@ -38,9 +38,21 @@ def at(step: int, flops: int | None = None) -> Position:
 
 
 def started(step: int = 0) -> Pace:
-    made = Trial.model_validate({"task": {"people": 2, "templates": 1}, "model": {"width": 8}, "budget": {"steps": 9}, "batch": 4})
+    made = Trial.model_validate(
+        {
+            "task": {"people": 2, "templates": 1},
+            "model": {"width": 8},
+            "budget": {"steps": 9},
+            "batch": 4,
+        }
+    )
     shape: TaskShape = build(made.task).shape
-    return Pace(made.model_copy(update={"model": made.model.resolved()}), shape, torch.device("cpu"), at(step))
+    return Pace(
+        made.model_copy(update={"model": made.model.resolved()}),
+        shape,
+        torch.device("cpu"),
+        at(step),
+    )
 
 
 def update(of: Pace, clock: Clock, steps: range, seconds: float) -> None:
@@ -63,7 +75,9 @@ def test_the_first_update_of_an_attempt_is_not_counted(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("pause", ["speed", "pausing"])
-def test_evaluations_and_checkpoints_are_counted_in_the_throughput_alone(clock: Clock, pause: str) -> None:
+def test_evaluations_and_checkpoints_are_counted_in_the_throughput_alone(
+    clock: Clock, pause: str
+) -> None:
     of = started()
     update(of, clock, range(3), 1.0)
     getattr(of, pause)(at(3))

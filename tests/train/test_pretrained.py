@@ -20,7 +20,12 @@ SIZES: dict[str, Any] = {"layers": 3, "width": 8, "heads": 2}
 
 
 def trial(freeze: bool = True, optim: str = "adamw", **model: Any) -> Trial:
-    asked = {"kind": "layer_router", **SIZES, "pretrained": {"trial": GIVER, "freeze": freeze}, **model}
+    asked = {
+        "kind": "layer_router",
+        **SIZES,
+        "pretrained": {"trial": GIVER, "freeze": freeze},
+        **model,
+    }
     given = Trial.model_validate({"model": asked, "optim": {"kind": optim}, "budget": {"steps": 4}})
     return given.model_copy(update={"model": given.model.resolved()})
 
@@ -35,7 +40,9 @@ def fresh(given: Trial) -> LayerRouter:
 def weights(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """Those of the giver, in its folder."""
     own: dict[str, Any] = getattr(request, "param", {})
-    given = Trial.model_validate({"model": {**SIZES, **own}, "budget": {"steps": 1}}).model.resolved()
+    given = Trial.model_validate(
+        {"model": {**SIZES, **own}, "budget": {"steps": 1}}
+    ).model.resolved()
     found = build(given, VOCAB, CONTEXT).initialise(9).state_dict()
     checkpoint.save(f"{tmp_path}/{GIVER}", checkpoint.MODEL, found)
     return found
@@ -50,9 +57,15 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("weights", "own"), [({}, {}), (EVERYTHING, EVERYTHING), ({"tied": True}, {"tied": True})], indirect=["weights"])
+@pytest.mark.parametrize(
+    ("weights", "own"),
+    [({}, {}), (EVERYTHING, EVERYTHING), ({"tied": True}, {"tied": True})],
+    indirect=["weights"],
+)
 @pytest.mark.parametrize("freeze", [True, False])
-def test_all_of_the_plain_transformer_is_taken(weights: dict[str, Any], own: dict[str, Any], freeze: bool, tmp_path: Path):
+def test_all_of_the_plain_transformer_is_taken(
+    weights: dict[str, Any], own: dict[str, Any], freeze: bool, tmp_path: Path
+):
     given = trial(freeze, identity=1, halting={"kind": "act"}, **own)
     model, untouched = fresh(given), fresh(given).state_dict()
     take(model, given, f"{tmp_path}/own")
@@ -60,7 +73,10 @@ def test_all_of_the_plain_transformer_is_taken(weights: dict[str, Any], own: dic
         assert torch.equal(weight, weights[name] if name in weights else untouched[name])
     frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
     assert frozen == (set(weights) if freeze else set())
-    assert {name.split(".")[0] for name, _ in model.named_parameters() if name not in weights} == {"chooser", "halting"}
+    assert {name.split(".")[0] for name, _ in model.named_parameters() if name not in weights} == {
+        "chooser",
+        "halting",
+    }
 
 
 def test_a_fixed_order_is_the_plain_transformer_again(weights: dict[str, Any], tmp_path: Path):
@@ -73,21 +89,31 @@ def test_a_fixed_order_is_the_plain_transformer_again(weights: dict[str, Any], t
 
 
 @pytest.mark.parametrize("optim", ["adamw", "muon"])
-def test_what_is_frozen_is_neither_moved_nor_clipped(weights: dict[str, Any], optim: str, tmp_path: Path):
+def test_what_is_frozen_is_neither_moved_nor_clipped(
+    weights: dict[str, Any], optim: str, tmp_path: Path
+):
     given = trial(optim=optim)
     model = fresh(given)
     take(model, given, f"{tmp_path}/own")
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     optimizer = Optimizer(given.optim, model, CPU)
     for name, weight in model.named_parameters():
-        weight.grad = torch.full_like(weight, 1e9 if name in weights else 1e-3)  # a frozen one's would drown the others in a norm
+        weight.grad = torch.full_like(
+            weight, 1e9 if name in weights else 1e-3
+        )  # a frozen one's would drown the others in a norm
     optimizer.update(60, 100)
     after = model.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in weights)
-    moved = [name for name, weight in model.named_parameters() if name not in weights and not torch.equal(weight, before[name])]
+    moved = [
+        name
+        for name, weight in model.named_parameters()
+        if name not in weights and not torch.equal(weight, before[name])
+    ]
     assert moved
     assert len(moved) == len(list(model.parameters())) - len(weights)
-    held = sum(len(group["params"]) for part in optimizer.state_dict() for group in part["param_groups"])
+    held = sum(
+        len(group["params"]) for part in optimizer.state_dict() for group in part["param_groups"]
+    )
     assert held == len(moved)
 
 
@@ -101,7 +127,10 @@ def test_other_models_take_nothing(tmp_path: Path):
 
 @pytest.mark.parametrize("weights", [{"width": 16}], indirect=True)
 def test_weights_of_another_width(weights: dict[str, Any], tmp_path: Path):
-    with pytest.raises(UserError, match=r"abababab.*not the layers of the same plain transformer; train ababababab again"):
+    with pytest.raises(
+        UserError,
+        match=r"abababab.*not the layers of the same plain transformer; train ababababab again",
+    ):
         take(fresh(trial()), trial(), f"{tmp_path}/own")
 
 
@@ -112,7 +141,9 @@ def test_weights_of_another_depth(weights: dict[str, Any], tmp_path: Path):
 
 
 def test_weights_that_are_not_there(tmp_path: Path):
-    with pytest.raises(UserError, match=f"{GIVER}/model.pt: the pre-trained layers are not there; train"):
+    with pytest.raises(
+        UserError, match=f"{GIVER}/model.pt: the pre-trained layers are not there; train"
+    ):
         take(fresh(trial()), trial(), f"{tmp_path}/own")
     with pytest.raises(UserError, match="this trial has none; give it one"):
         take(fresh(trial()), trial(), None)
@@ -124,7 +155,12 @@ def test_weights_that_are_not_there(tmp_path: Path):
 
 EXECUTION = Execution(device="cpu")
 FACTS: dict[str, Any] = {"people": 2, "templates": 1}
-RUN: dict[str, Any] = {"task": FACTS, "budget": {"steps": 6}, "batch": 4, "evaluation": {"first": 3, "ratio": 2}}
+RUN: dict[str, Any] = {
+    "task": FACTS,
+    "budget": {"steps": 6},
+    "batch": 4,
+    "evaluation": {"first": 3, "ratio": 2},
+}
 
 
 def planned(**model: Any) -> Trial:
@@ -146,7 +182,9 @@ def trained(tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("freeze", [True, False])
-def test_a_trial_ends_with_the_frozen_layers_that_it_began_with(freeze: bool, trained: dict[str, Any], tmp_path: Path):
+def test_a_trial_ends_with_the_frozen_layers_that_it_began_with(
+    freeze: bool, trained: dict[str, Any], tmp_path: Path
+):
     taking = planned(kind="layer_router", pretrained={"trial": GIVER, "freeze": freeze})
     ended = train(taking, EXECUTION, folder=f"{tmp_path}/own")
     assert ended.state == "done"

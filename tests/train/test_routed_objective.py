@@ -46,13 +46,20 @@ def drawn(*shape: int) -> Tensor:
 def route(log_prob_BT: Tensor, penalty: float = 0.0) -> Route:
     zero = torch.zeros((), dtype=torch.float64)
     routing = Routing(zero + penalty, torch.zeros(2), zero, zero, zero + log_prob_BT.numel())
-    return Route(torch.zeros(*log_prob_BT.shape, 1, dtype=torch.int64), torch.ones(*log_prob_BT.shape, 2), log_prob_BT, routing)
+    return Route(
+        torch.zeros(*log_prob_BT.shape, 1, dtype=torch.int64),
+        torch.ones(*log_prob_BT.shape, 2),
+        log_prob_BT,
+        routing,
+    )
 
 
 def reading(final_BMD: Tensor, **changes: Any) -> Reading:
     lanes, length = final_BMD.shape[:2]
     zero = torch.zeros((), dtype=torch.float64)
-    return Reading(final_BMD, (), (), (), torch.ones(lanes, length), None, zero, 100)._replace(**changes)
+    return Reading(final_BMD, (), (), (), torch.ones(lanes, length), None, zero, 100)._replace(
+        **changes
+    )
 
 
 def loss(given: LayerRouter, made: Reading, batch: Batch, z_loss: bool = False) -> Loss:
@@ -64,7 +71,9 @@ def literal(x_BMD: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Nats and squared log-partition of every target, [B, M]."""
     weight_VD = torch.linspace(-2, 2, VOCAB * WIDTH, dtype=torch.float64).view(VOCAB, WIDTH)
     logits_BMV = F.linear(x_BMD, weight_VD).float()
-    return F.cross_entropy(logits_BMV.mT, batch.labels_BM, reduction="none"), logits_BMV.logsumexp(-1).square()
+    return F.cross_entropy(logits_BMV.mT, batch.labels_BM, reduction="none"), logits_BMV.logsumexp(
+        -1
+    ).square()
 
 
 def batch(sequences: int = 2, length: int = 3, **changes: Any) -> Batch:
@@ -77,11 +86,22 @@ def test_steps_that_bear_loss_count_by_their_weights(padded: bool) -> None:
     weights_BM = torch.tensor([[1.0, 1, 0], [1, 0, 0]]) if padded else None
     told, each = batch(weights_BM=weights_BM), [drawn(2, 3, WIDTH) + step for step in range(3)]
     weights = drawn(3, 2, 3).softmax(0)
-    found = loss(LayerRouter(loss="mean", steps=3), reading(each[-1], each_step=each, weights=list(weights)), told, z_loss=True)
+    found = loss(
+        LayerRouter(loss="mean", steps=3),
+        reading(each[-1], each_step=each, weights=list(weights)),
+        told,
+        z_loss=True,
+    )
     real_BM = torch.ones(2, 3) if weights_BM is None else weights_BM
     pairs = [literal(x_BMD, told) for x_BMD in each]
-    nats = sum((nats_BM * weight_BM * real_BM).sum() for (nats_BM, _), weight_BM in zip(pairs, weights, strict=True))
-    z = sum((z_BM * weight_BM * real_BM).sum() for (_, z_BM), weight_BM in zip(pairs, weights, strict=True))
+    nats = sum(
+        (nats_BM * weight_BM * real_BM).sum()
+        for (nats_BM, _), weight_BM in zip(pairs, weights, strict=True)
+    )
+    z = sum(
+        (z_BM * weight_BM * real_BM).sum()
+        for (_, z_BM), weight_BM in zip(pairs, weights, strict=True)
+    )
     torch.testing.assert_close((found.nats, found.z), (nats, z), check_dtype=False)
     assert found.policy is None
     assert found.flops == 300
@@ -95,11 +115,17 @@ def test_without_weights_the_last_features_bear_the_loss_alone() -> None:
 
 
 def test_penalties_of_the_pass_and_of_its_steps_are_added() -> None:
-    made = reading(drawn(2, 3, WIDTH), penalty=torch.tensor(0.25), routes=[route(torch.zeros(2, 3), 0.5), route(torch.zeros(2, 3), 1.0)])
+    made = reading(
+        drawn(2, 3, WIDTH),
+        penalty=torch.tensor(0.25),
+        routes=[route(torch.zeros(2, 3), 0.5), route(torch.zeros(2, 3), 1.0)],
+    )
     found = loss(LayerRouter(), made, batch())
     assert found.penalty == 1.75
     assert len(found.routings) == 2
-    torch.testing.assert_close(mean_loss(found, torch.tensor(6.0), 0.5), found.nats / 6 + 0.5 * 1.75)
+    torch.testing.assert_close(
+        mean_loss(found, torch.tensor(6.0), 0.5), found.nats / 6 + 0.5 * 1.75
+    )
 
 
 def test_steps_are_told_where_tokens_may_halt() -> None:
@@ -112,7 +138,11 @@ def test_steps_are_told_where_tokens_may_halt() -> None:
 
 STEPS, LAYERS, LENGTH = 2, 2, 2
 REINFORCE = LayerRouter.model_validate(
-    {"kind": "layer_router", "layers": LAYERS, "selection": {"kind": "reinforce", "rollouts": 2, "coefficient": 0.5}}
+    {
+        "kind": "layer_router",
+        "layers": LAYERS,
+        "selection": {"kind": "reinforce", "rollouts": 2, "coefficient": 0.5},
+    }
 )
 
 
@@ -126,13 +156,17 @@ def features(chosen_TS: Tensor, *, sees_all: bool) -> Tensor:
     """Features [T, D] that depend on the choices of the tokens that each may see."""
     table = drawn(LENGTH, LAYERS ** (LENGTH * STEPS), WIDTH)
     power_TS = LAYERS ** torch.arange(LENGTH * STEPS).view(LENGTH, STEPS)
-    codes = [(chosen_TS * power_TS)[: LENGTH if sees_all else place + 1].sum() for place in range(LENGTH)]
+    codes = [
+        (chosen_TS * power_TS)[: LENGTH if sees_all else place + 1].sum() for place in range(LENGTH)
+    ]
     return torch.stack([table[place, code] for place, code in enumerate(codes)])
 
 
 @pytest.mark.parametrize("targets_BM", [None, torch.tensor([[1]])], ids=["everywhere", "at some"])
 @pytest.mark.parametrize("mask", ["causal", "full"])
-def test_the_policy_has_the_gradient_of_the_expected_loss(mask: str, targets_BM: Tensor | None) -> None:
+def test_the_policy_has_the_gradient_of_the_expected_loss(
+    mask: str, targets_BM: Tensor | None
+) -> None:
     """Exactly: every pair of roll-outs, by its probability."""
     given = REINFORCE.model_copy(update={"mask": mask})
     told = batch(1, LENGTH)
@@ -147,17 +181,26 @@ def test_the_policy_has_the_gradient_of_the_expected_loss(mask: str, targets_BM:
         x_TD = features(chosen_TS, sees_all=mask == "full")
         return x_TD if targets_BM is None else x_TD[targets_BM[0]]
 
-    expected_loss = sum(log_prob(one).sum().exp() * literal(seen(one)[None], told)[0].sum() for one in routes())
+    expected_loss = sum(
+        log_prob(one).sum().exp() * literal(seen(one)[None], told)[0].sum() for one in routes()
+    )
     (exact,) = torch.autograd.grad(cast(Tensor, expected_loss), scores_TSE)
     found = torch.zeros_like(exact)
     for pair in product(routes(), repeat=2):
         log_prob_RTS = torch.stack([log_prob(one) for one in pair])
-        made = reading(torch.stack([seen(one) for one in pair]), routes=[route(log_prob_RTS[..., step]) for step in range(STEPS)])
+        made = reading(
+            torch.stack([seen(one) for one in pair]),
+            routes=[route(log_prob_RTS[..., step]) for step in range(STEPS)],
+        )
         lost = loss(given, made, told)
         assert lost.policy is not None
         (gradient,) = torch.autograd.grad(lost.policy, scores_TSE)
         found += log_prob_RTS.sum().exp().detach() * gradient
-        torch.testing.assert_close(lost.nats, sum(literal(seen(one)[None], told)[0].sum() for one in pair) / 2, check_dtype=False)
+        torch.testing.assert_close(
+            lost.nats,
+            sum(literal(seen(one)[None], told)[0].sum() for one in pair) / 2,
+            check_dtype=False,
+        )
     torch.testing.assert_close(found, 0.5 * exact, rtol=1e-5, atol=1e-7)
     assert exact.abs().max() > 1e-3
 

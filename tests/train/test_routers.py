@@ -1,4 +1,6 @@
-"""Routers over layers through the training loop: every policy, FLOPs that are metered and spent, checkpoints, micro-batches."""
+"""Routers over layers through the training loop: every policy, FLOPs that are metered and spent,
+checkpoints, micro-batches.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,13 +41,25 @@ KINDS: dict[str, dict[str, Any]] = {
     "sequence": {"granularity": "sequence", "selection": {"noise": 0.5}, "similarity": 0.01},
     "thrifty": {"selection": {"kind": "reinforce", "rollouts": 2}, "halting": {"kind": "act"}},
     "closed, soft": {"policy": "closed", "selection": {"kind": "soft"}, "layer_dropout": 0.5},
-    "sequence, fixed": {"policy": "fixed", "granularity": "sequence", "halting": {"kind": "ponder"}},
+    "sequence, fixed": {
+        "policy": "fixed",
+        "granularity": "sequence",
+        "halting": {"kind": "ponder"},
+    },
 }
 EXACT = ("fixed", "soft", "closed, soft", "sequence, fixed")
 
 
 def trial(kind: str, **changes: Any) -> Trial:
-    model = {"kind": "layer_router", "layers": 2, "steps": 3, "identity": 1, "width": 8, "heads": 2, "mask": "causal"}
+    model = {
+        "kind": "layer_router",
+        "layers": 2,
+        "steps": 3,
+        "identity": 1,
+        "width": 8,
+        "heads": 2,
+        "mask": "causal",
+    }
     data: dict[str, Any] = {
         "task": ARITHMETIC,
         "model": model | KINDS[kind],
@@ -58,11 +72,16 @@ def trial(kind: str, **changes: Any) -> Trial:
     return made.model_copy(update={"model": made.model.resolved()})
 
 
-def run(given: Trial, execution: Execution = CPU, **options: Any) -> tuple[list[tuple[int, dict[str, float]]], Ended]:
+def run(
+    given: Trial, execution: Execution = CPU, **options: Any
+) -> tuple[list[tuple[int, dict[str, float]]], Ended]:
     events: list[Event] = []
     ended = train(given, execution, emit=events.append, **options)
     told = [event for event in events if isinstance(event, Measured | Ended)]
-    return [(event.step, {name: value for name, value in event.values.items() if not is_speed(name)}) for event in told], ended
+    return [
+        (event.step, {name: value for name, value in event.values.items() if not is_speed(name)})
+        for event in told
+    ], ended
 
 
 def stop_after(calls: int) -> Callable[[], bool]:
@@ -74,7 +93,14 @@ def stop_after(calls: int) -> Callable[[], bool]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where a small text lies prepared."""
     path = tmp_path_factory.mktemp("text")
-    task = Text.model_validate({"kind": "text", "corpus": str(write_text(path / "small.txt")), "tokens": "bytes", "context": 16})
+    task = Text.model_validate(
+        {
+            "kind": "text",
+            "corpus": str(write_text(path / "small.txt")),
+            "tokens": "bytes",
+            "context": 16,
+        }
+    )
     prepare(task.corpus, task.tokens, str(path))
     return path
 
@@ -117,9 +143,14 @@ def updated(given: Trial, execution: Execution = CPU) -> Attempt:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_micro_batches_make_the_same_update_as_the_batch(kind: str) -> None:
-    whole, parts = updated(trial(kind)), updated(trial(kind), Execution(device="cpu", micro_batch=5))
+    whole, parts = (
+        updated(trial(kind)),
+        updated(trial(kind), Execution(device="cpu", micro_batch=5)),
+    )
     torch.testing.assert_close(parts.meters.nats, whole.meters.nats, rtol=1e-6, atol=0)
-    torch.testing.assert_close(parts.meters.experts["load"], whole.meters.experts["load"], rtol=0, atol=0)
+    torch.testing.assert_close(
+        parts.meters.experts["load"], whole.meters.experts["load"], rtol=0, atol=0
+    )
     for first, second in zip(parts.model.parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
 
@@ -141,7 +172,10 @@ def test_dropped_features_and_drawn_routes_make_the_micro_batch_identity() -> No
 
 def test_flops_do_not_depend_on_how_a_batch_is_split() -> None:
     """Else the budget of a trial would depend on the machine."""
-    whole, parts = updated(trial("gumbel")), updated(trial("gumbel"), Execution(device="cpu", micro_batch=5))
+    whole, parts = (
+        updated(trial("gumbel")),
+        updated(trial("gumbel"), Execution(device="cpu", micro_batch=5)),
+    )
     assert parts.flops == whole.flops
 
 
@@ -153,7 +187,9 @@ def test_what_is_metered_lies_between_the_bounds_of_the_plan(kind: str) -> None:
     assert each.is_exact == (kind in EXACT)
     attempt = updated(given)
     assert each.least <= attempt.flops <= each.most
-    tokens_BT = torch.randint(shape.vocab, (3, shape.context), generator=torch.Generator().manual_seed(0))
+    tokens_BT = torch.randint(
+        shape.vocab, (3, shape.context), generator=torch.Generator().manual_seed(0)
+    )
     assert isinstance(attempt.model, LayerRouter)
     for at_BM in (None, torch.tensor([[1, 3]] * 3)):
         with torch.no_grad():
@@ -169,7 +205,9 @@ def test_a_fixed_order_is_the_plain_transformer() -> None:
     expected, expected_end = run(trial("fixed", model=plain))
     for (step, values), (plain_step, plain_values) in zip(curve, expected, strict=True):
         assert step == plain_step
-        assert {name: values[name] for name in plain_values} == pytest.approx(plain_values, rel=1e-6)
+        assert {name: values[name] for name in plain_values} == pytest.approx(
+            plain_values, rel=1e-6
+        )
     assert ended.artifacts["weights_sha256"] == expected_end.artifacts["weights_sha256"]
 
 
@@ -200,7 +238,9 @@ def test_a_schedule_follows_the_share_that_is_spent() -> None:
         before = attempt.flops
         attempt.update()
         spent = before / 10**8
-        assert attempt.step - 1 == pytest.approx(spent * attempt_promised(attempt, before), rel=1e-9)
+        assert attempt.step - 1 == pytest.approx(
+            spent * attempt_promised(attempt, before), rel=1e-9
+        )
         shares.append(attempt.optimizer._parts[0].param_groups[0]["lr"].item())
     assert attempt.step < attempt.steps
     assert shares[2] == pytest.approx(2e-2, rel=0.05)
@@ -223,7 +263,11 @@ def test_computing_again_in_the_backward_pass_changes_no_bit(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["open", "mean", "reinforce"])
 @pytest.mark.parametrize(
     "changes",
-    [{"precision": "bf16"}, {"optim": {"kind": "muon", "schedule": {"warmup": 2}}}, {"optim": {"lr": 2e-2, "z_loss": 1e-3}}],
+    [
+        {"precision": "bf16"},
+        {"optim": {"kind": "muon", "schedule": {"warmup": 2}}},
+        {"optim": {"lr": 2e-2, "z_loss": 1e-3}},
+    ],
     ids=["bf16", "muon", "z_loss"],
 )
 def test_they_train_by_every_means(kind: str, changes: dict[str, Any]) -> None:
@@ -235,6 +279,8 @@ def test_they_train_by_every_means(kind: str, changes: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sequence", "act"])
 def test_they_train_compiled(kind: str) -> None:
-    eager, compiled = (run(trial(kind), Execution(device="cpu", compile=compile))[0] for compile in (False, True))
+    eager, compiled = (
+        run(trial(kind), Execution(device="cpu", compile=compile))[0] for compile in (False, True)
+    )
     assert compiled[0][1]["loss"] == pytest.approx(eager[0][1]["loss"], rel=0.05)
     assert compiled[-2][1]["loss"] < compiled[0][1]["loss"]

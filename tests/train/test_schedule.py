@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from scalelab.spec.optim import Constant, Cosine, Linear, Wsd
 from scalelab.train.schedule import share_of_peak
 
-SCHEDULES = [Constant(warmup=5), Cosine(warmup=5, floor=0.1), Linear(warmup=5, floor=0.1), Wsd(warmup=5, decay=0.25, floor=0.1)]
+SCHEDULES = [
+    Constant(warmup=5),
+    Cosine(warmup=5, floor=0.1),
+    Linear(warmup=5, floor=0.1),
+    Wsd(warmup=5, decay=0.25, floor=0.1),
+]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.kind)
@@ -21,7 +26,9 @@ def test_warm_up_rises_in_a_line_to_the_peak(schedule: Constant | Cosine | Linea
 def test_cosine_ends_at_its_floor_and_is_half_way_in_the_middle() -> None:
     schedule = Cosine(warmup=0, floor=0.1)
     assert share_of_peak(schedule, 99, 100) == pytest.approx(0.1)
-    assert share_of_peak(schedule, 50, 101) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 2)))
+    assert share_of_peak(schedule, 50, 101) == pytest.approx(
+        0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 2))
+    )
 
 
 def test_wsd_is_flat_and_then_falls_in_a_line() -> None:
@@ -43,13 +50,19 @@ def test_a_schedule_that_is_all_warm_up_still_ends() -> None:
 
 
 @given(st.sampled_from(SCHEDULES), st.integers(1, 2000), st.data())
-def test_a_share_is_between_nothing_and_the_peak(schedule: Constant | Cosine | Linear | Wsd, steps: int, data: st.DataObject) -> None:
+def test_a_share_is_between_nothing_and_the_peak(
+    schedule: Constant | Cosine | Linear | Wsd, steps: int, data: st.DataObject
+) -> None:
     step = data.draw(st.integers(0, steps - 1))
     assert 0 <= share_of_peak(schedule, step, steps) <= 1
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.kind)
-def test_a_promise_of_as_many_updates_as_there_are_changes_nothing(schedule: Constant | Cosine | Linear | Wsd) -> None:
+def test_a_promise_of_as_many_updates_as_there_are_changes_nothing(
+    schedule: Constant | Cosine | Linear | Wsd,
+) -> None:
     """By the share of FLOPs that is spent: step / share."""
     for step in range(1, 70):
-        assert share_of_peak(schedule, step, step / (step / 70)) == pytest.approx(share_of_peak(schedule, step, 70), rel=1e-12)
+        assert share_of_peak(schedule, step, step / (step / 70)) == pytest.approx(
+            share_of_peak(schedule, step, 70), rel=1e-12
+        )

@@ -1,4 +1,6 @@
-"""Batches of text and of sums: what is drawn is a pure function of the update's number, whatever the micro-batch."""
+"""Batches of text and of sums: what is drawn is a pure function of the update's number, whatever
+the micro-batch.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -47,11 +49,18 @@ class Corpus:
         return Corpus(self.task, seed=seed % 2**31, batch=batch)
 
     def at(self, step: int) -> np.ndarray[Any, Any]:
-        return np.random.default_rng([self.seed, step]).integers(0, VOCAB, (self.batch, CONTEXT + 1), dtype=np.int32)
+        return np.random.default_rng([self.seed, step]).integers(
+            0, VOCAB, (self.batch, CONTEXT + 1), dtype=np.int32
+        )
 
 
 def trial(mask: str = "causal", task: dict[str, Any] | None = None, **changes: Any) -> Trial:
-    data = {"task": {"kind": "text", "context": CONTEXT, **(task or {})}, "model": {"mask": mask}, "budget": {"steps": 1}, "batch": BATCH}
+    data = {
+        "task": {"kind": "text", "context": CONTEXT, **(task or {})},
+        "model": {"mask": mask},
+        "budget": {"steps": 1},
+        "batch": BATCH,
+    }
     return Trial.model_validate(data | changes)
 
 
@@ -74,7 +83,11 @@ def test_micro_batches_split_every_field(mask: str, task: dict[str, Any]) -> Non
     assert targets == again
     for name, expected in vars(whole).items():
         found = joined(parts, name)
-        same = torch.equal(expected, found) if expected is not None and found is not None else expected is found
+        same = (
+            torch.equal(expected, found)
+            if expected is not None and found is not None
+            else expected is found
+        )
         assert same, name
 
 
@@ -84,14 +97,18 @@ def test_a_batch_is_the_stream_under_its_objective(mask: str, task: dict[str, An
     assert isinstance(given.task, Text)
     targets, [batch] = drawn(given, 3, BATCH)
     windows_BS = Corpus(given.task).stream(derive(0, "order"), BATCH).at(3)
-    expected = examples(given.task, Corpus(given.task), windows_BS, np.arange(15, 20), derive(0, "objective"))
+    expected = examples(
+        given.task, Corpus(given.task), windows_BS, np.arange(15, 20), derive(0, "objective")
+    )
     for name, array in vars(expected).items():
         tensor = getattr(batch, name)
         assert (array is None) == (tensor is None)
         if tensor is not None:
             assert tensor.dtype == (torch.float32 if name == "weights_BM" else torch.int64)
             assert np.array_equal(tensor.numpy(), array)
-    bears_loss = batch.labels_BM.numel() if batch.weights_BM is None else batch.weights_BM.sum().item()
+    bears_loss = (
+        batch.labels_BM.numel() if batch.weights_BM is None else batch.weights_BM.sum().item()
+    )
     assert targets == bears_loss > 0
 
 
@@ -114,15 +131,25 @@ def test_causal_text_lists_no_targets() -> None:
 @pytest.mark.parametrize("operation", ["addition", "multiplication", "chain"])
 def test_the_loss_of_a_problem_falls_on_its_answer(operation: str) -> None:
     task = Arithmetic.model_validate({"operation": operation, "length": 2, "longest": 2})
-    given = Trial.model_validate({"task": task.model_dump(), "budget": {"steps": 1}, "batch": BATCH})
+    given = Trial.model_validate(
+        {"task": task.model_dump(), "budget": {"steps": 1}, "batch": BATCH}
+    )
     targets, batches = open_source(given, ArithmeticData(task), CPU).draw(4, 2)
     parts = list(batches)
     assert [len(part.tokens_BT) for part in parts] == [2, 2, 1]
-    assert targets.item() == sum(part.weights_BM.sum().item() for part in parts if part.weights_BM is not None)
+    assert targets.item() == sum(
+        part.weights_BM.sum().item() for part in parts if part.weights_BM is not None
+    )
     texts = ArithmeticData(task).stream(derive(0, "order"), BATCH).at(4).texts()
-    whole = {name: joined(parts, name) for name in ("tokens_BT", "labels_BM", "weights_BM", "given_B")}
+    whole = {
+        name: joined(parts, name) for name in ("tokens_BT", "labels_BM", "weights_BM", "given_B")
+    }
     for row, text in enumerate(texts):
-        tokens_T, labels_M, weights_M, given_1 = (part[row] for part in whole.values() if part is not None)
+        tokens_T, labels_M, weights_M, given_1 = (
+            part[row] for part in whole.values() if part is not None
+        )
         question, answer = text.split("=")
-        assert bytes(tokens_T[: int(given_1)].tolist()).decode() == f"{question}="  # what a prefix mask shows in both directions
+        assert (
+            bytes(tokens_T[: int(given_1)].tolist()).decode() == f"{question}="
+        )  # what a prefix mask shows in both directions
         assert labels_M[weights_M > 0].tolist() == [*answer.encode(), END]

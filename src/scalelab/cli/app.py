@@ -1,6 +1,7 @@
 """The `scalelab` command: its commands and its exit codes.
 
-0: all done. 1: some trial failed. 2: the input is wrong. 70: a fault of scalelab's own. 130: interrupted, run again to go on.
+0: all done. 1: some trial failed. 2: the input is wrong. 70: a fault of scalelab's own. 130:
+interrupted, run again to go on.
 """
 
 import os
@@ -34,7 +35,10 @@ UNEXPECTED = 70
 
 app = typer.Typer(
     name="scalelab",
-    help="A declarative experiment lab for language-model science: from a YAML spec to trials, one store, and figures.",
+    help=(
+        "A declarative experiment lab for language-model science: from a YAML spec to trials, one"
+        " store, and figures."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,7 +55,12 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    _version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
     if debug:
         os.environ["SCALELAB_DEBUG"] = "1"
@@ -80,7 +89,9 @@ app.add_typer(preparing.data, name="data")
 
 
 class _Interrupt(BaseException):
-    """Ctrl-C outside a run, which handles its own: typer would end in silence on a KeyboardInterrupt."""
+    """Ctrl-C outside a run, which handles its own: typer would end in silence on a
+    KeyboardInterrupt.
+    """
 
 
 def main() -> None:
@@ -95,11 +106,15 @@ def main() -> None:
         _show("interrupted; the same command goes on from here")
         raise SystemExit(130) from None
     except BrokenPipeError:
-        # The reader of a pipe (`| head`) has gone: nothing is wrong, and nothing more is to be said.
+        # The reader of a pipe (`| head`) has gone: nothing is wrong, and nothing more is to be
+        # said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except Exception as error:
-        _show(f"error: {type(error).__name__}: {error}; this should not happen: see where with `scalelab --debug ...`, and report it")
+        _show(
+            f"error: {type(error).__name__}: {error}; this should not happen: see where with"
+            " `scalelab --debug ...`, and report it"
+        )
         raise SystemExit(UNEXPECTED) from None
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,4 +1,6 @@
-"""How a search ends: the best and the worst side by side or the front, what mattered, what they write, fig. 12, and the best as a spec."""
+"""How a search ends: the best and the worst side by side or the front, what mattered, what they
+write, fig. 12, and the best as a spec.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,7 +52,9 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Made:
-    """A file that was written, or the sentence that says why not: what else was found is told all the same."""
+    """A file that was written, or the sentence that says why not: what else was found is told all
+    the same.
+    """
 
     path: Path | None
     why: str = ""
@@ -69,14 +73,25 @@ def _made(write: Callable[[], Path]) -> Made:
 
 
 def found_json(searched: "Searched") -> dict[str, Any]:
-    """What a search found, for `--json`: the best and the worst by the first objective, and the front."""
+    """What a search found, for `--json`: the best and the worst by the first objective, and the
+    front.
+    """
 
     def told(one: "Tried") -> dict[str, Any]:
         return {"digest": one.digest, "values": list(one.values), "setting": dict(one.setting)}
 
-    ends = {"best": told(searched.ranked[0]), "worst": told(searched.ranked[-1]), "front": [told(one) for one in searched.front]}
+    ends = {
+        "best": told(searched.ranked[0]),
+        "worst": told(searched.ranked[-1]),
+        "front": [told(one) for one in searched.front],
+    }
     pruned = sum(one.pruned for one in searched.tried)
-    return {"objectives": list(searched.objectives), "pruned": pruned, **ends, "importances": dict(searched.importances)}
+    return {
+        "objectives": list(searched.objectives),
+        "pruned": pruned,
+        **ends,
+        "importances": dict(searched.importances),
+    }
 
 
 def searched_in(opened: "Reader", name: str) -> "Searched | None":
@@ -89,7 +104,9 @@ def searched_in(opened: "Reader", name: str) -> "Searched | None":
     return found if found is not None and found.complete else None
 
 
-def conclude(opened: "Store", searched: "Searched", space: "Space", document: "Document", where: str) -> Conclusion:
+def conclude(
+    opened: "Store", searched: "Searched", space: "Space", document: "Document", where: str
+) -> Conclusion:
     """Ask the ends for their samples, write the best as a spec, and draw."""
     from scalelab import report
     from scalelab.spec.load_space import experiment_of
@@ -98,48 +115,87 @@ def conclude(opened: "Store", searched: "Searched", space: "Space", document: "D
     data = experiment.execution.data
     ends = {title: opened.trial(one.digest) for title, one in searched.ends.items()}
     samples = {title: told(opened, one.record.digest, data, where) for title, one in ends.items()}
-    axes = next(record.axes for record, _, _ in opened.members(searched.name) if record.digest == searched.ranked[0].digest)
+    axes = next(
+        record.axes
+        for record, _, _ in opened.members(searched.name)
+        if record.digest == searched.ranked[0].digest
+    )
     found = _made(lambda: _found(searched, experiment, inner, axes))
     figure = _made(lambda: report.draw(opened, FIGURE, experiments=[searched.name], out=REPORTS))
     return Conclusion(searched, ends, samples, figure, found)
 
 
-def _found(searched: "Searched", experiment: "Experiment", document: "Document", point: Mapping[str, Any]) -> Path:
-    """The best as a spec. Raises UserError where the base was another when it ran, and where the spec can't be written."""
+def _found(
+    searched: "Searched", experiment: "Experiment", document: "Document", point: Mapping[str, Any]
+) -> Path:
+    """The best as a spec.
+
+    Raises UserError where the base was another when it ran, and where the spec can't be written.
+    """
     from scalelab.plan.plan import compile_point
     from scalelab.run.found import Found, write_found
 
     best = searched.ranked[0]
     if compile_point(experiment, document, dict(point)).digest != best.digest:
         what = f"the best, trial {best.digest[:SHORT]}, ran when the space had another base"
-        raise UserError(what, cure=f"see it with `scalelab show {best.digest[:SHORT]}`, or give the changed space another `name`")
-    return write_found(Found(searched.name, searched.objectives[0], best.values[0], best.digest, document.data, point))
+        raise UserError(
+            what,
+            cure=(
+                f"see it with `scalelab show {best.digest[:SHORT]}`, or give the changed space"
+                " another `name`"
+            ),
+        )
+    return write_found(
+        Found(
+            searched.name, searched.objectives[0], best.values[0], best.digest, document.data, point
+        )
+    )
 
 
 def show(concluded: Conclusion) -> None:
     """Print it."""
     searched = concluded.searched
     pruned = sum(one.pruned for one in searched.tried)
-    ended = f"{len(searched.complete):,} trials came to their end" if len(searched.complete) > 1 else "1 trial came to its end"
+    ended = (
+        f"{len(searched.complete):,} trials came to their end"
+        if len(searched.complete) > 1
+        else "1 trial came to its end"
+    )
     print(f"\n{ended}" + (f", {pruned:,} pruned before" if pruned else ""))
     if len(searched.objectives) > 1:
         _show_front(searched)
     print()
     _show_ends(concluded)
     print(f"\n{_mattered(searched)}\n")
-    titles = [f"{title}, trial {one.record.digest[:SHORT]}" for title, one in concluded.ends.items()]
+    titles = [
+        f"{title}, trial {one.record.digest[:SHORT]}" for title, one in concluded.ends.items()
+    ]
     print("\n".join(beside(titles, list(concluded.samples.values()))))
     figure, found = concluded.figure, concluded.found
     print(f"\nfig. 12: {figure.path or figure.why}")
-    print(f"the best as a spec: {found.path or found.why}" + (_AGAIN.format(found.path) if found.path else ""))
+    print(
+        f"the best as a spec: {found.path or found.why}"
+        + (_AGAIN.format(found.path) if found.path else "")
+    )
 
 
 def _show_front(searched: "Searched") -> None:
     """A line for each trial that no other beats in everything."""
-    print(f"{len(searched.front):,} of them are on the front of {' and '.join(searched.objectives)}\n")
+    print(
+        f"{len(searched.front):,} of them are on the front of {' and '.join(searched.objectives)}\n"
+    )
     shown = searched.front[:_FRONT]
-    paths = [path for path in searched.paths if len({str(one.setting.get(path)) for one in shown}) > 1]
-    rows = [[one.digest[:SHORT], *map(number, one.values), *(number(one.setting.get(path)) for path in paths)] for one in shown]
+    paths = [
+        path for path in searched.paths if len({str(one.setting.get(path)) for one in shown}) > 1
+    ]
+    rows = [
+        [
+            one.digest[:SHORT],
+            *map(number, one.values),
+            *(number(one.setting.get(path)) for path in paths),
+        ]
+        for one in shown
+    ]
     print_table(["digest", *searched.objectives, *paths], rows)
     if len(searched.front) > len(shown):
         print(f"{len(shown)} of {len(searched.front)} are shown; --json and fig. 12 have all")
@@ -150,12 +206,23 @@ def _show_ends(concluded: Conclusion) -> None:
     searched, ends = concluded.searched, concluded.ends
     by_digest = {one.digest: one for one in searched.tried}
     tried = [by_digest[one.record.digest] for one in ends.values()]
-    rows = [["trial", *(one.record.digest[:SHORT] for one in ends.values())], ["state", *(one.result.state for one in ends.values())]]
-    rows += [[name, *(number(one.values[at]) for one in tried)] for at, name in enumerate(searched.objectives)]
+    rows = [
+        ["trial", *(one.record.digest[:SHORT] for one in ends.values())],
+        ["state", *(one.result.state for one in ends.values())],
+    ]
+    rows += [
+        [name, *(number(one.values[at]) for one in tried)]
+        for at, name in enumerate(searched.objectives)
+    ]
     rows += [[path, *(_cell(one.setting.get(path)) for one in tried)] for path in searched.paths]
     rows.append(["params", *(f"{one.record.params.get('total', 0):,}" for one in ends.values())])
     if "flops_per_token" not in searched.objectives:
-        rows.append(["flops_per_token", *(number(one.result.metrics.get("flops_per_token")) for one in ends.values())])
+        rows.append(
+            [
+                "flops_per_token",
+                *(number(one.result.metrics.get("flops_per_token")) for one in ends.values()),
+            ]
+        )
     print_table(["", *ends], rows)
 
 
@@ -167,7 +234,14 @@ def _mattered(searched: "Searched") -> str:
     """The importances in a sentence."""
     from scalelab.fit.importance import FEWEST
 
-    named = [f"{path} {100 * share:.0f} %" for path, share in list(searched.importances.items())[:_NAMED] if share >= 0.005]
+    named = [
+        f"{path} {100 * share:.0f} %"
+        for path, share in list(searched.importances.items())[:_NAMED]
+        if share >= 0.005
+    ]
     if not named:
-        return f"What mattered can't be told from {len(searched.complete)} trials that came to their end: {FEWEST} are needed."
+        return (
+            f"What mattered can't be told from {len(searched.complete)} trials that came to their"
+            f" end: {FEWEST} are needed."
+        )
     return f"What separates the best tenth from the rest: {', '.join(named)} (PED-ANOVA)."

@@ -16,7 +16,9 @@ def schema() -> None:
 
 
 def explain(
-    path: Annotated[str, typer.Argument(help="A spec path, such as model.width; empty for the first level.")] = "",
+    path: Annotated[
+        str, typer.Argument(help="A spec path, such as model.width; empty for the first level.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Say what a field of a spec means, its type and its default."""
@@ -32,5 +34,8 @@ def explain(
         print_json({"path": path, "fields": entries})
         return
     for entry in entries:
-        print(f"{entry['path']}: {entry['type']}" + (f" = {entry['default']}" if entry["default"] is not None else ""))
+        print(
+            f"{entry['path']}: {entry['type']}"
+            + (f" = {entry['default']}" if entry["default"] is not None else "")
+        )
         print(f"    {entry['help']}")

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scalelab.cli.options import DEFAULT_STORE, ExperimentOption, FilterOption, JsonOption, StoreOption, number, print_json, print_table
+from scalelab.cli.options import (
+    DEFAULT_STORE,
+    ExperimentOption,
+    FilterOption,
+    JsonOption,
+    StoreOption,
+    number,
+    print_json,
+    print_table,
+)
 from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,27 +30,61 @@ if TYPE_CHECKING:
 
 
 def fit(
-    law: Annotated[str | None, typer.Argument(help="A law by name, a formula, or a YAML file that declares one; see --list.")] = None,
+    law: Annotated[
+        str | None,
+        typer.Argument(
+            help="A law by name, a formula, or a YAML file that declares one; see --list."
+        ),
+    ] = None,
     experiment: ExperimentOption = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="A published table; nothing is stored.")] = None,
-    mapping: Annotated[Path | None, typer.Option("--mapping", help="YAML that says which column of the table is what.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="A published table; nothing is stored.")
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option("--mapping", help="YAML that says which column of the table is what."),
+    ] = None,
     filter_: FilterOption = None,
-    bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Refits behind the intervals.")] = 4000,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=0, help="Refits behind the intervals.")
+    ] = 4000,
     tie: Annotated[list[str] | None, typer.Option("--tie", help="--tie beta=alpha")] = None,
     fix: Annotated[list[str] | None, typer.Option("--fix", help="--fix E=1.69")] = None,
     bound: Annotated[list[str] | None, typer.Option("--bound", help="--bound alpha=0:1")] = None,
-    column: Annotated[list[str] | None, typer.Option("--column", help="--column N=params.non_embedding")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="The column that is predicted, such as metrics.loss.")] = None,
-    residual: Annotated[Literal["log", "linear"] | None, typer.Option("--residual", help="log or linear.")] = None,
-    loss: Annotated[str | None, typer.Option("--loss", help="huber:1e-3 or squared.")] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="A column that multiplies each row's loss.")] = None,
-    starts: Annotated[str, typer.Option("--starts", help="How many starts are drawn, or hoffmann.")] = "500",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the starts and of the draws.")] = 0,
-    holdout: Annotated[
-        str | None, typer.Option("--holdout", help="largest_params, largest_flops, expanding, or a filter of the rows to predict.")
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="--column N=params.non_embedding")
     ] = None,
-    at: Annotated[list[str] | None, typer.Option("--at", help="Ask the law: --at flops=1e24, --at N=7e10,D=1.4e12")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the laws that are known by name.")] = False,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="The column that is predicted, such as metrics.loss."),
+    ] = None,
+    residual: Annotated[
+        Literal["log", "linear"] | None, typer.Option("--residual", help="log or linear.")
+    ] = None,
+    loss: Annotated[str | None, typer.Option("--loss", help="huber:1e-3 or squared.")] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="A column that multiplies each row's loss.")
+    ] = None,
+    starts: Annotated[
+        str, typer.Option("--starts", help="How many starts are drawn, or hoffmann.")
+    ] = "500",
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the starts and of the draws.")
+    ] = 0,
+    holdout: Annotated[
+        str | None,
+        typer.Option(
+            "--holdout",
+            help="largest_params, largest_flops, expanding, or a filter of the rows to predict.",
+        ),
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="Ask the law: --at flops=1e24, --at N=7e10,D=1.4e12"),
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="List the laws that are known by name.")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,7 +93,10 @@ def fit(
         _list(as_json)
         return
     if law is None:
-        raise UserError("no law is named", cure="name one, as `scalelab fit chinchilla`; `scalelab fit --list` shows them")
+        raise UserError(
+            "no law is named",
+            cure="name one, as `scalelab fit chinchilla`; `scalelab fit --list` shows them",
+        )
     from scalelab.fit.columns import usual_target
     from scalelab.fit.fit import fit_law
     from scalelab.fit.law import Choices, Loss
@@ -72,7 +118,16 @@ def fit(
     frame, source = _filtered(frame, source, filter_)
     choices = replace(choices, target=target or usual_target(frame, found.target))
     with _progress() as tell:
-        fitted = fit_law(frame, found, choices, bootstrap=bootstrap, holdout=holdout, at=places, about={"source": source}, tell=tell)
+        fitted = fit_law(
+            frame,
+            found,
+            choices,
+            bootstrap=bootstrap,
+            holdout=holdout,
+            at=places,
+            about={"source": source},
+            tell=tell,
+        )
     kept = experiment is not None and _keep(fitted, experiment[0], store)
     if as_json:
         print_json(fitted.to_json() | {"kept": kept})
@@ -89,13 +144,21 @@ def _list(as_json: bool) -> None:
     for law in LAWS.values():
         where = "".join(f", {name} = {text}" for name, text in law.let.items())
         columns = ", ".join(f"{symbol} = {column}" for symbol, column in law.columns.items())
-        print(f"{law.name}\n  {law.target.removeprefix('metrics.')} = {law.formula}{where}\n  {columns}\n  {law.about}\n  {law.source}\n")
+        print(
+            f"{law.name}\n  {law.target.removeprefix('metrics.')} = {law.formula}{where}\n "
+            f" {columns}\n  {law.about}\n  {law.source}\n"
+        )
 
 
-def _rows(experiment: list[str] | None, csv: Path | None, mapping: Path | None, store: str) -> "tuple[pl.DataFrame, dict[str, Any]]":
+def _rows(
+    experiment: list[str] | None, csv: Path | None, mapping: Path | None, store: str
+) -> "tuple[pl.DataFrame, dict[str, Any]]":
     """The rows, and where they come from for the record."""
     if (experiment is None) == (csv is None):
-        raise UserError("the rows to fit are not named", cure="give --experiment NAME, or --csv FILE with --mapping M.yaml; not both")
+        raise UserError(
+            "the rows to fit are not named",
+            cure="give --experiment NAME, or --csv FILE with --mapping M.yaml; not both",
+        )
     from scalelab.store import frames, open_store
 
     if experiment is not None:
@@ -105,9 +168,17 @@ def _rows(experiment: list[str] | None, csv: Path | None, mapping: Path | None, 
 
     assert csv is not None
     if mapping is None:
-        raise UserError("a table needs a mapping of its columns", cure="give it with --mapping M.yaml", where=str(csv))
+        raise UserError(
+            "a table needs a mapping of its columns",
+            cure="give it with --mapping M.yaml",
+            where=str(csv),
+        )
     published = read_published(csv, mapping, repeats=True)
-    return frames.published(published), {"table": csv.name, "table_sha256": _sha256(csv), "mapping": mapping.name}
+    return frames.published(published), {
+        "table": csv.name,
+        "table_sha256": _sha256(csv),
+        "mapping": mapping.name,
+    }
 
 
 def _sha256(path: Path) -> str:
@@ -116,19 +187,25 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _filtered(frame: "pl.DataFrame", source: dict[str, Any], text: str | None) -> "tuple[pl.DataFrame, dict[str, Any]]":
+def _filtered(
+    frame: "pl.DataFrame", source: dict[str, Any], text: str | None
+) -> "tuple[pl.DataFrame, dict[str, Any]]":
     import polars as pl
 
     from scalelab.fit.matching import matching
 
     kept = frame if text is None else frame.filter(pl.Series(matching(frame, text)))
     if text is not None and kept.is_empty() and not frame.is_empty():
-        raise UserError(f"no row matches `{text}`", cure=f"loosen the filter: there are {frame.height} rows")
+        raise UserError(
+            f"no row matches `{text}`", cure=f"loosen the filter: there are {frame.height} rows"
+        )
     return kept, source | {"filter": text, "filtered_out": frame.height - kept.height}
 
 
 def _keep(fitted: "Fit", experiment: str, store: str) -> bool:
-    """Keep the fit with its draws; a store that can't be written is no reason to lose what was fitted."""
+    """Keep the fit with its draws; a store that can't be written is no reason to lose what was
+    fitted.
+    """
     import time
 
     from scalelab.fit.kept import to_store
@@ -149,7 +226,11 @@ def _pairs(texts: list[str] | None, option: str, parse: Callable[[str], Any]) ->
     for text in texts or []:
         name, sign, value = (part.strip() for part in text.partition("="))
         if not (name and sign and value):
-            raise UserError(f"`{text}` is no name=value", cure=f"write it like {option} NAME=VALUE", where=option)
+            raise UserError(
+                f"`{text}` is no name=value",
+                cure=f"write it like {option} NAME=VALUE",
+                where=option,
+            )
         try:
             found[name] = parse(value)
         except UserError:
@@ -185,7 +266,9 @@ def _starts(text: str) -> int | str:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each part of the work on a terminal, a line for each when piped; always on stderr."""
+    """A bar for each part of the work on a terminal, a line for each when piped; always
+    on stderr.
+    """
     if not sys.stderr.isatty():
         said = set[str]()
 
@@ -221,11 +304,19 @@ def _show(fitted: "Fit", kept: str) -> None:
         _estimates("derived", fitted.derived)
     rows, left_out = record["rows"], record["source"]["filtered_out"]
     filtered = f", {left_out} left out by the filter" if left_out else ""
-    print(f"\n{rows['used']} of {rows['given']} rows in {rows['configurations']} configurations{filtered}")
+    print(
+        f"\n{rows['used']} of {rows['given']} rows in {rows['configurations']}"
+        f" configurations{filtered}"
+    )
     print(f"objective {optimum.objective:.10g} (sum of {law.loss}, {law.residual} residuals)")
-    print(f"{optimum.at_best} of {optimum.tried} starts at the best, gradient norm {optimum.gradient_norm:.2g}")
+    print(
+        f"{optimum.at_best} of {optimum.tried} starts at the best, gradient norm"
+        f" {optimum.gradient_norm:.2g}"
+    )
     if fitted.holdout is not None:
-        print(f"\nhold-out {fitted.holdout.rollout}: mean absolute error {fitted.holdout.error:.4%}")
+        print(
+            f"\nhold-out {fitted.holdout.rollout}: mean absolute error {fitted.holdout.error:.4%}"
+        )
         _held(fitted.holdout)
     for warned in fitted.warnings:
         print(f"\nwarning {warned.code}: {warned.text}")
@@ -237,7 +328,11 @@ def _estimates(title: str, found: "Mapping[str, Estimate]") -> None:
     estimates = list(found.items())
     predicted = any(one.prediction95 for _, one in estimates)
     columns = [title, "value", "se", "95 % interval"] + ["of one more run"] * predicted
-    cells = [[name, number(one.value), number(one.se), _ends(one.ci95)] + [_ends(one.prediction95)] * predicted for name, one in estimates]
+    cells = [
+        [name, number(one.value), number(one.se), _ends(one.ci95)]
+        + [_ends(one.prediction95)] * predicted
+        for name, one in estimates
+    ]
     print_table(columns, cells)
 
 
@@ -245,7 +340,9 @@ def _held(holdout: "Holdout") -> None:
     cells = [
         [fold.about, f"{actual:.6g}", f"{predicted:.6g}", f"{error:+.4%}"]
         for fold in holdout.folds
-        for actual, predicted, error in zip(fold.actual_T, fold.predicted_T, fold.error_T, strict=True)
+        for actual, predicted, error in zip(
+            fold.actual_T, fold.predicted_T, fold.error_T, strict=True
+        )
     ]
     print_table(["fitted on", "actual", "predicted", "error"], cells)
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scalelab.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataOption, JsonOption, StoreOption, number, print_json
+from scalelab.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_STORE,
+    DataOption,
+    JsonOption,
+    StoreOption,
+    number,
+    print_json,
+)
 from scalelab.cli.showing import trial_json
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, nearest
@@ -24,7 +32,14 @@ if TYPE_CHECKING:
 
 _QUESTIONS = ("facts", "arithmetic")
 """Tasks that have one right answer: the likeliest is shown, unless a temperature is given."""
-_FORMATS = {"\u200b", "\u200e", "\u200f", "\ufeff", *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2060, 0x206A))}
+_FORMATS = {
+    "\u200b",
+    "\u200e",
+    "\u200f",
+    "\ufeff",
+    *map(chr, range(0x202A, 0x202F)),
+    *map(chr, range(0x2060, 0x206A)),
+}
 """Characters that are not seen but change how others are shown, the order of writing among them."""
 
 
@@ -47,45 +62,109 @@ class Wish:
         from scalelab.generate import Sampling
 
         usual = 0.0 if task in _QUESTIONS else 1.0
-        return Sampling(temperature=usual if self.temperature is None else self.temperature, **self.sampling)
+        return Sampling(
+            temperature=usual if self.temperature is None else self.temperature, **self.sampling
+        )
 
 
 def generate(
-    digest: Annotated[str | None, typer.Argument(help="A finished trial's digest; the first digits are enough.")] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="The text to go on from; `-` reads it from standard input.")] = None,
+    digest: Annotated[
+        str | None, typer.Argument(help="A finished trial's digest; the first digits are enough.")
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", help="The text to go on from; `-` reads it from standard input."),
+    ] = None,
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens to add at most.")] = 200,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", help="0 takes the likeliest token; without it 1, and 0 for facts and arithmetic.")
+        float | None,
+        typer.Option(
+            "--temperature",
+            help="0 takes the likeliest token; without it 1, and 0 for facts and arithmetic.",
+        ),
     ] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", help="Draw among the k likeliest tokens alone.")] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", help="Draw among the likeliest tokens that reach this probability.")] = None,
-    min_p: Annotated[float | None, typer.Option("--min-p", help="Draw among tokens this many times as likely as the likeliest.")] = None,
-    repetition_penalty: Annotated[float, typer.Option("--repetition-penalty", help="Above 1: tokens already there are less likely.")] = 1.0,
-    stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string (may be given several times).")] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", help="Draw among the k likeliest tokens alone.")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            "--top-p", help="Draw among the likeliest tokens that reach this probability."
+        ),
+    ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(
+            "--min-p", help="Draw among tokens this many times as likely as the likeliest."
+        ),
+    ] = None,
+    repetition_penalty: Annotated[
+        float,
+        typer.Option("--repetition-penalty", help="Above 1: tokens already there are less likely."),
+    ] = 1.0,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option("--stop", help="End before this string (may be given several times)."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
-    samples: Annotated[int, typer.Option("--samples", min=1, help="Texts to draw, each from a stream of its own.")] = 1,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Texts to draw, each from a stream of its own.")
+    ] = 1,
     best_and_worst: Annotated[
-        str | None, typer.Option("--best-and-worst", help="Instead of DIGEST: the best and the worst trial of this experiment.")
+        str | None,
+        typer.Option(
+            "--best-and-worst",
+            help="Instead of DIGEST: the best and the worst trial of this experiment.",
+        ),
     ] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="With --best-and-worst: what they are compared by.")] = None,
-    compiled: Annotated[bool, typer.Option("--compile", help="Compile the decoding step: slow to begin, then faster.")] = False,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Read the whole text again for every token; says the same, slower.")] = False,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="With --best-and-worst: what they are compared by."),
+    ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the decoding step: slow to begin, then faster."),
+    ] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache", help="Read the whole text again for every token; says the same, slower."
+        ),
+    ] = False,
     data: DataOption = DEFAULT_DATA,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Let a trained model go on from a prompt; the text is shown token by token."""
     if digest is None and best_and_worst is None:
-        raise UserError("`generate` needs a trial, or an experiment with `--best-and-worst`", cure="name one of them")
+        raise UserError(
+            "`generate` needs a trial, or an experiment with `--best-and-worst`",
+            cure="name one of them",
+        )
     if digest is not None and best_and_worst is not None:
         raise UserError("a trial and `--best-and-worst` are named", cure="keep one of them")
     if compiled and no_cache:
-        raise UserError("`--compile` compiles the step that reads the cache, and `--no-cache` has none", cure="leave one of them out")
-    filters: dict[str, Any] = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty, "seed": seed}
+        raise UserError(
+            "`--compile` compiles the step that reads the cache, and `--no-cache` has none",
+            cure="leave one of them out",
+        )
+    filters: dict[str, Any] = {
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+    }
     text = sys.stdin.read() if prompt == "-" else prompt
-    wish = Wish(text, tokens, temperature, filters, stop or [], samples, not no_cache, compiled, data)
+    wish = Wish(
+        text, tokens, temperature, filters, stop or [], samples, not no_cache, compiled, data
+    )
     wish.sampled("text")  # a value out of range is said before a model is loaded
-    shown = _named(store, digest) if digest is not None else _extremes(store, best_and_worst or "", metric)
+    shown = (
+        _named(store, digest)
+        if digest is not None
+        else _extremes(store, best_and_worst or "", metric)
+    )
     answers = [_answer(found, title, wish, store, as_json) for title, found in shown]
     if as_json:
         print_json({"trials": answers})
@@ -99,7 +178,9 @@ def _named(store: str, digest: str) -> "list[tuple[str, StoredTrial]]":
 
 
 def _extremes(store: str, experiment: str, metric: str | None) -> "list[tuple[str, StoredTrial]]":
-    """The best and the worst trial that has come to an end and not diverged; one where there is only one."""
+    """The best and the worst trial that has come to an end and not diverged; one where there is
+    only one.
+    """
     from scalelab.store import open_store
 
     with open_store(store, mode="read") as opened:
@@ -107,27 +188,47 @@ def _extremes(store: str, experiment: str, metric: str | None) -> "list[tuple[st
         chosen = dict.fromkeys((ranked[0], ranked[-1]))
         names = ["best", "worst"] if len(chosen) > 1 else ["only finished"]
         found = [opened.trial(digest) for digest in chosen]
-    titles = [f"{name}: {metric} {number(one.result.metrics[metric])}" for name, one in zip(names, found, strict=True)]
+    titles = [
+        f"{name}: {metric} {number(one.result.metrics[metric])}"
+        for name, one in zip(names, found, strict=True)
+    ]
     return list(zip(titles, found, strict=True))
 
 
-def _ranked(opened: "Store", experiment: str, metric: str | None, store: str) -> tuple[str, list[str]]:
+def _ranked(
+    opened: "Store", experiment: str, metric: str | None, store: str
+) -> tuple[str, list[str]]:
     """The metric, and the digests of the trials that have it, the best first."""
     members = opened.members(experiment)
-    ended = [(one, end.metrics) for one, state, end in members if state in ("done", "stopped") and not is_pruned(state, end.metrics)]
+    ended = [
+        (one, end.metrics)
+        for one, state, end in members
+        if state in ("done", "stopped") and not is_pruned(state, end.metrics)
+    ]
     if not ended:
         raise UserError(f"no trial of `{experiment}` is finished", cure="run it first", where=store)
     if metric is None:
-        usual = {"text": "test_loss", "facts": "recall", "arithmetic": "accuracy", "biography": "bits_per_param"}
+        usual = {
+            "text": "test_loss",
+            "facts": "recall",
+            "arithmetic": "accuracy",
+            "biography": "bits_per_param",
+        }
         metric = usual[ended[0][0].trial["task"]["kind"]]
     having = [(metrics[metric], record.digest) for record, metrics in ended if metric in metrics]
     if not having:
         known = sorted({name for _, metrics in ended for name in metrics})
-        raise UserError(f"no finished trial of `{experiment}` has the metric `{metric}`", cure=nearest(metric, known), where=store)
+        raise UserError(
+            f"no finished trial of `{experiment}` has the metric `{metric}`",
+            cure=nearest(metric, known),
+            where=store,
+        )
     return metric, [digest for _, digest in sorted(having, reverse=not is_lower_better(metric))]
 
 
-def _answer(found: "StoredTrial", title: str, wish: Wish, store: str, as_json: bool) -> dict[str, Any]:
+def _answer(
+    found: "StoredTrial", title: str, wish: Wish, store: str, as_json: bool
+) -> dict[str, Any]:
     """Sample from one trial, onto the terminal unless JSON is wanted."""
     from scalelab.generate import compiled_step, stream, whole
     from scalelab.spec.experiment import Trial
@@ -135,17 +236,31 @@ def _answer(found: "StoredTrial", title: str, wish: Wish, store: str, as_json: b
     trial = Trial.model_validate(found.record.trial)
     if wish.compiled and trial.model.kind == "layer_router":
         what = "a router decides token by token which layers run, and that is no step to compile"
-        raise UserError(what, cure="leave `--compile` out", where=f"trial {found.record.digest[:SHORT]}")
+        raise UserError(
+            what, cure="leave `--compile` out", where=f"trial {found.record.digest[:SHORT]}"
+        )
     model, words, device = loaded(trial, found, wish.data, store)
     prompt = words.example() if wish.prompt is None else wish.prompt
     pieces = stream(
-        model, words, [prompt] * wish.samples, limit=wish.tokens, sampling=wish.sampled(trial.task.kind), stops=wish.stops,
-        cached=wish.cached, step=compiled_step() if wish.compiled else None, device=device,
-    )  # fmt: skip
+        model,
+        words,
+        [prompt] * wish.samples,
+        limit=wish.tokens,
+        sampling=wish.sampled(trial.task.kind),
+        stops=wish.stops,
+        cached=wish.cached,
+        step=compiled_step() if wish.compiled else None,
+        device=device,
+    )
     if as_json:
         samples = [vars(one) for one in whole(pieces, wish.samples)]
         experiments = ", ".join(found.experiments)
-        return {**trial_json(experiments, found.record, found.result), "title": title, "prompt": prompt, "samples": samples}
+        return {
+            **trial_json(experiments, found.record, found.result),
+            "title": title,
+            "prompt": prompt,
+            "samples": samples,
+        }
     if title:
         axes = ", ".join(f"{path} {value}" for path, value in found.record.axes.items())
         print(f"== {title}, trial {found.record.digest[:SHORT]}" + (f", {axes}" if axes else ""))
@@ -155,8 +270,13 @@ def _answer(found: "StoredTrial", title: str, wish: Wish, store: str, as_json: b
     return {}
 
 
-def loaded(trial: "Trial", found: "StoredTrial", data: str, store: str) -> "tuple[Family, Vocabulary, torch.device]":
-    """The trained model of a stored trial, its vocabulary, and where it stands. Raises UserError where there is none."""
+def loaded(
+    trial: "Trial", found: "StoredTrial", data: str, store: str
+) -> "tuple[Family, Vocabulary, torch.device]":
+    """The trained model of a stored trial, its vocabulary, and where it stands.
+
+    Raises UserError where there is none.
+    """
     from scalelab.data import build
     from scalelab.generate import vocabulary
     from scalelab.spec.execution import Execution
@@ -165,20 +285,35 @@ def loaded(trial: "Trial", found: "StoredTrial", data: str, store: str) -> "tupl
 
     short, state = found.record.digest[:SHORT], found.result.state
     if found.record.origin != "run":
-        raise UserError(f"trial {short} is imported and has no model", cure="name a trial that ran here", where=store)
+        raise UserError(
+            f"trial {short} is imported and has no model",
+            cure="name a trial that ran here",
+            where=store,
+        )
     if state not in ("done", "stopped"):
-        cure = "its weights are no numbers; name another" if state == "diverged" else "name a finished trial of `scalelab ls`"
+        cure = (
+            "its weights are no numbers; name another"
+            if state == "diverged"
+            else "name a finished trial of `scalelab ls`"
+        )
         raise UserError(f"trial {short} is {state}", cure=cure, where=store)
     place = found.artifacts.get("model")
     if place is None:
-        raise UserError(f"the model of trial {short} was not kept", cure="run it into another store with `--artifacts`", where=store)
+        raise UserError(
+            f"the model of trial {short} was not kept",
+            cure="run it into another store with `--artifacts`",
+            where=store,
+        )
     built, device = build(trial.task, data), pick_device(Execution())
     model = load_model(trial, place, built.shape, device, found.artifacts.get("weights_sha256"))
     return model, vocabulary(built), device
 
 
 def _tell(pieces: "Iterable[Piece]", prompt: str, num: int) -> bool:
-    """Show texts as they come: one after the other, the first that is not ended token by token. Whether one filled the context."""
+    """Show texts as they come: one after the other, the first that is not ended token by token.
+
+    Whether one filled the context.
+    """
     told, full = 0, False
     waiting, ended = [prompt] * num, [False] * num
     _begin(told, num)

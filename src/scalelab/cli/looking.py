@@ -31,18 +31,37 @@ def status(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
         experiments = opened.experiments()
     if as_json:
         print_json(
-            {"experiments": [{"name": found.name, "states": found.states, "trials": sum(found.states.values())} for found in experiments]}
+            {
+                "experiments": [
+                    {
+                        "name": found.name,
+                        "states": found.states,
+                        "trials": sum(found.states.values()),
+                    }
+                    for found in experiments
+                ]
+            }
         )
         return
     states: list[State] = sorted({state for found in experiments for state in found.states})
     print_table(
         ["experiment", "trials", *states],
-        [[found.name, str(sum(found.states.values())), *(str(found.states.get(state, "-")) for state in states)] for found in experiments],
+        [
+            [
+                found.name,
+                str(sum(found.states.values())),
+                *(str(found.states.get(state, "-")) for state in states),
+            ]
+            for found in experiments
+        ],
     )
 
 
 def ls(
-    experiment: ExperimentOption = None, filter_: FilterOption = None, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+    experiment: ExperimentOption = None,
+    filter_: FilterOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
 ) -> None:
     """List trials with their state, axes, size and main metrics."""
     from scalelab.core.filter import compile_filter
@@ -51,17 +70,37 @@ def ls(
     wanted = compile_filter(filter_) if filter_ else lambda row: True
     with open_store(store, mode="read") as opened:
         names = experiment or [found.name for found in opened.experiments()]
-        rows = [trial_json(name, record, result) for name in names for record, _, result in opened.members(name)]
+        rows = [
+            trial_json(name, record, result)
+            for name in names
+            for record, _, result in opened.members(name)
+        ]
         rows = [row for row in rows if wanted(_filter_row(row))]
     if as_json:
-        print_json({"trials": [{key: value for key, value in row.items() if key != "trial"} for row in rows]})
+        print_json(
+            {
+                "trials": [
+                    {key: value for key, value in row.items() if key != "trial"} for row in rows
+                ]
+            }
+        )
         return
     axes = list(dict.fromkeys(path for row in rows for path in row["axes"]))
     measured = {name for row in rows for name in row["metrics"]}
     active = (
-        ["active"] if any(row["params"].get("active", total) != total for row in rows for total in [row["params"].get("total")]) else []
+        ["active"]
+        if any(
+            row["params"].get("active", total) != total
+            for row in rows
+            for total in [row["params"].get("total")]
+        )
+        else []
     )
-    shown = [name for name in ("recall", "accuracy", "bits_per_param", "loss", "test_loss") if name in measured]
+    shown = [
+        name
+        for name in ("recall", "accuracy", "bits_per_param", "loss", "test_loss")
+        if name in measured
+    ]
     print_table(
         ["digest", "state", "experiment", *axes, "seed", "params", *active, *shown, "time"],
         [
@@ -81,24 +120,39 @@ def ls(
     )
 
 
-def compare(first: DigestArgument, second: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def compare(
+    first: DigestArgument,
+    second: DigestArgument,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
     """Show in what two trials differ: fields, sizes and metrics."""
     from scalelab.store import open_store
 
     with open_store(store, mode="read") as opened:
         pair = [opened.trial(opened.find(digest)) for digest in (first, second)]
     sides = [_flat(trial) for trial in pair]
-    different = [path for path in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(path) != sides[1].get(path)]
+    different = [
+        path
+        for path in dict.fromkeys([*sides[0], *sides[1]])
+        if sides[0].get(path) != sides[1].get(path)
+    ]
     if as_json:
         print_json(
-            {"trials": [full_json(trial) for trial in pair], "different": {path: [side.get(path) for side in sides] for path in different}}
+            {
+                "trials": [full_json(trial) for trial in pair],
+                "different": {path: [side.get(path) for side in sides] for path in different},
+            }
         )
         return
     told = [path for path in different if not is_detail(path.removeprefix("metrics."))]
     rows = [[path, *(number(side.get(path)) for side in sides)] for path in told]
     counts = Counter(detail_kind(path) for path in different if path not in told)
     rows += [[kind, f"{count} differ", "--json has them"] for kind, count in counts.items()]
-    print_table(["field", *(trial.record.digest[:SHORT] for trial in pair)], rows or [["(no field differs)", "", ""]])
+    print_table(
+        ["field", *(trial.record.digest[:SHORT] for trial in pair)],
+        rows or [["(no field differs)", "", ""]],
+    )
 
 
 def _flat(found: "StoredTrial") -> dict[str, Any]:

@@ -19,26 +19,74 @@ if TYPE_CHECKING:
 
 
 def optimize(
-    space: Annotated[str, typer.Option("--space", help="A space by name, as in specs/spaces/, or the path of one.")],
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials in all, those of earlier commands counted in.")] = None,
-    time: Annotated[str | None, typer.Option("--time", help="Search for this long, such as 10m.")] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="tpe, random, gp, cmaes or nsga2.")] = None,
-    pruner: Annotated[str | None, typer.Option("--pruner", help="none, asha, hyperband or median.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of what is proposed.")] = None,
-    warm_start: Annotated[bool, typer.Option("--warm-start/--no-warm-start", help="Learn from trials of other experiments.")] = True,
+    space: Annotated[
+        str,
+        typer.Option("--space", help="A space by name, as in specs/spaces/, or the path of one."),
+    ],
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials", min=1, help="Trials in all, those of earlier commands counted in."
+        ),
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option("--time", help="Search for this long, such as 10m.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", help="tpe, random, gp, cmaes or nsga2.")
+    ] = None,
+    pruner: Annotated[
+        str | None, typer.Option("--pruner", help="none, asha, hyperband or median.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Seed of what is proposed.")
+    ] = None,
+    warm_start: Annotated[
+        bool,
+        typer.Option(
+            "--warm-start/--no-warm-start", help="Learn from trials of other experiments."
+        ),
+    ] = True,
     settings: SetOption = None,
-    executor: Annotated[Literal["ray", "inline"], typer.Option("--executor", help="ray (parallel) or inline (in this process).")] = "ray",
-    address: Annotated[str | None, typer.Option("--address", help="A Ray cluster: auto, or host:port.")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Trials at once; as many as there is room for without it.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed in an earlier search.")] = False,
+    executor: Annotated[
+        Literal["ray", "inline"],
+        typer.Option("--executor", help="ray (parallel) or inline (in this process)."),
+    ] = "ray",
+    address: Annotated[
+        str | None, typer.Option("--address", help="A Ray cluster: auto, or host:port.")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", min=1, help="Trials at once; as many as there is room for without it."
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier search.")
+    ] = False,
     artifacts: Annotated[
-        str | None, typer.Option("--artifacts", help="Folder or URL for checkpoints and models; beside the store without it.")
+        str | None,
+        typer.Option(
+            "--artifacts",
+            help="Folder or URL for checkpoints and models; beside the store without it.",
+        ),
     ] = None,
     conclusion: Annotated[
-        bool, typer.Option("--conclusion/--no-conclusion", help="End with samples, fig. 12 and the best as a spec, or without.")
+        bool,
+        typer.Option(
+            "--conclusion/--no-conclusion",
+            help="End with samples, fig. 12 and the best as a spec, or without.",
+        ),
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the space and what the store knows of it; run nothing.")] = False,
-    dashboard: Annotated[bool, typer.Option("--dashboard", help="Write a journal for optuna-dashboard; run nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show the space and what the store knows of it; run nothing."
+        ),
+    ] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Write a journal for optuna-dashboard; run nothing.")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,18 +105,35 @@ def optimize(
         return
     seconds = parsed_seconds(time)
     if loaded.trials is None and seconds is None:
-        what = f"the space `{loaded.name}` has no `trials`, and neither --trials nor --time is given"
-        raise UserError(what, cure="say when to end: --trials 100, or --time 10m", where=document.path)
+        what = (
+            f"the space `{loaded.name}` has no `trials`, and neither --trials nor --time is given"
+        )
+        raise UserError(
+            what, cure="say when to end: --trials 100, or --time 10m", where=document.path
+        )
     from scalelab.run.driver import Options
 
     options = Options(
-        executor=executor, jobs=jobs, address=address, folder=artifacts or default_folder(store), time_s=seconds,
-        retry_failed=retry_failed, stream=sys.stderr if as_json else sys.stdout,
-    )  # fmt: skip
+        executor=executor,
+        jobs=jobs,
+        address=address,
+        folder=artifacts or default_folder(store),
+        time_s=seconds,
+        retry_failed=retry_failed,
+        stream=sys.stderr if as_json else sys.stdout,
+    )
     raise typer.Exit(_search(loaded, document, options, store, warm_start, conclusion, as_json))
 
 
-def _search(space: "Space", document: "Document", options: "Options", store: str, warm: bool, conclusion: bool, as_json: bool) -> int:
+def _search(
+    space: "Space",
+    document: "Document",
+    options: "Options",
+    store: str,
+    warm: bool,
+    conclusion: bool,
+    as_json: bool,
+) -> int:
     """Search, and tell the end; gives the exit code."""
     from scalelab.cli.concluding import conclude, found_json, searched_in, show
     from scalelab.cli.spaces import cold_start, prepared
@@ -80,7 +145,9 @@ def _search(space: "Space", document: "Document", options: "Options", store: str
     experiment = prepared(space, document, as_json)
     with ExitStack() as stack:
         if not is_there(store):
-            stack.enter_context(ready(experiment.execution, options))  # a search that is refused makes no store
+            stack.enter_context(
+                ready(experiment.execution, options)
+            )  # a search that is refused makes no store
         opened = stack.enter_context(open_store(store, mode="write"))
         known = known_trials(opened, space, document, warm=warm, retry_failed=options.retry_failed)
         search = GuidedSearch(space, document, known, trials=space.trials)
@@ -88,8 +155,20 @@ def _search(space: "Space", document: "Document", options: "Options", store: str
             print(cold, file=options.stream)
         spec: dict[str, Any] = space.model_dump(mode="json")
         own = set(search.own)
-        strange = [row.digest for row in known if row.axes is not None and row.digest not in own and row.state in FINISHED]
-        ended = drive_search(search, opened, options, experiment=space.name, spec=spec, execution=experiment.execution, leaving=strange)
+        strange = [
+            row.digest
+            for row in known
+            if row.axes is not None and row.digest not in own and row.state in FINISHED
+        ]
+        ended = drive_search(
+            search,
+            opened,
+            options,
+            experiment=space.name,
+            spec=spec,
+            execution=experiment.execution,
+            leaving=strange,
+        )
         if not as_json:
             print(ended)
         searched = searched_in(opened, space.name)
@@ -99,7 +178,15 @@ def _search(space: "Space", document: "Document", options: "Options", store: str
         rows = result_rows(opened, space.name) if as_json else []
     if as_json:
         found = {} if searched is None else found_json(searched)
-        print_json({"experiment": space.name, **outcome(ended), **found, **(concluded.as_dict() if concluded else {}), "trials": rows})
+        print_json(
+            {
+                "experiment": space.name,
+                **outcome(ended),
+                **found,
+                **(concluded.as_dict() if concluded else {}),
+                "trials": rows,
+            }
+        )
     elif concluded is not None:
         show(concluded)
     elif searched is None:
@@ -110,5 +197,8 @@ def _search(space: "Space", document: "Document", options: "Options", store: str
 def _nothing(ended: "Summary") -> str:
     """The sentence of a search that found nothing."""
     if ended.failed or ended.failed_before or ended.outcomes:
-        return "no trial has come to its end with what is searched for; see `scalelab ls` for what became of them"
+        return (
+            "no trial has come to its end with what is searched for; see `scalelab ls` for what"
+            " became of them"
+        )
     return "no trial has come to its end; the same command goes on, best with more time"

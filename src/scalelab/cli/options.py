@@ -15,15 +15,36 @@ _NUMERIC = re.compile(r"-?[\d,.]+(e[+-]?\d+)?[kMBTPE%]?|([\d.]+[smhd] ?)+")
 DEFAULT_STORE = "results/scalelab.db"
 DEFAULT_DATA = "results/data"
 
-StoreOption = Annotated[str, typer.Option("--store", help="The store: a path or a postgresql:// URL.", envvar="SCALELAB_STORE")]
-DataOption = Annotated[str, typer.Option("--data", help="Folder or URL where prepared corpora lie.")]
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store", help="The store: a path or a postgresql:// URL.", envvar="SCALELAB_STORE"
+    ),
+]
+DataOption = Annotated[
+    str, typer.Option("--data", help="Folder or URL where prepared corpora lie.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a field of the spec: --set optim.lr=3e-3")]
-OnlyOption = Annotated[str | None, typer.Option("--only", help="Only trials that match: --only 'task.people <= 64'")]
-ExperimentOption = Annotated[list[str] | None, typer.Option("--experiment", help="Only this experiment (may be given several times).")]
-FilterOption = Annotated[str | None, typer.Option("--filter", help="Only rows that match: --filter 'model.width >= 16'")]
-SpecArgument = Annotated[Path, typer.Argument(help="A spec file, such as specs/facts_vs_params.yaml.")]
-DigestArgument = Annotated[str, typer.Argument(help="A trial's digest; the first digits are enough.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a field of the spec: --set optim.lr=3e-3"),
+]
+OnlyOption = Annotated[
+    str | None, typer.Option("--only", help="Only trials that match: --only 'task.people <= 64'")
+]
+ExperimentOption = Annotated[
+    list[str] | None,
+    typer.Option("--experiment", help="Only this experiment (may be given several times)."),
+]
+FilterOption = Annotated[
+    str | None, typer.Option("--filter", help="Only rows that match: --filter 'model.width >= 16'")
+]
+SpecArgument = Annotated[
+    Path, typer.Argument(help="A spec file, such as specs/facts_vs_params.yaml.")
+]
+DigestArgument = Annotated[
+    str, typer.Argument(help="A trial's digest; the first digits are enough.")
+]
 
 
 def print_json(value: Any) -> None:
@@ -40,7 +61,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     limit = os.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in cells:
         line = "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(row, widths, right, strict=True)
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
         )
         print(line.rstrip()[:limit])
 
@@ -53,7 +75,9 @@ def number(value: Any) -> str:
 
 
 def _is_numeric(cell: str) -> bool:
-    """A number, a count with its suffix, or a duration; a digest may begin with a digit and is none."""
+    """A number, a count with its suffix, or a duration; a digest may begin with a digit and is
+    none.
+    """
     return cell in ("", "-") or _NUMERIC.fullmatch(cell) is not None
 
 

@@ -5,7 +5,16 @@ from functools import reduce
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from scalelab.cli.options import DEFAULT_STORE, JsonOption, OnlyOption, SetOption, SpecArgument, StoreOption, print_json, print_table
+from scalelab.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    OnlyOption,
+    SetOption,
+    SpecArgument,
+    StoreOption,
+    print_json,
+    print_table,
+)
 from scalelab.core.errors import UserError
 from scalelab.core.events import State
 from scalelab.core.units import brief, format_count, format_seconds
@@ -19,7 +28,11 @@ if TYPE_CHECKING:
 
 
 def plan(
-    spec: SpecArgument, store: StoreOption = DEFAULT_STORE, settings: SetOption = None, only: OnlyOption = None, as_json: JsonOption = False
+    spec: SpecArgument,
+    store: StoreOption = DEFAULT_STORE,
+    settings: SetOption = None,
+    only: OnlyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what would run: state, parameters, tokens, FLOPs, predicted time."""
     preview(chosen_part(compiled_plan(spec, settings or [], store), only), store, as_json)
@@ -31,14 +44,23 @@ def preview(compiled: "Plan", store: str, as_json: bool) -> None:
     states: dict[str, State] = {digest: result.as_planned for digest, result in results.items()}
     total = summary(compiled, results, clock)
     if as_json:
-        print_json({"experiment": compiled.experiment.name, **total, "trials": trial_rows(compiled, states, clock)})
+        print_json(
+            {
+                "experiment": compiled.experiment.name,
+                **total,
+                "trials": trial_rows(compiled, states, clock),
+            }
+        )
     else:
         show(compiled, states, clock)
         show_total(compiled, total)
 
 
 def compiled_plan(spec: "Path", settings: list[str], store: str = DEFAULT_STORE) -> "Plan":
-    """The plan of a spec file with its settings. Trials whose layers are taken are looked up in the store."""
+    """The plan of a spec file with its settings.
+
+    Trials whose layers are taken are looked up in the store.
+    """
     from scalelab.run.pretrained import compiled
     from scalelab.spec.load import load
 
@@ -52,7 +74,10 @@ def chosen_part(compiled: "Plan", only: str | None) -> "Plan":
 
     part = keep(compiled, compile_filter(only) if only else None)
     if not part.trials:
-        what = f"`{only}` matches none of the {len(compiled.trials):,} trials of {compiled.experiment.name}"
+        what = (
+            f"`{only}` matches none of the {len(compiled.trials):,} trials of"
+            f" {compiled.experiment.name}"
+        )
         raise UserError(what, cure="see `scalelab plan` for them", where="--only")
     return part
 
@@ -80,8 +105,14 @@ def summary(compiled: "Plan", results: "Mapping[str, Result]", clock: "Clock") -
     progress, left = search.progress, search.open
     return {
         "search": compiled.experiment.search.kind,
-        "states": tally(compiled, {digest: result.as_planned for digest, result in results.items()}),
-        **({"cells": {"answered": progress.done, "total": progress.total}} if progress.unit == "cells" else {}),
+        "states": tally(
+            compiled, {digest: result.as_planned for digest, result in results.items()}
+        ),
+        **(
+            {"cells": {"answered": progress.done, "total": progress.total}}
+            if progress.unit == "cells"
+            else {}
+        ),
         "tokens": sum(planned.tokens for planned in left),
         "flops": sum(planned.flops for planned in left),
         "flops_least": sum(planned.flops_least for planned in left),
@@ -90,7 +121,9 @@ def summary(compiled: "Plan", results: "Mapping[str, Result]", clock: "Clock") -
     }
 
 
-def trial_rows(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> list[dict[str, Any]]:
+def trial_rows(
+    compiled: "Plan", states: Mapping[str, State], clock: "Clock"
+) -> list[dict[str, Any]]:
     """The plan's trials in the form of every `--json` answer; seconds are predicted."""
     name = compiled.experiment.name
     return [
@@ -117,10 +150,29 @@ def show(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> None:
     """A line for each combination of the axes, its replicates together."""
     axes = list(dict.fromkeys(path for planned in compiled.trials for path in planned.axes))
     solved = list(dict.fromkeys(path for planned in compiled.trials for path in planned.solved))
-    active = ["active"] if any(planned.params.active != planned.params.total for planned in compiled.trials) else []
-    columns = ["digest", "state", *axes, *solved, "replicates", "params", *active, "tokens", "FLOPs", "time"]
-    groups = [list(group) for _, group in groupby(compiled.trials, key=lambda planned: planned.axes)]
-    print_table(columns, [_line(group, axes, solved, bool(active), states, clock) for group in groups])
+    active = (
+        ["active"]
+        if any(planned.params.active != planned.params.total for planned in compiled.trials)
+        else []
+    )
+    columns = [
+        "digest",
+        "state",
+        *axes,
+        *solved,
+        "replicates",
+        "params",
+        *active,
+        "tokens",
+        "FLOPs",
+        "time",
+    ]
+    groups = [
+        list(group) for _, group in groupby(compiled.trials, key=lambda planned: planned.axes)
+    ]
+    print_table(
+        columns, [_line(group, axes, solved, bool(active), states, clock) for group in groups]
+    )
     if cold := cold_note(compiled.trials):
         print(f"\n{cold}")
 
@@ -128,7 +180,10 @@ def show(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> None:
 def cold_note(trials: "Sequence[PlannedTrial]", which: str = "the trials") -> str:
     """The sentence on those of the trials that end within their warm-up; empty where none does."""
     cold = sum(planned.trial.optim.schedule.warmup >= planned.steps for planned in trials)
-    what = f"note: {cold:,} of {which} end within their warm-up and never reach the learning rate; see `optim.schedule.warmup`"
+    what = (
+        f"note: {cold:,} of {which} end within their warm-up and never reach the learning rate; see"
+        " `optim.schedule.warmup`"
+    )
     return what if cold else ""
 
 
@@ -141,14 +196,26 @@ def show_total(compiled: "Plan", total: dict[str, Any]) -> None:
     if not total["flops"]:
         print("nothing to run")
         return
-    bound = "at most: a frontier search runs a small part, the small models" if total["search"] == "frontier" else "on one slot"
-    flops, seconds = _between(total["flops_least"], total["flops"]), format_seconds(total["seconds"])
+    bound = (
+        "at most: a frontier search runs a small part, the small models"
+        if total["search"] == "frontier"
+        else "on one slot"
+    )
+    flops, seconds = (
+        _between(total["flops_least"], total["flops"]),
+        format_seconds(total["seconds"]),
+    )
     print(f"to run: {format_count(total['tokens'])} tokens, {flops} FLOPs, {seconds} {bound}")
     print(f"times rest on {total['basis']}")
 
 
 def _line(
-    group: "list[PlannedTrial]", axes: list[str], solved: list[str], active: bool, states: Mapping[str, State], clock: "Clock"
+    group: "list[PlannedTrial]",
+    axes: list[str],
+    solved: list[str],
+    active: bool,
+    states: Mapping[str, State],
+    clock: "Clock",
 ) -> list[str]:
     first = group[0]
     found = sorted({states[planned.digest] for planned in group})
@@ -161,7 +228,9 @@ def _line(
         f"{first.params.total:,}",
         *([f"{first.params.active:,}"] if active else []),
         format_count(sum(planned.tokens for planned in group)),
-        _between(sum(planned.flops_least for planned in group), sum(planned.flops for planned in group)),
+        _between(
+            sum(planned.flops_least for planned in group), sum(planned.flops for planned in group)
+        ),
         format_seconds(sum(map(clock.seconds, group))),
     ]
 

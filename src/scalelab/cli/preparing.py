@@ -25,41 +25,78 @@ def prepare(
         str,
         typer.Argument(
             metavar="NAME|PATH",
-            help="shakespeare, wikitext103, smollm; text, JSONL or Parquet, a file or a folder; OWNER/NAME[@REVISION] on the hub.",
+            help=(
+                "shakespeare, wikitext103, smollm; text, JSONL or Parquet, a file or a folder;"
+                " OWNER/NAME[@REVISION] on the hub."
+            ),
         ),
     ],
     tokens: Annotated[
-        str, typer.Option("--tokens", help="bytes, gpt2, bpe:8192, FILE.json, FILE.model, hub:NAME or tiktoken:NAME.")
+        str,
+        typer.Option(
+            "--tokens",
+            help="bytes, gpt2, bpe:8192, FILE.json, FILE.model, hub:NAME or tiktoken:NAME.",
+        ),
     ] = "bytes",
-    limit: Annotated[str | None, typer.Option("--limit", help="Tokens to prepare at most, such as 20M.")] = None,
-    field: Annotated[str, typer.Option("--field", help="The field of a JSONL or Parquet row that holds the text.")] = "text",
-    validation: Annotated[str, typer.Option("--validation", help="Share for validation, and as much again for the test.")] = "0.05",
+    limit: Annotated[
+        str | None, typer.Option("--limit", help="Tokens to prepare at most, such as 20M.")
+    ] = None,
+    field: Annotated[
+        str,
+        typer.Option("--field", help="The field of a JSONL or Parquet row that holds the text."),
+    ] = "text",
+    validation: Annotated[
+        str,
+        typer.Option("--validation", help="Share for validation, and as much again for the test."),
+    ] = "0.05",
     split_seed: Annotated[int, typer.Option("--split-seed", min=0, help="Seed of the split.")] = 0,
-    folder: Annotated[str, typer.Option("--folder", help="Folder of prepared corpora.")] = "results/data",
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes that tokenise; one for each core without it.")] = None,
+    folder: Annotated[
+        str, typer.Option("--folder", help="Folder of prepared corpora.")
+    ] = "results/data",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Processes that tokenise; one for each core without it."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tokenise a corpus once, into shards. Run again, it goes on where it was."""
     from scalelab.data.text.asking import home, parse_tokenizer
 
-    corpus = _corpus({"source": source, "tokens": limit, "field": field, "validation": validation, "split": split_seed})
+    corpus = _corpus(
+        {
+            "source": source,
+            "tokens": limit,
+            "field": field,
+            "validation": validation,
+            "split": split_seed,
+        }
+    )
     tokenizer = parse_tokenizer(tokens)
     made = prepare_shown(corpus, tokenizer, folder, sys.stderr if as_json else sys.stdout, workers)
     if as_json:
         print_json({"folder": home(corpus, tokenizer, folder), **made.model_dump(mode="json")})
 
 
-def prepare_shown(corpus: "Corpus", tokens: "Tokenizer", folder: str, stream: TextIO, workers: int | None = None) -> "Manifest":
+def prepare_shown(
+    corpus: "Corpus", tokens: "Tokenizer", folder: str, stream: TextIO, workers: int | None = None
+) -> "Manifest":
     """Prepare a corpus and show how far it is; returns its manifest."""
     from scalelab.data.text.asking import home
     from scalelab.data.text.prepare import prepare as make
 
     with open_bar(corpus.source, stream) as bar:
         made = make(corpus, tokens, folder, bar.show, workers=workers or os.cpu_count() or 1)
-    counts = ", ".join(f"{name} {format_count(split.tokens)}" for name, split in made.splits.items())
+    counts = ", ".join(
+        f"{name} {format_count(split.tokens)}" for name, split in made.splits.items()
+    )
     documents = sum(split.documents for split in made.splits.values())
     print(
-        f"{corpus.source} is prepared in {home(corpus, tokens, folder)}: {documents:,} documents, tokens: {counts}", file=stream, flush=True
+        f"{corpus.source} is prepared in {home(corpus, tokens, folder)}: {documents:,} documents,"
+        f" tokens: {counts}",
+        file=stream,
+        flush=True,
     )
     return made
 
@@ -73,9 +110,15 @@ def _corpus(given: dict[str, Any]) -> "Corpus":
         return Corpus.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        option = {"tokens": "--limit", "split": "--split-seed"}.get(str(first["loc"][0]), f"--{first['loc'][0]}")
+        option = {"tokens": "--limit", "split": "--split-seed"}.get(
+            str(first["loc"][0]), f"--{first['loc'][0]}"
+        )
         what, _, cure = first["msg"].removeprefix("Value error, ").partition("; ")
-        raise UserError(f"{what[:1].lower()}{what[1:]}", cure=cure or "see `scalelab data prepare --help`", where=option) from error
+        raise UserError(
+            f"{what[:1].lower()}{what[1:]}",
+            cure=cure or "see `scalelab data prepare --help`",
+            where=option,
+        ) from error
 
 
 class Bar(AbstractContextManager["Bar"]):
@@ -99,7 +142,13 @@ class TerminalBar(Bar):
 
     def __init__(self, name: str, stream: TextIO) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         super().__init__(name, stream)
         text = TextColumn("{task.description}", markup=False)
@@ -109,9 +158,18 @@ class TerminalBar(Bar):
 
     def show(self, told: "Progress") -> None:
         """See `Bar`."""
-        counts = f", {format_count(told.tokens)} tokens, {format_count(told.bytes)}B" if told.tokens else ""
+        counts = (
+            f", {format_count(told.tokens)} tokens, {format_count(told.bytes)}B"
+            if told.tokens
+            else ""
+        )
         total = None if told.share is None else 1.0
-        self._bar.update(self._task, total=total, completed=told.share or 0.0, description=f"{self._name}: {told.doing}{counts}")
+        self._bar.update(
+            self._task,
+            total=total,
+            completed=told.share or 0.0,
+            description=f"{self._name}: {told.doing}{counts}",
+        )
 
     def __enter__(self) -> Self:
         self._bar.start()

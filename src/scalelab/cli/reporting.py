@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from scalelab.cli.options import DEFAULT_STORE, ExperimentOption, FilterOption, JsonOption, StoreOption, print_json
+from scalelab.cli.options import (
+    DEFAULT_STORE,
+    ExperimentOption,
+    FilterOption,
+    JsonOption,
+    StoreOption,
+    print_json,
+)
 from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,18 +23,37 @@ Format = Literal["html", "png", "svg"]
 
 
 def report(
-    fig: Annotated[str | None, typer.Option("--fig", help="Number or name of a figure; every one that has data without it.")] = None,
+    fig: Annotated[
+        str | None,
+        typer.Option(
+            "--fig", help="Number or name of a figure; every one that has data without it."
+        ),
+    ] = None,
     experiment: ExperimentOption = None,
     filter_: FilterOption = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="What is drawn: of figs 4 to 7 and 9, such as test_loss.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="What is drawn: of figs 4 to 7 and 9, such as test_loss."),
+    ] = None,
     x: Annotated[
         str | None,
-        typer.Option("--x", help="Against what: tokens, flops, seconds, steps (fig 7); decode, prefill, uncached, training (fig 9)."),
+        typer.Option(
+            "--x",
+            help=(
+                "Against what: tokens, flops, seconds, steps (fig 7); decode, prefill, uncached,"
+                " training (fig 9)."
+            ),
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The folder to write into.")] = Path("reports"),
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     format_: Annotated[Format, typer.Option("--format", help="html, png or svg.")] = "html",
-    check: Annotated[bool, typer.Option("--check", help="Draw nothing; name the figures in --out that are out of date.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Draw nothing; name the figures in --out that are out of date."
+        ),
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,7 +63,13 @@ def report(
 
     options = {name: value for name, value in (("metric", metric), ("x", x)) if value is not None}
     if check:
-        chosen = {"fig": fig, "experiment": experiment, "filter": filter_, **options, "format": None if format_ == "html" else format_}
+        chosen = {
+            "fig": fig,
+            "experiment": experiment,
+            "filter": filter_,
+            **options,
+            "format": None if format_ == "html" else format_,
+        }
         _refuse([f"--{name}" for name, value in chosen.items() if value is not None])
     if options and fig is None:
         raise UserError(f"--{next(iter(options))} belongs to one figure", cure="name it with --fig")
@@ -45,15 +77,31 @@ def report(
         if check:
             _check(opened, out, as_json)
         if fig is None:
-            paths = room.draw_all(opened, experiments=experiment, filter=filter_, out=out, format=format_)
+            paths = room.draw_all(
+                opened, experiments=experiment, filter=filter_, out=out, format=format_
+            )
         else:
-            paths = {fig: room.draw(opened, fig, experiments=experiment, filter=filter_, options=options, out=out, format=format_)}
+            paths = {
+                fig: room.draw(
+                    opened,
+                    fig,
+                    experiments=experiment,
+                    filter=filter_,
+                    options=options,
+                    out=out,
+                    format=format_,
+                )
+            }
     if not paths:
         cure = "run a spec first, such as `scalelab run specs/facts_vs_params.yaml`"
         raise UserError("no figure has data in this store", cure=cure, where=store)
     if as_json:
-        figures = [{"figure": name, "path": str(path)} for name, path in paths.items() if name != "index"]
-        print_json({"figures": figures, **({"index": str(paths["index"])} if "index" in paths else {})})
+        figures = [
+            {"figure": name, "path": str(path)} for name, path in paths.items() if name != "index"
+        ]
+        print_json(
+            {"figures": figures, **({"index": str(paths["index"])} if "index" in paths else {})}
+        )
     else:
         print("\n".join(map(str, paths.values())))
     if show:
@@ -61,10 +109,15 @@ def report(
 
 
 def _refuse(chosen: list[str]) -> None:
-    """`--check` looks at the whole folder: what would choose among its figures is refused, not ignored."""
+    """`--check` looks at the whole folder: what would choose among its figures is refused, not
+    ignored.
+    """
     if chosen:
         cure = f"leave {'it' if len(chosen) == 1 else 'them'} out"
-        raise UserError(f"--check looks at every figure in the folder and takes no {' and no '.join(chosen)}", cure=cure)
+        raise UserError(
+            f"--check looks at every figure in the folder and takes no {' and no '.join(chosen)}",
+            cure=cure,
+        )
 
 
 def _check(store: "Reader", out: Path, as_json: bool) -> None:

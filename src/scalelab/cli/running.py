@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scalelab.cli.options import DEFAULT_STORE, JsonOption, OnlyOption, SetOption, SpecArgument, StoreOption, print_json
+from scalelab.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    OnlyOption,
+    SetOption,
+    SpecArgument,
+    StoreOption,
+    print_json,
+)
 from scalelab.cli.planning import chosen_part, compiled_plan, preview
 from scalelab.core.errors import UserError
 
@@ -20,22 +28,47 @@ if TYPE_CHECKING:
 def run(
     spec: SpecArgument,
     store: StoreOption = DEFAULT_STORE,
-    executor: Annotated[Literal["ray", "inline"], typer.Option("--executor", help="ray (parallel) or inline (in this process).")] = "ray",
-    address: Annotated[str | None, typer.Option("--address", help="A Ray cluster: auto, or host:port.")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Trials at once; as many as there is room for without it.")] = None,
+    executor: Annotated[
+        Literal["ray", "inline"],
+        typer.Option("--executor", help="ray (parallel) or inline (in this process)."),
+    ] = "ray",
+    address: Annotated[
+        str | None, typer.Option("--address", help="A Ray cluster: auto, or host:port.")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", min=1, help="Trials at once; as many as there is room for without it."
+        ),
+    ] = None,
     settings: SetOption = None,
     only: OnlyOption = None,
-    time: Annotated[str | None, typer.Option("--time", help="Stop after this long, such as 2h; run again to go on.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, as `plan` does.")] = False,
+    time: Annotated[
+        str | None,
+        typer.Option("--time", help="Stop after this long, such as 2h; run again to go on."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run, as `plan` does.")
+    ] = False,
     artifacts: Annotated[
-        str | None, typer.Option("--artifacts", help="Folder or URL for checkpoints and models; beside the store without it.")
+        str | None,
+        typer.Option(
+            "--artifacts",
+            help="Folder or URL for checkpoints and models; beside the store without it.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run what is missing of a spec; an interrupted run goes on where it was."""
     seconds = parsed_seconds(time)
-    compiled = compiled_plan(spec, settings or [], store) if dry_run else _prepared_plan(spec, settings or [], store, as_json)
+    compiled = (
+        compiled_plan(spec, settings or [], store)
+        if dry_run
+        else _prepared_plan(spec, settings or [], store, as_json)
+    )
     chosen = chosen_part(compiled, only)
     if dry_run:
         preview(chosen, store, as_json)
@@ -48,11 +81,19 @@ def run(
     check_there(chosen, store, folder)
     stream = sys.stderr if as_json else sys.stdout
     options = Options(
-        executor=executor, jobs=jobs, address=address, folder=folder, time_s=seconds, retry_failed=retry_failed, stream=stream
+        executor=executor,
+        jobs=jobs,
+        address=address,
+        folder=folder,
+        time_s=seconds,
+        retry_failed=retry_failed,
+        stream=stream,
     )
     with ExitStack() as stack:
         if not is_there(store):
-            stack.enter_context(ready(compiled.experiment.execution, options))  # a run that is refused makes no store
+            stack.enter_context(
+                ready(compiled.experiment.execution, options)
+            )  # a run that is refused makes no store
         opened = stack.enter_context(open_store(store, mode="write"))
         ended = drive(compiled, opened, options, chosen=chosen)
         rows = result_rows(opened, compiled.experiment.name) if as_json else []
@@ -84,7 +125,12 @@ def _prepared_plan(spec: Path, settings: list[str], store: str, as_json: bool) -
         try:
             return compiled_plan(spec, settings, store)
         except NotPrepared as missing:
-            prepare_shown(missing.task.corpus, missing.task.tokens, missing.folder, sys.stderr if as_json else sys.stdout)
+            prepare_shown(
+                missing.task.corpus,
+                missing.task.tokens,
+                missing.folder,
+                sys.stderr if as_json else sys.stdout,
+            )
 
 
 def default_folder(store: str) -> str:
@@ -109,7 +155,9 @@ def result_rows(opened: "Store", experiment: str) -> list[dict[str, Any]]:
     """The trials of an experiment in the form of every `--json` answer."""
     from scalelab.cli.showing import trial_json
 
-    rows = [trial_json(experiment, record, result) for record, _, result in opened.members(experiment)]
+    rows = [
+        trial_json(experiment, record, result) for record, _, result in opened.members(experiment)
+    ]
     return [{key: value for key, value in row.items() if key != "trial"} for row in rows]
 
 

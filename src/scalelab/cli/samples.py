@@ -1,4 +1,7 @@
-"""What two models say to the same prompt, side by side. A sample is made once and kept with its trial, in the store itself."""
+"""What two models say to the same prompt, side by side.
+
+A sample is made once and kept with its trial, in the store itself.
+"""
 
 import shutil
 import textwrap
@@ -32,7 +35,10 @@ def told(opened: "Store", digest: str, data: str, where: str) -> str:
 
 
 def kept_sample(opened: "Store", digest: str, data: str, where: str) -> str:
-    """The sample of a trial: the kept one, or one that is made now and kept. Raises UserError where its model can write none."""
+    """The sample of a trial: the kept one, or one that is made now and kept.
+
+    Raises UserError where its model can write none.
+    """
     found = opened.trial(digest)
     place = found.artifacts.get(NAME)
     if place is not None:
@@ -43,7 +49,10 @@ def kept_sample(opened: "Store", digest: str, data: str, where: str) -> str:
 
 
 def sample(found: "StoredTrial", data: str, where: str) -> str:
-    """What a trained model says: the same prompt and draws for every trial of a task. Raises UserError where it can say nothing."""
+    """What a trained model says: the same prompt and draws for every trial of a task.
+
+    Raises UserError where it can say nothing.
+    """
     from scalelab.generate import GREEDY, Sampling, stream, whole
     from scalelab.spec.experiment import Trial
     from scalelab.spec.text import Arithmetic
@@ -56,16 +65,25 @@ def sample(found: "StoredTrial", data: str, where: str) -> str:
         limit = max(len(answer) for _, answer in asked) + 1
     else:
         asked, prompts = [], [words.example()]
-        sampling = GREEDY if trial.task.kind == "facts" else Sampling(temperature=_TEMPERATURE, seed=_SEED)
+        sampling = (
+            GREEDY if trial.task.kind == "facts" else Sampling(temperature=_TEMPERATURE, seed=_SEED)
+        )
         limit = _TOKENS
-    said = whole(stream(model, words, prompts, limit=limit, sampling=sampling, device=device), len(prompts))
+    said = whole(
+        stream(model, words, prompts, limit=limit, sampling=sampling, device=device), len(prompts)
+    )
     if asked:
-        return "\n".join(_marked(question, one.text, answer) for (question, answer), one in zip(asked, said, strict=True))
+        return "\n".join(
+            _marked(question, one.text, answer)
+            for (question, answer), one in zip(asked, said, strict=True)
+        )
     return words.decode(words.encode(prompts[0])) + said[0].text
 
 
 def _asked(task: "Arithmetic") -> list[tuple[str, str]]:
-    """Questions that are never trained on, with their answers, from the shortest to the longest that is tested."""
+    """Questions that are never trained on, with their answers, from the shortest to the longest
+    that is tested.
+    """
     from scalelab.data import ArithmeticData
 
     data, found = ArithmeticData(task), list[tuple[str, str]]()
@@ -78,18 +96,32 @@ def _asked(task: "Arithmetic") -> list[tuple[str, str]]:
 
 def _marked(question: str, said: str, answer: str) -> str:
     """`1+2=3`, or `1+2=4 (it is 3)`: one line, whatever was said."""
-    return question + safe(said.replace("\n", "\x00")) + ("" if said == answer else f" (it is {answer})")
+    return (
+        question
+        + safe(said.replace("\n", "\x00"))
+        + ("" if said == answer else f" (it is {answer})")
+    )
 
 
 def beside(titles: Sequence[str], texts: Sequence[str], width: int | None = None) -> list[str]:
-    """Lines with the texts in columns of one width, each under its title; the terminal's width, or 120 where there is none."""
+    """Lines with the texts in columns of one width, each under its title; the terminal's width, or
+    120 where there is none.
+    """
     width = width or shutil.get_terminal_size(fallback=(120, 40)).columns
     each = max(20, (width - len(_GAP) * (len(texts) - 1)) // len(texts))
-    columns = [[title[:each], "-" * each, *_wrapped(text, each)] for title, text in zip(titles, texts, strict=True)]
+    columns = [
+        [title[:each], "-" * each, *_wrapped(text, each)]
+        for title, text in zip(titles, texts, strict=True)
+    ]
     rows = zip_longest(*columns, fillvalue="")
     return [_GAP.join(cell.ljust(each) for cell in row).rstrip() for row in rows]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
     lines = safe(text).expandtabs(4).splitlines()
-    return [part for line in lines for part in textwrap.wrap(line, width, drop_whitespace=False, replace_whitespace=False) or [""]]
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, width, drop_whitespace=False, replace_whitespace=False)
+        or [""]
+    ]

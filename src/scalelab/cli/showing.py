@@ -3,7 +3,15 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from scalelab.cli.options import DEFAULT_STORE, DigestArgument, JsonOption, StoreOption, number, print_json, print_table
+from scalelab.cli.options import (
+    DEFAULT_STORE,
+    DigestArgument,
+    JsonOption,
+    StoreOption,
+    number,
+    print_json,
+    print_table,
+)
 from scalelab.core.canon import SHORT
 from scalelab.core.events import POSITION, is_detail, is_speed
 from scalelab.core.units import format_count, format_seconds
@@ -17,7 +25,9 @@ _SHOWN = 12
 """Rows of a curve; `--json` has all."""
 
 
-def show(digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def show(
+    digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+) -> None:
     """Show one trial: its spec, its metrics, its curves, its attempts and where they ran."""
     from scalelab.store import open_store
     from scalelab.store.curves import curve
@@ -40,31 +50,55 @@ def _shortened(place: str) -> str:
     """A path or URL as it is; of what lies in the store itself its kind and its length."""
     if not place.startswith("data:"):
         return place
-    return f"{place[len('data:') :].partition(',')[0]} in the store ({len(place):,} characters; --json has it)"
+    return (
+        f"{place[len('data:') :].partition(',')[0]} in the store ({len(place):,} characters; --json"
+        " has it)"
+    )
 
 
 def _print_trial(found: "StoredTrial") -> None:
     import yaml
 
     record, result = found.record, found.result
-    print(f"trial {record.digest}\n{result.state}, in {', '.join(found.experiments) or 'no experiment'}\n")
+    print(
+        f"trial {record.digest}\n{result.state}, in"
+        f" {', '.join(found.experiments) or 'no experiment'}\n"
+    )
     print(yaml.safe_dump(record.trial, sort_keys=False))
-    print_table(["params", "count"], [[name, f"{count:,}"] for name, count in record.params.items()])
-    lengths = {"steps": record.steps, "tokens": record.tokens, "exposures": record.exposures, "FLOPs": record.flops}
+    print_table(
+        ["params", "count"], [[name, f"{count:,}"] for name, count in record.params.items()]
+    )
+    lengths = {
+        "steps": record.steps,
+        "tokens": record.tokens,
+        "exposures": record.exposures,
+        "FLOPs": record.flops,
+    }
     forms = {"tokens": format_count, "FLOPs": "{:.3g}".format}
-    known = [f"{forms.get(name, '{:,}'.format)(value)} {name}" for name, value in lengths.items() if value]
+    known = [
+        f"{forms.get(name, '{:,}'.format)(value)} {name}"
+        for name, value in lengths.items()
+        if value
+    ]
     print(f"\n{', '.join(known)}\n")
     print_table(["metric", "value"], _metric_rows(result.metrics))
 
 
 def _metric_rows(metrics: dict[str, float]) -> list[list[str]]:
-    """A metric a row; those of each layer and each expert by their kind, from the least to the greatest."""
+    """A metric a row; those of each layer and each expert by their kind, from the least to the
+    greatest.
+    """
     kinds: dict[str, list[float]] = {}
     for name, value in sorted(metrics.items()):
         if is_detail(name):
             kinds.setdefault(detail_kind(name), []).append(value)
-    plain = [[name, number(value)] for name, value in sorted(metrics.items()) if not is_detail(name)]
-    told = {kind: f"{number(min(values))} to {number(max(values))} ({len(values)}; --json has all)" for kind, values in kinds.items()}
+    plain = [
+        [name, number(value)] for name, value in sorted(metrics.items()) if not is_detail(name)
+    ]
+    told = {
+        kind: f"{number(min(values))} to {number(max(values))} ({len(values)}; --json has all)"
+        for kind, values in kinds.items()
+    }
     return sorted([*plain, *([kind, said] for kind, said in told.items())])
 
 
@@ -74,26 +108,41 @@ def detail_kind(metric: str) -> str:
 
 
 def _print_curves(points: "Curve") -> None:
-    """Every metric but speeds, positions and those of single layers and experts; at most a dozen of the measured steps."""
+    """Every metric but speeds, positions and those of single layers and experts; at most a dozen of
+    the measured steps.
+    """
     steps, known = sorted({step for step, _ in points}), {name for _, name in points} - POSITION
     names = sorted(name for name in known if not is_speed(name) and not is_detail(name))
     if not steps:
         return
     every = (len(steps) - 1) / (_SHOWN - 1)
-    shown = steps if len(steps) <= _SHOWN else [steps[round(index * every)] for index in range(_SHOWN)]
+    shown = (
+        steps if len(steps) <= _SHOWN else [steps[round(index * every)] for index in range(_SHOWN)]
+    )
     print()
-    print_table(["step", *names], [[f"{step:,}", *(number(points.get((step, name))) for name in names)] for step in shown])
+    print_table(
+        ["step", *names],
+        [[f"{step:,}", *(number(points.get((step, name))) for name in names)] for step in shown],
+    )
     details = sorted({detail_kind(name) for name in known if is_detail(name)})
     if details:
-        print(f"without {', '.join(details)}: --json has them, `scalelab report` draws them (fig. 10, 11)")
+        print(
+            f"without {', '.join(details)}: --json has them, `scalelab report` draws them (fig."
+            " 10, 11)"
+        )
     if len(shown) < len(steps):
         print(f"{len(shown)} of {len(steps)} measured steps; --json has all of them")
 
 
 def _print_attempt(attempt: "Attempt") -> None:
-    commit = str(attempt.environment.get("commit"))[:SHORT] + (" with changes" if attempt.environment.get("dirty") else "")
+    commit = str(attempt.environment.get("commit"))[:SHORT] + (
+        " with changes" if attempt.environment.get("dirty") else ""
+    )
     numerics = ", ".join(f"{name} {value}" for name, value in attempt.numerics.items())
-    print(f"\nattempt {attempt.key[:SHORT]}: {attempt.state} after {format_seconds(attempt.seconds or 0)}, commit {commit}\n  {numerics}")
+    print(
+        f"\nattempt {attempt.key[:SHORT]}: {attempt.state} after"
+        f" {format_seconds(attempt.seconds or 0)}, commit {commit}\n  {numerics}"
+    )
     if attempt.error:
         print(f"  {attempt.error}")
 
@@ -135,5 +184,8 @@ def full_json(found: "StoredTrial") -> dict[str, Any]:
         "experiments": found.experiments,
         "artifacts": found.artifacts,
         "extra": record.extra,
-        "attempts": [{name: getattr(attempt, name) for name in type(attempt).__dataclass_fields__} for attempt in found.attempts],
+        "attempts": [
+            {name: getattr(attempt, name) for name in type(attempt).__dataclass_fields__}
+            for attempt in found.attempts
+        ],
     }

@@ -25,19 +25,28 @@ DRAWN = 10
 
 
 def path_of(named: str) -> Path:
-    """The file of a space: by its name in `FOLDER`, or by its path. Raises UserError where there is none."""
+    """The file of a space: by its name in `FOLDER`, or by its path.
+
+    Raises UserError where there is none.
+    """
     if "/" in named or Path(named).suffix in (".yaml", ".yml"):
         return Path(named)
     path = FOLDER / f"{named}.yaml"
     if not path.exists():
         known = [found.stem for found in FOLDER.glob("*.yaml")]
-        cure = nearest(named, known) if known else f"run it where {FOLDER}/ lies, or name the path of a space"
+        cure = (
+            nearest(named, known)
+            if known
+            else f"run it where {FOLDER}/ lies, or name the path of a space"
+        )
         raise UserError(f"there is no space `{named}`", cure=cure, where=str(FOLDER))
     return path
 
 
 def prepared(space: "Space", document: "Document", as_json: bool) -> "Experiment":
-    """The base of a space as an experiment; the corpus that it needs is prepared where it is not there yet."""
+    """The base of a space as an experiment; the corpus that it needs is prepared where it is not
+    there yet.
+    """
     from scalelab.cli.preparing import prepare_shown
     from scalelab.data import NotPrepared, describe
     from scalelab.spec.load_space import experiment_of
@@ -46,7 +55,12 @@ def prepared(space: "Space", document: "Document", as_json: bool) -> "Experiment
     try:
         describe(experiment.task, experiment.execution.data)
     except NotPrepared as missing:
-        prepare_shown(missing.task.corpus, missing.task.tokens, missing.folder, sys.stderr if as_json else sys.stdout)
+        prepare_shown(
+            missing.task.corpus,
+            missing.task.tokens,
+            missing.folder,
+            sys.stderr if as_json else sys.stdout,
+        )
     return experiment
 
 
@@ -57,16 +71,37 @@ def preview(space: "Space", document: "Document", store: str, warm: bool, as_jso
     try:
         search, states, strangers = _known(space, document, store, warm)
     except NotPrepared as missing:
-        search, states, others, told = None, None, None, f"what counts can't be told before the data is there: {missing}"
+        search, states, others, told = (
+            None,
+            None,
+            None,
+            f"what counts can't be told before the data is there: {missing}",
+        )
     else:
         others, told = len(search.warm), _told(states, len(search.warm), strangers)
     if as_json:
-        print_json({"space": space.model_dump(mode="json"), "states": states, "others": others, "trials": []})
+        print_json(
+            {
+                "space": space.model_dump(mode="json"),
+                "states": states,
+                "others": others,
+                "trials": [],
+            }
+        )
         return
     print(f"{space.name}: {space.about}\n" if space.about else f"{space.name}\n")
-    print_table(["path", "values", "when"], [[path, _values(given), _when(given)] for path, given in space.search.items()])
-    print("\n" + ", ".join(f"{direction} {metric}" for metric, direction in space.objectives.items()))
-    budget = f"{space.trials:,} trials in all" if space.trials else "as many trials as there is time for (--time)"
+    print_table(
+        ["path", "values", "when"],
+        [[path, _values(given), _when(given)] for path, given in space.search.items()],
+    )
+    print(
+        "\n" + ", ".join(f"{direction} {metric}" for metric, direction in space.objectives.items())
+    )
+    budget = (
+        f"{space.trials:,} trials in all"
+        if space.trials
+        else "as many trials as there is time for (--time)"
+    )
     print(f"sampler {space.sampler.kind}, pruner {space.pruner.kind}, seed {space.seed}, {budget}")
     print(f"in {store}: {told}")
     if search is not None and (cold := cold_start(search)):
@@ -74,13 +109,18 @@ def preview(space: "Space", document: "Document", store: str, warm: bool, as_jso
 
 
 def cold_start(search: "GuidedSearch") -> str:
-    """The sentence on trials of a space that end within their warm-up, by some that chance draws; empty where none does."""
+    """The sentence on trials of a space that end within their warm-up, by some that chance draws;
+    empty where none does.
+    """
     drawn = list(search.by_chance(DRAWN))
     return cold_note(drawn, f"{len(drawn)} trials that chance drew")
 
 
-def _known(space: "Space", document: "Document", store: str, warm: bool) -> "tuple[GuidedSearch, dict[str, int], int]":
-    """The search as it would begin, how many trials that count ended as what, the pruned ones apart, and how many members do not count.
+def _known(
+    space: "Space", document: "Document", store: str, warm: bool
+) -> "tuple[GuidedSearch, dict[str, int], int]":
+    """The search as it would begin, how many trials that count ended as what, the pruned ones
+    apart, and how many members do not count.
 
     Raises UserError where no point is a trial.
     """
@@ -95,15 +135,28 @@ def _known(space: "Space", document: "Document", store: str, warm: bool) -> "tup
             known = known_trials(opened, space, document, warm=warm)
     search = GuidedSearch(space, document, known, trials=space.trials)
     own = set(search.own)
-    states = Counter("pruned" if is_pruned(one.state, one.metrics) else one.state for one in known if one.digest in own)
-    return search, dict(states), sum(one.axes is not None and one.digest not in own for one in known)
+    states = Counter(
+        "pruned" if is_pruned(one.state, one.metrics) else one.state
+        for one in known
+        if one.digest in own
+    )
+    return (
+        search,
+        dict(states),
+        sum(one.axes is not None and one.digest not in own for one in known),
+    )
 
 
 def _told(states: Mapping[str, int], others: int, strangers: int) -> str:
     """What a store knows, in words."""
-    said = [", ".join(f"{count:,} {state}" for state, count in sorted(states.items())) or "no trial of it"]
+    said = [
+        ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
+        or "no trial of it"
+    ]
     if strangers:
-        said.append(f"{strangers:,} that it asked for as another space or on another base do not count")
+        said.append(
+            f"{strangers:,} that it asked for as another space or on another base do not count"
+        )
     if others:
         said.append(f"{others:,} known from elsewhere fit, and warm it up")
     return "; ".join(said)
@@ -114,19 +167,28 @@ def _values(given: "Distribution") -> str:
     from scalelab.spec.space import Choice, Float, Int
 
     if isinstance(given, Choice):
-        return ", ".join(one if isinstance(one, str) else canonical_json(one) for one in given.choice)
+        return ", ".join(
+            one if isinstance(one, str) else canonical_json(one) for one in given.choice
+        )
     assert isinstance(given, Float | Int)
-    notes = [*(["log"] if given.log else []), *([f"in steps of {given.step}"] if isinstance(given, Int) and given.step > 1 else [])]
+    notes = [
+        *(["log"] if given.log else []),
+        *([f"in steps of {given.step}"] if isinstance(given, Int) and given.step > 1 else []),
+    ]
     low, high = given.ends
     return f"{low:g} to {high:g}" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _when(given: "Distribution") -> str:
-    return " and ".join(f"{path} is {' or '.join(map(str, values))}" for path, values in given.when.items())
+    return " and ".join(
+        f"{path} is {' or '.join(map(str, values))}" for path, values in given.when.items()
+    )
 
 
 def export(space: "Space", store: str, as_json: bool) -> None:
-    """Write what a store knows of a space as an Optuna journal beside it, and say how to look at it."""
+    """Write what a store knows of a space as an Optuna journal beside it, and say how to look at
+    it.
+    """
     from scalelab.run.journal import journal_trials, write_journal
     from scalelab.store import open_store
 
@@ -134,10 +196,23 @@ def export(space: "Space", store: str, as_json: bool) -> None:
     with open_store(store, mode="read") as opened:
         trials = journal_trials(opened, space)
     if not trials:
-        raise UserError(f"no trial of the space `{space.name}` has ended", cure="search it first, without --dashboard", where=store)
+        raise UserError(
+            f"no trial of the space `{space.name}` has ended",
+            cure="search it first, without --dashboard",
+            where=store,
+        )
     write_journal(path, space, trials)
     command = f"optuna-dashboard {path}"
     if as_json:
-        print_json({"journal": str(path), "command": command, "trials": [trial.user_attrs["digest"] for trial in trials]})
+        print_json(
+            {
+                "journal": str(path),
+                "command": command,
+                "trials": [trial.user_attrs["digest"] for trial in trials],
+            }
+        )
     else:
-        print(f"{len(trials):,} trials are in {path}; look at them with\n\n    {command}\n\nwhich `pip install optuna-dashboard` brings")
+        print(
+            f"{len(trials):,} trials are in {path}; look at them with\n\n    {command}\n\nwhich"
+            " `pip install optuna-dashboard` brings"
+        )

@@ -5,13 +5,23 @@ from typing import Annotated, Literal
 
 import typer
 
-from scalelab.cli.options import DEFAULT_STORE, ExperimentOption, JsonOption, StoreOption, print_json
+from scalelab.cli.options import (
+    DEFAULT_STORE,
+    ExperimentOption,
+    JsonOption,
+    StoreOption,
+    print_json,
+)
 from scalelab.core.errors import UserError
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="A table (CSV, with --mapping) or another store.")],
-    mapping: Annotated[Path | None, typer.Option("--mapping", help="YAML that says which column is what.")] = None,
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A table (CSV, with --mapping) or another store.")
+    ],
+    mapping: Annotated[
+        Path | None, typer.Option("--mapping", help="YAML that says which column is what.")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -21,7 +31,11 @@ def import_(
     if not source.exists():
         raise UserError("does not exist", cure="name a CSV table or a store", where=str(source))
     if mapping is None and source.suffix.lower() == ".csv":
-        raise UserError("a table needs a mapping of its columns", cure="give it with --mapping M.yaml", where=str(source))
+        raise UserError(
+            "a table needs a mapping of its columns",
+            cure="give it with --mapping M.yaml",
+            where=str(source),
+        )
     if mapping is None:
         from scalelab.store.merge import merge
 
@@ -38,12 +52,20 @@ def import_(
     if as_json:
         print_json({"imported": count, "store": store})
     else:
-        print(f"{count:,} trials of {source.name} {'brought into' if mapping is None else 'are in'} {store}")
+        print(
+            f"{count:,} trials of {source.name} {'brought into' if mapping is None else 'are in'}"
+            f" {store}"
+        )
 
 
 def export(
-    out: Annotated[Path, typer.Option("--out", help="The file (bundle) or folder to write.")] = Path("export"),
-    format_: Annotated[Literal["csv", "parquet", "bundle"], typer.Option("--format", help="csv, parquet or bundle.")] = "csv",
+    out: Annotated[
+        Path, typer.Option("--out", help="The file (bundle) or folder to write.")
+    ] = Path("export"),
+    format_: Annotated[
+        Literal["csv", "parquet", "bundle"],
+        typer.Option("--format", help="csv, parquet or bundle."),
+    ] = "csv",
     experiment: ExperimentOption = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def verify(
-    digest: DigestArgument, data: DataOption = DEFAULT_DATA, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+    digest: DigestArgument,
+    data: DataOption = DEFAULT_DATA,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a trial again under the same numerics and compare the bits."""
     from scalelab.core.events import FINISHED
@@ -40,7 +43,11 @@ def verify(
                 if found.record.origin == "run"
                 else "an imported trial has no run"
             )
-            raise UserError(f"{what}: there is nothing to verify", cure="name a finished trial of `scalelab ls`", where=store)
+            raise UserError(
+                f"{what}: there is nothing to verify",
+                cure="name a finished trial of `scalelab ls`",
+                where=store,
+            )
         kept = curve(opened, found.record.digest)
     answer = run_again(found, kept, data)
     if as_json:
@@ -53,12 +60,23 @@ def verify(
 def doctor(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
-    compiled: Annotated[Path | None, typer.Option("--compile", help="Trace this spec's trials: graph breaks and recompiles.")] = None,
-    widths: Annotated[Path | None, typer.Option("--coordinates", help="Check that this spec's activations keep their size.")] = None,
+    compiled: Annotated[
+        Path | None,
+        typer.Option("--compile", help="Trace this spec's trials: graph breaks and recompiles."),
+    ] = None,
+    widths: Annotated[
+        Path | None,
+        typer.Option("--coordinates", help="Check that this spec's activations keep their size."),
+    ] = None,
 ) -> None:
-    """Check the installation, the store and both executors, and say the cure of what is amiss; or a spec's trials, by two options."""
+    """Check the installation, the store and both executors, and say the cure of what is amiss; or a
+    spec's trials, by two options.
+    """
     if compiled is not None and widths is not None:
-        raise UserError("`--compile` and `--coordinates` are two examinations", cure="run them one after the other")
+        raise UserError(
+            "`--compile` and `--coordinates` are two examinations",
+            cure="run them one after the other",
+        )
     if compiled is not None:
         _trace(compiled, store, as_json)
     elif widths is not None:
@@ -74,7 +92,13 @@ def _examine(store: str, as_json: bool) -> None:
     if as_json:
         print_json({"checks": [finding.as_dict() for finding in findings]})
     else:
-        print_table(["check", "state", "what"], [[finding.check, "ok" if finding.ok else "AMISS", finding.what] for finding in findings])
+        print_table(
+            ["check", "state", "what"],
+            [
+                [finding.check, "ok" if finding.ok else "AMISS", finding.what]
+                for finding in findings
+            ],
+        )
         for finding in findings:
             if not finding.ok:
                 print(f"cure for {finding.check}: {finding.cure}")
@@ -82,7 +106,9 @@ def _examine(store: str, as_json: bool) -> None:
 
 
 def _trace(spec: Path, store: str, as_json: bool) -> None:
-    """Exit code 1 where a trial breaks its graph, compiles again after warm-up, or does not compile."""
+    """Exit code 1 where a trial breaks its graph, compiles again after warm-up, or does not
+    compile.
+    """
     from scalelab.cli.planning import compiled_plan
     from scalelab.run.tracing import trace
 
@@ -94,7 +120,10 @@ def _trace(spec: Path, store: str, as_json: bool) -> None:
         print_table(columns, [row for one in traced for row in _phases(one)])
         for one in traced:
             for fault in one.faults:
-                print(f"{one.name}, {fault.phase}: {fault.kind}{f' at {fault.where}' if fault.where else ''}: {fault.reason}")
+                print(
+                    f"{one.name}, {fault.phase}:"
+                    f" {fault.kind}{f' at {fault.where}' if fault.where else ''}: {fault.reason}"
+                )
     raise typer.Exit(1 if any(one.faults for one in traced) else 0)
 
 
@@ -103,7 +132,10 @@ def _phases(traced: "Traced") -> list[list[str]]:
         return str(sum(fault.phase == phase and fault.kind == kind for fault in traced.faults))
 
     kinds = ("graph break", "recompile", "failure")
-    return [[traced.name, str(traced.trials), phase, *(number_of(phase, kind) for kind in kinds)] for phase in traced.phases]
+    return [
+        [traced.name, str(traced.trials), phase, *(number_of(phase, kind) for kind in kinds)]
+        for phase in traced.phases
+    ]
 
 
 def _coordinates(spec: Path, store: str, as_json: bool) -> None:
@@ -114,11 +146,19 @@ def _coordinates(spec: Path, store: str, as_json: bool) -> None:
     plan = compiled_plan(spec, [], store)
     found = coordinates(plan)
     if as_json:
-        print_json({"digest": plan.trials[0].digest, "coordinates": [one.as_dict() for one in found]})
+        print_json(
+            {"digest": plan.trials[0].digest, "coordinates": [one.as_dict() for one in found]}
+        )
     else:
         widths = list(found[0].moved)
-        rows = [[one.name, *(number(one.moved[width]) for width in widths), f"{one.slope:.2f}"] for one in found]
-        print("mean change of an activation after some updates, by width, and the power of the width that it goes as")
+        rows = [
+            [one.name, *(number(one.moved[width]) for width in widths), f"{one.slope:.2f}"]
+            for one in found
+        ]
+        print(
+            "mean change of an activation after some updates, by width, and the power of the width"
+            " that it goes as"
+        )
         print_table(["activation", *map(str, widths), "slope"], rows)
     parametrised = plan.trials[0].trial.model.mup is not None
     raise typer.Exit(1 if parametrised and any(one.grows for one in found) else 0)

@@ -1,1 +1,4 @@
-"""What everything rests on: units, digests, errors, events, seeds. Standard library and pydantic only."""
+"""What everything rests on: units, digests, errors, events, seeds.
+
+Standard library and pydantic only.
+"""

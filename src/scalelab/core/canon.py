@@ -6,8 +6,12 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """Sorted, compact, ASCII JSON; raises TypeError for what JSON has no form for, ValueError for NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    """Sorted, compact, ASCII JSON; raises TypeError for what JSON has no form for, ValueError for
+    NaN.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
 
 
 def sha256(value: Any) -> str:

@@ -1,4 +1,7 @@
-"""What a trial tells while it runs. Plain values, so that they cross a process or a network as they are."""
+"""What a trial tells while it runs.
+
+Plain values, so that they cross a process or a network as they are.
+"""
 
 import re
 from collections.abc import Mapping
@@ -12,11 +15,16 @@ FINISHED: frozenset[State] = frozenset({"done", "stopped", "diverged"})
 """States that are results: the trial is not run again, unless its search ended it (`is_pruned`)."""
 
 PRUNED = "pruned"
-"""The metric of a trial that its search ended early, and of no other: the step of the evaluation that decided."""
+"""The metric of a trial that its search ended early, and of no other: the step of the evaluation
+that decided.
+"""
 
 
 def is_pruned(state: State, metrics: Mapping[str, float]) -> bool:
-    """Whether a search ended the trial early. That is a result for this search alone: whoever else wants the trial goes on with it."""
+    """Whether a search ended the trial early.
+
+    That is a result for this search alone: whoever else wants the trial goes on with it.
+    """
     return state == "stopped" and PRUNED in metrics
 
 
@@ -32,7 +40,9 @@ _DETAIL = re.compile(
 
 
 def is_detail(metric: str) -> bool:
-    """Whether a metric is of one layer, one expert, one step or one kind of token: there may be hundreds of a sort."""
+    """Whether a metric is of one layer, one expert, one step or one kind of token: there may be
+    hundreds of a sort.
+    """
     return _DETAIL.fullmatch(metric) is not None
 
 
@@ -45,12 +55,17 @@ def is_lower_better(metric: str) -> bool:
 
 
 POSITION = frozenset({"tokens", "exposures", "flops"})
-"""Metrics that tell how far a trial has come; with the seconds they are the x of a learning curve."""
+"""Metrics that tell how far a trial has come; with the seconds they are the x of a
+learning curve.
+"""
 
 
 @dataclass(frozen=True)
 class Started:
-    """An attempt began. `numerics` is what can move the last bits; `resumed` the step it goes on from."""
+    """An attempt began.
+
+    `numerics` is what can move the last bits; `resumed` the step it goes on from.
+    """
 
     numerics: dict[str, Any]
     resumed: int = 0
@@ -58,7 +73,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Measured:
-    """Metric values at a step. An attempt that goes on tells again what its checkpoint knows of: the last news may have been lost."""
+    """Metric values at a step.
+
+    An attempt that goes on tells again what its checkpoint knows of: the last news may have been
+    lost.
+    """
 
     step: int
     values: dict[str, float]
@@ -66,7 +85,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Ended:
-    """An attempt ended. `values` are the trial's final metrics; `seconds` the attempt's wall time."""
+    """An attempt ended.
+
+    `values` are the trial's final metrics; `seconds` the attempt's wall time.
+    """
 
     state: Outcome
     step: int

@@ -1,4 +1,6 @@
-"""Filters: `task.people <= 64 and model.width in [8, 16]`, over values by spec path. Parsed, never evaluated as code."""
+"""Filters: `task.people <= 64 and model.width in [8, 16]`, over values by spec path. Parsed, never
+evaluated as code.
+"""
 
 import ast
 import operator
@@ -24,9 +26,9 @@ _CURE = "write it like `task.people <= 64 and task.recall == in_tool`"
 def compile_filter(text: str) -> Callable[[Mapping[str, Any]], bool]:
     """A predicate over rows (spec path, `params.*`, `metrics.*`, `state`, ... -> value).
 
-    A bare word that is no column is a string, so that `task.recall == in_tool` needs no quotes. A comparison with a
-    value that is not there is false. Raises UserError where the text is no filter; the predicate raises it for an
-    unknown name on the left of a comparison.
+    A bare word that is no column is a string, so that `task.recall == in_tool` needs no quotes. A
+    comparison with a value that is not there is false. Raises UserError where the text is no
+    filter; the predicate raises it for an unknown name on the left of a comparison.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -45,7 +47,9 @@ def _check(node: ast.expr, text: str) -> None:
             _check(part, text)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
             if _path(left) is None:
-                raise UserError(f"`{text}` is no filter: a comparison begins with a spec path", cure=_CURE)
+                raise UserError(
+                    f"`{text}` is no filter: a comparison begins with a spec path", cure=_CURE
+                )
             _literal(right, text)
         case _:
             raise UserError(f"`{text}` is no filter", cure=_CURE)
@@ -101,4 +105,6 @@ def _compare(path: str, op: type[ast.cmpop], wanted: Any, row: Mapping[str, Any]
         return _COMPARE[op](value, wanted)
     except (TypeError, ValueError) as error:
         what = f"`{path}` is {value!r} in the filter, which does not compare with {wanted!r}"
-        raise UserError(what, cure="compare numbers with numbers, words with words, and write lists as [8, 16]") from error
+        raise UserError(
+            what, cure="compare numbers with numbers, words with words, and write lists as [8, 16]"
+        ) from error

@@ -1,4 +1,6 @@
-"""Where a number comes from: the code, the packages, the machine and the command, taken once for a run."""
+"""Where a number comes from: the code, the packages, the machine and the command, taken once for a
+run.
+"""
 
 import hashlib
 import os
@@ -9,11 +11,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("scalelab", "torch", "numpy", "pydantic", "sqlmodel", "ray", "optuna", "polars", "altair", "scipy", "triton")
+PACKAGES = (
+    "scalelab",
+    "torch",
+    "numpy",
+    "pydantic",
+    "sqlmodel",
+    "ray",
+    "optuna",
+    "polars",
+    "altair",
+    "scipy",
+    "triton",
+)
 
 
 def environment() -> dict[str, Any]:
-    """Git commit and digest of what is not committed, package versions, hardware, argv. Plain JSON values."""
+    """Git commit and digest of what is not committed, package versions, hardware, argv.
+
+    Plain JSON values.
+    """
     return {
         **code_version(Path(__file__).resolve().parent),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
@@ -26,23 +43,38 @@ def environment() -> dict[str, Any]:
 
 
 def code_version(folder: Path) -> dict[str, Any]:
-    """The commit that the code stands at and, where files differ from it, a digest of the difference.
+    """The commit that the code stands at and, where files differ from it, a digest of the
+    difference.
 
-    Both are None for code that git does not track, such as a package installed inside somebody's own repository.
+    Both are None for code that git does not track, such as a package installed inside somebody's
+    own repository.
     """
-    commit = _git(folder, "rev-parse", "HEAD").strip() if _git(folder, "ls-files", "--", ".") else ""
+    commit = (
+        _git(folder, "rev-parse", "HEAD").strip() if _git(folder, "ls-files", "--", ".") else ""
+    )
     if not commit:
         return {"commit": None, "dirty": None}
     root = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
     difference = _git(root, "diff", "HEAD", "--", "src", "pyproject.toml")
-    for name in sorted(_git(root, "ls-files", "--others", "--exclude-standard", "--", "src").splitlines()):
+    for name in sorted(
+        _git(root, "ls-files", "--others", "--exclude-standard", "--", "src").splitlines()
+    ):
         difference += name + (root / name).read_text(encoding="utf-8", errors="replace")
-    return {"commit": commit, "dirty": hashlib.sha256(difference.encode()).hexdigest() if difference else None}
+    return {
+        "commit": commit,
+        "dirty": hashlib.sha256(difference.encode()).hexdigest() if difference else None,
+    }
 
 
 def _git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""

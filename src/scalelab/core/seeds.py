@@ -1,4 +1,6 @@
-"""Independent random streams from one seed: each use has a name, so that adding one moves no other."""
+"""Independent random streams from one seed: each use has a name, so that adding one
+moves no other.
+"""
 
 import hashlib
 

@@ -1,4 +1,6 @@
-"""Quantities as people write them: `10M`, `1e6`, `2h`. PyYAML reads `1e-3` as a string, so numbers parse here too."""
+"""Quantities as people write them: `10M`, `1e6`, `2h`. PyYAML reads `1e-3` as a string, so numbers
+parse here too.
+"""
 
 import math
 import re
@@ -26,7 +28,10 @@ def parse_count(value: Any) -> int:
     if not number.is_finite() or number != number.to_integral_value():
         raise ValueError(f"{value!r} is not a whole number; write it like 16, 10k or 1e6")
     if not 1 <= number < 2**63:
-        raise ValueError(f"{value!r} is {'less than 1' if number < 1 else 'too large'}; write it like 16, 10k or 1e6")
+        raise ValueError(
+            f"{value!r} is {'less than 1' if number < 1 else 'too large'}; write it like 16, 10k"
+            " or 1e6"
+        )
     return int(number)
 
 
@@ -65,13 +70,20 @@ def format_seconds(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
     whole = round(seconds)
-    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]
+    parts = [
+        (whole // 86400, "d"),
+        (whole // 3600 % 24, "h"),
+        (whole // 60 % 60, "m"),
+        (whole % 60, "s"),
+    ]
     first = next(index for index, (amount, _) in enumerate(parts) if amount)
     return " ".join(f"{amount}{unit}" for amount, unit in parts[first : first + 2] if amount)
 
 
 def brief(value: Any) -> str:
-    """A value of a spec in few letters: `0.0108` for a long fraction, `text, context 256` for a part with its kind."""
+    """A value of a spec in few letters: `0.0108` for a long fraction, `text, context 256` for a
+    part with its kind.
+    """
     if isinstance(value, dict):
         rest = [f"{key} {brief(part)}" for key, part in value.items() if key != "kind"]
         return ", ".join([*([str(value["kind"])] if "kind" in value else []), *rest])

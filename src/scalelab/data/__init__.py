@@ -46,7 +46,10 @@ def build(task: Text, folder: str = ...) -> TextData: ...
 @overload
 def build(task: Task, folder: str = ...) -> Data: ...
 def build(task: Task, folder: str = FOLDER) -> Data:
-    """The data of a task. Raises UserError if `task.context` does not suit it, or its corpus is not prepared in `folder`."""
+    """The data of a task.
+
+    Raises UserError if `task.context` does not suit it, or its corpus is not prepared in `folder`.
+    """
     match task:
         case Facts():
             return FactsData(task)
@@ -59,7 +62,10 @@ def build(task: Task, folder: str = FOLDER) -> Data:
 
 
 def describe(task: Task, folder: str = FOLDER) -> TaskShape:
-    """The sizes of a task, counted without building a batch; cached. Raises UserError where `build` does."""
+    """The sizes of a task, counted without building a batch; cached.
+
+    Raises UserError where `build` does.
+    """
     match task:
         case Facts():
             return shape.describe(task)

@@ -1,4 +1,6 @@
-"""The tool: a real SQLite database that is opened read-only and answers any text with a short text, never with an exception."""
+"""The tool: a real SQLite database that is opened read-only and answers any text with a short text,
+never with an exception.
+"""
 
 import sqlite3
 import weakref
@@ -17,7 +19,9 @@ MAX_REPLY = 48
 """Characters of a reply; more are cut off."""
 
 MAX_INSTRUCTIONS = 2_000_000
-"""Time limit of a query, in instructions of SQLite's machine (tens of milliseconds), so that it strikes alike on every machine."""
+"""Time limit of a query, in instructions of SQLite's machine (tens of milliseconds), so that it
+strikes alike on every machine.
+"""
 
 _PROGRESS = 10_000
 _databases = count()
@@ -28,7 +32,8 @@ class Database:
 
     def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         location = f"file:/scalelab-{next(_databases)}?vfs=memdb"
-        # It lives in memory as long as a connection is open: written through one, then read through another that cannot write.
+        # It lives in memory as long as a connection is open: written through one, then read through
+        # another that cannot write.
         writer = sqlite3.connect(location, uri=True)
         try:
             fields = ", ".join(f"{column} TEXT" for column in columns)
@@ -48,7 +53,10 @@ class Database:
         weakref.finalize(self, self._reader.close)
 
     def query(self, sql: str) -> str:
-        """The reply to one SELECT: columns joined by `, `, rows by `; `. A fault is replied as `error: ...`."""
+        """The reply to one SELECT: columns joined by `, `, rows by `; `.
+
+        A fault is replied as `error: ...`.
+        """
         if len(sql) > MAX_QUERY:
             return "error: query too long"
         if sql.lstrip()[:6].upper() != "SELECT":
@@ -62,7 +70,11 @@ class Database:
 
 
 class _Clock:
-    """Counts a query's instructions. It stands apart from the database, since a connection that held the database would never be freed."""
+    """Counts a query's instructions.
+
+    It stands apart from the database, since a connection that held the database would never be
+    freed.
+    """
 
     def __init__(self) -> None:
         self.ticks = 0

@@ -1,6 +1,8 @@
-"""Dialogs: a question, for in-tool recall a query and the database's reply, and an answer that ends in the value and a full stop.
+"""Dialogs: a question, for in-tool recall a query and the database's reply, and an answer that ends
+in the value and a full stop.
 
-Lengths are counted without rendering; both follow from the same patterns. A turn's length is that of its text, its opening token apart.
+Lengths are counted without rendering; both follow from the same patterns. A turn's length is that
+of its text, its opening token apart.
 """
 
 from collections.abc import Iterator
@@ -17,10 +19,30 @@ from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, Tokens
 Recall = Literal["in_weight", "in_tool"]
 
 QUESTIONS = {
-    "birth_date": ("When was {name} born?", "Birth date of {name}?", "{name} was born when?", "Say when {name} was born."),
-    "birth_place": ("Where was {name} born?", "Birth country of {name}?", "{name} was born where?", "Say where {name} was born."),
-    "current_address": ("Where does {name} live?", "Home city of {name}?", "{name} lives where?", "Say where {name} lives."),
-    "occupation": ("What does {name} do?", "Occupation of {name}?", "{name} works as what?", "Say what {name} does."),
+    "birth_date": (
+        "When was {name} born?",
+        "Birth date of {name}?",
+        "{name} was born when?",
+        "Say when {name} was born.",
+    ),
+    "birth_place": (
+        "Where was {name} born?",
+        "Birth country of {name}?",
+        "{name} was born where?",
+        "Say where {name} was born.",
+    ),
+    "current_address": (
+        "Where does {name} live?",
+        "Home city of {name}?",
+        "{name} lives where?",
+        "Say where {name} lives.",
+    ),
+    "occupation": (
+        "What does {name} do?",
+        "Occupation of {name}?",
+        "{name} works as what?",
+        "Say what {name} does.",
+    ),
 }
 
 # An answer does not repeat the name: a small model would spend most of its training on copying it.
@@ -31,7 +53,9 @@ ANSWERS = {
     "occupation": "A {value}.",
 }
 
-QUERIES = {attribute: f"SELECT {attribute} FROM people WHERE name='{{quoted}}'" for attribute in ATTRIBUTES}
+QUERIES = {
+    attribute: f"SELECT {attribute} FROM people WHERE name='{{quoted}}'" for attribute in ATTRIBUTES
+}
 
 # While a dialog is text, these characters stand for the tokens that open a turn or end the dialog.
 _MARKS = {USER: "\0", ASSISTANT: "\1", DATABASE: "\2", EOD: "\3"}
@@ -64,7 +88,12 @@ def turn_lengths(people: Cast, attribute: str, template: int, recall: Recall) ->
 @lru_cache(maxsize=4)
 def _name_lengths(people: Cast) -> dict[str, Ids]:
     name = _lengths(FIRST_NAMES)[people.first] + 1 + _lengths(FAMILY_NAMES)[people.family]
-    return {"name": name, "quoted": name + _apostrophes(FIRST_NAMES)[people.first] + _apostrophes(FAMILY_NAMES)[people.family]}
+    return {
+        "name": name,
+        "quoted": name
+        + _apostrophes(FIRST_NAMES)[people.first]
+        + _apostrophes(FAMILY_NAMES)[people.family],
+    }
 
 
 def value_lengths(people: Cast, attribute: str) -> Ids:
@@ -84,7 +113,10 @@ def _apostrophes(pool: tuple[str, ...]) -> Ids:
 
 def names(people: Cast) -> list[str]:
     """Each person's full name."""
-    return [f"{FIRST_NAMES[first]} {FAMILY_NAMES[family]}" for first, family in zip(people.first, people.family, strict=True)]
+    return [
+        f"{FIRST_NAMES[first]} {FAMILY_NAMES[family]}"
+        for first, family in zip(people.first, people.family, strict=True)
+    ]
 
 
 def values(people: Cast, attribute: str) -> list[str]:
@@ -94,7 +126,9 @@ def values(people: Cast, attribute: str) -> list[str]:
 
 def render(people: Cast, attribute: str, template: int, recall: Recall, width: int) -> Tokens:
     """The dialogs about one attribute, [people, width], padded with EOD."""
-    pattern = "".join(_MARKS[opening] + text for opening, text in turns(attribute, template, recall))
+    pattern = "".join(
+        _MARKS[opening] + text for opening, text in turns(attribute, template, recall)
+    )
     texts = _texts(people, attribute, pattern)
     padded = "".join(text.ljust(width, _MARKS[EOD]) for text in texts).encode()
     return _TOKENS[np.frombuffer(padded, np.uint8)].reshape(len(people), width)
@@ -103,7 +137,10 @@ def render(people: Cast, attribute: str, template: int, recall: Recall, width: i
 def prompts(people: Cast, attribute: str, template: int) -> list[Tokens]:
     """The question to each person, up to and with the token that opens the answer."""
     pattern = _MARKS[USER] + QUESTIONS[attribute][template] + _MARKS[ASSISTANT]
-    return [_TOKENS[np.frombuffer(text.encode(), np.uint8)] for text in _texts(people, attribute, pattern)]
+    return [
+        _TOKENS[np.frombuffer(text.encode(), np.uint8)]
+        for text in _texts(people, attribute, pattern)
+    ]
 
 
 def _texts(people: Cast, attribute: str, pattern: str) -> Iterator[str]:

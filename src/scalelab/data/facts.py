@@ -1,6 +1,9 @@
-"""The facts task: every dialog about every person, the order in which they are shown, and the questions of the recall test.
+"""The facts task: every dialog about every person, the order in which they are shown, and the
+questions of the recall test.
 
-R rows (fact * templates + template)   T tokens of a window (context + 1)   M loss positions of a row
+R rows (fact * templates + template)
+T tokens of a window (context + 1)
+M loss positions of a row
 """
 
 from collections.abc import Iterator
@@ -32,7 +35,10 @@ class Rows:
     tokens_RT: Tokens
     """The dialog, padded with EOD."""
     targets_RM: npt.NDArray[np.int64]
-    """Positions whose next token bears loss: the assistant's turns, and the token after each. Padded with 0."""
+    """Positions whose next token bears loss: the assistant's turns, and the token after each.
+
+    Padded with 0.
+    """
     weights_RM: npt.NDArray[np.float32]
     """1 where `targets_RM` is a loss position, 0 where it is padding."""
     values_RM: npt.NDArray[np.bool_]
@@ -71,7 +77,10 @@ class FactsData:
         people, task = cast(self.task, "seen"), self.task
         shape, targets = (len(people), len(ATTRIBUTES), task.templates), self.shape.targets
         tokens = np.empty((*shape, self.shape.context + 1), np.uint16)
-        positions, weights = np.empty((*shape, targets), np.int64), np.empty((*shape, targets), np.float32)
+        positions, weights = (
+            np.empty((*shape, targets), np.int64),
+            np.empty((*shape, targets), np.float32),
+        )
         spans, given = np.empty((*shape, targets), np.bool_), np.empty(shape, np.int64)
         for (column, attribute), template in product(enumerate(ATTRIBUTES), range(task.templates)):
             at = np.s_[:, column, template]
@@ -94,32 +103,51 @@ class FactsData:
         """The order of training under a seed."""
         return Order(self.shape.facts, self.task.templates, seed, batch)
 
-    def questions(self, people: People = "seen", values_of: Literal["true", "permuted"] = "true") -> Questions:
+    def questions(
+        self, people: People = "seen", values_of: Literal["true", "permuted"] = "true"
+    ) -> Questions:
         """Every question of every template about these people, in the order of the rows.
 
-        With permuted values only those are asked whose answer changes: the others could be known by heart.
+        With permuted values only those are asked whose answer changes: the others could be known by
+        heart.
         """
         asked = cast(self.task, people)
         answering = asked.permuted() if values_of == "permuted" else asked
-        texts = [[prompts(asked, attribute, template) for template in range(self.task.templates)] for attribute in ATTRIBUTES]
+        texts = [
+            [prompts(asked, attribute, template) for template in range(self.task.templates)]
+            for attribute in ATTRIBUTES
+        ]
         answers = [values(answering, attribute) for attribute in ATTRIBUTES]
-        differs = [asked.values[attribute] != answering.values[attribute] for attribute in ATTRIBUTES]
+        differs = [
+            asked.values[attribute] != answering.values[attribute] for attribute in ATTRIBUTES
+        ]
         keys = [
             (person, column, template)
-            for person, column, template in product(range(len(asked)), range(len(ATTRIBUTES)), range(self.task.templates))
+            for person, column, template in product(
+                range(len(asked)), range(len(ATTRIBUTES)), range(self.task.templates)
+            )
             if values_of == "true" or differs[column][person]
         ]
         return Questions(
             prompts=[texts[column][template][person] for person, column, template in keys],
             answers=[answers[column][person] for person, column, _ in keys],
-            fact=np.array([person * len(ATTRIBUTES) + column for person, column, _ in keys], np.int64),
+            fact=np.array(
+                [person * len(ATTRIBUTES) + column for person, column, _ in keys], np.int64
+            ),
             template=np.array([template for *_, template in keys], np.int64),
         )
 
     def database(self, values_of: Values = "true") -> Database:
-        """Everyone the task asks about, seen or not: with their values, with the values exchanged, or nobody."""
-        everyone = [cast(self.task, "seen"), cast(self.task, "unseen")] if values_of != "empty" else []
-        rows = chain.from_iterable(_records(people.permuted() if values_of == "permuted" else people) for people in everyone)
+        """Everyone the task asks about, seen or not: with their values, with the values exchanged,
+        or nobody.
+        """
+        everyone = (
+            [cast(self.task, "seen"), cast(self.task, "unseen")] if values_of != "empty" else []
+        )
+        rows = chain.from_iterable(
+            _records(people.permuted() if values_of == "permuted" else people)
+            for people in everyone
+        )
         return Database(list(ATTRIBUTES), rows)
 
     def pool_bits(self) -> npt.NDArray[np.float64]:
@@ -136,7 +164,9 @@ class FactsData:
 
 
 def _loss_positions(lengths: Ids, openings: list[int], targets: int) -> tuple[Ids, Ids]:
-    """Positions from each ASSISTANT token to the last of its turn, [people, targets], and their number, [people, 1]."""
+    """Positions from each ASSISTANT token to the last of its turn, [people, targets], and their
+    number, [people, 1].
+    """
     slots, people = np.arange(targets), lengths.shape[1]
     positions, count, start = (np.zeros((people, width), np.int64) for width in (targets, 1, 1))
     for opening, length in zip(openings, lengths[..., None] + 1, strict=True):
@@ -149,7 +179,9 @@ def _loss_positions(lengths: Ids, openings: list[int], targets: int) -> tuple[Id
 
 
 def _value_span(count: Ids, value: Ids, targets: int) -> npt.NDArray[np.bool_]:
-    """The last loss position predicts EOD, the one before it the full stop, those before that the value."""
+    """The last loss position predicts EOD, the one before it the full stop, those before that the
+    value.
+    """
     slots = np.arange(targets)
     return (slots >= count - 2 - value) & (slots <= count - 2)
 

@@ -1,4 +1,6 @@
-"""Random numbers as a pure function of a key and a counter: the same on every machine and in every version of numpy."""
+"""Random numbers as a pure function of a key and a counter: the same on every machine and in every
+version of numpy.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,8 @@ def mix(words: Words) -> Words:
 
 
 def words(seed: int, *names: str | int, at: npt.NDArray[np.integer]) -> Words:
-    """A uniform 64-bit word for each counter in `at`, of the stream that `seed` and `names` name."""
+    """A uniform 64-bit word for each counter in `at`, of the stream that `seed` and
+    `names` name.
+    """
     key = np.uint64(derive(seed, *names))
     return mix(mix(at.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key) ^ key)

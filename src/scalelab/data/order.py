@@ -9,9 +9,11 @@ _BLOCK = 65_536
 
 
 class Order:
-    """Passes over every fact, one after the other; each is a permutation, and a template is drawn at each exposure.
+    """Passes over every fact, one after the other; each is a permutation, and a template is drawn
+    at each exposure.
 
-    Exposure k belongs to pass k // facts, and update s takes the exposures from s * batch on: a batch may straddle passes.
+    Exposure k belongs to pass k // facts, and update s takes the exposures from s * batch on: a
+    batch may straddle passes.
     """
 
     def __init__(self, facts: int, templates: int, seed: int, batch: int) -> None:
@@ -24,22 +26,31 @@ class Order:
         size = self._passes * self._facts
         start, stop = step * self._batch, (step + 1) * self._batch
         pieces = [
-            self._block(block)[max(0, start - block * size) : stop - block * size] for block in range(start // size, (stop - 1) // size + 1)
+            self._block(block)[max(0, start - block * size) : stop - block * size]
+            for block in range(start // size, (stop - 1) // size + 1)
         ]
         return np.concatenate(pieces)
 
     def _block(self, block: int) -> npt.NDArray[np.int64]:
-        """Rows of the block's exposures. Passes are drawn many at a time, and only the blocks at hand are kept."""
+        """Rows of the block's exposures.
+
+        Passes are drawn many at a time, and only the blocks at hand are kept.
+        """
         if block not in self._blocks:
             self._blocks = {kept: rows for kept, rows in self._blocks.items() if kept == block - 1}
             self._blocks[block] = self._draw(block)
         return self._blocks[block]
 
     def _draw(self, block: int) -> npt.NDArray[np.int64]:
-        exposures = np.arange(block * self._passes * self._facts, (block + 1) * self._passes * self._facts)
-        # A random word with the fact in its low bits sorts to a permutation without ties, and faster than argsort.
+        exposures = np.arange(
+            block * self._passes * self._facts, (block + 1) * self._passes * self._facts
+        )
+        # A random word with the fact in its low bits sorts to a permutation without ties, and
+        # faster than argsort.
         low = np.uint64((1 << (self._facts - 1).bit_length()) - 1)
-        keys = (words(self._seed, "order", at=exposures) & ~low) | (exposures % self._facts).astype(np.uint64)
+        keys = (words(self._seed, "order", at=exposures) & ~low) | (exposures % self._facts).astype(
+            np.uint64
+        )
         keys = np.sort(keys.reshape(self._passes, self._facts), axis=1).ravel()
         templates = words(self._seed, "template", at=exposures) % np.uint64(self._templates)
         return ((keys & low) * np.uint64(self._templates) + templates).astype(np.int64)

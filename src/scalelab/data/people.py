@@ -24,23 +24,32 @@ _ROUNDS = 6
 
 
 def name_ids(index: Ids, world: int) -> tuple[Ids, Ids]:
-    """First and family name of each person: a bijection on the product of the pools (an unbalanced Feistel network)."""
+    """First and family name of each person: a bijection on the product of the pools (an unbalanced
+    Feistel network).
+    """
     first, family = np.divmod(index, len(FAMILY_NAMES))
     for turn in range(_ROUNDS):
-        first = (first + _shifts(world, f"first/{turn}", len(FAMILY_NAMES), len(FIRST_NAMES))[family]) % len(FIRST_NAMES)
-        family = (family + _shifts(world, f"family/{turn}", len(FIRST_NAMES), len(FAMILY_NAMES))[first]) % len(FAMILY_NAMES)
+        first = (
+            first + _shifts(world, f"first/{turn}", len(FAMILY_NAMES), len(FIRST_NAMES))[family]
+        ) % len(FIRST_NAMES)
+        family = (
+            family + _shifts(world, f"family/{turn}", len(FIRST_NAMES), len(FAMILY_NAMES))[first]
+        ) % len(FAMILY_NAMES)
     return first, family
 
 
 @lru_cache(maxsize=64)
 def _shifts(world: int, stream: str, inputs: int, outputs: int) -> Ids:
-    return (words(world, "name", stream, at=np.arange(inputs)) % np.uint64(outputs)).astype(np.int64)
+    return (words(world, "name", stream, at=np.arange(inputs)) % np.uint64(outputs)).astype(
+        np.int64
+    )
 
 
 def value_ids(index: Ids, family: Ids, attribute: str, *, world: int, dependence: float) -> Ids:
     """Each person's value of an attribute, as its place in the pool.
 
-    Values are uniform and independent, but for a share `dependence` of them that the family name decides.
+    Values are uniform and independent, but for a share `dependence` of them that the family name
+    decides.
     """
     size = np.uint64(len(ATTRIBUTES[attribute]))
     own = words(world, "value", attribute, at=index) % size
@@ -63,12 +72,16 @@ class Cast:
         return len(self.first)
 
     def permuted(self) -> "Cast":
-        """The same people with their values exchanged, so that a value differs from the true one wherever that can be.
+        """The same people with their values exchanged, so that a value differs from the true one
+        wherever that can be.
 
-        People in order of their value are turned by the commonest value's count. Values of one length stand together
-        in that order, so the longest dialog hardly grows.
+        People in order of their value are turned by the commonest value's count. Values of one
+        length stand together in that order, so the longest dialog hardly grows.
         """
-        return replace(self, values={attribute: _turned(attribute, ids) for attribute, ids in self.values.items()})
+        return replace(
+            self,
+            values={attribute: _turned(attribute, ids) for attribute, ids in self.values.items()},
+        )
 
 
 def _turned(attribute: str, ids: Ids) -> Ids:
@@ -87,14 +100,21 @@ def _length_ranks(attribute: str) -> Ids:
 
 
 def cast(task: Facts, people: Literal["seen", "unseen"]) -> Cast:
-    """The people of a task: the seen ones from the start of all names, the unseen ones from the far end.
+    """The people of a task: the seen ones from the start of all names, the unseen ones from the far
+    end.
 
     Raises UserError if there are not enough names for both.
     """
     unseen = min(task.people, MOST_UNSEEN)
     if task.people + unseen > NAMES:
-        raise UserError(f"{task.people} people need more names than there are", cure=f"take at most {NAMES - MOST_UNSEEN} people")
+        raise UserError(
+            f"{task.people} people need more names than there are",
+            cure=f"take at most {NAMES - MOST_UNSEEN} people",
+        )
     index = np.arange(task.people) if people == "seen" else NAMES - 1 - np.arange(unseen)
     first, family = name_ids(index, task.world)
-    values = {name: value_ids(index, family, name, world=task.world, dependence=task.dependence) for name in ATTRIBUTES}
+    values = {
+        name: value_ids(index, family, name, world=task.world, dependence=task.dependence)
+        for name in ATTRIBUTES
+    }
     return Cast(first, family, values)

@@ -20,11 +20,15 @@ class TaskShape:
     vocab: int
     """Number of distinct tokens."""
     context: int
-    """Positions the model runs over: the tokens of a window, less the last, which is only predicted."""
+    """Positions the model runs over: the tokens of a window, less the last, which is only
+    predicted.
+    """
     facts: int
     """Number of facts."""
     sequences: float
-    """Sequences shown in one pass over every fact; where windows are packed, as many as are expected, junk counted in."""
+    """Sequences shown in one pass over every fact; where windows are packed, as many as are
+    expected, junk counted in.
+    """
     targets: int
     """Most positions of one row whose next token bears loss."""
     mean_tokens: float
@@ -32,14 +36,17 @@ class TaskShape:
     used: int | None = None
     """Tokens that occur in the text, special ones counted in; None where all may."""
     shards: str | None = None
-    """Digest of the prepared text that the sizes were read from; None for a task that makes its own."""
+    """Digest of the prepared text that the sizes were read from; None for a task that makes its
+    own.
+    """
 
 
 def describe(task: Facts) -> TaskShape:
     """The sizes of a task, counted without rendering a dialog; cached.
 
-    The window holds what is trained on, and the dialogs about people never trained on and with permuted values too.
-    Raises UserError if `task.context` is shorter than the longest dialog, or if there are not enough names.
+    The window holds what is trained on, and the dialogs about people never trained on and with
+    permuted values too. Raises UserError if `task.context` is shorter than the longest dialog, or
+    if there are not enough names.
     """
     return _describe(task)  # pyright: ignore[reportArgumentType]: pydantic hashes what is frozen
 
@@ -70,6 +77,11 @@ def _row_sizes(people: Cast, task: Facts) -> Iterator[tuple[Ids, Ids]]:
     for attribute in ATTRIBUTES:
         for template in range(task.templates):
             lengths = turn_lengths(people, attribute, template, task.recall)
-            spoken = [turn for turn, (opening, _) in enumerate(turns(attribute, template, task.recall)) if opening == ASSISTANT]
-            # Each turn has an opening token, the dialog ends in EOD, and a turn of the assistant predicts the token after it too.
+            spoken = [
+                turn
+                for turn, (opening, _) in enumerate(turns(attribute, template, task.recall))
+                if opening == ASSISTANT
+            ]
+            # Each turn has an opening token, the dialog ends in EOD, and a turn of the assistant
+            # predicts the token after it too.
             yield lengths.sum(0) + len(lengths) + 1, lengths[spoken].sum(0) + len(spoken)

@@ -15,6 +15,9 @@ def encode(text: str) -> Tokens:
 
 
 def decode(tokens: npt.NDArray[np.integer]) -> str:
-    """The text of byte tokens. Bytes that are no UTF-8 become U+FFFD: a model may write anything."""
+    """The text of byte tokens.
+
+    Bytes that are no UTF-8 become U+FFFD: a model may write anything.
+    """
     assert not tokens.size or tokens.max() < USER, "turn tokens have no text"
     return tokens.astype(np.uint8).tobytes().decode(errors="replace")

@@ -1,4 +1,6 @@
-"""Evaluation: what a trained model recalls, how many bits it has learned, how well it predicts text and does sums."""
+"""Evaluation: what a trained model recalls, how many bits it has learned, how well it predicts text
+and does sums.
+"""
 
 from collections.abc import Callable
 
@@ -18,13 +20,20 @@ __all__ = ["ArithmeticTest", "CapacityTest", "RecallTest", "TextTest", "build_te
 Test = RecallTest | CapacityTest | TextTest | ArithmeticTest
 
 
-def build_test(trial: Trial, data: Data, device: torch.device, stopping: Callable[[], bool]) -> Test:
-    """The test of a trial's task. It has `quick` (at every evaluation) and `full` (at the end), from a model to metrics by name."""
+def build_test(
+    trial: Trial, data: Data, device: torch.device, stopping: Callable[[], bool]
+) -> Test:
+    """The test of a trial's task.
+
+    It has `quick` (at every evaluation) and `full` (at the end), from a model to metrics by name.
+    """
     if isinstance(data, FactsData):
         return RecallTest(data, device, stopping)
     if isinstance(data, BiographyData):
         shape = data.shape
-        return CapacityTest(data, parameters(trial.model, shape.vocab, shape.context, shape.used), device, stopping)
+        return CapacityTest(
+            data, parameters(trial.model, shape.vocab, shape.context, shape.used), device, stopping
+        )
     if isinstance(data, ArithmeticData):
         return ArithmeticTest(trial, data, device, stopping)
     return TextTest(trial, data, device, stopping)

@@ -1,6 +1,8 @@
-"""The arithmetic test: how often a model's answer is exact, by the length of what is asked, and its loss.
+"""The arithmetic test: how often a model's answer is exact, by the length of what is asked, and its
+loss.
 
-R rows, B of them in a batch, T positions, S = T + 1 tokens, M targets of a row, D width, V vocabulary.
+R rows, B of them in a batch, T positions, S = T + 1 tokens, M targets of a row, D width, V
+vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +54,9 @@ class _Seen:
     @property
     def real_BT(self) -> Tensor:
         """False where a window is filled: behind the answer."""
-        return torch.arange(self.tokens_BT.shape[1], device=self.tokens_BS.device) <= self.targets_BM.amax(1, keepdim=True)
+        return torch.arange(
+            self.tokens_BT.shape[1], device=self.tokens_BS.device
+        ) <= self.targets_BM.amax(1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -66,31 +70,49 @@ class _Score:
 
 
 class ArithmeticTest:
-    """Exact-match accuracy and loss of a model, on one device. Raises Interrupted where `stopping()` turns true on the way.
+    """Exact-match accuracy and loss of a model, on one device.
 
-    An answer counts where the likeliest token is right at each of its positions, its end included, with the right answer in front.
-    That is when greedy decoding writes the right answer: as long as it is right it has the same text in front of it, and where it
-    first goes wrong, so does the likeliest token here. One pass does for all positions.
+    Raises Interrupted where `stopping()` turns true on the way.
+
+    An answer counts where the likeliest token is right at each of its positions, its end included,
+    with the right answer in front. That is when greedy decoding writes the right answer: as long as
+    it is right it has the same text in front of it, and where it first goes wrong, so does the
+    likeliest token here. One pass does for all positions.
     """
 
     def __init__(
-        self, trial: Trial, data: ArithmeticData, device: torch.device | str = "cpu", stopping: Callable[[], bool] = lambda: False
+        self,
+        trial: Trial,
+        data: ArithmeticData,
+        device: torch.device | str = "cpu",
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.trial, self.data, self.device, self.stopping = trial, data, torch.device(device), stopping
+        self.trial, self.data, self.device, self.stopping = (
+            trial,
+            data,
+            torch.device(device),
+            stopping,
+        )
         self._exact = torch.float32 if self.device.type == "mps" else torch.float64
 
     def quick(self, model: Scorer) -> dict[str, float]:
-        """`accuracy` and `validation_loss` while a model trains: of a sample of the questions, of the lengths that are trained on."""
-        return _means([self._score(model, length, SAMPLE) for length in range(1, self.data.task.length + 1)])
+        """`accuracy` and `validation_loss` while a model trains: of a sample of the questions, of
+        the lengths that are trained on.
+        """
+        return _means(
+            [self._score(model, length, SAMPLE) for length in range(1, self.data.task.length + 1)]
+        )
 
     def full(self, model: Scorer) -> dict[str, float]:
         """The final metrics of a model, from questions that it was not trained on.
 
-        `accuracy_{n}`: share of the questions of length n that are answered exactly. `accuracy` and `validation_loss`: means over the
-        lengths that are trained on, of these shares and of the mean nats of an answer's token, its end counted in. `accuracy_longer`: the
-        mean share over the other lengths, where there are any. `flops_per_token`: forward FLOPs by positions; of a router over layers
-        those that were run, with its routes over all questions (see `routes.Tally`; what fills a window is left out of them), and
-        `loss_step_{step}`: the validation loss, were it predicted after that step.
+        `accuracy_{n}`: share of the questions of length n that are answered exactly. `accuracy` and
+        `validation_loss`: means over the lengths that are trained on, of these shares and of the
+        mean nats of an answer's token, its end counted in. `accuracy_longer`: the mean share over
+        the other lengths, where there are any. `flops_per_token`: forward FLOPs by positions; of a
+        router over layers those that were run, with its routes over all questions (see
+        `routes.Tally`; what fills a window is left out of them), and `loss_step_{step}`: the
+        validation loss, were it predicted after that step.
         """
         task, tally = self.data.task, self._tally()
         scores = [self._score(model, length, tally=tally) for length in range(1, task.longest + 1)]
@@ -103,8 +125,9 @@ class ArithmeticTest:
         }
 
     def notes(self, model: Scorer) -> dict[str, str]:
-        """Texts about a model that stay with its trial, as `data:` URLs: of a router over layers some questions of every length with the
-        routes of their tokens, `routes`."""
+        """Texts about a model that stay with its trial, as `data:` URLs: of a router over layers
+        some questions of every length with the routes of their tokens, `routes`.
+        """
         given, longest = self.trial.model, self.data.task.longest
         if not isinstance(given, LayerRouter):
             return {}
@@ -115,9 +138,13 @@ class ArithmeticTest:
                 found.append(routes(self._read(model, seen), seen.tokens_BT.shape))
             ends = seen.real_BT.sum(1).tolist()
             tokens += [row[:end] for row, end in zip(seen.tokens_BS.tolist(), ends, strict=True)]
-        return {"routes": excerpt(given, texts_of(self.data.tokenizer, tokens), np.concatenate(found))}
+        return {
+            "routes": excerpt(given, texts_of(self.data.tokenizer, tokens), np.concatenate(found))
+        }
 
-    def _score(self, model: Scorer, length: int, most: int | None = None, tally: Tally | None = None) -> _Score:
+    def _score(
+        self, model: Scorer, length: int, most: int | None = None, tally: Tally | None = None
+    ) -> _Score:
         """At most `most` questions of a length; a tally counts their routes in."""
         rows, right, nats = self.data.questions(length), 0, np.zeros(1)
         asked = len(rows.tokens_RS) if most is None else min(most, len(rows.tokens_RS))
@@ -126,14 +153,23 @@ class ArithmeticTest:
                 if self.stopping():
                     raise Interrupted
                 row_B = start + np.arange(self._lanes)
-                # The last batch is filled, so that one shape is compiled once; but not where the routes of what fills it would be counted.
-                seen = self._seen(rows, np.minimum(row_B, asked - 1) if tally is None else row_B[row_B < asked])
+                # The last batch is filled, so that one shape is compiled once; but not where the
+                # routes of what fills it would be counted.
+                seen = self._seen(
+                    rows, np.minimum(row_B, asked - 1) if tally is None else row_B[row_B < asked]
+                )
                 answered, lost = self._sums(model, seen, asked - start, tally)
                 right, nats = right + answered, nats + lost
-        return _Score(right / asked, (nats / rows.weights_RM[:asked].sum(dtype=np.float64)).tolist())
+        return _Score(
+            right / asked, (nats / rows.weights_RM[:asked].sum(dtype=np.float64)).tolist()
+        )
 
-    def _sums(self, model: Scorer, seen: _Seen, real: int, tally: Tally | None) -> tuple[int, npt.NDArray[np.floating]]:
-        """How many of the first `real` rows are answered exactly, and the nats of their answers, once or also after each step."""
+    def _sums(
+        self, model: Scorer, seen: _Seen, real: int, tally: Tally | None
+    ) -> tuple[int, npt.NDArray[np.floating]]:
+        """How many of the first `real` rows are answered exactly, and the nats of their answers,
+        once or also after each step.
+        """
         if tally is None:
             features = [model.trunk(seen.tokens_BT, seen.given_B, seen.targets_BM)]
         else:
@@ -141,35 +177,56 @@ class ArithmeticTest:
             tally.add(reading, seen.tokens_BT, seen.real_BT)
             features = [reading.final_BMD, *reading.each_step]
         label_BM = seen.tokens_BS.gather(1, seen.targets_BM + 1)
-        scored = [self._of_answers(model.head(x_BMD), label_BM, seen.bears_BM, real) for x_BMD in features]
+        scored = [
+            self._of_answers(model.head(x_BMD), label_BM, seen.bears_BM, real) for x_BMD in features
+        ]
         return int(scored[0][0]), torch.stack([nats for _, nats in scored]).cpu().numpy()
 
-    def _of_answers(self, logits_BMV: Tensor, label_BM: Tensor, bears_BM: Tensor, real: int) -> tuple[Tensor, Tensor]:
+    def _of_answers(
+        self, logits_BMV: Tensor, label_BM: Tensor, bears_BM: Tensor, real: int
+    ) -> tuple[Tensor, Tensor]:
         """Exact answers among the first `real` rows, and their nats, as scalars."""
         right_B = ((logits_BMV.argmax(-1) == label_BM) | ~bears_BM).all(1)
         logits_BMV = logits_BMV.to(torch.promote_types(logits_BMV.dtype, torch.float32))
-        nats_BM = F.cross_entropy(logits_BMV.flatten(0, 1), label_BM.flatten(), reduction="none").view_as(label_BM)
+        nats_BM = F.cross_entropy(
+            logits_BMV.flatten(0, 1), label_BM.flatten(), reduction="none"
+        ).view_as(label_BM)
         return right_B[:real].sum(), nats_BM.where(bears_BM, 0.0)[:real].sum(dtype=self._exact)
 
     def _seen(self, rows: Sums, row_B: Ids) -> _Seen:
-        parts = rows.tokens_RS[row_B].astype(np.int64), rows.targets_RM[row_B], rows.weights_RM[row_B] > 0
+        parts = (
+            rows.tokens_RS[row_B].astype(np.int64),
+            rows.targets_RM[row_B],
+            rows.weights_RM[row_B] > 0,
+        )
         tokens_BS, targets_BM, bears_BM = (torch.from_numpy(part).to(self.device) for part in parts)
         return _Seen(tokens_BS, targets_BM[:, 0] + 1, targets_BM, bears_BM)
 
     def _read(self, model: Scorer, seen: _Seen, *, each_step: bool = False) -> Reading:
-        return cast(Reads, model).read(seen.tokens_BT, seen.given_B, seen.targets_BM, each_step=each_step)
+        return cast(Reads, model).read(
+            seen.tokens_BT, seen.given_B, seen.targets_BM, each_step=each_step
+        )
 
     def _tally(self) -> Tally | None:
         given = self.trial.model
-        return Tally(given, kinds(self.data.tokenizer, self.data.shape.vocab), self._exact) if isinstance(given, LayerRouter) else None
+        return (
+            Tally(given, kinds(self.data.tokenizer, self.data.shape.vocab), self._exact)
+            if isinstance(given, LayerRouter)
+            else None
+        )
 
     def _flops(self) -> dict[str, float]:
         shape, targets = self.data.shape, self.data.questions(1).targets_RM.shape[1]
-        return {"flops_per_token": forward_flops(self.trial.model, shape.vocab, shape.context, targets) / shape.context}
+        return {
+            "flops_per_token": forward_flops(self.trial.model, shape.vocab, shape.context, targets)
+            / shape.context
+        }
 
     @contextmanager
     def _evaluating(self, model: Scorer) -> Iterator[None]:
-        precision = torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16")
+        precision = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"
+        )
         with evaluating(model), torch.inference_mode(), precision:
             yield
 
@@ -180,6 +237,12 @@ class ArithmeticTest:
 
 def _means(scores: Sequence[_Score]) -> dict[str, float]:
     """Over the lengths."""
-    after = {f"loss_step_{step}": float(np.mean([score.nats[step] for score in scores])) for step in range(1, len(scores[0].nats))}
-    right, nats = (float(np.mean(found)) for found in zip(*((score.right, score.nats[0]) for score in scores), strict=True))
+    after = {
+        f"loss_step_{step}": float(np.mean([score.nats[step] for score in scores]))
+        for step in range(1, len(scores[0].nats))
+    }
+    right, nats = (
+        float(np.mean(found))
+        for found in zip(*((score.right, score.nats[0]) for score in scores), strict=True)
+    )
     return {"accuracy": right, "validation_loss": nats, **after}

@@ -1,6 +1,8 @@
-"""Bits that a model has learned: the cross-entropy of the values against the log of their pools (facts as in arXiv 2404.05405).
+"""Bits that a model has learned: the cross-entropy of the values against the log of their pools
+(facts as in arXiv 2404.05405).
 
-B rows of a batch, R rows, T positions, M loss positions of a row, S positions of a value, D width, V vocabulary.
+B rows of a batch, R rows, T positions, M loss positions of a row, S positions of a value, D width,
+V vocabulary.
 """
 
 import math
@@ -20,7 +22,9 @@ from scalelab.data import Rows
 class Scorer(Protocol):
     """What is asked of a model here; see `models.Transformer`."""
 
-    def trunk(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> Tensor:
+    def trunk(
+        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
+    ) -> Tensor:
         """Features [B, M, D] at the positions asked for."""
         ...
 
@@ -39,10 +43,11 @@ def missing_bits(
     batch: int = 512,
     stopping: Callable[[], bool] = lambda: False,
 ) -> float:
-    """-log2 of the probability of the value and the full stop that ends it, given the dialog before it: the mean over the chosen rows.
+    """-log2 of the probability of the value and the full stop that ends it, given the dialog before
+    it: the mean over the chosen rows.
 
-    A model that draws from the right pool misses log2 of its size, one that knows the value misses nothing.
-    `stopping` is asked before every batch; Interrupted is raised where it turns true.
+    A model that draws from the right pool misses log2 of its size, one that knows the value misses
+    nothing. `stopping` is asked before every batch; Interrupted is raised where it turns true.
     """
     nats = 0.0
     for start in range(0, len(chosen), batch):
@@ -52,13 +57,19 @@ def missing_bits(
     return nats / math.log(2) / len(chosen)
 
 
-def _nats(model: Scorer, rows: Rows, chosen_B: npt.NDArray[np.int64], device: torch.device) -> float:
+def _nats(
+    model: Scorer, rows: Rows, chosen_B: npt.NDArray[np.int64], device: torch.device
+) -> float:
     inside_BM = rows.values_RM[chosen_B]
     width = int(inside_BM.sum(1).max())
     column_BS = np.minimum(inside_BM.argmax(1)[:, None] + np.arange(width), inside_BM.shape[1] - 1)
     weights_BS = torch.from_numpy(np.take_along_axis(inside_BM, column_BS, 1)).to(device)
     at_BS = torch.from_numpy(np.take_along_axis(rows.targets_RM[chosen_B], column_BS, 1)).to(device)
     tokens_BT = torch.from_numpy(rows.tokens_RT[chosen_B].astype(np.int64)).to(device)
-    x_BSD = model.trunk(tokens_BT[:, :-1], torch.from_numpy(rows.given_R[chosen_B]).to(device), at_BS)
-    nats_BS = F.cross_entropy(model.head(x_BSD).flatten(0, 1), tokens_BT.gather(1, at_BS + 1).flatten(), reduction="none").view_as(at_BS)
+    x_BSD = model.trunk(
+        tokens_BT[:, :-1], torch.from_numpy(rows.given_R[chosen_B]).to(device), at_BS
+    )
+    nats_BS = F.cross_entropy(
+        model.head(x_BSD).flatten(0, 1), tokens_BT.gather(1, at_BS + 1).flatten(), reduction="none"
+    ).view_as(at_BS)
     return (nats_BS.double() * weights_BS).sum().item()

@@ -1,7 +1,8 @@
-"""The capacity test: every person's biography is scored, and the loss of its pieces tells how many bits the model holds.
+"""The capacity test: every person's biography is scored, and the loss of its pieces tells how many
+bits the model holds.
 
-R biographies, b of them in a batch, T positions, Q positions whose next token belongs to a piece, P pieces (see `data.Probes`),
-D width, V vocabulary.
+R biographies, b of them in a batch, T positions, Q positions whose next token belongs to a piece, P
+pieces (see `data.Probes`), D width, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -21,13 +22,18 @@ from scalelab.evaluate.mode import evaluating
 from scalelab.plan.counts import Parameters
 
 SAMPLE = 1024
-"""Biographies that an evaluation during training scores: where there are more people, its bits are an estimate."""
+"""Biographies that an evaluation during training scores: where there are more people, its bits are
+an estimate.
+"""
 
 _LANES = {"cpu": 32, "cuda": 512}
 
 
 class CapacityTest:
-    """Bits and recall of a model on one task, on one device. Raises Interrupted where `stopping()` turns true on the way."""
+    """Bits and recall of a model on one task, on one device.
+
+    Raises Interrupted where `stopping()` turns true on the way.
+    """
 
     def __init__(
         self,
@@ -36,7 +42,12 @@ class CapacityTest:
         device: torch.device | str = "cpu",
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.data, self.params, self.device, self.stopping = data, params, torch.device(device), stopping
+        self.data, self.params, self.device, self.stopping = (
+            data,
+            params,
+            torch.device(device),
+            stopping,
+        )
         self._exact = torch.float32 if self.device.type == "mps" else torch.float64
 
     def quick(self, model: Scorer) -> dict[str, float]:
@@ -46,11 +57,13 @@ class CapacityTest:
     def full(self, model: Scorer) -> dict[str, float]:
         """The final metrics of a model.
 
-        `bits`: what it has learned of names and values (see `complexity`), `bits_max`: what there is to learn, `share`: the one
-        by the other; negative where a model is worse than one that draws from the right pools. `bits_per_param`: bits by
-        parameters without the rows of tokens that never occur, `bits_per_param_total`: by all of them.
-        `name_nats`, `value_nats`, `first_nats` (bioD): the mean loss of a name, of a person's values together (bioD: of one
-        value) and of a value's first chunk. `recall`: share of the values of which every token is the likeliest one.
+        `bits`: what it has learned of names and values (see `complexity`), `bits_max`: what there
+        is to learn, `share`: the one by the other; negative where a model is worse than one that
+        draws from the right pools. `bits_per_param`: bits by parameters without the rows of tokens
+        that never occur, `bits_per_param_total`: by all of them. `name_nats`, `value_nats`,
+        `first_nats` (bioD): the mean loss of a name, of a person's values together (bioD: of one
+        value) and of a value's first chunk. `recall`: share of the values of which every token is
+        the likeliest one.
         """
         return self._metrics(model, self._everyone)
 
@@ -76,7 +89,9 @@ class CapacityTest:
     def _score(self, model: Scorer, probes: Probes) -> tuple[Nats, float]:
         """Mean losses of the pieces, and the recall of the values."""
         pieces, by_value = int(probes.piece_RT.max()) + 1, self.data.task.text.kind == "bioD"
-        batches = [self._batch(model, probes, at, pieces) for at in self._batches(len(probes.tokens_RT))]
+        batches = [
+            self._batch(model, probes, at, pieces) for at in self._batches(len(probes.tokens_RT))
+        ]
         nats_RP, wrong_RP, first_R = (np.concatenate(parts) for parts in zip(*batches, strict=True))
         values = pieces - VALUE
         nats = Nats(
@@ -91,11 +106,16 @@ class CapacityTest:
         return [slice(start, start + size) for start in range(0, rows, size)]
 
     @torch.inference_mode()
-    def _batch(self, model: Scorer, probes: Probes, at: slice, pieces: int) -> tuple[npt.NDArray[np.number], ...]:
+    def _batch(
+        self, model: Scorer, probes: Probes, at: slice, pieces: int
+    ) -> tuple[npt.NDArray[np.number], ...]:
         """Nats [b, P] and wrong tokens [b, P] of each piece, and nats [b] of the first chunks."""
         if self.stopping():
             raise Interrupted
-        tokens_bT, piece_bT = probes.tokens_RT[at].astype(np.int64), probes.piece_RT[at].astype(np.int64)
+        tokens_bT, piece_bT = (
+            probes.tokens_RT[at].astype(np.int64),
+            probes.piece_RT[at].astype(np.int64),
+        )
         row_Q, column_Q = np.nonzero(piece_bT)
         tokens = torch.from_numpy(tokens_bT).to(self.device)
         places = torch.from_numpy(row_Q).to(self.device), torch.from_numpy(column_Q).to(self.device)
@@ -104,7 +124,9 @@ class CapacityTest:
         nats_Q = F.cross_entropy(logits_QV, labels_Q, reduction="none").cpu().numpy()
         wrong_Q = (logits_QV.argmax(-1) != labels_Q).cpu().numpy()
         cell_Q, size = row_Q * pieces + piece_bT[row_Q, column_Q], len(tokens_bT) * pieces
-        nats_bP, wrong_bP = (np.bincount(cell_Q, counts, size).reshape(-1, pieces) for counts in (nats_Q, wrong_Q))
+        nats_bP, wrong_bP = (
+            np.bincount(cell_Q, counts, size).reshape(-1, pieces) for counts in (nats_Q, wrong_Q)
+        )
         first_Q = probes.first_RT[at][row_Q, column_Q]
         return nats_bP, wrong_bP, np.bincount(row_Q[first_Q], nats_Q[first_Q], len(tokens_bT))
 

@@ -11,7 +11,10 @@ from scalelab.data.text.objectives import Examples
 
 def put(seen: Examples, device: torch.device) -> dict[str, Any]:
     """The fields of windows on the device, a tensor or None by name; whole numbers as int64."""
-    return {name: None if array is None else torch.from_numpy(_wide(array)).to(device) for name, array in vars(seen).items()}
+    return {
+        name: None if array is None else torch.from_numpy(_wide(array)).to(device)
+        for name, array in vars(seen).items()
+    }
 
 
 def _wide(array: npt.NDArray[np.number]) -> npt.NDArray[np.number]:

@@ -1,8 +1,10 @@
-"""An excerpt of what a router over layers was tested on, with the route of each token, as a `data:` URL that lies in the store itself.
+"""An excerpt of what a router over layers was tested on, with the route of each token, as a `data:`
+URL that lies in the store itself.
 
-Its JSON: `layers`, `identity` and `steps` of the pool; `routes`, each route that occurs (layers from 1, the first step's first); `rows`,
-each with the text of its `tokens`, the steps that each has `used`, and the `route` of each by its place in `routes`. Ends of documents
-and hidden tokens have no text.
+Its JSON: `layers`, `identity` and `steps` of the pool; `routes`, each route that occurs (layers
+from 1, the first step's first); `rows`, each with the text of its `tokens`, the steps that each has
+`used`, and the `route` of each by its place in `routes`. Ends of documents and hidden tokens have
+no text.
 
 R rows, T positions, S steps.
 """
@@ -25,16 +27,27 @@ def excerpt(given: LayerRouter, texts: Iterable[list[str]], route_RTS: Counts) -
     """The URL. There are as many rows as texts, and each shows as many tokens as it has texts."""
     rows, numbers = [], dict[tuple[int, ...], int]()
     for text, route_TS in zip(texts, route_RTS.tolist(), strict=False):
-        taken = [tuple(layer + 1 for layer in route_S if layer >= 0) for route_S in route_TS[: len(text)]]
-        told = {"tokens": text, "used": list(map(len, taken)), "route": [numbers.setdefault(route, len(numbers)) for route in taken]}
+        taken = [
+            tuple(layer + 1 for layer in route_S if layer >= 0) for route_S in route_TS[: len(text)]
+        ]
+        told = {
+            "tokens": text,
+            "used": list(map(len, taken)),
+            "route": [numbers.setdefault(route, len(numbers)) for route in taken],
+        }
         rows.append(told)
     pool = {"layers": given.layers, "identity": given.identity, "steps": given.num_steps}
-    content = json.dumps({**pool, "routes": [list(route) for route in numbers], "rows": rows}, separators=(",", ":"))
+    content = json.dumps(
+        {**pool, "routes": [list(route) for route in numbers], "rows": rows}, separators=(",", ":")
+    )
     return f"data:application/json,{quote(content, safe=',:')}"
 
 
 def texts_of(tokenizer: Tokenizer, rows: Iterable[Iterable[int]]) -> list[list[str]]:
-    """The tokens of rows as texts, one by one, up to `BYTES` bytes of them. A part of a character is its byte: `\\xe2`."""
+    """The tokens of rows as texts, one by one, up to `BYTES` bytes of them.
+
+    A part of a character is its byte: `\\xe2`.
+    """
     texts, left = list[list[str]](), BYTES
     for row in rows:
         text: list[str] = []

@@ -1,4 +1,6 @@
-"""The recall test: every fact is asked for with every template, and the answer must be the exact value."""
+"""The recall test: every fact is asked for with every template, and the answer must be the exact
+value.
+"""
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -20,10 +22,14 @@ SAMPLE = 256
 """Questions that an evaluation during training begins with."""
 
 PROMISING = 0.8
-"""Recall of the sample from which on every question is asked: an estimate decides on no early stop at 95 %."""
+"""Recall of the sample from which on every question is asked: an estimate decides on no early stop
+at 95 %.
+"""
 
 PROBE = 1024
-"""Most questions with permuted values, and about people never trained on: enough for a standard error below 1.6 %."""
+"""Most questions with permuted values, and about people never trained on: enough for a standard
+error below 1.6 %.
+"""
 
 _LANES = {"cpu": 512, "cuda": 4096}
 
@@ -33,14 +39,24 @@ class Model(Decoder, Scorer, Protocol):
 
 
 class RecallTest:
-    """Recall and bits of a model on one task, on one device. Raises Interrupted where `stopping()` turns true on the way."""
+    """Recall and bits of a model on one task, on one device.
 
-    def __init__(self, data: FactsData, device: torch.device | str = "cpu", stopping: Callable[[], bool] = lambda: False) -> None:
+    Raises Interrupted where `stopping()` turns true on the way.
+    """
+
+    def __init__(
+        self,
+        data: FactsData,
+        device: torch.device | str = "cpu",
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.data, self.device, self.stopping = data, torch.device(device), stopping
         self._in_tool = data.task.recall == "in_tool"
 
     def quick(self, model: Model) -> dict[str, float]:
-        """`recall` and `bits_per_fact` while a model trains: of a sample, and of every question where the sample is promising."""
+        """`recall` and `bits_per_fact` while a model trains: of a sample, and of every question
+        where the sample is promising.
+        """
         asked = _spread(len(self._seen.prompts), SAMPLE)
         with evaluating(model):
             recall = self._recall(model, self._seen, asked, self._database)
@@ -52,11 +68,13 @@ class RecallTest:
     def full(self, model: Model) -> dict[str, float]:
         """The final metrics of a model.
 
-        `recall`: share of the questions that are answered exactly; `chance`: recall of a guess from the right pool.
-        `bits`: bits of the values that the model tells, in all; `bits_per_fact`: for each fact. In-weight they are what the weights
-        hold, in-tool what is copied; they are negative for a model that is worse than a guess.
-        `recall_unseen`: recall on people never trained on. `recall_permuted` (in-tool): recall where the database gives people
-        each other's values, of the facts that this changes: a model that uses its tool follows, one that knows by heart does not.
+        `recall`: share of the questions that are answered exactly; `chance`: recall of a guess from
+        the right pool. `bits`: bits of the values that the model tells, in all; `bits_per_fact`:
+        for each fact. In-weight they are what the weights hold, in-tool what is copied; they are
+        negative for a model that is worse than a guess. `recall_unseen`: recall on people never
+        trained on. `recall_permuted` (in-tool): recall where the database gives people each other's
+        values, of the facts that this changes: a model that uses its tool follows, one that knows
+        by heart does not.
         """
         everything = np.arange(len(self._seen.prompts))
         with evaluating(model):
@@ -64,31 +82,65 @@ class RecallTest:
             bits = self._bits_per_fact(model, everything)
             probes = {f"recall_{name}": recall for name, recall in self._probes(model)}
         facts = self.data.shape.facts
-        return {"recall": recall, "chance": self.data.chance(), "bits": bits * facts, "bits_per_fact": bits, **probes}
+        return {
+            "recall": recall,
+            "chance": self.data.chance(),
+            "bits": bits * facts,
+            "bits_per_fact": bits,
+            **probes,
+        }
 
     def _probes(self, model: Model) -> Iterator[tuple[str, float]]:
         unseen = self.data.questions("unseen")
-        yield "unseen", self._recall(model, unseen, _spread(len(unseen.prompts), PROBE), self._database)
+        yield (
+            "unseen",
+            self._recall(model, unseen, _spread(len(unseen.prompts), PROBE), self._database),
+        )
         permuted = self.data.questions("seen", "permuted") if self._in_tool else None
         # One person, or people who are all alike, have nothing to exchange.
         if permuted is not None and permuted.prompts:
-            yield "permuted", self._recall(model, permuted, _spread(len(permuted.prompts), PROBE), self.data.database("permuted"))
+            yield (
+                "permuted",
+                self._recall(
+                    model,
+                    permuted,
+                    _spread(len(permuted.prompts), PROBE),
+                    self.data.database("permuted"),
+                ),
+            )
 
-    def _recall(self, model: Model, questions: Questions, asked: npt.NDArray[np.int64], database: Database | None) -> float:
+    def _recall(
+        self,
+        model: Model,
+        questions: Questions,
+        asked: npt.NDArray[np.int64],
+        database: Database | None,
+    ) -> float:
         texts = greedy(
             model,
             [questions.prompts[index] for index in asked],
             limit=self.data.shape.context,
-            reply=None if database is None else lambda queries: [database.query(query) for query in queries],
+            reply=None
+            if database is None
+            else lambda queries: [database.query(query) for query in queries],
             device=self.device,
             lanes=_LANES.get(self.device.type, 512),
             stopping=self.stopping,
         )
-        return float(np.mean([is_exact(text, questions.answers[index]) for text, index in zip(texts, asked, strict=True)]))
+        return float(
+            np.mean(
+                [
+                    is_exact(text, questions.answers[index])
+                    for text, index in zip(texts, asked, strict=True)
+                ]
+            )
+        )
 
     def _bits_per_fact(self, model: Model, asked: npt.NDArray[np.int64]) -> float:
         pool_bits = self.data.pool_bits()[self._seen.fact[asked] % len(self.data.pool_bits())]
-        return float(pool_bits.mean()) - missing_bits(model, self.data.rows(), asked, self.device, stopping=self.stopping)
+        return float(pool_bits.mean()) - missing_bits(
+            model, self.data.rows(), asked, self.device, stopping=self.stopping
+        )
 
     @cached_property
     def _seen(self) -> Questions:
@@ -100,13 +152,17 @@ class RecallTest:
 
 
 def is_exact(text: Tokens, answer: str) -> bool:
-    """Whether a dialog ends, and its last turn ends in the value, as a word of its own, and a full stop."""
+    """Whether a dialog ends, and its last turn ends in the value, as a word of its own, and a full
+    stop.
+    """
     if not len(text) or text[-1] != EOD:
         return False
     opens = np.flatnonzero(text[:-1] >= USER)
     if not len(opens):
         return decode(text[:-1]).endswith(f" {answer}.")
-    return bool(text[opens[-1]] == ASSISTANT) and decode(text[opens[-1] + 1 : -1]).endswith(f" {answer}.")
+    return bool(text[opens[-1]] == ASSISTANT) and decode(text[opens[-1] + 1 : -1]).endswith(
+        f" {answer}."
+    )
 
 
 def _spread(size: int, most: int) -> npt.NDArray[np.int64]:

@@ -1,7 +1,9 @@
-"""Which layers a router over layers chose: sums over any number of passes, and the metrics that follow from them.
+"""Which layers a router over layers chose: sums over any number of passes, and the metrics that
+follow from them.
 
-B lanes, T positions, K layers that are mixed, N tokens (of B T those that are real), S steps, E layers of the pool, n real layers among
-them, k kinds of token. Layers and steps are numbered from 1 in what is told; identity layers stand behind the real ones.
+B lanes, T positions, K layers that are mixed, N tokens (of B T those that are real), S steps, E
+layers of the pool, n real layers among them, k kinds of token. Layers and steps are numbered from 1
+in what is told; identity layers stand behind the real ones.
 """
 
 from typing import Protocol
@@ -35,21 +37,26 @@ class Reads(Protocol):
 
 
 def routes(reading: Reading, shape: torch.Size | tuple[int, ...]) -> Counts:
-    """The layer that each token of `shape` [B, T] took at each step, [B, T, S], from 0; -1 where it had halted.
+    """The layer that each token of `shape` [B, T] took at each step, [B, T, S], from 0; -1 where it
+    had halted.
 
-    Of several layers that are mixed it is the most probable one. A sequence's route is that of each of its tokens.
+    Of several layers that are mixed it is the most probable one. A sequence's route is that of each
+    of its tokens.
     """
     chosen = [route.chosen_BTK[..., 0].expand(*shape) for route in reading.routes]
     return torch.stack(chosen, -1).cpu().numpy()
 
 
 class Tally:
-    """Counts and sums over passes; `values` are ratios of them, the same however the sequences are cut into passes.
+    """Counts and sums over passes; `values` are ratios of them, the same however the sequences are
+    cut into passes.
 
     What is counted is the most probable of the layers that a token was sent to at a step.
     """
 
-    def __init__(self, given: LayerRouter, kind_V: Counts, exact: torch.dtype = torch.float64) -> None:
+    def __init__(
+        self, given: LayerRouter, kind_V: Counts, exact: torch.dtype = torch.float64
+    ) -> None:
         self.given, self.kind_V, self.exact = given, kind_V, exact
         steps, pool = given.num_steps, given.pool
         self.chosen_SE = np.zeros((steps, pool), np.int64)
@@ -60,7 +67,9 @@ class Tally:
         """Tokens that used 0, 1, ... steps."""
         longest = max(steps, given.layers) + 1
         self.edits_LL = np.zeros((longest, longest), np.int64)
-        """Tokens whose route is so many edits from the original order, by the length of the longer of both."""
+        """Tokens whose route is so many edits from the original order, by the length of the longer
+        of both.
+        """
         self.entropy_S = np.zeros(steps)
         self.sequence_entropy, self.sequences = 0.0, 0
         self.flops, self.positions = 0, 0
@@ -95,16 +104,26 @@ class Tally:
         """The entropy of the layers used in each lane."""
         pool, went_BTS = self.given.pool, route_BTS >= 0
         lane_BTS = np.broadcast_to(np.arange(len(route_BTS))[:, None, None], route_BTS.shape)
-        count_BE = np.bincount((lane_BTS * pool + route_BTS)[went_BTS], minlength=len(route_BTS) * pool).reshape(-1, pool)
+        count_BE = np.bincount(
+            (lane_BTS * pool + route_BTS)[went_BTS], minlength=len(route_BTS) * pool
+        ).reshape(-1, pool)
         share_BE = count_BE / np.maximum(count_BE.sum(1, keepdims=True), 1)
-        self.sequence_entropy -= float((share_BE * np.log(np.where(count_BE > 0, share_BE, 1.0))).sum())
+        self.sequence_entropy -= float(
+            (share_BE * np.log(np.where(count_BE > 0, share_BE, 1.0))).sum()
+        )
         self.sequences += int(count_BE.any(1).sum())
 
     def _entropies(self, reading: Reading, real_BT: Tensor) -> npt.NDArray[np.floating]:
-        """Of the router's probabilities, step by step: the sum over the tokens that had not halted."""
+        """Of the router's probabilities, step by step: the sum over the tokens that had
+        not halted.
+        """
         sums = []
         for route in reading.routes:
-            entropy_BT = torch.special.entr(route.probability_BTE.to(self.exact)).sum(-1).expand(*real_BT.shape)
+            entropy_BT = (
+                torch.special.entr(route.probability_BTE.to(self.exact))
+                .sum(-1)
+                .expand(*real_BT.shape)
+            )
             went_BT = real_BT & (route.chosen_BTK[..., 0] >= 0).expand(*real_BT.shape)
             sums.append(entropy_BT[went_BT].sum())
         return torch.stack(sums).cpu().numpy()
@@ -112,28 +131,44 @@ class Tally:
     def values(self) -> dict[str, float]:
         """The metrics; steps and layers from 1.
 
-        `route_{step}_{layer}`: share of the tokens still on their way that this step sent to the layer; `order_{step}`: the layer with
-        the largest one. `transition_{layer}_{next}`: share of all passages from one step to the next. With identity layers:
-        `identity_share` of all choices, `identity_{step}`, and `identity_kind_{kind}` of those by tokens of a kind. `route_entropy_{step}`:
-        mean entropy of the router's probabilities, and `sequence_entropy`: mean over sequences of the entropy of the layers used in
-        each, in nats. `steps_mean`, and with halting `steps_{n}`: steps that a token used, and the share that used n. `order_kept`: share
-        of the choices at the steps 1 to n that are layer 1 to n, as in the plain transformer of the same layers; `order_distance`: mean
-        over tokens of the edits from a route to 1..n by the longer of both, identity layers left out. `flops_per_token`: forward FLOPs
-        that were run, by positions.
+        `route_{step}_{layer}`: share of the tokens still on their way that this step sent to the
+        layer; `order_{step}`: the layer with the largest one. `transition_{layer}_{next}`: share of
+        all passages from one step to the next. With identity layers: `identity_share` of all
+        choices, `identity_{step}`, and `identity_kind_{kind}` of those by tokens of a kind.
+        `route_entropy_{step}`: mean entropy of the router's probabilities, and `sequence_entropy`:
+        mean over sequences of the entropy of the layers used in each, in nats. `steps_mean`, and
+        with halting `steps_{n}`: steps that a token used, and the share that used n. `order_kept`:
+        share of the choices at the steps 1 to n that are layer 1 to n, as in the plain transformer
+        of the same layers; `order_distance`: mean over tokens of the edits from a route to 1..n by
+        the longer of both, identity layers left out. `flops_per_token`: forward FLOPs that were
+        run, by positions.
         """
         given, reached_S, tokens = self.given, self.chosen_SE.sum(1), max(1, int(self.used_S.sum()))
         share_SE = self.chosen_SE / np.maximum(reached_S, 1)[:, None]
         found = {f"route_{step}_{layer}": share for (step, layer), share in _numbered(share_SE)}
-        found |= {f"order_{step}": layer for step, layer in enumerate((self.chosen_SE.argmax(1) + 1).tolist(), 1) if reached_S[step - 1]}
+        found |= {
+            f"order_{step}": layer
+            for step, layer in enumerate((self.chosen_SE.argmax(1) + 1).tolist(), 1)
+            if reached_S[step - 1]
+        }
         if given.num_steps > 1:
             moved_EE = self.next_EE / max(1, int(self.next_EE.sum()))
-            found |= {f"transition_{layer}_{after}": share for (layer, after), share in _numbered(moved_EE)}
+            found |= {
+                f"transition_{layer}_{after}": share
+                for (layer, after), share in _numbered(moved_EE)
+            }
         if given.identity:
             found |= self._of_identity()
         if given.halting.kind != "none":
-            found |= {f"steps_{steps}": int(count) / tokens for steps, count in enumerate(self.used_S) if steps}
+            found |= {
+                f"steps_{steps}": int(count) / tokens
+                for steps, count in enumerate(self.used_S)
+                if steps
+            }
         entropy_S = self.entropy_S / np.maximum(reached_S, 1)
-        found |= {f"route_entropy_{step}": entropy for step, entropy in enumerate(entropy_S.tolist(), 1)}
+        found |= {
+            f"route_entropy_{step}": entropy for step, entropy in enumerate(entropy_S.tolist(), 1)
+        }
         return {name: float(value) for name, value in (found | self._of_routes(tokens)).items()}
 
     def _of_routes(self, tokens: int) -> dict[str, float]:
@@ -142,25 +177,40 @@ class Tally:
         return {
             "sequence_entropy": self.sequence_entropy / max(1, self.sequences),
             "steps_mean": int(self.used_S @ np.arange(len(self.used_S))) / tokens,
-            "order_kept": int(np.trace(original_nE[:, : self.given.layers])) / max(1, int(original_nE.sum())),
-            "order_distance": float((self.edits_LL * (at[:, None] / np.maximum(at, 1))).sum()) / tokens,
+            "order_kept": (
+                int(np.trace(original_nE[:, : self.given.layers])) / max(1, int(original_nE.sum()))
+            ),
+            "order_distance": (
+                float((self.edits_LL * (at[:, None] / np.maximum(at, 1))).sum()) / tokens
+            ),
             "flops_per_token": self.flops / max(1, self.positions),
         }
 
     def _of_identity(self) -> dict[str, float]:
         """How often a token was left as it is."""
         skipped_S, reached_S = self.chosen_SE[:, self.given.layers :].sum(1), self.chosen_SE.sum(1)
-        by_step = {f"identity_{step}": share for step, share in enumerate((skipped_S / np.maximum(reached_S, 1)).tolist(), 1)}
-        by_kind = {
-            f"identity_kind_{kind}": skipped / went for kind, (went, skipped) in zip(KINDS, self.by_kind_k2.tolist(), strict=True) if went
+        by_step = {
+            f"identity_{step}": share
+            for step, share in enumerate((skipped_S / np.maximum(reached_S, 1)).tolist(), 1)
         }
-        return {"identity_share": int(skipped_S.sum()) / max(1, int(reached_S.sum())), **by_step, **by_kind}
+        by_kind = {
+            f"identity_kind_{kind}": skipped / went
+            for kind, (went, skipped) in zip(KINDS, self.by_kind_k2.tolist(), strict=True)
+            if went
+        }
+        return {
+            "identity_share": int(skipped_S.sum()) / max(1, int(reached_S.sum())),
+            **by_step,
+            **by_kind,
+        }
 
 
 def distances(route_NS: Counts, layers: int) -> tuple[Counts, Counts]:
-    """Of each route, its edits (insertions, deletions, substitutions) to the order 0..layers - 1, and the length of the longer of both.
+    """Of each route, its edits (insertions, deletions, substitutions) to the order 0..layers - 1,
+    and the length of the longer of both.
 
-    What is no real layer (an identity layer, or a step after halting) is dropped from a route before.
+    What is no real layer (an identity layer, or a step after halting) is dropped from a route
+    before.
     """
     before = np.broadcast_to(np.arange(layers + 1), (len(route_NS), layers + 1)).copy()
     for layer_N in route_NS.T:
@@ -168,7 +218,9 @@ def distances(route_NS: Counts, layers: int) -> tuple[Counts, Counts]:
         after[:, 0] = before[:, 0] + 1
         for place in range(layers):
             changed = before[:, place] + (layer_N != place)
-            after[:, place + 1] = np.minimum(changed, np.minimum(before[:, place + 1], after[:, place]) + 1)
+            after[:, place + 1] = np.minimum(
+                changed, np.minimum(before[:, place + 1], after[:, place]) + 1
+            )
         is_real_N1 = ((layer_N >= 0) & (layer_N < layers))[:, None]
         before = np.where(is_real_N1, after, before)
     length_N = ((route_NS >= 0) & (route_NS < layers)).sum(1)

@@ -8,11 +8,16 @@ import numpy.typing as npt
 from scalelab.data.text.tokenizers.protocol import Tokenizer
 
 KINDS = ("letter", "digit", "space", "punctuation", "newline", "other")
-"""What a token may be; `other` are bytes beyond ASCII, tokens of several kinds, and special ones."""
+"""What a token may be; `other` are bytes beyond ASCII, tokens of several kinds, and
+special ones.
+"""
 
 
 def kinds(tokenizer: Tokenizer, vocab: int) -> npt.NDArray[np.int64]:
-    """The kind of each of `vocab` tokens, as an index into `KINDS`, [V]. Those beyond the tokenizer's own are special ones."""
+    """The kind of each of `vocab` tokens, as an index into `KINDS`, [V].
+
+    Those beyond the tokenizer's own are special ones.
+    """
     texts = [tokenizer.decode([token]) if token < tokenizer.vocab else "" for token in range(vocab)]
     return np.array([KINDS.index(kind_of(text)) for text in texts])
 

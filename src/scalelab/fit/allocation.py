@@ -1,4 +1,5 @@
-"""Which shape of one parameter budget learns most: means over replicates, their intervals, and how sure the best one is.
+"""Which shape of one parameter budget learns most: means over replicates, their intervals, and how
+sure the best one is.
 
 Shape letters: S shapes, B bootstrap draws.
 """
@@ -24,13 +25,23 @@ DRAWS = 4000
 SAME_BUDGET = 0.1
 """Shapes whose sizes differ by a larger share of the smallest are not of one budget."""
 
-SIZES = ("model.layers", "model.width", "model.heads", "model.kv_heads", "model.head_width", "model.ffn.ratio", "model.ffn.width")
+SIZES = (
+    "model.layers",
+    "model.width",
+    "model.heads",
+    "model.kv_heads",
+    "model.head_width",
+    "model.ffn.ratio",
+    "model.ffn.width",
+)
 """What makes a shape, in the order in which it is told."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One shape: its place on the axes, every size of it, and what its replicates measured, in the order of `digests`."""
+    """One shape: its place on the axes, every size of it, and what its replicates measured, in the
+    order of `digests`.
+    """
 
     place: tuple[float, ...]
     sizes: Mapping[str, float]
@@ -63,14 +74,19 @@ class Effects:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Shapes of one budget, the best first. The noise of one replicate is taken to be the same for every shape."""
+    """Shapes of one budget, the best first.
+
+    The noise of one replicate is taken to be the same for every shape.
+    """
 
     metric: str
     """What was measured."""
     axes: tuple[str, ...]
     shapes: tuple[Shape, ...]
     best: tuple[float, ...]
-    """Probability of being the best, by the bootstrap over the replicates' deviations; one for each shape."""
+    """Probability of being the best, by the bootstrap over the replicates' deviations; one for each
+    shape.
+    """
     noise: float | None
     """Standard deviation of one replicate, pooled over the shapes; None without replicates."""
     freedom: int
@@ -86,41 +102,63 @@ class Ranking:
         return None if half is None else (shape.mean - half, shape.mean + half)
 
     def rivals(self, level: float = 0.95) -> list[Shape]:
-        """Shapes that a two-sided t test of this level doesn't tell from the best one, which is the first of them."""
+        """Shapes that a two-sided t test of this level doesn't tell from the best one, which is the
+        first of them.
+        """
         first = self.shapes[0]
-        return [shape for shape in self.shapes if shape is first or self._is_near(first, shape, level)]
+        return [
+            shape for shape in self.shapes if shape is first or self._is_near(first, shape, level)
+        ]
 
     def _is_near(self, first: Shape, shape: Shape, level: float) -> bool:
         least = self._times(sqrt(1 / len(first.measured) + 1 / len(shape.measured)), level)
         return least is None or abs(first.mean - shape.mean) < least
 
     def _times(self, scale: float, level: float) -> float | None:
-        return None if self.noise is None else float(student.ppf(0.5 + level / 2, self.freedom)) * self.noise * scale
+        return (
+            None
+            if self.noise is None
+            else float(student.ppf(0.5 + level / 2, self.freedom)) * self.noise * scale
+        )
 
     @property
     def p_equal(self) -> float | None:
-        """Probability of an F at least this large if shape made no difference (one-way analysis of variance)."""
+        """Probability of an F at least this large if shape made no difference (one-way analysis of
+        variance).
+        """
         if not self.noise:
             return None
         values = [value for shape in self.shapes for value in shape.measured]
-        between = sum(len(shape.measured) * (shape.mean - fmean(values)) ** 2 for shape in self.shapes)
+        between = sum(
+            len(shape.measured) * (shape.mean - fmean(values)) ** 2 for shape in self.shapes
+        )
         ratio = between / (len(self.shapes) - 1) / self.noise**2
         return float(fisher.sf(ratio, len(self.shapes) - 1, self.freedom))
 
     def effects(self) -> Effects | None:
-        """Shares of the variance; None where the shapes are no full grid with equally many replicates, two at least."""
-        levels = [sorted({shape.place[index] for shape in self.shapes}) for index in range(len(self.axes))]
+        """Shares of the variance; None where the shapes are no full grid with equally many
+        replicates, two at least.
+        """
+        levels = [
+            sorted({shape.place[index] for shape in self.shapes}) for index in range(len(self.axes))
+        ]
         counts = {len(shape.measured) for shape in self.shapes}
         if prod(map(len, levels)) != len(self.shapes) or len(counts) > 1 or self.noise is None:
             return None
         means = {shape.place: shape.mean for shape in self.shapes}
-        grid = np.array([means[place] for place in product(*levels)]).reshape([len(level) for level in levels])
+        grid = np.array([means[place] for place in product(*levels)]).reshape(
+            [len(level) for level in levels]
+        )
         within = np.mean([np.var(shape.measured) for shape in self.shapes])
         whole = grid.var() + within
         if not whole > 0:
             return None
-        alone = {axis: float(_margin(grid, index).var() / whole) for index, axis in enumerate(self.axes)}
-        return Effects(alone, float(grid.var() / whole) - sum(alone.values()), float(within / whole))
+        alone = {
+            axis: float(_margin(grid, index).var() / whole) for index, axis in enumerate(self.axes)
+        }
+        return Effects(
+            alone, float(grid.var() / whole) - sum(alone.values()), float(within / whole)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, the best shape first."""
@@ -130,14 +168,30 @@ class Ranking:
             "axes": list(self.axes),
             "noise": self.noise,
             "p_equal": self.p_equal,
-            "variance": None if effects is None else {**effects.axes, "together": effects.together, "replicates": effects.replicates},
-            "shapes": [self._shape_json(shape, best) for shape, best in zip(self.shapes, self.best, strict=True)],
+            "variance": None
+            if effects is None
+            else {**effects.axes, "together": effects.together, "replicates": effects.replicates},
+            "shapes": [
+                self._shape_json(shape, best)
+                for shape, best in zip(self.shapes, self.best, strict=True)
+            ],
         }
 
     def _shape_json(self, shape: Shape, best: float) -> dict[str, Any]:
         interval = self.interval(shape)
-        told = {"params": shape.params, "mean": shape.mean, "std": shape.std, "interval": list(interval) if interval else None}
-        return {**shape.sizes, **told, "replicates": len(shape.measured), "best": best, "digests": list(shape.digests)}
+        told = {
+            "params": shape.params,
+            "mean": shape.mean,
+            "std": shape.std,
+            "interval": list(interval) if interval else None,
+        }
+        return {
+            **shape.sizes,
+            **told,
+            "replicates": len(shape.measured),
+            "best": best,
+            "digests": list(shape.digests),
+        }
 
 
 def _margin(grid: Floats, axis: int) -> Floats:
@@ -145,17 +199,30 @@ def _margin(grid: Floats, axis: int) -> Floats:
 
 
 def shape_axes(trials: pl.DataFrame, declared: Collection[str] = ()) -> list[str]:
-    """The sizes that vary freely among the shapes: those of them that are declared as axes; without such, those that follow from no other.
+    """The sizes that vary freely among the shapes: those of them that are declared as axes; without
+    such, those that follow from no other.
 
-    Of two sizes that follow from each other, what was solved for the budget has the most values, so that it goes first.
+    Of two sizes that follow from each other, what was solved for the budget has the most values, so
+    that it goes first.
     """
-    varied = [size for size in SIZES if size in trials.columns and trials[size].drop_nulls().n_unique() > 1]
+    varied = [
+        size
+        for size in SIZES
+        if size in trials.columns and trials[size].drop_nulls().n_unique() > 1
+    ]
     if any(size in declared for size in varied):
         return [size for size in varied if size in declared]
-    solved = sorted({"model.width", "model.ffn.width"} & set(varied), key=lambda size: (-trials[size].n_unique(), size))
+    solved = sorted(
+        {"model.width", "model.ffn.width"} & set(varied),
+        key=lambda size: (-trials[size].n_unique(), size),
+    )
     for size in ("model.kv_heads", "model.head_width", *solved):
         others = [other for other in varied if other != size]
-        if size in varied and others and trials.group_by(others).agg(pl.col(size).n_unique())[size].max() == 1:
+        if (
+            size in varied
+            and others
+            and trials.group_by(others).agg(pl.col(size).n_unique())[size].max() == 1
+        ):
             varied = others
     return varied
 
@@ -166,15 +233,31 @@ def is_one_budget(trials: pl.DataFrame) -> bool:
     return len(sizes) > 0 and float(str(sizes.max())) <= (1 + SAME_BUDGET) * float(str(sizes.min()))
 
 
-def rank(trials: pl.DataFrame, metric: str, axes: Sequence[str], draws: int = DRAWS, seed: int = 0, *, less: bool = False) -> Ranking:
-    """Rank the shapes of finished trials by the mean of a column, higher first (lower, where `less` is better); every trial counts once."""
-    known = trials.filter(pl.col("state").is_in(["done", "stopped"]), pl.col(metric).is_finite()).unique("digest").sort(*axes, "digest")
+def rank(
+    trials: pl.DataFrame,
+    metric: str,
+    axes: Sequence[str],
+    draws: int = DRAWS,
+    seed: int = 0,
+    *,
+    less: bool = False,
+) -> Ranking:
+    """Rank the shapes of finished trials by the mean of a column, higher first (lower, where `less`
+    is better); every trial counts once.
+    """
+    known = (
+        trials.filter(pl.col("state").is_in(["done", "stopped"]), pl.col(metric).is_finite())
+        .unique("digest")
+        .sort(*axes, "digest")
+    )
     shapes = [_shape(rows, metric, axes) for _, rows in known.group_by(axes, maintain_order=True)]
     shapes.sort(key=lambda shape: (shape.mean if less else -shape.mean, shape.place))
     spare = sum(len(shape.measured) - 1 for shape in shapes)
     square = sum(float(np.var(shape.measured)) * len(shape.measured) for shape in shapes)
     noise = sqrt(square / spare) if spare else None
-    return Ranking(metric, tuple(axes), tuple(shapes), _chances(shapes, draws, seed, less), noise, spare)
+    return Ranking(
+        metric, tuple(axes), tuple(shapes), _chances(shapes, draws, seed, less), noise, spare
+    )
 
 
 def _shape(rows: pl.DataFrame, metric: str, axes: Sequence[str]) -> Shape:
@@ -183,18 +266,32 @@ def _shape(rows: pl.DataFrame, metric: str, axes: Sequence[str]) -> Shape:
     told = [size for size in SIZES if size in axes or size != "model.ffn.ratio"]
     sizes = {size: first[size] for size in told if first.get(size) is not None}
     place = tuple(first[axis] for axis in axes)
-    return Shape(place, sizes, int(first["params.total"]), tuple(lists[metric]), tuple(lists["digest"]))
+    return Shape(
+        place, sizes, int(first["params.total"]), tuple(lists[metric]), tuple(lists["digest"])
+    )
 
 
 def _chances(shapes: Sequence[Shape], draws: int, seed: int, less: bool) -> tuple[float, ...]:
-    """How often each shape has the best mean when its replicates' deviations are drawn anew, from those of all shapes.
+    """How often each shape has the best mean when its replicates' deviations are drawn anew, from
+    those of all shapes.
 
-    A deviation from the mean of n replicates is too small by sqrt((n - 1) / n), and is made larger. Ties are shared.
+    A deviation from the mean of n replicates is too small by sqrt((n - 1) / n), and is made larger.
+    Ties are shared.
     """
-    spread = [(np.array(shape.measured) - shape.mean) * sqrt(count / (count - 1)) for shape in shapes if (count := len(shape.measured)) > 1]
-    pool_N, rng, mean_SB = np.concatenate([*spread, [0.0] if not spread else []]), np.random.default_rng(seed), []
+    spread = [
+        (np.array(shape.measured) - shape.mean) * sqrt(count / (count - 1))
+        for shape in shapes
+        if (count := len(shape.measured)) > 1
+    ]
+    pool_N, rng, mean_SB = (
+        np.concatenate([*spread, [0.0] if not spread else []]),
+        np.random.default_rng(seed),
+        [],
+    )
     for shape in shapes:
-        mean_SB.append(shape.mean + rng.choice(pool_N, size=(draws, len(shape.measured))).mean(axis=1))
+        mean_SB.append(
+            shape.mean + rng.choice(pool_N, size=(draws, len(shape.measured))).mean(axis=1)
+        )
     best_B = np.min(mean_SB, axis=0) if less else np.max(mean_SB, axis=0)
     wins_SB = np.isclose(mean_SB, best_B, rtol=1e-12, atol=0)
     return tuple(float(share) for share in (wins_SB / wins_SB.sum(axis=0)).mean(axis=1))

@@ -1,8 +1,9 @@
 """How sure a fit is: refits of resampled clusters, thousands of them at once.
 
-Pairs: as many clusters as there are, drawn with replacement, all rows of one together (Efron 1979; for runs of a scaling law
-Besiroglu et al. 2024). With few clusters that is too narrow; then the rows stay, and the residuals of every cluster are
-multiplied by one random number (wild cluster bootstrap: Wu 1986; Cameron, Gelbach and Miller 2008; six-point weights: Webb 2013).
+Pairs: as many clusters as there are, drawn with replacement, all rows of one together (Efron 1979;
+for runs of a scaling law Besiroglu et al. 2024). With few clusters that is too narrow; then the
+rows stay, and the residuals of every cluster are multiplied by one random number (wild cluster
+bootstrap: Wu 1986; Cameron, Gelbach and Miller 2008; six-point weights: Webb 2013).
 
 Shape letters: B draws, K coefficients, P free parameters, N rows, G clusters.
 """
@@ -39,14 +40,18 @@ Clusters = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Draws:
-    """Coefficients of every refit, tied and fixed ones too; refits without a finite optimum are left out and counted."""
+    """Coefficients of every refit, tied and fixed ones too; refits without a finite optimum are
+    left out and counted.
+    """
 
     names: tuple[str, ...]
     values_BK: Floats = field(repr=False)
     kind: Literal["pairs", "wild"]
     failed: int
     stretch: float = 1.0
-    """How much wider than their standard error the draws lie, so that percentiles are those of Student's t."""
+    """How much wider than their standard error the draws lie, so that percentiles are those of
+    Student's t.
+    """
 
     def __getitem__(self, name: str) -> Floats:
         """The draws [B] of one coefficient."""
@@ -64,9 +69,16 @@ class Draws:
 
 
 def bootstrap(
-    problem: Problem, optimum: Optimum, cluster_N: Clusters, draws: int = DRAWS, seed: int = 0, tell: Tell | None = None
+    problem: Problem,
+    optimum: Optimum,
+    cluster_N: Clusters,
+    draws: int = DRAWS,
+    seed: int = 0,
+    tell: Tell | None = None,
 ) -> Draws:
-    """Refit `draws` resamples of the clusters; every refit starts at the optimum and at its rivals."""
+    """Refit `draws` resamples of the clusters; every refit starts at the optimum and at
+    its rivals.
+    """
     _, member_N = np.unique(cluster_N, return_inverse=True)
     groups = int(member_N.max()) + 1
     rng = np.random.default_rng(seed)
@@ -78,11 +90,19 @@ def bootstrap(
     return _draws(problem, _in_blocks(refit, draws, len(member_N), tell), "pairs", 1.0)
 
 
-def wild(problem: Problem, optimum: Optimum, cluster_N: Clusters, draws: int = DRAWS, seed: int = 0, tell: Tell | None = None) -> Draws:
+def wild(
+    problem: Problem,
+    optimum: Optimum,
+    cluster_N: Clusters,
+    draws: int = DRAWS,
+    seed: int = 0,
+    tell: Tell | None = None,
+) -> Draws:
     """Refit to targets made of the fit and residuals times Webb's weights, one for each cluster.
 
-    Residuals are widened by the leverage of their cluster (CR2: Bell and McCaffrey 2002), and by Student's t over the normal quantile
-    at 95 %, so that percentiles of any derived number have these degrees of freedom: clusters less coefficients.
+    Residuals are widened by the leverage of their cluster (CR2: Bell and McCaffrey 2002), and by
+    Student's t over the normal quantile at 95 %, so that percentiles of any derived number have
+    these degrees of freedom: clusters less coefficients.
     """
     _, member_N = np.unique(cluster_N, return_inverse=True)
     groups = int(member_N.max()) + 1
@@ -93,31 +113,43 @@ def wild(problem: Problem, optimum: Optimum, cluster_N: Clusters, draws: int = D
     wide_N = stretch * _spread(problem, optimum, member_N)
 
     def refit(block: slice, tell: Tell | None) -> Floats:
-        return _best(problem, optimum, None, fitted_N + weight_BG[block][:, member_N] * wide_N, tell)
+        return _best(
+            problem, optimum, None, fitted_N + weight_BG[block][:, member_N] * wide_N, tell
+        )
 
     return _draws(problem, _in_blocks(refit, draws, len(member_N), tell), "wild", stretch)
 
 
 def _spread(problem: Problem, optimum: Optimum, member_N: Clusters) -> Floats:
-    """[N]: residuals of the least-squares fit next to the optimum, cluster by cluster over the root of one less their leverage.
+    """[N]: residuals of the least-squares fit next to the optimum, cluster by cluster over the root
+    of one less their leverage.
 
-    Huber's fit meets as many rows as it has coefficients nearly exactly; its own residuals would let these never vary.
+    Huber's fit meets as many rows as it has coefficients nearly exactly; its own residuals would
+    let these never vary.
     """
-    squared = Problem.of(replace(problem.law, loss=Loss("squared")), problem.columns, problem.y_N, problem.weight_N)
+    squared = Problem.of(
+        replace(problem.law, loss=Loss("squared")), problem.columns, problem.y_N, problem.weight_N
+    )
     theta_1P = minimise(squared, optimum.theta_P[None]).theta_SP
-    residual_N = squared.residuals({name: float(value[0]) for name, value in squared.coefficients(theta_1P).items()})
+    residual_N = squared.residuals(
+        {name: float(value[0]) for name, value in squared.coefficients(theta_1P).items()}
+    )
     root_N = np.sqrt(np.maximum(problem.weight_N, 1e-300))
     basis_NP = np.linalg.qr(squared.slopes(theta_1P[0]) * root_N[:, None])[0]
     wide_N = np.empty_like(residual_N)
     for cluster in np.unique(member_N):
         rows = np.flatnonzero(member_N == cluster)
         left_C, turn_CC = np.linalg.eigh(np.eye(len(rows)) - basis_NP[rows] @ basis_NP[rows].T)
-        weighted_C = turn_CC.T @ (root_N[rows] * residual_N[rows]) / np.sqrt(np.maximum(left_C, _LEAST))
+        weighted_C = (
+            turn_CC.T @ (root_N[rows] * residual_N[rows]) / np.sqrt(np.maximum(left_C, _LEAST))
+        )
         wide_N[rows] = turn_CC @ weighted_C / root_N[rows]
     return wide_N
 
 
-def _in_blocks(refit: Callable[[slice, Tell | None], Floats], draws: int, rows: int, tell: Tell | None) -> Floats:
+def _in_blocks(
+    refit: Callable[[slice, Tell | None], Floats], draws: int, rows: int, tell: Tell | None
+) -> Floats:
     """[B, P] parameters, refitted a block of draws at a time so that memory stays bounded."""
     step = max(1, _VALUES // rows)
     blocks = []
@@ -127,18 +159,34 @@ def _in_blocks(refit: Callable[[slice, Tell | None], Floats], draws: int, rows: 
     return np.concatenate(blocks)
 
 
-def _best(problem: Problem, optimum: Optimum, weight_BN: Floats | None, target_BN: Floats | None, tell: Tell | None) -> Floats:
+def _best(
+    problem: Problem,
+    optimum: Optimum,
+    weight_BN: Floats | None,
+    target_BN: Floats | None,
+    tell: Tell | None,
+) -> Floats:
     """[B, P] parameters, NaN where no start has a finite optimum."""
     draws = len(weight_BN if weight_BN is not None else target_BN if target_BN is not None else ())
     best_BP, value_B = np.full((draws, len(problem.axes)), np.nan), np.full(draws, np.inf)
     for start_P in (optimum.theta_P, *optimum.rivals_KP):
-        minima = minimise(problem, np.repeat(start_P[None], draws, axis=0), weight_BN, target_BN, tell)
+        minima = minimise(
+            problem, np.repeat(start_P[None], draws, axis=0), weight_BN, target_BN, tell
+        )
         lower_B = minima.objective_S < value_B
         best_BP[lower_B], value_B[lower_B] = minima.theta_SP[lower_B], minima.objective_S[lower_B]
     return best_BP
 
 
-def _draws(problem: Problem, theta_BP: Floats, kind: Literal["pairs", "wild"], stretch: float) -> Draws:
+def _draws(
+    problem: Problem, theta_BP: Floats, kind: Literal["pairs", "wild"], stretch: float
+) -> Draws:
     finite_B = np.isfinite(theta_BP).all(axis=1)
     values = problem.coefficients(theta_BP[finite_B])
-    return Draws(tuple(values), np.stack(list(values.values()), axis=1), kind, int((~finite_B).sum()), stretch)
+    return Draws(
+        tuple(values),
+        np.stack(list(values.values()), axis=1),
+        kind,
+        int((~finite_B).sum()),
+        stretch,
+    )

@@ -1,10 +1,12 @@
 """What a fact costs: laws of the smallest passing model against the number of facts.
 
-In the weights: a line, params = intercept + slope * facts. Through a tool: a plateau (one size is enough from a knee on; up
-to the knee the size rises with the logarithm of the facts), or a logarithm that never levels off. Every law is fitted to
-the replicates' answers by maximum likelihood, a censored one as "greater than the largest size tried".
+In the weights: a line, params = intercept + slope * facts. Through a tool: a plateau (one size is
+enough from a knee on; up to the knee the size rises with the logarithm of the facts), or a
+logarithm that never levels off. Every law is fitted to the replicates' answers by maximum
+likelihood, a censored one as "greater than the largest size tried".
 
-Shape letters: B parameter sets (the estimate, then bootstrap draws), N answers, K parameters of a law, X places on its axis.
+Shape letters: B parameter sets (the estimate, then bootstrap draws), N answers, K parameters of a
+law, X places on its axis.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +27,9 @@ DRAWS = 1000
 """Bootstrap draws behind every interval."""
 
 PUBLISHED = {"slope": 8.138, "intercept": 5171.0}
-"""In-weight line at 95 % recall with the origin as a point, refitted to the published runs of Houliston et al. 2025 (arXiv 2508.20755)."""
+"""In-weight line at 95 % recall with the origin as a point, refitted to the published runs of
+Houliston et al. 2025 (arXiv 2508.20755).
+"""
 
 Kind = Literal["line", "plateau", "logarithm"]
 Noise = Literal["constant", "relative"]
@@ -35,9 +39,9 @@ Noise = Literal["constant", "relative"]
 class Law:
     """A fitted law. Sizes are parameters, places are numbers of facts; intervals are 95 %.
 
-    An interval comes from the bootstrap over replicates; where these agree, from the scatter of the cells about the law; it
-    is None where that tells nothing either.
-    `aicc` is over the replicates' answers, lower is better; `r2` over the means of the cells in which every replicate passed.
+    An interval comes from the bootstrap over replicates; where these agree, from the scatter of the
+    cells about the law; it is None where that tells nothing either. `aicc` is over the replicates'
+    answers, lower is better; `r2` over the means of the cells in which every replicate passed.
     """
 
     kind: Kind
@@ -59,11 +63,17 @@ class Law:
 
     @property
     def intervals(self) -> dict[str, Interval | None]:
-        """The interval of every parameter but a plateau's way up, which draws with other knees don't share."""
+        """The interval of every parameter but a plateau's way up, which draws with other knees
+        don't share.
+        """
         kept = 1 if self.kind == "plateau" else len(self.names)
-        found = intervals(self.values_BK[0, :kept], self.values_BK[1:, :kept], self.weight_BN, self.replicates)
+        found = intervals(
+            self.values_BK[0, :kept], self.values_BK[1:, :kept], self.weight_BN, self.replicates
+        )
         along_KP = np.eye(kept, len(_design(self.kind, self.values_BK[0], np.ones(1))[0]))
-        return dict(zip(self.names, self._filled(found, self.values_BK[0, :kept], along_KP), strict=False))
+        return dict(
+            zip(self.names, self._filled(found, self.values_BK[0, :kept], along_KP), strict=False)
+        )
 
     def predict(self, facts_X: Floats) -> Floats:
         """Parameters that the law says these numbers of facts need."""
@@ -75,16 +85,23 @@ class Law:
         found = intervals(curve_BX[0], curve_BX[1:], self.weight_BN, self.replicates)
         return self._filled(found, curve_BX[0], _design(self.kind, self.values_BK[0], facts_X))
 
-    def _filled(self, found: list[Interval | None], at_X: Floats, along_XP: Floats) -> list[Interval | None]:
+    def _filled(
+        self, found: list[Interval | None], at_X: Floats, along_XP: Floats
+    ) -> list[Interval | None]:
         if self.scatter is None:
             return found
-        return [one or self.scatter.interval(at, along_P) for one, at, along_P in zip(found, at_X, along_XP, strict=True)]
+        return [
+            one or self.scatter.interval(at, along_P)
+            for one, at, along_P in zip(found, at_X, along_XP, strict=True)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The law as plain numbers."""
         return {
             **self.values,
-            "interval": {name: list(found) if found else None for name, found in self.intervals.items()},
+            "interval": {
+                name: list(found) if found else None for name, found in self.intervals.items()
+            },
             "sigma": self.sigma,
             "aicc": self.aicc if np.isfinite(self.aicc) else None,
             "r2": self.r2 if np.isfinite(self.r2) else None,
@@ -107,11 +124,17 @@ def _plateau(values_BK: Floats, facts_X: Floats) -> Floats:
     return value_B1 - rise_B1 * np.maximum(0.0, np.log2(knee_B1 / facts_X))
 
 
-_CURVES: dict[str, Callable[[Floats, Floats], Floats]] = {"line": _line, "logarithm": _logarithm, "plateau": _plateau}
+_CURVES: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "line": _line,
+    "logarithm": _logarithm,
+    "plateau": _plateau,
+}
 
 
 def _design(kind: Kind, value_K: Floats, facts_X: Floats) -> Floats:
-    """[X, P]: what multiplies the coefficients of a law at these numbers of facts; a flat plateau has one."""
+    """[X, P]: what multiplies the coefficients of a law at these numbers of facts; a flat plateau
+    has one.
+    """
     ones_X = np.ones_like(facts_X)
     if kind == "plateau":
         rise_X = -np.maximum(0.0, np.log2(value_K[2] / facts_X))
@@ -131,42 +154,83 @@ class _Answers:
     @classmethod
     def of(cls, cells: Sequence[Cell]) -> "_Answers":
         if sum(bool(cell.passed) for cell in cells) < 3:
-            raise UserError("a fit needs three numbers of facts at which some model passes", cure="run more values of `task.people`")
+            raise UserError(
+                "a fit needs three numbers of facts at which some model passes",
+                cure="run more values of `task.people`",
+            )
         facts_N = np.array([cell.facts for cell in cells for _ in cell.answers], dtype=np.float64)
-        size_N = np.array([answer.size for cell in cells for answer in cell.answers], dtype=np.float64)
+        size_N = np.array(
+            [answer.size for cell in cells for answer in cell.answers], dtype=np.float64
+        )
         censored_N = np.array([not answer.passed for cell in cells for answer in cell.answers])
         return cls(facts_N, size_N, censored_N, tuple(len(cell.answers) for cell in cells))
 
     def with_origin(self) -> "_Answers":
         """One more cell: no facts, no parameters."""
         censored_N = np.append(False, self.censored_N)
-        return _Answers(np.append(0.0, self.facts_N), np.append(0.0, self.size_N), censored_N, (1, *self.replicates))
+        return _Answers(
+            np.append(0.0, self.facts_N),
+            np.append(0.0, self.size_N),
+            censored_N,
+            (1, *self.replicates),
+        )
 
-    def fit(self, columns: Sequence[Floats], weight_BN: Floats, noise_N: Floats | None = None) -> Fitted:
+    def fit(
+        self, columns: Sequence[Floats], weight_BN: Floats, noise_N: Floats | None = None
+    ) -> Fitted:
         """The estimate, then the draws; `columns` multiply the coefficients after the constant."""
         design_NP = np.column_stack([np.ones_like(self.size_N), *columns])
-        return fit_censored(design_NP, self.size_N, self.censored_N, np.concatenate([cell_weights(self.replicates), weight_BN]), noise_N)
+        return fit_censored(
+            design_NP,
+            self.size_N,
+            self.censored_N,
+            np.concatenate([cell_weights(self.replicates), weight_BN]),
+            noise_N,
+        )
 
-    def law(self, kind: Kind, names: tuple[str, ...], values_BK: Floats, weight_BN: Floats, fitted: Fitted, freedom: int) -> Law:
+    def law(
+        self,
+        kind: Kind,
+        names: tuple[str, ...],
+        values_BK: Floats,
+        weight_BN: Floats,
+        fitted: Fitted,
+        freedom: int,
+    ) -> Law:
         """The law with its measures; `freedom` counts its parameters and sigma."""
         aicc = float(_aicc(fitted.log_likelihood_B[:1], len(self.size_N), freedom)[0])
         starts = np.cumsum((0, *self.replicates))
-        whole = [slice(first, last) for first, last in pairwise(starts) if not self.censored_N[first:last].any()]
+        whole = [
+            slice(first, last)
+            for first, last in pairwise(starts)
+            if not self.censored_N[first:last].any()
+        ]
         mean_X = np.array([self.size_N[cell].mean() for cell in whole])
         facts_X = np.array([self.facts_N[cell][0] for cell in whole])
         said_X = _CURVES[kind](values_BK[:1], facts_X)[0]
         r2 = _r2(mean_X, said_X) if whole else float("nan")
         scatter = Scatter.of(_design(kind, values_BK[0], facts_X), mean_X, said_X)
         sigma, censored = float(fitted.sigma_B[0]), int(self.censored_N.sum())
-        return Law(kind, names, values_BK, weight_BN, sigma, aicc, r2, self.replicates, censored, scatter)
+        return Law(
+            kind, names, values_BK, weight_BN, sigma, aicc, r2, self.replicates, censored, scatter
+        )
 
 
-def linear(cells: Sequence[Cell], *, origin: bool = False, noise: Noise = "constant", draws: int = DRAWS, seed: int = 0) -> Law:
-    """params = intercept + slope * facts; every cell counts alike. Raises UserError below three cells with an answer.
+def linear(
+    cells: Sequence[Cell],
+    *,
+    origin: bool = False,
+    noise: Noise = "constant",
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Law:
+    """params = intercept + slope * facts; every cell counts alike.
 
-    `origin` adds the point (0, 0) with the weight of a cell; without censored replicates that is `np.polyfit` of degree one
-    over the cells' means, as published. `noise="relative"` lets the noise grow in proportion to the line, so that small
-    models count as much as large ones.
+    Raises UserError below three cells with an answer.
+
+    `origin` adds the point (0, 0) with the weight of a cell; without censored replicates that is
+    `np.polyfit` of degree one over the cells' means, as published. `noise="relative"` lets the
+    noise grow in proportion to the line, so that small models count as much as large ones.
     """
     assert not (origin and noise == "relative"), "the origin has no relative noise"
     answers = _Answers.of(cells)
@@ -182,20 +246,28 @@ def _relative_noise(answers: _Answers) -> Floats:
     noise_N = np.ones_like(answers.size_N)
     for _ in range(20):
         fitted = answers.fit([answers.facts_N], np.empty((0, len(noise_N))), noise_N)
-        line_N = np.maximum(_line(fitted.coefficients_BP, answers.facts_N)[0], 0.05 * answers.size_N.min())
+        line_N = np.maximum(
+            _line(fitted.coefficients_BP, answers.facts_N)[0], 0.05 * answers.size_N.min()
+        )
         noise_N = line_N / line_N.mean()
     return noise_N
 
 
 def as_published(cells: Sequence[Cell]) -> dict[str, float]:
-    """The published recipe to the letter: least squares over the means of the replicates that passed, and the origin.
+    """The published recipe to the letter: least squares over the means of the replicates that
+    passed, and the origin.
 
-    Replicates that pass at no size are dropped, so it runs low where there are some. Source: the paper's plotting code.
+    Replicates that pass at no size are dropped, so it runs low where there are some. Source: the
+    paper's plotting code.
     """
     points = [(cell.facts, cell.point()["params_mean_passed"]) for cell in cells if cell.passed]
     facts_X, mean_X = np.array([(0.0, 0.0), *points], dtype=np.float64).T
     slope, intercept = np.polyfit(facts_X, mean_X, 1)
-    return {"slope": float(slope), "intercept": float(intercept), "r2": _r2(mean_X, slope * facts_X + intercept)}
+    return {
+        "slope": float(slope),
+        "intercept": float(intercept),
+        "r2": _r2(mean_X, slope * facts_X + intercept),
+    }
 
 
 def logarithm(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Law:
@@ -203,25 +275,48 @@ def logarithm(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> La
     answers = _Answers.of(cells)
     weight_BN = draw_weights(answers.replicates, draws, seed)
     fitted = answers.fit([np.log2(answers.facts_N)], weight_BN)
-    return answers.law("logarithm", ("at_one", "per_doubling"), fitted.coefficients_BP, weight_BN, fitted, 3)
+    return answers.law(
+        "logarithm", ("at_one", "per_doubling"), fitted.coefficients_BP, weight_BN, fitted, 3
+    )
 
 
 def plateau(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Law:
     """params = value from `knee` facts on, and value - per_doubling * log2(knee / facts) below it.
 
-    The knee is the one of lowest AICc, at a number of facts that was run or half-way between two, chosen anew in every
-    draw: at least two cells stand on the plateau and two up to the knee, or else all stand on it.
+    The knee is the one of lowest AICc, at a number of facts that was run or half-way between two,
+    chosen anew in every draw: at least two cells stand on the plateau and two up to the knee, or
+    else all stand on it.
     """
     answers = _Answers.of(cells)
     weight_BN = draw_weights(answers.replicates, draws, seed)
     knees = [float(cells[0].facts), *_knees([cell.facts for cell in cells])]
-    broken = [answers.fit([np.minimum(0.0, np.log2(answers.facts_N / knee))], weight_BN) for knee in knees[1:]]
+    broken = [
+        answers.fit([np.minimum(0.0, np.log2(answers.facts_N / knee))], weight_BN)
+        for knee in knees[1:]
+    ]
     fits, freedom = [answers.fit([], weight_BN), *broken], [2] + [4] * len(broken)
-    score_FB = np.array([_aicc(fit.log_likelihood_B, len(answers.size_N), free) for fit, free in zip(fits, freedom, strict=True)])
+    score_FB = np.array(
+        [
+            _aicc(fit.log_likelihood_B, len(answers.size_N), free)
+            for fit, free in zip(fits, freedom, strict=True)
+        ]
+    )
     best_B = np.where(np.isnan(score_FB), np.inf, score_FB).argmin(axis=0)
-    values_BK = np.array([[*(*fits[best].coefficients_BP[row], 0.0)[:2], knees[best]] for row, best in enumerate(best_B)])
+    values_BK = np.array(
+        [
+            [*(*fits[best].coefficients_BP[row], 0.0)[:2], knees[best]]
+            for row, best in enumerate(best_B)
+        ]
+    )
     best = best_B[0]
-    return answers.law("plateau", ("value", "per_doubling", "knee"), values_BK, weight_BN, fits[best], freedom[best])
+    return answers.law(
+        "plateau",
+        ("value", "per_doubling", "knee"),
+        values_BK,
+        weight_BN,
+        fits[best],
+        freedom[best],
+    )
 
 
 def _knees(facts: Sequence[int]) -> list[float]:
@@ -230,9 +325,15 @@ def _knees(facts: Sequence[int]) -> list[float]:
 
 
 def _aicc(log_likelihood_B: Floats, answers: int, freedom: int) -> Floats:
-    """Akaike's criterion with the small-sample term (Hurvich and Tsai 1989); infinite where there are too few answers."""
+    """Akaike's criterion with the small-sample term (Hurvich and Tsai 1989); infinite where there
+    are too few answers.
+    """
     spare = answers - freedom - 1
-    return 2 * freedom - 2 * log_likelihood_B + (2 * freedom * (freedom + 1) / spare if spare > 0 else np.inf)
+    return (
+        2 * freedom
+        - 2 * log_likelihood_B
+        + (2 * freedom * (freedom + 1) / spare if spare > 0 else np.inf)
+    )
 
 
 def _r2(seen_X: Floats, said_X: Floats) -> float:
@@ -241,14 +342,19 @@ def _r2(seen_X: Floats, said_X: Floats) -> float:
 
 
 def crossing(in_weight: Sequence[Cell], in_tool: Sequence[Cell]) -> tuple[int | None, int | None]:
-    """Between which numbers of facts the in-weight curve comes to lie above the in-tool one, as measured.
+    """Between which numbers of facts the in-weight curve comes to lie above the in-tool one, as
+    measured.
 
-    (last number at which it does not, first from which it stays above); None for an end that is not seen. Compared are
-    means over replicates, a censored in-weight replicate at the largest size tried, which can only be too low;
-    cells with a censored in-tool replicate decide nothing.
+    (last number at which it does not, first from which it stays above); None for an end that is not
+    seen. Compared are means over replicates, a censored in-weight replicate at the largest size
+    tried, which can only be too low; cells with a censored in-tool replicate decide nothing.
     """
     tool = {cell.facts: np.mean(cell.passed) for cell in in_tool if not cell.censored}
-    above = [(cell.facts, np.mean([answer.size for answer in cell.answers]) > tool[cell.facts]) for cell in in_weight if cell.facts in tool]
+    above = [
+        (cell.facts, np.mean([answer.size for answer in cell.answers]) > tool[cell.facts])
+        for cell in in_weight
+        if cell.facts in tool
+    ]
     under = [facts for facts, is_above in above if not is_above]
     last = max(under, default=None)
     return last, min((facts for facts, _ in above if last is None or facts > last), default=None)

@@ -1,10 +1,13 @@
-"""Least squares where some values are only known to be greater than a bound (Tobin 1958), for many reweightings at once.
+"""Least squares where some values are only known to be greater than a bound (Tobin 1958), for many
+reweightings at once.
 
-The model is y = X @ coefficients + sigma * noise, with standard normal noise; a censored y says "greater than this".
-Written in theta = 1 / sigma and delta = coefficients / sigma, the log-likelihood is concave (Olsen 1978, Econometrica 46:1211),
-so Newton's method finds the one optimum. Without censored values the coefficients are those of weighted least squares.
+The model is y = X @ coefficients + sigma * noise, with standard normal noise; a censored y says
+"greater than this". Written in theta = 1 / sigma and delta = coefficients / sigma, the
+log-likelihood is concave (Olsen 1978, Econometrica 46:1211), so Newton's method finds the one
+optimum. Without censored values the coefficients are those of weighted least squares.
 
-Shape letters: B reweightings (bootstrap draws), N observations, M censored ones, P columns of the design, V = P + 1 (delta, then theta).
+Shape letters: B reweightings (bootstrap draws), N observations, M censored ones, P columns of the
+design, V = P + 1 (delta, then theta).
 """
 
 from dataclasses import dataclass
@@ -16,7 +19,9 @@ from scipy.special import log_ndtr
 Floats = NDArray[np.float64]
 
 FLOOR = 1e-2
-"""Smallest noise that the fit believes in, as a share of the mean: sizes come from a grid, so none is exact."""
+"""Smallest noise that the fit believes in, as a share of the mean: sizes come from a grid, so none
+is exact.
+"""
 
 _ROUNDS = 60
 _DAMPINGS = 0.5 ** np.arange(12)
@@ -24,18 +29,30 @@ _DAMPINGS = 0.5 ** np.arange(12)
 
 @dataclass(frozen=True)
 class Fitted:
-    """Optima, one for each reweighting; NaN where the uncensored observations do not identify the coefficients."""
+    """Optima, one for each reweighting; NaN where the uncensored observations do not identify the
+    coefficients.
+    """
 
     coefficients_BP: Floats
     sigma_B: Floats
     log_likelihood_B: Floats
 
 
-def fit_censored(design_NP: Floats, y_N: Floats, censored_N: NDArray[np.bool_], weight_BN: Floats, noise_N: Floats | None = None) -> Fitted:
-    """Maximum likelihood for every row of weights. `noise_N`: sizes of the noise relative to each other, with mean 1."""
+def fit_censored(
+    design_NP: Floats,
+    y_N: Floats,
+    censored_N: NDArray[np.bool_],
+    weight_BN: Floats,
+    noise_N: Floats | None = None,
+) -> Fitted:
+    """Maximum likelihood for every row of weights.
+
+    `noise_N`: sizes of the noise relative to each other, with mean 1.
+    """
     noise_N = np.ones_like(y_N) if noise_N is None else noise_N
     scale, column_P = float(np.average(np.abs(y_N))), np.abs(design_NP).max(axis=0)
-    # A row of v times (delta, theta) is the standardised residual; scaled so that the columns are of size one.
+    # A row of v times (delta, theta) is the standardised residual; scaled so that the columns are
+    # of size one.
     v_NV = np.column_stack([-design_NP / column_P, y_N / scale]) / noise_N[:, None]
     state_BV = np.full((len(weight_BN), v_NV.shape[1]), np.nan)
     good_B = _identified(v_NV[:, :-1], weight_BN * ~censored_N)
@@ -43,7 +60,9 @@ def fit_censored(design_NP: Floats, y_N: Floats, censored_N: NDArray[np.bool_], 
     log_unit_B = (weight_BN * ~censored_N) @ (np.log(noise_N * scale) + 0.5 * np.log(2 * np.pi))
     delta_BP, theta_B = state_BV[:, :-1], state_BV[:, -1]
     coefficients_BP = delta_BP / theta_B[:, None] * scale / column_P
-    return Fitted(coefficients_BP, scale / theta_B, -_loss(state_BV, v_NV, censored_N, weight_BN) - log_unit_B)
+    return Fitted(
+        coefficients_BP, scale / theta_B, -_loss(state_BV, v_NV, censored_N, weight_BN) - log_unit_B
+    )
 
 
 def _identified(x_NP: Floats, weight_BN: Floats) -> NDArray[np.bool_]:
@@ -52,7 +71,9 @@ def _identified(x_NP: Floats, weight_BN: Floats) -> NDArray[np.bool_]:
 
 
 def _newton(v_NV: Floats, censored_N: NDArray[np.bool_], weight_BN: Floats) -> Floats:
-    """Damped Newton from least squares over all observations, censored ones taken at their bounds."""
+    """Damped Newton from least squares over all observations, censored ones taken at
+    their bounds.
+    """
     state_BV = _least_squares(v_NV, weight_BN)
     loss_B = _loss(state_BV, v_NV, censored_N, weight_BN)
     for _ in range(_ROUNDS):
@@ -81,8 +102,13 @@ def _least_squares(v_NV: Floats, weight_BN: Floats) -> Floats:
     return np.column_stack([beta_BP * theta_B[:, None], theta_B])
 
 
-def _loss(state_BV: Floats, v_NV: Floats, censored_N: NDArray[np.bool_], weight_BN: Floats) -> Floats:
-    """Negative log-likelihood, less its constant; NaN where theta is not positive. The last term keeps sigma above FLOOR."""
+def _loss(
+    state_BV: Floats, v_NV: Floats, censored_N: NDArray[np.bool_], weight_BN: Floats
+) -> Floats:
+    """Negative log-likelihood, less its constant; NaN where theta is not positive.
+
+    The last term keeps sigma above FLOOR.
+    """
     u_BN, theta_B = state_BV @ v_NV.T, state_BV[:, -1]
     with np.errstate(invalid="ignore"):
         each_BN = 0.5 * u_BN**2 - np.log(theta_B)[:, None]
@@ -90,7 +116,9 @@ def _loss(state_BV: Floats, v_NV: Floats, censored_N: NDArray[np.bool_], weight_
     return (weight_BN * each_BN).sum(axis=1) + 0.5 * weight_BN.sum(axis=1) * (FLOOR * theta_B) ** 2
 
 
-def _newton_step(state_BV: Floats, v_NV: Floats, censored_N: NDArray[np.bool_], weight_BN: Floats) -> tuple[Floats, Floats]:
+def _newton_step(
+    state_BV: Floats, v_NV: Floats, censored_N: NDArray[np.bool_], weight_BN: Floats
+) -> tuple[Floats, Floats]:
     """The full step, to be subtracted, and the gain in likelihood that it promises, twice over."""
     slope_BN, theta_B = state_BV @ v_NV.T, state_BV[:, -1]
     curve_BN = np.ones_like(slope_BN)

@@ -38,7 +38,9 @@ AGREE = 1e-6
 """The cross-check may lie below the optimum by this part of it."""
 
 NOTHING = 1e-3
-"""An irreducible term whose interval reaches this part of the least target is not told from zero."""
+"""An irreducible term whose interval reaches this part of the least target is not told
+from zero.
+"""
 
 
 def sample_warnings(law: Law, sample: Sample) -> Iterator[Warned]:
@@ -48,26 +50,39 @@ def sample_warnings(law: Law, sample: Sample) -> Iterator[Warned]:
     yield from _alike_warnings(law, sample)
     near = _near_duplicates(sample)
     if near:
-        text = f"{near} configurations lie within {NEAR:.1%} of another one in every predictor, and count as runs of their own."
+        text = (
+            f"{near} configurations lie within {NEAR:.1%} of another one in every predictor, and"
+            " count as runs of their own."
+        )
         yield Warned("near_duplicates", text)
     free, configurations = len(law.free), sample.configurations
     if configurations <= free:
-        text = f"There are {configurations} configurations for {free} coefficients: nothing tells scatter from law, so no intervals."
+        text = (
+            f"There are {configurations} configurations for {free} coefficients: nothing tells"
+            " scatter from law, so no intervals."
+        )
         yield Warned("few_configurations", text)
     elif configurations < FEW:
         text = (
-            f"There are {configurations} configurations, fewer than {FEW}: intervals come from a wild cluster bootstrap with Student's t."
+            f"There are {configurations} configurations, fewer than {FEW}: intervals come from a"
+            " wild cluster bootstrap with Student's t."
         )
         yield Warned("small_design", text)
     if configurations == sample.y_N.size:
-        text = "Every configuration was run once: the scatter between seeds is not told from what the law misses."
+        text = (
+            "Every configuration was run once: the scatter between seeds is not told from what the"
+            " law misses."
+        )
         yield Warned("one_per_configuration", text)
 
 
 def _rows_warnings(sample: Sample) -> Iterator[Warned]:
     stopped = sample.states.count("stopped")
     if stopped:
-        yield Warned("stopped_used", f"{stopped} stopped trials are used, with the part of their budget that they ran.")
+        yield Warned(
+            "stopped_used",
+            f"{stopped} stopped trials are used, with the part of their budget that they ran.",
+        )
     for reason, count in sample.dropped.items():
         code = f"{reason}_dropped" if reason.isidentifier() else "incomplete_dropped"
         yield Warned(code, f"{count} of {sample.rows} rows are left out: {reason}.")
@@ -86,7 +101,10 @@ def _levels_warnings(law: Law, sample: Sample) -> Iterator[Warned]:
     for symbol, column_N in sample.columns.items():
         levels = _levels(column_N)
         if levels < LEVELS:
-            text = f"`{law.columns[symbol]}` has {levels} {'level' if levels == 1 else 'levels'}: a power of it needs {LEVELS}."
+            text = (
+                f"`{law.columns[symbol]}` has {levels} {'level' if levels == 1 else 'levels'}: a"
+                f" power of it needs {LEVELS}."
+            )
             yield Warned("few_levels", text)
 
 
@@ -98,7 +116,10 @@ def _alike_warnings(law: Law, sample: Sample) -> Iterator[Warned]:
         correlation = float(np.corrcoef(np.log(first_N), np.log(second_N))[0, 1])
         if abs(correlation) > ALIKE:
             names = f"`{law.columns[first]}` and `{law.columns[second]}`"
-            text = f"{names} go together (correlation of their logarithms {correlation:.3f}): their terms are hardly told apart."
+            text = (
+                f"{names} go together (correlation of their logarithms {correlation:.3f}): their"
+                " terms are hardly told apart."
+            )
             yield Warned("collinear", text)
 
 
@@ -112,28 +133,47 @@ def _near_duplicates(sample: Sample) -> int:
     return int((np.asarray(beside_G) > 1).sum())
 
 
-def optimum_warnings(problem: Problem, optimum: Optimum, check: CrossCheck | None) -> Iterator[Warned]:
+def optimum_warnings(
+    problem: Problem, optimum: Optimum, check: CrossCheck | None
+) -> Iterator[Warned]:
     """What the search for the optimum shows."""
     for name in optimum.at_bounds:
         value = optimum.coefficients[name]
-        text = f"`{name}` lies at its bound ({value:.4g}): the optimum may lie beyond." if value else f"`{name}` went to zero."
+        text = (
+            f"`{name}` lies at its bound ({value:.4g}): the optimum may lie beyond."
+            if value
+            else f"`{name}` went to zero."
+        )
         yield Warned("at_bound", text)
     if optimum.at_best < SHARE * optimum.tried:
         how = "" if optimum.at_best else ", which was found by going on from the best of them"
-        text = f"{optimum.at_best} of {optimum.tried} starts reached the best objective{how}: there may be a better one."
+        text = (
+            f"{optimum.at_best} of {optimum.tried} starts reached the best objective{how}: there"
+            " may be a better one."
+        )
         yield Warned("few_starts_at_best", text)
     if problem.names and not optimum.moved:
         yield Warned("did_not_move", "The parameters did not move from their start.")
     exact = optimum.objective <= problem.negligible
     if exact:
-        yield Warned("no_scatter", "The law meets every row exactly: there is no scatter, and intervals say nothing about another run.")
+        yield Warned(
+            "no_scatter",
+            "The law meets every row exactly: there is no scatter, and intervals say nothing about"
+            " another run.",
+        )
     # Where projection ends higher, it is projection that is stuck.
     if check is not None and not exact and check.objective < optimum.objective * (1 - AGREE):
-        text = f"Variable projection found {check.objective:.10g}, lower than the optimum {optimum.objective:.10g}: more starts are needed."
+        text = (
+            f"Variable projection found {check.objective:.10g}, lower than the optimum"
+            f" {optimum.objective:.10g}: more starts are needed."
+        )
         yield Warned("projection_disagrees", text)
     floor = _floor(problem.law)
     if floor and optimum.coefficients[floor] > problem.y_N.min():
-        text = f"The irreducible term {floor} = {optimum.coefficients[floor]:.4g} lies above the least target, {problem.y_N.min():.4g}."
+        text = (
+            f"The irreducible term {floor} = {optimum.coefficients[floor]:.4g} lies above the least"
+            f" target, {problem.y_N.min():.4g}."
+        )
         yield Warned("loss_below_irreducible", text)
 
 
@@ -143,13 +183,28 @@ def _floor(law: Law) -> str:
 
 
 def identity_warnings(
-    problem: Problem, optimum: Optimum, estimates: Mapping[str, Estimate], profiles: Mapping[str, Profile]
+    problem: Problem,
+    optimum: Optimum,
+    estimates: Mapping[str, Estimate],
+    profiles: Mapping[str, Profile],
 ) -> Iterator[Warned]:
     """Coefficients that the rows do not tell."""
-    flat = {name: profile for name, profile in profiles.items() if profile.ci95 is None and name not in optimum.at_bounds}
-    vague = {name: f"its profile does not rise above the noise on both sides ({profile.noise})" for name, profile in flat.items()}
-    vague |= {name: f"starts of the same objective differ from {low:.4g} to {high:.4g}" for name, (low, high) in optimum.ridges.items()}
-    vague |= dict.fromkeys(_null(problem, optimum), "some change of it, with others, changes no prediction")
+    flat = {
+        name: profile
+        for name, profile in profiles.items()
+        if profile.ci95 is None and name not in optimum.at_bounds
+    }
+    vague = {
+        name: f"its profile does not rise above the noise on both sides ({profile.noise})"
+        for name, profile in flat.items()
+    }
+    vague |= {
+        name: f"starts of the same objective differ from {low:.4g} to {high:.4g}"
+        for name, (low, high) in optimum.ridges.items()
+    }
+    vague |= dict.fromkeys(
+        _null(problem, optimum), "some change of it, with others, changes no prediction"
+    )
     floor = _floor(problem.law)
     interval = estimates[floor].ci95 if floor in problem.law.free else None
     if interval is not None and interval[0] <= NOTHING * problem.y_N.min():
@@ -159,11 +214,15 @@ def identity_warnings(
 
 
 def _null(problem: Problem, optimum: Optimum) -> list[str]:
-    """Free coefficients along whose common change, by the derivatives at the optimum, no prediction moves."""
+    """Free coefficients along whose common change, by the derivatives at the optimum, no prediction
+    moves.
+    """
     if not problem.names:
         return []
     step = 1e-5
-    around_SP = optimum.theta_P + step * np.concatenate([np.eye(len(problem.names)), -np.eye(len(problem.names))])
+    around_SP = optimum.theta_P + step * np.concatenate(
+        [np.eye(len(problem.names)), -np.eye(len(problem.names))]
+    )
     coefficients = problem.coefficients(np.clip(around_SP, problem.lower_P, problem.upper_P))
     value_SN = problem.predict(coefficients) / np.abs(problem.y_N).mean()
     slope_PN = (value_SN[: len(problem.names)] - value_SN[len(problem.names) :]) / (2 * step)
@@ -172,15 +231,26 @@ def _null(problem: Problem, optimum: Optimum) -> list[str]:
     left_PP, size_P, _ = np.linalg.svd(slope_PN, full_matrices=True)
     size_P = np.pad(size_P, (0, len(problem.names) - size_P.size))
     null_PK = left_PP[:, size_P < 1e-8 * max(size_P[0], 1e-300)]
-    return [name for name, part_K in zip(problem.names, null_PK, strict=True) if (np.abs(part_K) > 0.05).any()]
+    return [
+        name
+        for name, part_K in zip(problem.names, null_PK, strict=True)
+        if (np.abs(part_K) > 0.05).any()
+    ]
 
 
 def draws_warnings(draws: Draws | None, asked: int) -> Iterator[Warned]:
     """Refits that found no optimum."""
     if 0 < asked < ENOUGH:
-        yield Warned("few_draws", f"{asked} refits are too few for standard errors and intervals: ask for {ENOUGH} or more.")
+        yield Warned(
+            "few_draws",
+            f"{asked} refits are too few for standard errors and intervals: ask for {ENOUGH} or"
+            " more.",
+        )
     if draws is not None and draws.failed:
-        yield Warned("draws_failed", f"{draws.failed} of {asked} refits of the bootstrap found no optimum and are left out.")
+        yield Warned(
+            "draws_failed",
+            f"{draws.failed} of {asked} refits of the bootstrap found no optimum and are left out.",
+        )
 
 
 def reach_warnings(law: Law, sample: Sample, budgets: list[float]) -> Iterator[Warned]:
@@ -192,5 +262,8 @@ def reach_warnings(law: Law, sample: Sample, budgets: list[float]) -> Iterator[W
     low, high, far = float(flops_N.min()), budgets_of(law, sample)[0], max(budgets)
     if far > high > low:
         ranges = np.log(far / high) / np.log(high / low)
-        text = f"Numbers at {far:.3g} FLOPs lie beyond the data ({low:.3g} to {high:.3g}) by {ranges:.2g} times its range in logarithms."
+        text = (
+            f"Numbers at {far:.3g} FLOPs lie beyond the data ({low:.3g} to {high:.3g}) by"
+            f" {ranges:.2g} times its range in logarithms."
+        )
         yield Warned("extrapolation", text)

@@ -1,4 +1,5 @@
-"""The columns of a table of trials by name: lengths under any of their names, computed from one another where they are missing.
+"""The columns of a table of trials by name: lengths under any of their names, computed from one
+another where they are missing.
 
 A stopped trial has run a part of its budget, `step` of `steps`: its lengths are that part.
 """
@@ -22,10 +23,15 @@ class Columns:
 
     def __init__(self, frame: pl.DataFrame, law: Law) -> None:
         self.frame, self.notes = frame, list[str]()
-        self.params = next((name for name in law.columns.values() if name.startswith("params.")), "params.total")
+        self.params = next(
+            (name for name in law.columns.values() if name.startswith("params.")), "params.total"
+        )
 
     def column(self, name: str) -> pl.Series:
-        """A column of numbers, null where a row has none. Raises UserError where it is missing, or not of numbers."""
+        """A column of numbers, null where a row has none.
+
+        Raises UserError where it is missing, or not of numbers.
+        """
         length = name.removeprefix("budget.")
         found = self._length(length) if length in LENGTHS else self._plain(name)
         if found is None or found.null_count() == len(found):
@@ -38,25 +44,41 @@ class Columns:
         column = self.frame[name]
         if column.dtype.is_numeric() or column.dtype == pl.Null:
             return column.cast(pl.Float64)
-        raise UserError(f"`{name}` is no column of numbers: it holds {_example(column)}", cure="map it to numbers, or name another column")
+        raise UserError(
+            f"`{name}` is no column of numbers: it holds {_example(column)}",
+            cure="map it to numbers, or name another column",
+        )
 
     def _length(self, length: str) -> pl.Series | None:
         """The length as it was run, from its own columns, else from its partner by C = 6 N D."""
         found = self._read(length)
         params = self._plain(self.params)
-        if length not in _BY_RULE or params is None or (found is not None and not found.null_count()):
+        if (
+            length not in _BY_RULE
+            or params is None
+            or (found is not None and not found.null_count())
+        ):
             return found
         partner, rule, said = _BY_RULE[length]
         other = self._read(partner)
         if other is None:
             return found
-        self.notes.append(f"{length} = {said.format(**{partner: f'budget.{partner}', 'params': self.params})}")
+        self.notes.append(
+            f"{length} = {said.format(**{partner: f'budget.{partner}', 'params': self.params})}"
+        )
         computed = rule(other, params)
         return computed if found is None else found.zip_with(found.is_not_null(), computed)
 
     def _read(self, length: str) -> pl.Series | None:
-        """What the table says itself. `tokens` is what a trial was planned with, `budget.tokens` what was asked for."""
-        columns = [column for name in (length, f"budget.{length}") if (column := self._plain(name)) is not None]
+        """What the table says itself.
+
+        `tokens` is what a trial was planned with, `budget.tokens` what was asked for.
+        """
+        columns = [
+            column
+            for name in (length, f"budget.{length}")
+            if (column := self._plain(name)) is not None
+        ]
         if not columns:
             return None
         found = columns[0].zip_with(columns[0].is_not_null(), columns[-1])
@@ -72,13 +94,23 @@ class Columns:
 
     def _missing(self, name: str) -> UserError:
         partner = _BY_RULE.get(name.removeprefix("budget."), ("",))[0]
-        also = f", and no `budget.{partner}` with `{self.params}` to compute it from" if partner else ""
-        known = [column for column in self.frame.columns if self.frame[column].null_count() < self.frame.height]
+        also = (
+            f", and no `budget.{partner}` with `{self.params}` to compute it from"
+            if partner
+            else ""
+        )
+        known = [
+            column
+            for column in self.frame.columns
+            if self.frame[column].null_count() < self.frame.height
+        ]
         return UserError(f"the table has no column `{name}`{also}", cure=nearest(name, known))
 
 
 def _example(column: pl.Series) -> str:
-    return next((f"{value!r}" for value in column if value is not None and not _is_number(value)), "text")
+    return next(
+        (f"{value!r}" for value in column if value is not None and not _is_number(value)), "text"
+    )
 
 
 def _is_number(value: object) -> bool:
@@ -89,7 +121,13 @@ def _is_number(value: object) -> bool:
 
 
 def usual_target(frame: pl.DataFrame, target: str) -> str:
-    """What a law of `target` is fitted to where nobody says: of the training loss, the test loss where runs were tested."""
+    """What a law of `target` is fitted to where nobody says: of the training loss, the test loss
+    where runs were tested.
+    """
     tested = "metrics.test_loss"
-    known = target == "metrics.loss" and tested in frame.columns and bool(frame[tested].drop_nulls().is_finite().any())
+    known = (
+        target == "metrics.loss"
+        and tested in frame.columns
+        and bool(frame[tested].drop_nulls().is_finite().any())
+    )
     return tested if known else target

@@ -1,8 +1,9 @@
-"""The best split of compute under a law of parameters and tokens: N*(C), D*(C) and the loss there, for many sets of coefficients.
+"""The best split of compute under a law of parameters and tokens: N*(C), D*(C) and the loss there,
+for many sets of coefficients.
 
-C = 6 N D. For E + A N^-alpha + B D^-beta in closed form: N* = G (C/6)^a, D* = (C/6)^b / G, a = beta / (alpha + beta),
-b = alpha / (alpha + beta), G = (alpha A / (beta B))^(1 / (alpha + beta)) (Hoffmann et al. 2022, arXiv 2203.15556, equation 4).
-Other laws by golden section in log N.
+C = 6 N D. For E + A N^-alpha + B D^-beta in closed form: N* = G (C/6)^a, D* = (C/6)^b / G, a = beta
+/ (alpha + beta), b = alpha / (alpha + beta), G = (alpha A / (beta B))^(1 / (alpha + beta))
+(Hoffmann et al. 2022, arXiv 2203.15556, equation 4). Other laws by golden section in log N.
 
 Shape letters: S sets of coefficients, X budgets.
 """
@@ -22,14 +23,18 @@ Sets = Mapping[str, Floats]
 FLOPS = 6.0
 
 STEPS = 70
-"""Golden sections of a range of e^60 in N: to 1e-13 of a logarithm, beyond what a minimum can be told by."""
+"""Golden sections of a range of e^60 in N: to 1e-13 of a logarithm, beyond what a minimum can be
+told by.
+"""
 
 _GOLDEN = (np.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
 class Split:
-    """Parameters and tokens of least loss at each budget; NaN where a set of coefficients has no such point."""
+    """Parameters and tokens of least loss at each budget; NaN where a set of coefficients has no
+    such point.
+    """
 
     flops_X: Floats
     params_SX: Floats
@@ -50,12 +55,20 @@ class Terms:
 def symbols_of(law: Law) -> tuple[str, str] | None:
     """The law's symbols for parameters and tokens; None where it has not just these two columns."""
     params = [symbol for symbol, column in law.columns.items() if column.startswith("params.")]
-    tokens = [symbol for symbol, column in law.columns.items() if column in ("budget.tokens", "tokens")]
-    return (params[0], tokens[0]) if len(params) == len(tokens) == 1 and len(law.columns) == 2 else None
+    tokens = [
+        symbol for symbol, column in law.columns.items() if column in ("budget.tokens", "tokens")
+    ]
+    return (
+        (params[0], tokens[0])
+        if len(params) == len(tokens) == 1 and len(law.columns) == 2
+        else None
+    )
 
 
 def terms_of(law: Law) -> Terms | None:
-    """The names of the coefficients, where the law is a power of parameters plus a power of tokens (plus what has neither)."""
+    """The names of the coefficients, where the law is a power of parameters plus a power of tokens
+    (plus what has neither).
+    """
     symbols = symbols_of(law)
     if symbols is None or not isinstance(law.tree, Sum):
         return None
@@ -85,21 +98,31 @@ def _power_term(term: Node, symbol: str) -> tuple[str, str] | None:
 def _negative(base: Node, exponent: Node, symbol: str) -> str | None:
     """The coefficient in `N^-alpha`, or in `(N^alpha)^-1`."""
     match base, exponent:
-        case Symbol(name=name), Product(factors=(Number(value=-1.0), Symbol(name=alpha))) if name == symbol:
+        case Symbol(name=name), Product(factors=(Number(value=-1.0), Symbol(name=alpha))) if (
+            name == symbol
+        ):
             return alpha
-        case Power(base=Symbol(name=name), exponent=Symbol(name=alpha)), Number(value=-1.0) if name == symbol:
+        case Power(base=Symbol(name=name), exponent=Symbol(name=alpha)), Number(value=-1.0) if (
+            name == symbol
+        ):
             return alpha
     return None
 
 
 def split_compute(law: Law, sets: Sets, flops_X: Floats) -> Split | None:
-    """The best split of each budget; None where the law is not one of parameters and tokens alone."""
+    """The best split of each budget; None where the law is not one of parameters and
+    tokens alone.
+    """
     symbols = symbols_of(law)
     if symbols is None:
         return None
     terms = terms_of(law)
     with np.errstate(all="ignore"):
-        log_SX = _closed(terms, sets, flops_X) if terms is not None else _golden(law, symbols, sets, flops_X)
+        log_SX = (
+            _closed(terms, sets, flops_X)
+            if terms is not None
+            else _golden(law, symbols, sets, flops_X)
+        )
         params_SX = np.exp(log_SX)
         tokens_SX = flops_X / (FLOPS * params_SX)
         loss_SX = _loss(law, symbols, sets, log_SX, flops_X)
@@ -110,7 +133,9 @@ def gain(terms: Terms, sets: Sets) -> Floats:
     """[S] G of the closed form."""
     a, alpha, b, beta = sets[terms.a], sets[terms.alpha], sets[terms.b], sets[terms.beta]
     with np.errstate(all="ignore"):
-        return np.where((alpha > 0) & (beta > 0), (alpha * a / (beta * b)) ** (1 / (alpha + beta)), np.nan)
+        return np.where(
+            (alpha > 0) & (beta > 0), (alpha * a / (beta * b)) ** (1 / (alpha + beta)), np.nan
+        )
 
 
 def _closed(terms: Terms, sets: Sets, flops_X: Floats) -> Floats:
@@ -119,7 +144,9 @@ def _closed(terms: Terms, sets: Sets, flops_X: Floats) -> Floats:
 
 
 def _golden(law: Law, symbols: tuple[str, str], sets: Sets, flops_X: Floats) -> Floats:
-    """[S, X] log N of least loss between one parameter and one token; NaN where the least is at an end."""
+    """[S, X] log N of least loss between one parameter and one token; NaN where the least is at an
+    end.
+    """
     size = len(next(iter(sets.values())))
     low_SX = np.zeros((size, flops_X.size))
     high_SX = np.broadcast_to(np.log(flops_X / FLOPS), low_SX.shape).copy()
@@ -127,14 +154,23 @@ def _golden(law: Law, symbols: tuple[str, str], sets: Sets, flops_X: Floats) -> 
     for _ in range(STEPS):
         width_SX = _GOLDEN * (high_SX - low_SX)
         left_SX, right_SX = high_SX - width_SX, low_SX + width_SX
-        left_is_less = _loss(law, symbols, sets, left_SX, flops_X) < _loss(law, symbols, sets, right_SX, flops_X)
-        low_SX, high_SX = np.where(left_is_less, low_SX, left_SX), np.where(left_is_less, right_SX, high_SX)
+        left_is_less = _loss(law, symbols, sets, left_SX, flops_X) < _loss(
+            law, symbols, sets, right_SX, flops_X
+        )
+        low_SX, high_SX = (
+            np.where(left_is_less, low_SX, left_SX),
+            np.where(left_is_less, right_SX, high_SX),
+        )
     middle_SX = (low_SX + high_SX) / 2
     return np.where((middle_SX > 1e-6) & (middle_SX < end_SX - 1e-6), middle_SX, np.nan)
 
 
-def _loss(law: Law, symbols: tuple[str, str], sets: Sets, log_SX: Floats, flops_X: Floats) -> Floats:
+def _loss(
+    law: Law, symbols: tuple[str, str], sets: Sets, log_SX: Floats, flops_X: Floats
+) -> Floats:
     params_SX = np.exp(log_SX)
     values = {name: value_S[:, None] for name, value_S in sets.items()}
-    found = formula.evaluate(law.tree, {**values, symbols[0]: params_SX, symbols[1]: flops_X / (FLOPS * params_SX)})
+    found = formula.evaluate(
+        law.tree, {**values, symbols[0]: params_SX, symbols[1]: flops_X / (FLOPS * params_SX)}
+    )
     return np.broadcast_to(found, log_SX.shape)

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scalelab.core.errors import UserError
-from scalelab.fit.capacity import DRAWS, PUBLISHED, Law, as_published, crossing, linear, logarithm, plateau
+from scalelab.fit.capacity import (
+    DRAWS,
+    PUBLISHED,
+    Law,
+    as_published,
+    crossing,
+    linear,
+    logarithm,
+    plateau,
+)
 from scalelab.fit.frontier import Cell
 
 UNDECIDED = 2.0
@@ -23,7 +32,9 @@ class Cost:
     in_tool: dict[str, Law]
     """`plateau` and `logarithm`."""
     crossing: tuple[int | None, int | None]
-    """Last number of facts at which in-weight is no larger than in-tool, and the first from which it stays larger."""
+    """Last number of facts at which in-weight is no larger than in-tool, and the first from which
+    it stays larger.
+    """
     why: dict[str, str]
     """Recall mode -> why it has no law."""
 
@@ -52,7 +63,11 @@ class Cost:
     @property
     def better(self) -> Literal["plateau", "logarithm"]:
         """The in-tool law of lower AICc; the plateau, which says more, on a tie."""
-        return "plateau" if self.in_tool["plateau"].aicc <= self.in_tool["logarithm"].aicc else "logarithm"
+        return (
+            "plateau"
+            if self.in_tool["plateau"].aicc <= self.in_tool["logarithm"].aicc
+            else "logarithm"
+        )
 
     @property
     def margin(self) -> float:
@@ -62,8 +77,15 @@ class Cost:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; a law that could not be fitted is null."""
         weight = {name: law.to_json() for name, law in self.in_weight.items()} or {"linear": None}
-        tool = {name: law.to_json() for name, law in self.in_tool.items()} or {"plateau": None, "logarithm": None}
-        choice = {"better": self.better, "aicc_margin": self.margin} if self.in_tool else {"better": None, "aicc_margin": None}
+        tool = {name: law.to_json() for name, law in self.in_tool.items()} or {
+            "plateau": None,
+            "logarithm": None,
+        }
+        choice = (
+            {"better": self.better, "aicc_margin": self.margin}
+            if self.in_tool
+            else {"better": None, "aicc_margin": None}
+        )
         last, first = self.crossing
         return {
             "in_weight": {**weight, "published_recipe": self.published_recipe},

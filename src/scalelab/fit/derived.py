@@ -18,22 +18,34 @@ from scalelab.fit.law import Law
 from scalelab.fit.sample import Sample
 
 AHEAD = 10.0
-"""Where no place is named, a law is asked at the data's largest compute (or size) and this many times beyond."""
+"""Where no place is named, a law is asked at the data's largest compute (or size) and this many
+times beyond.
+"""
 
 SIZES = ("params.", "budget.", "tokens", "flops", "model.")
 """Columns in which a law is asked beyond the data."""
 
 At = Mapping[str, float]
-"""Where the law is asked: `flops` alone (the best split of that compute), or every symbol of the law."""
+"""Where the law is asked: `flops` alone (the best split of that compute), or every symbol of the
+law.
+"""
 
 
 def derive(
-    law: Law, sample: Sample, sets: Sets, error_N: Floats, *, at: Sequence[At] = (), seed: int = 0, stretch: float = 1.0
+    law: Law,
+    sample: Sample,
+    sets: Sets,
+    error_N: Floats,
+    *,
+    at: Sequence[At] = (),
+    seed: int = 0,
+    stretch: float = 1.0,
 ) -> dict[str, Estimate]:
-    """Exponents of N*(C) and D*(C), the best split at budgets, the target at places; in the order in which they are shown.
+    """Exponents of N*(C) and D*(C), the best split at budgets, the target at places; in the order
+    in which they are shown.
 
-    `sets` holds the estimate and then the draws; `error_N` what runs deviate by in the law's residual space, for intervals of
-    one more run. Raises UserError as `check_places` does.
+    `sets` holds the estimate and then the draws; `error_N` what runs deviate by in the law's
+    residual space, for intervals of one more run. Raises UserError as `check_places` does.
     """
     found = dict[str, Estimate]()
     check_places(law, at)
@@ -54,12 +66,20 @@ def derive(
 
 
 def check_places(law: Law, at: Sequence[At]) -> None:
-    """Raises UserError for a place that does not name the law's symbols, or `flops` where the law can't split it, or is not positive."""
+    """Raises UserError for a place that does not name the law's symbols, or `flops` where the law
+    can't split it, or is not positive.
+    """
     for place in at:
         if set(place) == {"flops"} and symbols_of(law) is None:
-            raise UserError(f"`{law.name}` is no law of parameters and tokens alone", cure=f"name every column, as --at {_example(law)}")
+            raise UserError(
+                f"`{law.name}` is no law of parameters and tokens alone",
+                cure=f"name every column, as --at {_example(law)}",
+            )
         if any(value <= 0 for value in place.values()):
-            raise UserError(f"the place {_said(place)} is not positive", cure=f"write it like --at {_example(law)}")
+            raise UserError(
+                f"the place {_said(place)} is not positive",
+                cure=f"write it like --at {_example(law)}",
+            )
         if set(place) != {"flops"}:
             _place(law, place)
 
@@ -88,8 +108,12 @@ class _Ask:
 
 
 def with_errors(law: Law, error_N: Floats, value_BX: Floats, seed: int) -> Floats:
-    """[B, X] what one more run would show in every draw: the law's value with an error drawn from those of the rows."""
-    error_BX = np.random.default_rng(seeds.derive(seed, "runs")).choice(error_N, size=value_BX.shape)
+    """[B, X] what one more run would show in every draw: the law's value with an error drawn from
+    those of the rows.
+    """
+    error_BX = np.random.default_rng(seeds.derive(seed, "runs")).choice(
+        error_N, size=value_BX.shape
+    )
     return value_BX * np.exp(error_BX) if law.residual == "log" else value_BX + error_BX
 
 
@@ -103,12 +127,16 @@ def budgets_of(law: Law, sample: Sample) -> list[float]:
 
 
 def _exponents(ask: _Ask, sample: Sample) -> dict[str, Estimate]:
-    """a, b and G; where the law has no closed form, the slopes of log N* and log D* at the data's largest compute."""
+    """a, b and G; where the law has no closed form, the slopes of log N* and log D* at the data's
+    largest compute.
+    """
     terms = terms_of(ask.law)
     if terms is not None:
         alpha_S, beta_S = ask.sets[terms.alpha], ask.sets[terms.beta]
         with np.errstate(all="ignore"):
-            a_S: Floats = np.where((alpha_S > 0) & (beta_S > 0), beta_S / (alpha_S + beta_S), np.nan)
+            a_S: Floats = np.where(
+                (alpha_S > 0) & (beta_S > 0), beta_S / (alpha_S + beta_S), np.nan
+            )
         return {"a": ask.mean(a_S), "b": ask.mean(1 - a_S), "G": ask.mean(gain(terms, ask.sets))}
     largest = budgets_of(ask.law, sample)[0]
     split = split_compute(ask.law, ask.sets, np.array([largest / 2, largest * 2], np.float64))
@@ -141,10 +169,16 @@ def _place(law: Law, place: At) -> dict[str, float]:
     named = {symbols.get(name, name): value for name, value in place.items()}
     for name in named:
         if name not in law.columns:
-            raise UserError(f"the law `{law.name}` has no column `{name}`", cure=nearest(name, list(law.columns)))
+            raise UserError(
+                f"the law `{law.name}` has no column `{name}`",
+                cure=nearest(name, list(law.columns)),
+            )
     for symbol in law.columns:
         if symbol not in named:
-            raise UserError(f"the place {_said(place)} leaves out `{symbol}`", cure=f"write it like --at {_example(law)}")
+            raise UserError(
+                f"the place {_said(place)} leaves out `{symbol}`",
+                cure=f"write it like --at {_example(law)}",
+            )
     return {symbol: named[symbol] for symbol in law.columns}
 
 

@@ -1,8 +1,9 @@
 """BFGS for many sets of parameters at once, each at its own pace, within bounds.
 
-A sum of Huber losses with a small delta is nearly a sum of absolute values: its slope turns at every row, and the optimum
-lies where a few rows are met almost exactly. BFGS with a weak Wolfe search by bisection copes with that (Lewis and Overton 2013,
-Mathematical Programming 141:135). Every round evaluates all sets that are not finished in one call; finished ones are dropped.
+A sum of Huber losses with a small delta is nearly a sum of absolute values: its slope turns at
+every row, and the optimum lies where a few rows are met almost exactly. BFGS with a weak Wolfe
+search by bisection copes with that (Lewis and Overton 2013, Mathematical Programming 141:135).
+Every round evaluates all sets that are not finished in one call; finished ones are dropped.
 
 Shape letters: S sets, P parameters, N rows, A sets that are meant.
 """
@@ -48,7 +49,9 @@ class Minima:
     def at(self, index: int) -> "Minima":
         """One set alone."""
         one = slice(index, index + 1)
-        return Minima(self.theta_SP[one], self.objective_S[one], self.gradient_norm_S[one], self.moved_S[one])
+        return Minima(
+            self.theta_SP[one], self.objective_S[one], self.gradient_norm_S[one], self.moved_S[one]
+        )
 
 
 def rows(value_SN: Floats | None, which_A: Indices) -> Floats | None:
@@ -68,7 +71,13 @@ class Descent:
         tell: Tell | None,
         hold: int | None,
     ) -> None:
-        self.problem, self.weight_SN, self.target_SN, self.tell, self.hold = problem, weight_SN, target_SN, tell, hold
+        self.problem, self.weight_SN, self.target_SN, self.tell, self.hold = (
+            problem,
+            weight_SN,
+            target_SN,
+            tell,
+            hold,
+        )
         self.lower_P, self.upper_P = problem.lower_P, problem.upper_P
         self.theta_SP = np.clip(starts_SP, self.lower_P, self.upper_P)
         sets, width = self.theta_SP.shape
@@ -77,8 +86,14 @@ class Descent:
         self.fresh_S = np.ones(sets, dtype=bool)
         """Whether the inverse Hessian is still the unit matrix."""
         self.step_SP, self.slope_S = np.zeros_like(self.theta_SP), np.zeros(sets)
-        self.length_S, self.short_S, self.long_S = np.ones(sets), np.zeros(sets), np.full(sets, np.inf)
-        """Share of the step that is tried next, and the shares known to be too short and too long."""
+        self.length_S, self.short_S, self.long_S = (
+            np.ones(sets),
+            np.zeros(sets),
+            np.full(sets, np.inf),
+        )
+        """Share of the step that is tried next, and the shares known to be too short
+        and too long.
+        """
         self.held_SP = np.zeros_like(self.theta_SP, dtype=bool)
         self.reach_S = np.full(sets, np.inf)
         """Share of the step at which it meets a bound."""
@@ -106,22 +121,36 @@ class Descent:
         tried_AP = np.clip(tried_AP, self.lower_P, self.upper_P)
         value_A, gradient_AP = self._evaluate(tried_AP, active_A)
         self.trials_S[active_A] += 1
-        bound_A = self.value_S[active_A] + _ARMIJO * self.length_S[active_A] * self.slope_S[active_A]
+        bound_A = (
+            self.value_S[active_A] + _ARMIJO * self.length_S[active_A] * self.slope_S[active_A]
+        )
         long_A = ~(value_A <= bound_A)
-        steep_A = np.einsum("ap,ap->a", gradient_AP, self.step_SP[active_A]) < _WOLFE * self.slope_S[active_A]
-        short_A = ~long_A & steep_A & (self.trials_S[active_A] < _DOUBLINGS) & (self.length_S[active_A] < self.reach_S[active_A])
+        steep_A = (
+            np.einsum("ap,ap->a", gradient_AP, self.step_SP[active_A])
+            < _WOLFE * self.slope_S[active_A]
+        )
+        short_A = (
+            ~long_A
+            & steep_A
+            & (self.trials_S[active_A] < _DOUBLINGS)
+            & (self.length_S[active_A] < self.reach_S[active_A])
+        )
         taken_A = ~long_A & ~short_A
         self._shorten(active_A[long_A], np.isfinite(value_A[long_A]))
         self._lengthen(active_A[short_A])
         self._accept(active_A[taken_A], tried_AP[taken_A], value_A[taken_A], gradient_AP[taken_A])
         stuck_A = active_A[long_A][self.trials_S[active_A[long_A]] > _TRIALS]
-        ended_A = np.concatenate([self._restart(stuck_A), active_A[taken_A][self._settled(active_A[taken_A])]])
+        ended_A = np.concatenate(
+            [self._restart(stuck_A), active_A[taken_A][self._settled(active_A[taken_A])]]
+        )
         return active_A[~np.isin(active_A, ended_A)]
 
     def _shorten(self, which_A: Indices, finite_A: NDArray[np.bool_]) -> None:
         self.long_S[which_A] = self.length_S[which_A]
         share_A = np.where(finite_A, 0.4, 0.1)
-        self.length_S[which_A] = self.short_S[which_A] + share_A * (self.long_S[which_A] - self.short_S[which_A])
+        self.length_S[which_A] = self.short_S[which_A] + share_A * (
+            self.long_S[which_A] - self.short_S[which_A]
+        )
 
     def _lengthen(self, which_A: Indices) -> None:
         self.short_S[which_A] = self.length_S[which_A]
@@ -129,13 +158,21 @@ class Descent:
         longer_A = np.where(np.isinf(middle_A), 2.5 * self.length_S[which_A], middle_A)
         self.length_S[which_A] = np.minimum(longer_A, self.reach_S[which_A])
 
-    def _accept(self, which_A: Indices, theta_AP: Floats, value_A: Floats, gradient_AP: Floats) -> None:
+    def _accept(
+        self, which_A: Indices, theta_AP: Floats, value_A: Floats, gradient_AP: Floats
+    ) -> None:
         """Move, learn the curvature along the step and aim anew."""
         gain_A = self.value_S[which_A] - value_A
-        self.slow_S[which_A] = np.where(gain_A <= SETTLED * np.abs(value_A), self.slow_S[which_A] + 1, 0)
+        self.slow_S[which_A] = np.where(
+            gain_A <= SETTLED * np.abs(value_A), self.slow_S[which_A] + 1, 0
+        )
         change_AP = np.where(self.held_SP[which_A], 0.0, gradient_AP - self.gradient_SP[which_A])
         self._learn(which_A, theta_AP - self.theta_SP[which_A], change_AP)
-        self.theta_SP[which_A], self.value_S[which_A], self.gradient_SP[which_A] = theta_AP, value_A, gradient_AP
+        self.theta_SP[which_A], self.value_S[which_A], self.gradient_SP[which_A] = (
+            theta_AP,
+            value_A,
+            gradient_AP,
+        )
         self._aim(which_A)
 
     def _learn(self, which_A: Indices, step_AP: Floats, change_AP: Floats) -> None:
@@ -143,7 +180,12 @@ class Descent:
         along_A = np.einsum("ap,ap->a", step_AP, change_AP)
         square_A = np.einsum("ap,ap->a", change_AP, change_AP)
         rising_A = along_A > 1e-14 * np.sqrt(square_A * np.einsum("ap,ap->a", step_AP, step_AP))
-        which_A, step_AP, change_AP, along_A = which_A[rising_A], step_AP[rising_A], change_AP[rising_A], along_A[rising_A]
+        which_A, step_AP, change_AP, along_A = (
+            which_A[rising_A],
+            step_AP[rising_A],
+            change_AP[rising_A],
+            along_A[rising_A],
+        )
         new_A = self.fresh_S[which_A]
         self.inverse_SPP[which_A[new_A]] *= (along_A / square_A[rising_A])[new_A, None, None]
         self.fresh_S[which_A] = False
@@ -165,10 +207,14 @@ class Descent:
     def _leaving(self, which_A: Indices, step_AP: Floats) -> NDArray[np.bool_]:
         """[A, P]: parameters at a bound that the step would take beyond it."""
         theta_AP = self.theta_SP[which_A]
-        return ((theta_AP <= self.lower_P + _TOUCH) & (step_AP < 0)) | ((theta_AP >= self.upper_P - _TOUCH) & (step_AP > 0))
+        return ((theta_AP <= self.lower_P + _TOUCH) & (step_AP < 0)) | (
+            (theta_AP >= self.upper_P - _TOUCH) & (step_AP > 0)
+        )
 
     def _aim(self, which_A: Indices) -> None:
-        """A new step: the quasi-Newton one among the parameters that are not held, or downhill where nothing is known yet."""
+        """A new step: the quasi-Newton one among the parameters that are not held, or downhill
+        where nothing is known yet.
+        """
         held_AP = self._held(which_A)
         step_AP = self._newton(which_A, held_AP)
         leaving_AP = self._leaving(which_A, step_AP) & ~held_AP
@@ -180,14 +226,21 @@ class Descent:
         first_A = self.fresh_S[which_A]
         norm_A = np.maximum(np.linalg.norm(free_AP[first_A], axis=1), 1e-300)
         step_AP[first_A] = -free_AP[first_A] * (_FIRST / norm_A)[:, None]
-        step_AP *= np.minimum(1.0, _LONGEST / np.maximum(np.abs(step_AP).max(axis=1), 1e-300))[:, None]
-        self.step_SP[which_A], self.slope_S[which_A] = step_AP, np.einsum("ap,ap->a", step_AP, free_AP)
+        step_AP *= np.minimum(1.0, _LONGEST / np.maximum(np.abs(step_AP).max(axis=1), 1e-300))[
+            :, None
+        ]
+        self.step_SP[which_A], self.slope_S[which_A] = (
+            step_AP,
+            np.einsum("ap,ap->a", step_AP, free_AP),
+        )
         reach_A = self._reach(self.theta_SP[which_A], step_AP)
         self.reach_S[which_A], self.length_S[which_A] = reach_A, np.minimum(1.0, reach_A)
         self.short_S[which_A], self.long_S[which_A], self.trials_S[which_A] = 0.0, np.inf, 0
 
     def _newton(self, which_A: Indices, held_AP: NDArray[np.bool_]) -> Floats:
-        """The quasi-Newton step; parameters that have come to be held are first taken out of the inverse Hessian."""
+        """The quasi-Newton step; parameters that have come to be held are first taken out of the
+        inverse Hessian.
+        """
         newly_AP = held_AP & ~self.held_SP[which_A]
         for parameter in np.flatnonzero(newly_AP.any(axis=0)):
             self._take_out(which_A[newly_AP[:, parameter]], int(parameter))
@@ -196,9 +249,15 @@ class Descent:
         return np.where(held_AP, 0.0, -np.einsum("apq,aq->ap", self.inverse_SPP[which_A], free_AP))
 
     def _take_out(self, which_A: Indices, parameter: int) -> None:
-        """The inverse of the Hessian among the other parameters: a Schur complement. What was known of this one alone stays."""
+        """The inverse of the Hessian among the other parameters: a Schur complement.
+
+        What was known of this one alone stays.
+        """
         inverse_APP = self.inverse_SPP[which_A]
-        row_AP, own_A = inverse_APP[:, parameter].copy(), inverse_APP[:, parameter, parameter].copy()
+        row_AP, own_A = (
+            inverse_APP[:, parameter].copy(),
+            inverse_APP[:, parameter, parameter].copy(),
+        )
         share_AP = row_AP / np.where(own_A, own_A, 1.0)[:, None]
         inverse_APP -= row_AP[:, :, None] * share_AP[:, None, :]
         inverse_APP[:, parameter, :] = inverse_APP[:, :, parameter] = 0.0
@@ -208,14 +267,18 @@ class Descent:
     def _reach(self, theta_AP: Floats, step_AP: Floats) -> Floats:
         """How much of the step leads to the first bound that it meets."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            room_AP = np.where(step_AP > 0, self.upper_P - theta_AP, self.lower_P - theta_AP) / step_AP
+            room_AP = (
+                np.where(step_AP > 0, self.upper_P - theta_AP, self.lower_P - theta_AP) / step_AP
+            )
         return np.where((step_AP == 0) | np.isnan(room_AP), np.inf, room_AP).min(axis=1)
 
     def _forget(self, which_A: Indices) -> None:
         self.inverse_SPP[which_A], self.fresh_S[which_A] = np.eye(self.theta_SP.shape[1]), True
 
     def _restart(self, stuck_A: Indices) -> Indices:
-        """Sets whose search found nothing go downhill once more; those that did so already have ended."""
+        """Sets whose search found nothing go downhill once more; those that did so already have
+        ended.
+        """
         again_A = stuck_A[~self.fresh_S[stuck_A]]
         self._forget(again_A)
         self._aim(again_A)
@@ -227,7 +290,10 @@ class Descent:
 
     def take(self, which_A: Indices, other: "Descent", chosen_A: NDArray[np.bool_]) -> None:
         """Put in place of these sets the chosen ones of another descent."""
-        self.theta_SP[which_A], self.value_S[which_A] = other.theta_SP[chosen_A], other.value_S[chosen_A]
+        self.theta_SP[which_A], self.value_S[which_A] = (
+            other.theta_SP[chosen_A],
+            other.value_S[chosen_A],
+        )
         self.gradient_SP[which_A] = other.gradient_SP[chosen_A]
 
     def minima(self, starts_SP: Floats) -> Minima:

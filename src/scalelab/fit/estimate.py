@@ -27,18 +27,30 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `prediction95` where it has one."""
-        plain: dict[str, Any] = {"value": self.value, "se": self.se, "ci95": None if self.ci95 is None else list(self.ci95)}
-        return plain if self.prediction95 is None else plain | {"prediction95": list(self.prediction95)}
+        plain: dict[str, Any] = {
+            "value": self.value,
+            "se": self.se,
+            "ci95": None if self.ci95 is None else list(self.ci95),
+        }
+        return (
+            plain
+            if self.prediction95 is None
+            else plain | {"prediction95": list(self.prediction95)}
+        )
 
 
 ENOUGH = 40
 """With fewer draws there is no interval: its ends would be the extreme draws."""
 
 KNOWN = 0.9
-"""Where a smaller part of the draws has a finite value, what it is an interval of is in doubt, and there is none."""
+"""Where a smaller part of the draws has a finite value, what it is an interval of is in doubt, and
+there is none.
+"""
 
 
-def estimate(value: float, draws_B: Floats, prediction_B: Floats | None = None, stretch: float = 1.0) -> Estimate:
+def estimate(
+    value: float, draws_B: Floats, prediction_B: Floats | None = None, stretch: float = 1.0
+) -> Estimate:
     """A value with the standard deviation and the central 95 % of its draws.
 
     `stretch` is how much wider than their standard error the draws lie (see `bootstrap.Draws`).

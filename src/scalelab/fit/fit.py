@@ -1,4 +1,5 @@
-"""A law fitted to a table: coefficients and what follows from them with intervals, warnings, and the record of how it was done.
+"""A law fitted to a table: coefficients and what follows from them with intervals, warnings, and
+the record of how it was done.
 
 Shape letters: N rows, B draws, X places where the law is asked, K coefficients.
 """
@@ -45,7 +46,9 @@ class Fit:
     problem: Problem
     optimum: Optimum
     draws: Draws | None
-    """None where nothing was drawn: no draws were asked for, or the law meets every configuration exactly."""
+    """None where nothing was drawn: no draws were asked for, or the law meets every configuration
+    exactly.
+    """
     estimates: Mapping[str, Estimate]
     """Coefficient -> value, error, interval; fixed and tied ones too."""
     derived: Mapping[str, Estimate]
@@ -57,7 +60,9 @@ class Fit:
     record: Mapping[str, Any]
     """How it was done."""
     key: str
-    """Digest of all that decides the coefficients and their draws: the law as fitted, the starts, the seed, the rows."""
+    """Digest of all that decides the coefficients and their draws: the law as fitted, the starts,
+    the seed, the rows.
+    """
 
     @property
     def coefficients(self) -> dict[str, float]:
@@ -67,20 +72,30 @@ class Fit:
     def sets(self) -> dict[str, Floats]:
         """Coefficient -> [1 + B]: the estimate, then every draw."""
         drawn = self.draws.by_name if self.draws is not None else {}
-        return {name: np.append(value, drawn.get(name, np.empty(0))) for name, value in self.coefficients.items()}
+        return {
+            name: np.append(value, drawn.get(name, np.empty(0)))
+            for name, value in self.coefficients.items()
+        }
 
     def predict(self, columns: Mapping[str, Floats]) -> Floats:
-        """The law's value [X] at these columns, by the symbols of the law (`{"N": ..., "D": ...}`)."""
+        """The law's value [X] at these columns, by the symbols of the law (`{"N": ...,
+        "D": ...}`).
+        """
         return self.problem.predict(self.coefficients, columns)
 
     def predict_draws(self, columns: Mapping[str, Floats]) -> Floats:
-        """The law's value [B, X] in every draw: their quantiles are the interval of the mean. [0, X] without draws."""
+        """The law's value [B, X] in every draw: their quantiles are the interval of the mean.
+
+        [0, X] without draws.
+        """
         if self.draws is None:
             return np.empty((0, self.predict(columns).size))
         return self.problem.predict(self.draws.by_name, columns)
 
     def predict_runs(self, columns: Mapping[str, Floats]) -> Floats:
-        """[B, X] what one more run would show in every draw, an error of the rows added: their quantiles are the prediction interval."""
+        """[B, X] what one more run would show in every draw, an error of the rows added: their
+        quantiles are the prediction interval.
+        """
         return with_errors(self.law, self.errors(), self.predict_draws(columns), self.choices.seed)
 
     def residuals(self) -> Floats:
@@ -99,9 +114,16 @@ class Fit:
             "formula": self.law.formula,
             "coefficients": {name: found.to_json() for name, found in self.estimates.items()},
             "objective": self.optimum.objective,
-            "starts": {"tried": self.optimum.tried, "at_best": self.optimum.at_best, "share": self.optimum.at_best / self.optimum.tried},
+            "starts": {
+                "tried": self.optimum.tried,
+                "at_best": self.optimum.at_best,
+                "share": self.optimum.at_best / self.optimum.tried,
+            },
             "derived": {name: found.to_json() for name, found in self.derived.items()},
-            "profiles": {name: {"ci95": list(found.ci95) if found.ci95 else None} for name, found in self.profiles.items()},
+            "profiles": {
+                name: {"ci95": list(found.ci95) if found.ci95 else None}
+                for name, found in self.profiles.items()
+            },
             "warnings": [warned.to_json() for warned in self.warnings],
             "record": dict(self.record),
         }
@@ -121,8 +143,9 @@ def fit_law(
 ) -> Fit:
     """Fit a law to the rows of a frame of trials (`store.frames.trials`).
 
-    `bootstrap` is the number of refits (0: no intervals), `holdout` a rollout or a filter (see `holdout`), `at` places where
-    the law is asked (see `derived`), `about` what the caller adds to the record. Raises UserError where the rows can't be fitted.
+    `bootstrap` is the number of refits (0: no intervals), `holdout` a rollout or a filter (see
+    `holdout`), `at` places where the law is asked (see `derived`), `about` what the caller adds to
+    the record. Raises UserError where the rows can't be fitted.
     """
     choices = choices or Choices()
     applied = apply(law, choices)
@@ -131,15 +154,26 @@ def fit_law(
     held = None if holdout is None else hold_out(frame, applied, choices, rows, holdout)
     problem = Problem.of(applied, rows.columns, rows.y_N, rows.weight_N)
     optimum = optimise(problem, choices, _part(tell, "starts", choices.starts))
-    draws = _draws(problem, optimum, rows, bootstrap, choices.seed, _part(tell, "refits", bootstrap))
-    return complete(applied, choices, rows, optimum, draws, bootstrap, holdout=held, at=at, about=about)
+    draws = _draws(
+        problem, optimum, rows, bootstrap, choices.seed, _part(tell, "refits", bootstrap)
+    )
+    return complete(
+        applied, choices, rows, optimum, draws, bootstrap, holdout=held, at=at, about=about
+    )
 
 
 def _part(tell: Tell | None, what: str, count: int | str) -> Callable[[int], None] | None:
     return None if tell is None or isinstance(count, str) else lambda done: tell(what, done, count)
 
 
-def _draws(problem: Problem, optimum: Optimum, rows: Sample, count: int, seed: int, tell: Callable[[int], None] | None) -> Draws | None:
+def _draws(
+    problem: Problem,
+    optimum: Optimum,
+    rows: Sample,
+    count: int,
+    seed: int,
+    tell: Callable[[int], None] | None,
+) -> Draws | None:
     """Refits of resampled configurations; of few of them, refits to wild residuals."""
     if count < 1 or not problem.names or rows.configurations <= len(problem.names):
         return None
@@ -161,24 +195,62 @@ def complete(
 ) -> Fit:
     """Everything that follows from an optimum and its draws, which took the time."""
     problem = Problem.of(law, rows.columns, rows.y_N, rows.weight_N)
-    estimates = {name: _estimate(law, name, value, draws) for name, value in optimum.coefficients.items()}
+    estimates = {
+        name: _estimate(law, name, value, draws) for name, value in optimum.coefficients.items()
+    }
     # Where the law meets the rows exactly there is no noise to hold a profile against.
     exact = rows.configurations <= len(law.free) or optimum.objective <= problem.negligible
     profiles = {name: profile(problem, optimum, name) for name in law.free if not exact}
     check = cross_check(problem) if problem.names else None
-    bare = Fit(law, choices, rows, problem, optimum, draws, estimates, {}, (), profiles, holdout, check, {}, "")
+    bare = Fit(
+        law,
+        choices,
+        rows,
+        problem,
+        optimum,
+        draws,
+        estimates,
+        {},
+        (),
+        profiles,
+        holdout,
+        check,
+        {},
+        "",
+    )
     stretch = draws.stretch if draws is not None else 1.0
-    derived = derive(law, rows, bare.sets(), bare.errors(), at=at, seed=choices.seed, stretch=stretch)
+    derived = derive(
+        law, rows, bare.sets(), bare.errors(), at=at, seed=choices.seed, stretch=stretch
+    )
     warnings = (
         *checks.sample_warnings(law, rows),
         *checks.optimum_warnings(problem, optimum, check),
         *checks.identity_warnings(problem, optimum, estimates, profiles),
         *checks.draws_warnings(draws, asked),
-        *checks.reach_warnings(law, rows, [*budgets_of(law, rows), *(place["flops"] for place in at if set(place) == {"flops"})]),
+        *checks.reach_warnings(
+            law,
+            rows,
+            [*budgets_of(law, rows), *(place["flops"] for place in at if set(place) == {"flops"})],
+        ),
     )
     key = fit_key(law, choices, rows, asked)
     record = _record(bare, asked, at, key) | dict(about or {})
-    return Fit(law, choices, rows, problem, optimum, draws, estimates, derived, warnings, profiles, holdout, check, record, key)
+    return Fit(
+        law,
+        choices,
+        rows,
+        problem,
+        optimum,
+        draws,
+        estimates,
+        derived,
+        warnings,
+        profiles,
+        holdout,
+        check,
+        record,
+        key,
+    )
 
 
 def fit_key(law: Law, choices: Choices, rows: Sample, draws: int) -> str:
@@ -205,7 +277,9 @@ def _record(fit: Fit, asked: int, at: Sequence[At], key: str) -> dict[str, Any]:
         "gradient_norm": optimum.gradient_norm,
         "moved": optimum.moved,
         "at_bounds": list(optimum.at_bounds),
-        "cross_check": None if fit.cross_check is None else {"objective": fit.cross_check.objective},
+        "cross_check": (
+            None if fit.cross_check is None else {"objective": fit.cross_check.objective}
+        ),
         "rows": {
             "given": rows.rows,
             "used": len(rows.digests),

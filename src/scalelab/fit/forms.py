@@ -1,7 +1,8 @@
 """The parts of a formula whose logarithm, or value, is linear in the parameters.
 
-The logarithm of `A*N^-alpha` is `log A - alpha*log N`: a feature for each parameter, row by row, and an offset. Such a part is
-evaluated for many sets of parameters by one matrix product, and its scale can be taken up by one coefficient (`fit.layout`).
+The logarithm of `A*N^-alpha` is `log A - alpha*log N`: a feature for each parameter, row by row,
+and an offset. Such a part is evaluated for many sets of parameters by one matrix product, and its
+scale can be taken up by one coefficient (`fit.layout`).
 
 Shape letters: N rows (or 1, where a value is the same in every row).
 """
@@ -18,7 +19,10 @@ from scalelab.fit.formula import Floats, Function, Node, Power, Product, Sum, Sy
 
 @dataclass(frozen=True)
 class Form:
-    """`offset + sum of feature * parameter`, row by row. Parameters: logarithms of positive coefficients, or real ones."""
+    """`offset + sum of feature * parameter`, row by row.
+
+    Parameters: logarithms of positive coefficients, or real ones.
+    """
 
     feature: Mapping[str, Floats]
     offset: Floats
@@ -26,12 +30,16 @@ class Form:
     def __add__(self, other: "Form") -> "Form":
         names = dict.fromkeys([*self.feature, *other.feature])
         zero = np.zeros(1)
-        feature = {name: self.feature.get(name, zero) + other.feature.get(name, zero) for name in names}
+        feature = {
+            name: self.feature.get(name, zero) + other.feature.get(name, zero) for name in names
+        }
         return Form(feature, self.offset + other.offset)
 
     def times(self, factor_N: Floats) -> "Form":
         """Every part times a number for each row."""
-        return Form({name: value * factor_N for name, value in self.feature.items()}, self.offset * factor_N)
+        return Form(
+            {name: value * factor_N for name, value in self.feature.items()}, self.offset * factor_N
+        )
 
 
 NOTHING = Form({}, np.zeros(1))
@@ -39,7 +47,10 @@ NOTHING = Form({}, np.zeros(1))
 
 @dataclass(frozen=True)
 class Forms:
-    """Reads forms out of a formula. `columns`: values by symbol; `real`: coefficients that are not taken as logarithms."""
+    """Reads forms out of a formula.
+
+    `columns`: values by symbol; `real`: coefficients that are not taken as logarithms.
+    """
 
     columns: Mapping[str, Floats]
     real: frozenset[str]
@@ -69,12 +80,22 @@ class Forms:
     def _scaled(self, factors: Sequence[Node]) -> Form | None:
         """A product in which one factor has coefficients."""
         constants = [self.constant(factor) for factor in factors]
-        varying = [factor for factor, constant in zip(factors, constants, strict=True) if constant is None]
+        varying = [
+            factor for factor, constant in zip(factors, constants, strict=True) if constant is None
+        ]
         inner = self.linear(varying[0]) if len(varying) == 1 else None
-        return None if inner is None else inner.times(reduce(np.multiply, [one for one in constants if one is not None], np.ones(1)))
+        return (
+            None
+            if inner is None
+            else inner.times(
+                reduce(np.multiply, [one for one in constants if one is not None], np.ones(1))
+            )
+        )
 
     def logarithm(self, node: Node) -> Form | None:
-        """The logarithm of the node as a form, where it is linear in the parameters and the node is positive."""
+        """The logarithm of the node as a form, where it is linear in the parameters and the node is
+        positive.
+        """
         constant = self.constant(node)
         if constant is not None:
             return Form({}, np.log(constant)) if (constant > 0).all() else None
@@ -96,19 +117,38 @@ class Forms:
         return base.times(exponent.offset) if not exponent.feature else exponent.times(base.offset)
 
     def spread(self, node: Node) -> Node:
-        """The formula with columns drawn out of the bases of powers: `(N*(1 - exp(-P/g)))^-a` is `N^-a * (1 - exp(-P/g))^-a`."""
+        """The formula with columns drawn out of the bases of powers: `(N*(1 - exp(-P/g)))^-a` is
+        `N^-a * (1 - exp(-P/g))^-a`.
+        """
         match node:
             case Sum(terms=terms):
                 return Sum(tuple(self.spread(term) for term in terms))
             case Product(factors=factors):
                 spread = [self.spread(factor) for factor in factors]
-                return Product(tuple(part for one in spread for part in (one.factors if isinstance(one, Product) else (one,))))
+                return Product(
+                    tuple(
+                        part
+                        for one in spread
+                        for part in (one.factors if isinstance(one, Product) else (one,))
+                    )
+                )
             case Function(name=name, arguments=arguments):
                 return Function(name, tuple(self.spread(argument) for argument in arguments))
-            case Power(base=Product(factors=factors), exponent=exponent) if self.logarithm(node.base) is None:
-                drawn = [factor for factor in factors if self.constant(factor) is not None and self.logarithm(factor) is not None]
+            case Power(base=Product(factors=factors), exponent=exponent) if (
+                self.logarithm(node.base) is None
+            ):
+                drawn = [
+                    factor
+                    for factor in factors
+                    if self.constant(factor) is not None and self.logarithm(factor) is not None
+                ]
                 inside = tuple(self.spread(factor) for factor in factors if factor not in drawn)
-                return Product((*(Power(factor, exponent) for factor in drawn), Power(Product(inside), exponent)))
+                return Product(
+                    (
+                        *(Power(factor, exponent) for factor in drawn),
+                        Power(Product(inside), exponent),
+                    )
+                )
             case Power(base=base, exponent=exponent):
                 return Power(self.spread(base), exponent)
         return node

@@ -1,7 +1,8 @@
-"""Formulas of laws: `E + A*N^-alpha + B*D^-beta`, parsed into a small tree. Never evaluated as code.
+"""Formulas of laws: `E + A*N^-alpha + B*D^-beta`, parsed into a small tree. Never evaluated as
+code.
 
-A formula is made of numbers, names, `+ - * / ^` (or `**`) and the functions below. Which names are columns and which are
-coefficients is for the law to say (`fit.law`).
+A formula is made of numbers, names, `+ - * / ^` (or `**`) and the functions below. Which names are
+columns and which are coefficients is for the law to say (`fit.law`).
 """
 
 import ast
@@ -71,19 +72,26 @@ Node = Number | Symbol | Sum | Product | Power | Function
 
 
 def parse(text: str) -> Node:
-    """The tree of a formula. Raises UserError where the text is none, with what is wrong and how to write it."""
+    """The tree of a formula.
+
+    Raises UserError where the text is none, with what is wrong and how to write it.
+    """
     if not isinstance(text, str) or not text.strip():
         raise UserError("a law has an empty formula", cure=_CURE)
     try:
         tree = ast.parse(" ".join(text.replace("^", "**").split()), mode="eval").body
     except SyntaxError as error:
-        raise UserError(f"`{text}` is no formula", cure=f"{_CURE}; words like `lambda` are no names") from error
+        raise UserError(
+            f"`{text}` is no formula", cure=f"{_CURE}; words like `lambda` are no names"
+        ) from error
     return _node(tree, text)
 
 
 def _node(tree: ast.expr, text: str) -> Node:
     match tree:
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool) and math.isfinite(value):
+        case ast.Constant(value=int() | float() as value) if not isinstance(
+            value, bool
+        ) and math.isfinite(value):
             return Number(float(value))
         case ast.Name(id=name):
             return Symbol(name)
@@ -95,7 +103,9 @@ def _node(tree: ast.expr, text: str) -> Node:
             return _binary(_node(left, text), op, _node(right, text), text)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
             return _call(name, tuple(_node(argument, text) for argument in arguments), text)
-    raise UserError(f"`{text}` is no formula: `{ast.unparse(tree)}` has no place in one", cure=_CURE)
+    raise UserError(
+        f"`{text}` is no formula: `{ast.unparse(tree)}` has no place in one", cure=_CURE
+    )
 
 
 def _binary(left: Node, op: ast.operator, right: Node, text: str) -> Node:
@@ -115,9 +125,15 @@ def _binary(left: Node, op: ast.operator, right: Node, text: str) -> Node:
 
 def _call(name: str, arguments: tuple[Node, ...], text: str) -> Node:
     if name not in FUNCTIONS:
-        raise UserError(f"`{text}` is no formula: there is no function `{name}`", cure=nearest(name, list(FUNCTIONS)))
+        raise UserError(
+            f"`{text}` is no formula: there is no function `{name}`",
+            cure=nearest(name, list(FUNCTIONS)),
+        )
     if len(arguments) != FUNCTIONS[name]:
-        raise UserError(f"`{text}` is no formula: `{name}` takes {FUNCTIONS[name]} and has {len(arguments)}", cure=_CURE)
+        raise UserError(
+            f"`{text}` is no formula: `{name}` takes {FUNCTIONS[name]} and has {len(arguments)}",
+            cure=_CURE,
+        )
     return Function(name, arguments)
 
 
@@ -131,7 +147,11 @@ def _factors(node: Node) -> tuple[Node, ...]:
 
 def negative(node: Node) -> Node:
     """The node times -1."""
-    return Number(-node.value) if isinstance(node, Number) else Product((Number(-1.0), *_factors(node)))
+    return (
+        Number(-node.value)
+        if isinstance(node, Number)
+        else Product((Number(-1.0), *_factors(node)))
+    )
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -171,11 +191,19 @@ def substitute(node: Node, by_name: Mapping[str, Node]) -> Node:
     return node
 
 
-_CALLS: dict[str, Callable[..., Floats]] = {"exp": np.exp, "log": np.log, "min": np.minimum, "max": np.maximum}
+_CALLS: dict[str, Callable[..., Floats]] = {
+    "exp": np.exp,
+    "log": np.log,
+    "min": np.minimum,
+    "max": np.maximum,
+}
 
 
 def evaluate(node: Node, values: Mapping[str, Floats | float]) -> Floats:
-    """The formula's value where every name has one; arrays broadcast. Infinities and NaN come out as they are."""
+    """The formula's value where every name has one; arrays broadcast.
+
+    Infinities and NaN come out as they are.
+    """
     with np.errstate(all="ignore"):
         return np.asarray(_evaluate(node, values), dtype=np.float64)
 

@@ -1,9 +1,12 @@
-"""A formula compiled against its columns: values for many sets of coefficients at once, with reverse-mode gradients.
+"""A formula compiled against its columns: values for many sets of coefficients at once, with
+reverse-mode gradients.
 
-What is a product of powers is one operation: the exponential of a form that is linear in the parameters (`fit.forms`), so
-Chinchilla's law is two small matrix products and a sum. Everything else is a tape of sums, products, powers and functions.
+What is a product of powers is one operation: the exponential of a form that is linear in the
+parameters (`fit.forms`), so Chinchilla's law is two small matrix products and a sum. Everything
+else is a tape of sums, products, powers and functions.
 
-Shape letters: S sets of parameters, P parameters, N rows (or 1, where a value is the same in every row).
+Shape letters: S sets of parameters, P parameters, N rows (or 1, where a value is the same in every
+row).
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +27,11 @@ Operation = Callable[[Floats], tuple[Floats, Pull]]
 
 @dataclass(frozen=True)
 class Compiler:
-    """Formula -> operation. `basis`: parameter name -> (row [P], offset): the parameter as a line in the vector that is optimised."""
+    """Formula -> operation.
+
+    `basis`: parameter name -> (row [P], offset): the parameter as a line in the vector that is
+    optimised.
+    """
 
     forms: Forms
     basis: Mapping[str, tuple[Floats, float]]
@@ -70,7 +77,11 @@ class Compiler:
 
 def _to(adjoint_SN: Floats, value_SN: Floats) -> Floats:
     """The adjoint summed over rows where the value is the same in all of them."""
-    return adjoint_SN if value_SN.shape[1] == adjoint_SN.shape[1] else adjoint_SN.sum(axis=1, keepdims=True)
+    return (
+        adjoint_SN
+        if value_SN.shape[1] == adjoint_SN.shape[1]
+        else adjoint_SN.sum(axis=1, keepdims=True)
+    )
 
 
 def _constant(value_N: Floats) -> Operation:
@@ -142,7 +153,10 @@ def _power(base: Operation, exponent: Operation) -> Operation:
         value_SN = np.power(base_SN, exponent_SN)
 
         def pull(adjoint_SN: Floats, gradient_SP: Floats) -> None:
-            pull_base(_to(adjoint_SN * exponent_SN * np.power(base_SN, exponent_SN - 1), base_SN), gradient_SP)
+            pull_base(
+                _to(adjoint_SN * exponent_SN * np.power(base_SN, exponent_SN - 1), base_SN),
+                gradient_SP,
+            )
             with np.errstate(all="ignore"):
                 log_SN = np.where(value_SN == 0, 0.0, np.log(base_SN))
             pull_exponent(_to(adjoint_SN * value_SN * log_SN, exponent_SN), gradient_SP)
@@ -156,7 +170,9 @@ def _exp(inner: Operation) -> Operation:
     def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
         inside_SN, pull = inner(theta_SP)
         value_SN = np.exp(inside_SN)
-        return value_SN, lambda adjoint, gradient: pull(_to(adjoint * value_SN, inside_SN), gradient)
+        return value_SN, lambda adjoint, gradient: pull(
+            _to(adjoint * value_SN, inside_SN), gradient
+        )
 
     return operation
 
@@ -164,12 +180,16 @@ def _exp(inner: Operation) -> Operation:
 def _log(inner: Operation) -> Operation:
     def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
         inside_SN, pull = inner(theta_SP)
-        return np.log(inside_SN), lambda adjoint, gradient: pull(_to(adjoint / inside_SN, inside_SN), gradient)
+        return np.log(inside_SN), lambda adjoint, gradient: pull(
+            _to(adjoint / inside_SN, inside_SN), gradient
+        )
 
     return operation
 
 
-def _extreme(choose: Callable[[Floats, Floats], Floats], first: Operation, second: Operation) -> Operation:
+def _extreme(
+    choose: Callable[[Floats, Floats], Floats], first: Operation, second: Operation
+) -> Operation:
     def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
         (first_SN, pull_first), (second_SN, pull_second) = first(theta_SP), second(theta_SP)
         value_SN = choose(first_SN, second_SN)

@@ -1,7 +1,8 @@
 """Hold-out: fit on the smaller runs, predict the larger ones.
 
-Rollouts: `largest_params` and `largest_flops` hold out the rows of the largest size or compute; `expanding` fits on the sizes
-up to each one and predicts the next; anything else is a filter that names the rows held out.
+Rollouts: `largest_params` and `largest_flops` hold out the rows of the largest size or compute;
+`expanding` fits on the sizes up to each one and predicts the next; anything else is a filter that
+names the rows held out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -59,7 +60,11 @@ class Holdout:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; errors are parts of one."""
-        return {"rollout": self.rollout, "mean_abs_relative_error": self.error, "folds": [_fold_json(fold) for fold in self.folds]}
+        return {
+            "rollout": self.rollout,
+            "mean_abs_relative_error": self.error,
+            "folds": [_fold_json(fold) for fold in self.folds],
+        }
 
 
 def _fold_json(fold: Fold) -> dict[str, Any]:
@@ -73,15 +78,25 @@ def _fold_json(fold: Fold) -> dict[str, Any]:
         }
         for row, digest in enumerate(fold.digests)
     ]
-    return {"about": fold.about, "fitted_rows": fold.rows, "coefficients": dict(fold.coefficients), "held_out": held}
+    return {
+        "about": fold.about,
+        "fitted_rows": fold.rows,
+        "coefficients": dict(fold.coefficients),
+        "held_out": held,
+    }
 
 
-def hold_out(frame: pl.DataFrame, law: Law, choices: Choices, sample: Sample, rollout: str) -> Holdout:
+def hold_out(
+    frame: pl.DataFrame, law: Law, choices: Choices, sample: Sample, rollout: str
+) -> Holdout:
     """Run a rollout over the rows of a sample. `frame` is what it was taken from, for a filter.
 
     Raises UserError where nothing is held out, or too little is left to fit.
     """
-    folds = [_fold(law, choices, sample, about, fitted_N, held_N) for about, fitted_N, held_N in _masks(frame, law, sample, rollout)]
+    folds = [
+        _fold(law, choices, sample, about, fitted_N, held_N)
+        for about, fitted_N, held_N in _masks(frame, law, sample, rollout)
+    ]
     if not folds:
         raise UserError(f"the rollout `{rollout}` holds nothing out", cure=_cure())
     return Holdout(rollout, tuple(folds))
@@ -91,7 +106,9 @@ def _cure() -> str:
     return f"name one of {', '.join(ROLLOUTS)}, or a filter that some rows match and others do not"
 
 
-def _masks(frame: pl.DataFrame, law: Law, sample: Sample, rollout: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def _masks(
+    frame: pl.DataFrame, law: Law, sample: Sample, rollout: str
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(about, rows to fit, rows to predict), fold by fold."""
     if rollout not in ROLLOUTS and rollout.strip().isidentifier():
         raise UserError(f"there is no rollout `{rollout}`", cure=nearest(rollout, list(ROLLOUTS)))
@@ -106,28 +123,48 @@ def _masks(frame: pl.DataFrame, law: Law, sample: Sample, rollout: str) -> Itera
     level_N = _levels(size_N)
     last = int(level_N.max())
     if last == 0:
-        raise UserError(f"there is one size, and `{rollout}` holds out the largest", cure="take rows of several sizes")
+        raise UserError(
+            f"there is one size, and `{rollout}` holds out the largest",
+            cure="take rows of several sizes",
+        )
     for level in range(1, last + 1) if rollout == "expanding" else [last]:
         fitted_N = level_N < level
-        # Fewer rows or sizes than the law needs are no fold: the rollout begins where a fit is possible.
+        # Fewer rows or sizes than the law needs are no fold: the rollout begins where a fit is
+        # possible.
         enough = np.unique(sample.cluster_N[fitted_N]).size > len(law.free) and level >= 2
         if rollout != "expanding" or enough:
             yield (
-                f"below {size_N[level_N == level].min():.4g} {'FLOPs' if rollout == 'largest_flops' else 'parameters'}",
+                (
+                    f"below {size_N[level_N == level].min():.4g}"
+                    f" {'FLOPs' if rollout == 'largest_flops' else 'parameters'}"
+                ),
                 fitted_N,
                 level_N == level,
             )
 
 
-def _fold(law: Law, choices: Choices, sample: Sample, about: str, fitted_N: np.ndarray, held_N: np.ndarray) -> Fold:
+def _fold(
+    law: Law, choices: Choices, sample: Sample, about: str, fitted_N: np.ndarray, held_N: np.ndarray
+) -> Fold:
     if fitted_N.sum() < len(law.free):
-        what = f"{fitted_N.sum()} rows are left to fit the {len(law.free)} coefficients of `{law.name}` to"
+        what = (
+            f"{fitted_N.sum()} rows are left to fit the {len(law.free)} coefficients of"
+            f" `{law.name}` to"
+        )
         raise UserError(what, cure="hold out less, or fix or tie coefficients")
     kept, held = sample.take(fitted_N), sample.take(held_N)
     problem = Problem.of(law, kept.columns, kept.y_N, kept.weight_N)
     optimum = optimise(problem, choices)
     predicted_T = problem.predict(optimum.coefficients, held.columns)
-    return Fold(about, int(fitted_N.sum()), optimum.coefficients, held.digests, held.columns, held.y_N, predicted_T)
+    return Fold(
+        about,
+        int(fitted_N.sum()),
+        optimum.coefficients,
+        held.digests,
+        held.columns,
+        held.y_N,
+        predicted_T,
+    )
 
 
 def _matching(frame: pl.DataFrame, sample: Sample, text: str) -> np.ndarray:
@@ -138,14 +175,27 @@ def _matching(frame: pl.DataFrame, sample: Sample, text: str) -> np.ndarray:
 
 def _size(law: Law, sample: Sample, which: str) -> Floats:
     """[N] parameters, or 6 N D, of every row."""
-    params = next((symbol for symbol, column in law.columns.items() if column.startswith("params.")), None)
-    tokens = next((symbol for symbol, column in law.columns.items() if column in ("budget.tokens", "tokens")), None)
-    flops = next((symbol for symbol, column in law.columns.items() if column in ("budget.flops", "flops")), None)
+    params = next(
+        (symbol for symbol, column in law.columns.items() if column.startswith("params.")), None
+    )
+    tokens = next(
+        (symbol for symbol, column in law.columns.items() if column in ("budget.tokens", "tokens")),
+        None,
+    )
+    flops = next(
+        (symbol for symbol, column in law.columns.items() if column in ("budget.flops", "flops")),
+        None,
+    )
     if which == "flops" and flops is not None:
         return sample.columns[flops]
     if params is None or (which == "flops" and tokens is None):
-        raise UserError(f"the law `{law.name}` has no column for the rollout to go by", cure="name the rows to hold out by a filter")
-    return sample.columns[params] * (FLOPS * sample.columns[str(tokens)] if which == "flops" else 1.0)
+        raise UserError(
+            f"the law `{law.name}` has no column for the rollout to go by",
+            cure="name the rows to hold out by a filter",
+        )
+    return sample.columns[params] * (
+        FLOPS * sample.columns[str(tokens)] if which == "flops" else 1.0
+    )
 
 
 def _levels(size_N: Floats) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""How much each searched setting matters for being among the best: PED-ANOVA (arXiv 2304.10255), as Optuna computes it."""
+"""How much each searched setting matters for being among the best: PED-ANOVA (arXiv 2304.10255), as
+Optuna computes it.
+"""
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -9,13 +11,16 @@ FEWEST = 10
 
 
 def importances(
-    settings: Sequence[Mapping[str, Any]], values: Sequence[Sequence[float]], lower: Sequence[bool], on_log: Collection[str] = ()
+    settings: Sequence[Mapping[str, Any]],
+    values: Sequence[Sequence[float]],
+    lower: Sequence[bool],
+    on_log: Collection[str] = (),
 ) -> dict[str, float]:
     """Path -> share of the importance, the greatest first; empty with fewer than `FEWEST` trials.
 
-    `settings` are the trials' searched paths with numbers or names, a conditional one where it applies; `values` their objectives, of
-    which `lower` says whether less is better. Ratios count of the numbers `on_log`. With several objectives: importance for coming
-    near the front.
+    `settings` are the trials' searched paths with numbers or names, a conditional one where it
+    applies; `values` their objectives, of which `lower` says whether less is better. Ratios count
+    of the numbers `on_log`. With several objectives: importance for coming near the front.
     """
     import optuna
 
@@ -28,14 +33,20 @@ def importances(
         known = {path: value for path, value in setting.items() if path in spaces}
         losses = [value if less else -value for value, less in zip(found, lower, strict=True)]
         distributions = {path: spaces[path] for path in known}
-        study.add_trial(optuna.trial.create_trial(params=known, distributions=distributions, values=losses))
+        study.add_trial(
+            optuna.trial.create_trial(params=known, distributions=distributions, values=losses)
+        )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of few trials, which the caller says in its own words
+        warnings.simplefilter(
+            "ignore"
+        )  # it warns of few trials, which the caller says in its own words
         return optuna.importance.get_param_importances(study)
 
 
 def _spaces(settings: Sequence[Mapping[str, Any]], on_log: Collection[str]) -> dict[str, Any]:
-    """The distribution of each path that has several values: the range that was tried, or the values."""
+    """The distribution of each path that has several values: the range that was tried, or the
+    values.
+    """
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     found: dict[str, Any] = {}

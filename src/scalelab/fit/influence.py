@@ -12,10 +12,17 @@ from scalelab.fit.optimum import Optimum
 from scalelab.fit.problem import Problem
 
 
-def without(problem: Problem, optimum: Optimum, left_out_SN: NDArray[np.bool_]) -> dict[str, Floats]:
-    """Coefficient -> its value [S] where these rows are left out; NaN where no optimum is finite."""
+def without(
+    problem: Problem, optimum: Optimum, left_out_SN: NDArray[np.bool_]
+) -> dict[str, Floats]:
+    """Coefficient -> its value [S] where these rows are left out; NaN where no optimum
+    is finite.
+    """
     weight_SN = np.where(left_out_SN, 0.0, 1.0)
-    best_SP, value_S = np.full((len(weight_SN), len(problem.axes)), np.nan), np.full(len(weight_SN), np.inf)
+    best_SP, value_S = (
+        np.full((len(weight_SN), len(problem.axes)), np.nan),
+        np.full(len(weight_SN), np.inf),
+    )
     for start_P in (optimum.theta_P, *optimum.rivals_KP):
         minima = minimise(problem, np.repeat(start_P[None], len(weight_SN), axis=0), weight_SN)
         lower_S = minima.objective_S < value_S

@@ -1,4 +1,6 @@
-"""Fits into a store and out of it: the optimum and the draws are kept, the rest follows from them and the rows at once."""
+"""Fits into a store and out of it: the optimum and the draws are kept, the rest follows from them
+and the rows at once.
+"""
 
 import math
 from collections.abc import Mapping
@@ -19,13 +21,18 @@ from scalelab.store.fits import StoredFit
 
 def to_store(fit: Fit, experiment: str, now: float) -> StoredFit:
     """The fit as a store keeps it. `now` is in seconds since the epoch."""
-    result = fit.to_json() | {"optimum": _optimum_json(fit.optimum), "draws": _draws_json(fit.draws)}
+    result = fit.to_json() | {
+        "optimum": _optimum_json(fit.optimum),
+        "draws": _draws_json(fit.draws),
+    }
     draws = fit.draws.by_name if fit.draws is not None else {}
     return StoredFit(fit.key, experiment, fit.law.name, now, fit.record, _plain(result), draws)
 
 
 def restore(stored: StoredFit, frame: pl.DataFrame) -> Fit | None:
-    """The fit that a store keeps, without fitting again; None where these rows are not the ones that it was fitted to."""
+    """The fit that a store keeps, without fitting again; None where these rows are not the ones
+    that it was fitted to.
+    """
     law, record = law_of(stored.record["law"]), stored.record
     choices = Choices(starts=record["starts"], seed=record["seed"])
     asked = record["bootstrap"]["asked"]
@@ -39,7 +46,9 @@ def restore(stored: StoredFit, frame: pl.DataFrame) -> Fit | None:
     rollout = None if held is None else hold_out(frame, law, choices, rows, held["rollout"])
     about = {"source": record["source"]} if "source" in record else {}
     optimum, draws = _optimum(stored.result["optimum"]), _draws(stored)
-    return complete(law, choices, rows, optimum, draws, asked, holdout=rollout, at=record["at"], about=about)
+    return complete(
+        law, choices, rows, optimum, draws, asked, holdout=rollout, at=record["at"], about=about
+    )
 
 
 def law_of(plain: Mapping[str, Any]) -> Law:
@@ -47,29 +56,54 @@ def law_of(plain: Mapping[str, Any]) -> Law:
     read = {
         "loss": Loss.parse(plain["loss"]),
         "real": frozenset(plain["real"]),
-        "bounds": {name: (_number(low), _number(high)) for name, (low, high) in plain["bounds"].items()},
+        "bounds": {
+            name: (_number(low), _number(high)) for name, (low, high) in plain["bounds"].items()
+        },
     }
     return Law(**{**plain, **read})
 
 
 def _optimum_json(optimum: Optimum) -> dict[str, Any]:
     return {
-        **{name: value for name, value in vars(optimum).items() if not isinstance(value, np.ndarray)},
-        **{name: value.tolist() for name, value in vars(optimum).items() if isinstance(value, np.ndarray)},
+        **{
+            name: value
+            for name, value in vars(optimum).items()
+            if not isinstance(value, np.ndarray)
+        },
+        **{
+            name: value.tolist()
+            for name, value in vars(optimum).items()
+            if isinstance(value, np.ndarray)
+        },
         "at_bounds": list(optimum.at_bounds),
         "ridges": {name: list(ends) for name, ends in optimum.ridges.items()},
     }
 
 
 def _optimum(plain: Mapping[str, Any]) -> Optimum:
-    arrays = {name: np.array([_number(value) for value in plain[name]]) for name in ("objectives_S", "theta_P")}
+    arrays = {
+        name: np.array([_number(value) for value in plain[name]])
+        for name in ("objectives_S", "theta_P")
+    }
     rivals_KP = np.array(plain["rivals_KP"], dtype=np.float64).reshape(-1, arrays["theta_P"].size)
     ridges = {name: (low, high) for name, (low, high) in plain["ridges"].items()}
-    return Optimum(**{**plain, **arrays, "rivals_KP": rivals_KP, "ridges": ridges, "at_bounds": tuple(plain["at_bounds"])})
+    return Optimum(
+        **{
+            **plain,
+            **arrays,
+            "rivals_KP": rivals_KP,
+            "ridges": ridges,
+            "at_bounds": tuple(plain["at_bounds"]),
+        }
+    )
 
 
 def _draws_json(draws: Draws | None) -> dict[str, Any] | None:
-    return None if draws is None else {"kind": draws.kind, "failed": draws.failed, "stretch": draws.stretch}
+    return (
+        None
+        if draws is None
+        else {"kind": draws.kind, "failed": draws.failed, "stretch": draws.stretch}
+    )
 
 
 def _draws(stored: StoredFit) -> Draws | None:

@@ -1,15 +1,19 @@
-"""How much a model comes to know: learned bits against parameters, and against the bits that its data hold.
+"""How much a model comes to know: learned bits against parameters, and against the bits that its
+data hold.
 
-A point is one size of model on one number of people and of exposures, its replicates together. The law of one number of
-exposures has a line, what a model of a size could hold (Allen-Zhu and Li, arXiv 2404.05405, find 2 bits a parameter after 1,000
-exposures), and bends from what the data hold to that line:
+A point is one size of model on one number of people and of exposures, its replicates together. The
+law of one number of exposures has a line, what a model of a size could hold (Allen-Zhu and Li,
+arXiv 2404.05405, find 2 bits a parameter after 1,000 exposures), and bends from what the data hold
+to that line:
 
     bits = data / (1 + (data / limit)^m)^(1/m),    limit = per_param * (params - overhead)
 
-It is fitted by least squares of the logarithm of the bits, so that small models count as much as large ones.
+It is fitted by least squares of the logarithm of the bits, so that small models count as much as
+large ones.
 
-Shape letters: N replicates' values, P points, B reweightings (the estimate, then bootstrap draws), S starts, C coefficients
-(the logarithm of per_param, of 1 - overhead / the smallest size, and of m), X places on an axis.
+Shape letters: N replicates' values, P points, B reweightings (the estimate, then bootstrap draws),
+S starts, C coefficients (the logarithm of per_param, of 1 - overhead / the smallest size, and of
+m), X places on an axis.
 """
 
 from collections.abc import Sequence
@@ -30,7 +34,9 @@ DRAWS = 1000
 """Bootstrap draws behind every interval."""
 
 FULL = 0.95
-"""A model that has learned this share of the bits in its data is limited by the data: its own limit lies higher."""
+"""A model that has learned this share of the bits in its data is limited by the data: its own limit
+lies higher.
+"""
 
 METRICS = ("bits", "bits_max")
 _EXACT = 1e-9
@@ -38,7 +44,9 @@ _EXACT = 1e-9
 
 @dataclass(frozen=True)
 class Point:
-    """One size on one number of people and exposures; `bits` and `recall` by replicate, in the order of `digests`."""
+    """One size on one number of people and exposures; `bits` and `recall` by replicate, in the
+    order of `digests`.
+    """
 
     people: int
     exposures: float
@@ -76,33 +84,65 @@ class Point:
 
 
 def points(trials: pl.DataFrame, size: str = "params.used") -> list[Point]:
-    """Points of a frame of trials, by exposures, people and size; trials that are neither done nor stopped are left out.
+    """Points of a frame of trials, by exposures, people and size; trials that are neither done nor
+    stopped are left out.
 
-    `exposures` are those of the whole budget, at three significant digits. Raises UserError where a column is missing.
+    `exposures` are those of the whole budget, at three significant digits. Raises UserError where a
+    column is missing.
     """
-    for column in ("digest", "state", "task.people", "exposures", size, *(f"metrics.{name}" for name in METRICS)):
+    for column in (
+        "digest",
+        "state",
+        "task.people",
+        "exposures",
+        size,
+        *(f"metrics.{name}" for name in METRICS),
+    ):
         if column not in trials.columns:
-            raise UserError(f"the table has no column `{column}`", cure=nearest(column, trials.columns))
-    recall = pl.col("metrics.recall") if "metrics.recall" in trials.columns else pl.lit(None, pl.Float64)
-    known = trials.filter(pl.col("state").is_in(["done", "stopped"]), *(pl.col(f"metrics.{name}").is_finite() for name in METRICS))
+            raise UserError(
+                f"the table has no column `{column}`", cure=nearest(column, trials.columns)
+            )
+    recall = (
+        pl.col("metrics.recall") if "metrics.recall" in trials.columns else pl.lit(None, pl.Float64)
+    )
+    known = trials.filter(
+        pl.col("state").is_in(["done", "stopped"]),
+        *(pl.col(f"metrics.{name}").is_finite() for name in METRICS),
+    )
     columns = {
-        "exposures": pl.col("exposures").round_sig_figs(3), "people": pl.col("task.people"), "params": pl.col(size).cast(pl.Float64),
-        "bits": pl.col("metrics.bits"), "bits_max": pl.col("metrics.bits_max"), "recall": recall.fill_null(float("nan")),
+        "exposures": pl.col("exposures").round_sig_figs(3),
+        "people": pl.col("task.people"),
+        "params": pl.col(size).cast(pl.Float64),
+        "bits": pl.col("metrics.bits"),
+        "bits_max": pl.col("metrics.bits_max"),
+        "recall": recall.fill_null(float("nan")),
         "digest": pl.col("digest"),
-    }  # fmt: skip
+    }
     keys = ["exposures", "people", "params"]
-    rows = known.select(**columns).drop_nulls([*keys, "bits", "bits_max"]).unique("digest").sort(*keys, "digest")
+    rows = (
+        known.select(**columns)
+        .drop_nulls([*keys, "bits", "bits_max"])
+        .unique("digest")
+        .sort(*keys, "digest")
+    )
     return [_point(group) for _, group in rows.group_by(keys, maintain_order=True)]
 
 
 def _point(rows: pl.DataFrame) -> Point:
     first, lists = rows.row(0, named=True), rows.to_dict(as_series=False)
-    fixed = (int(first["people"]), float(first["exposures"]), float(first["params"]), float(first["bits_max"]))
+    fixed = (
+        int(first["people"]),
+        float(first["exposures"]),
+        float(first["params"]),
+        float(first["bits_max"]),
+    )
     return Point(*fixed, tuple(lists["bits"]), tuple(lists["recall"]), tuple(lists["digest"]))
 
 
 def above_limit(found: Sequence[Point]) -> list[Point]:
-    """Points with a replicate that learned more bits than its data hold, which nothing can: a sign of an error in counting."""
+    """Points with a replicate that learned more bits than its data hold, which nothing can: a sign
+    of an error in counting.
+    """
     return [point for point in found if max(point.bits) > point.bits_max * (1 + _EXACT)]
 
 
@@ -128,8 +168,12 @@ class Capacity:
     def per_param_interval(self) -> Interval | None:
         """Of the bits per parameter."""
         along_C = np.array([1.0, 0.0, 0.0])
-        (found,) = intervals(self.values_BC[0, :1], self.values_BC[1:, :1], self.weight_BN, self.replicates)
-        found = found or (self.scatter.interval(float(self.values_BC[0, 0]), along_C) if self.scatter else None)
+        (found,) = intervals(
+            self.values_BC[0, :1], self.values_BC[1:, :1], self.weight_BN, self.replicates
+        )
+        found = found or (
+            self.scatter.interval(float(self.values_BC[0, 0]), along_C) if self.scatter else None
+        )
         return (float(np.exp(found[0])), float(np.exp(found[1]))) if found else None
 
     @property
@@ -173,7 +217,9 @@ def _log_limit(value_BC: Floats, params_N: Floats, smallest: float) -> Floats:
     return value_BC[:, :1] + np.log(holding_BN)
 
 
-def _predicted(value_BC: Floats, params_N: Floats, log_data_N: Floats, smallest: float) -> tuple[Floats, Floats]:
+def _predicted(
+    value_BC: Floats, params_N: Floats, log_data_N: Floats, smallest: float
+) -> tuple[Floats, Floats]:
     """The logarithm of the bits [B, N], and its derivatives by the coefficients [B, N, C]."""
     m_B1 = np.exp(value_BC[:, 2:])
     excess_BN = log_data_N - _log_limit(value_BC, params_N, smallest)
@@ -199,9 +245,15 @@ def capacity(found: Sequence[Point], draws: int = DRAWS, seed: int = 0) -> Capac
     known = [point for point in found if min(point.bits) > 0]
     limited = {point.params for point in known if not point.is_full}
     if len(limited) < 3 or len(known) < 4:
-        raise UserError("a capacity needs three sizes that have not learned all there is", cure="run smaller models, or more people")
+        raise UserError(
+            "a capacity needs three sizes that have not learned all there is",
+            cure="run smaller models, or more people",
+        )
     replicates = tuple(len(point.bits) for point in known)
-    params_N, data_N = (np.repeat([getattr(point, name) for point in known], replicates) for name in ("params", "bits_max"))
+    params_N, data_N = (
+        np.repeat([getattr(point, name) for point in known], replicates)
+        for name in ("params", "bits_max")
+    )
     log_bits_N = np.log([bits for point in known for bits in point.bits])
     smallest, drawn_BN = float(params_N.min()), draw_weights(replicates, draws, seed)
 
@@ -217,9 +269,16 @@ def capacity(found: Sequence[Point], draws: int = DRAWS, seed: int = 0) -> Capac
 
 
 def _least_squares(
-    value_BC: Floats, weight_BN: Floats, params_N: Floats, log_data_N: Floats, log_bits_N: Floats, smallest: float
+    value_BC: Floats,
+    weight_BN: Floats,
+    params_N: Floats,
+    log_data_N: Floats,
+    log_bits_N: Floats,
+    smallest: float,
 ) -> tuple[Floats, Floats]:
-    """Levenberg and Marquardt's method within bounds, for every row of weights at once: coefficients and losses."""
+    """Levenberg and Marquardt's method within bounds, for every row of weights at once:
+    coefficients and losses.
+    """
     damping_B = np.full(len(value_BC), 1e-2)
     said_BN, slope_BNC = _predicted(value_BC, params_N, log_data_N, smallest)
     loss_B = (weight_BN * (log_bits_N - said_BN) ** 2).sum(axis=1)
@@ -228,17 +287,27 @@ def _least_squares(
         gram_BCC = np.einsum("bn,bnc,bnd->bcd", weight_BN, slope_BNC, slope_BNC)
         scale_B = np.trace(gram_BCC, axis1=1, axis2=2) + 1e-12
         damped_BCC = gram_BCC + (damping_B * scale_B)[:, None, None] * np.eye(3)
-        tried_BC = np.clip(value_BC + np.linalg.solve(damped_BCC, pull_BC[:, :, None])[:, :, 0], *_BOUNDS_C2.T)
+        tried_BC = np.clip(
+            value_BC + np.linalg.solve(damped_BCC, pull_BC[:, :, None])[:, :, 0], *_BOUNDS_C2.T
+        )
         tried_BN, tried_BNC = _predicted(tried_BC, params_N, log_data_N, smallest)
         tried_B = (weight_BN * (log_bits_N - tried_BN) ** 2).sum(axis=1)
         better_B = tried_B < loss_B
-        value_BC, loss_B = np.where(better_B[:, None], tried_BC, value_BC), np.where(better_B, tried_B, loss_B)
-        said_BN, slope_BNC = np.where(better_B[:, None], tried_BN, said_BN), np.where(better_B[:, None, None], tried_BNC, slope_BNC)
+        value_BC, loss_B = (
+            np.where(better_B[:, None], tried_BC, value_BC),
+            np.where(better_B, tried_B, loss_B),
+        )
+        said_BN, slope_BNC = (
+            np.where(better_B[:, None], tried_BN, said_BN),
+            np.where(better_B[:, None, None], tried_BNC, slope_BNC),
+        )
         damping_B = np.clip(np.where(better_B, damping_B / 5, damping_B * 4), 1e-12, 1e6)
     return value_BC, loss_B
 
 
 def _scatter(known: Sequence[Point], value_1C: Floats, smallest: float) -> Scatter | None:
-    params_P, data_P = (np.array([getattr(point, name) for point in known]) for name in ("params", "bits_max"))
+    params_P, data_P = (
+        np.array([getattr(point, name) for point in known]) for name in ("params", "bits_max")
+    )
     (said_P,), (slope_PC,) = _predicted(value_1C, params_P, np.log(data_P), smallest)
     return Scatter.of(slope_PC, np.log([point.mean for point in known]), said_P)

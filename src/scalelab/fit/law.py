@@ -2,8 +2,8 @@
 
     Law("chinchilla", "E + A*N^-alpha + B*D^-beta", {"N": "params.total", "D": "budget.tokens"})
 
-Every name of the formula that is no column and no `let` is a coefficient. Coefficients in the exponent of a power are real
-numbers, all others are positive unless `real` names them.
+Every name of the formula that is no column and no `let` is a coefficient. Coefficients in the
+exponent of a power are real numbers, all others are positive unless `real` names them.
 """
 
 import math
@@ -18,12 +18,16 @@ from scalelab.fit.formula import Node, Number
 Residual = Literal["log", "linear"]
 Bounds = tuple[float, float]
 HOFFMANN = "hoffmann"
-"""The name of the published grid of starts of Hoffmann et al. 2022 (arXiv 2203.15556), for Chinchilla's law."""
+"""The name of the published grid of starts of Hoffmann et al. 2022 (arXiv 2203.15556), for
+Chinchilla's law.
+"""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What is summed over the rows: Huber's loss of the residual (half its square up to `delta`, straight beyond), or its square."""
+    """What is summed over the rows: Huber's loss of the residual (half its square up to `delta`,
+    straight beyond), or its square.
+    """
 
     kind: Literal["huber", "squared"] = "huber"
     delta: float = 1e-3
@@ -36,7 +40,11 @@ class Loss:
         kind, _, delta = str(text).partition(":")
         if kind not in ("huber", "squared") or (delta and kind == "squared"):
             raise UserError(f"there is no loss `{text}`", cure="write `huber:1e-3` or `squared`")
-        return cls("squared") if kind == "squared" else cls("huber", _positive(delta, text) if delta else cls.delta)
+        return (
+            cls("squared")
+            if kind == "squared"
+            else cls("huber", _positive(delta, text) if delta else cls.delta)
+        )
 
     def __str__(self) -> str:
         return f"huber:{self.delta:g}" if self.kind == "huber" else "squared"
@@ -48,13 +56,18 @@ def _positive(text: str, whole: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise UserError(f"`{whole}` is no loss: its delta is no positive number", cure="write `huber:1e-3`")
+        raise UserError(
+            f"`{whole}` is no loss: its delta is no positive number", cure="write `huber:1e-3`"
+        )
     return value
 
 
 @dataclass(frozen=True)
 class Law:
-    """A law and the way it is fitted by default. Raises UserError where its parts do not fit together."""
+    """A law and the way it is fitted by default.
+
+    Raises UserError where its parts do not fit together.
+    """
 
     name: str
     formula: str
@@ -79,11 +92,16 @@ class Law:
 
     def __post_init__(self) -> None:
         if self.residual not in get_args(Residual):
-            raise UserError(f"there is no residual space `{self.residual}`", cure="write `log` or `linear`")
+            raise UserError(
+                f"there is no residual space `{self.residual}`", cure="write `log` or `linear`"
+            )
         self._check_names()
         for name, (low, high) in self.bounds.items():
             if not low < high or math.isnan(low) or math.isnan(high):
-                raise UserError(f"the bounds of `{name}` hold no number", cure="write the smaller one first, as 0:1")
+                raise UserError(
+                    f"the bounds of `{name}` hold no number",
+                    cure="write the smaller one first, as 0:1",
+                )
             if high <= 0 and name not in self.exponents | self.real:
                 raise UserError(
                     f"the bounds of `{name}` hold no positive number, and it multiplies a term",
@@ -91,21 +109,35 @@ class Law:
                 )
         for name, value in self.fixed.items():
             if not math.isfinite(value) or (value < 0 and name not in self.exponents | self.real):
-                raise UserError(f"`{name}` is fixed at {value:g}", cure="give a finite number, not negative where it multiplies a term")
+                raise UserError(
+                    f"`{name}` is fixed at {value:g}",
+                    cure="give a finite number, not negative where it multiplies a term",
+                )
 
     def _check_names(self) -> None:
         used = formula.names(self.tree)
         for symbol in self.columns:
             if symbol not in used:
-                raise UserError(f"the formula of `{self.name}` does not use `{symbol}`, which has a column", cure=nearest(symbol, used))
+                raise UserError(
+                    f"the formula of `{self.name}` does not use `{symbol}`, which has a column",
+                    cure=nearest(symbol, used),
+                )
         for name in {*self.bounds, *self.fixed, *self.tied, *self.real} - set(self.coefficients):
-            raise UserError(f"the law `{self.name}` has no coefficient `{name}`", cure=nearest(name, self.coefficients))
+            raise UserError(
+                f"the law `{self.name}` has no coefficient `{name}`",
+                cure=nearest(name, self.coefficients),
+            )
         for name, text in self.tied.items():
             for other in formula.names(formula.parse(text)):
                 if other not in self.coefficients or other == name or other in self.tied:
-                    raise UserError(f"`{name}` is tied to `{text}`", cure="tie it to coefficients that are free themselves, as beta=alpha")
+                    raise UserError(
+                        f"`{name}` is tied to `{text}`",
+                        cure="tie it to coefficients that are free themselves, as beta=alpha",
+                    )
             if name in self.fixed or name in self.bounds:
-                raise UserError(f"`{name}` is tied, and fixed or bounded too", cure="say one of them")
+                raise UserError(
+                    f"`{name}` is tied, and fixed or bounded too", cure="say one of them"
+                )
 
     @property
     def tree(self) -> Node:
@@ -123,7 +155,9 @@ class Law:
     @property
     def free(self) -> list[str]:
         """The coefficients that are fitted."""
-        return [name for name in self.coefficients if name not in self.fixed and name not in self.tied]
+        return [
+            name for name in self.coefficients if name not in self.fixed and name not in self.tied
+        ]
 
     @property
     def exponents(self) -> set[str]:
@@ -134,7 +168,9 @@ class Law:
     def reduced(self) -> Node:
         """The formula that is fitted: lets, ties and fixed values put in."""
         fixed: dict[str, Node] = {name: Number(float(value)) for name, value in self.fixed.items()}
-        tied = {name: formula.substitute(formula.parse(text), fixed) for name, text in self.tied.items()}
+        tied = {
+            name: formula.substitute(formula.parse(text), fixed) for name, text in self.tied.items()
+        }
         return formula.substitute(self.tree, {**fixed, **tied})
 
     def to_json(self) -> dict[str, Any]:
@@ -180,21 +216,39 @@ class Choices:
 
     def __post_init__(self) -> None:
         if self.starts != HOFFMANN and (isinstance(self.starts, str) or self.starts < 1):
-            raise UserError(f"{self.starts} starts make no fit", cure=f"give a number from 1 on, or `{HOFFMANN}`")
+            raise UserError(
+                f"{self.starts} starts make no fit",
+                cure=f"give a number from 1 on, or `{HOFFMANN}`",
+            )
 
 
 def apply(law: Law, choices: Choices) -> Law:
-    """The law under a user's choices. Raises UserError for an unknown coefficient or column symbol, naming the nearest."""
+    """The law under a user's choices.
+
+    Raises UserError for an unknown coefficient or column symbol, naming the nearest.
+    """
     for symbol in choices.columns:
         if symbol not in formula.names(law.tree):
-            raise UserError(f"the formula of `{law.name}` has no `{symbol}`", cure=nearest(symbol, formula.names(law.tree)))
+            raise UserError(
+                f"the formula of `{law.name}` has no `{symbol}`",
+                cure=nearest(symbol, formula.names(law.tree)),
+            )
     chosen = {**choices.fix, **choices.tie}
     return replace(
         law,
         columns={**law.columns, **choices.columns},
-        tied={**{name: text for name, text in law.tied.items() if name not in chosen}, **choices.tie},
-        fixed={**{name: value for name, value in law.fixed.items() if name not in chosen}, **choices.fix},
-        bounds={**{name: bounds for name, bounds in law.bounds.items() if name not in chosen}, **choices.bounds},
+        tied={
+            **{name: text for name, text in law.tied.items() if name not in chosen},
+            **choices.tie,
+        },
+        fixed={
+            **{name: value for name, value in law.fixed.items() if name not in chosen},
+            **choices.fix,
+        },
+        bounds={
+            **{name: bounds for name, bounds in law.bounds.items() if name not in chosen},
+            **choices.bounds,
+        },
         residual=choices.residual or law.residual,
         loss=choices.loss or law.loss,
         weights=choices.weights or law.weights,

@@ -1,4 +1,6 @@
-"""The laws known by name, each with its source; `find` also takes a formula or a YAML file that declares one."""
+"""The laws known by name, each with its source; `find` also takes a formula or a YAML file that
+declares one.
+"""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -37,7 +39,10 @@ _ALL = [
         "E + A*N^-alpha + B*D^-beta",
         {"N": _N, "D": _D},
         about="loss from parameters and tokens",
-        source="Hoffmann et al. 2022 (arXiv 2203.15556), approach 3; refitted by Besiroglu et al. 2024 (arXiv 2404.10102)",
+        source=(
+            "Hoffmann et al. 2022 (arXiv 2203.15556), approach 3; refitted by Besiroglu et al. 2024"
+            " (arXiv 2404.10102)"
+        ),
     ),
     Law(
         "kaplan",
@@ -75,7 +80,10 @@ _ALL = [
         "E + A*N^-alpha + B*Deff^-beta",
         {"N": _N, "D": _D, "U": "extra.unique_tokens"},
         let={"V": "min(U, D)", "Deff": "V*(1 + R*(1 - exp(-(D/V - 1)/R)))"},
-        about="Chinchilla's law where D tokens repeat U unique ones; a repetition is worth less, by R (parameters do not wear out here)",
+        about=(
+            "Chinchilla's law where D tokens repeat U unique ones; a repetition is worth less, by R"
+            " (parameters do not wear out here)"
+        ),
         source="Muennighoff et al. 2023 (arXiv 2305.16264), equation 5",
     ),
     Law(
@@ -158,9 +166,11 @@ _KEYS = {field.name for field in fields(Law)}
 
 
 def find(text: str) -> Law:
-    """The law of this name; or the one that a YAML file of this path declares; or a formula in N, D and C.
+    """The law of this name; or the one that a YAML file of this path declares; or a formula in N, D
+    and C.
 
-    Raises UserError for an unknown name, naming the nearest, and for a file or formula that declares no law.
+    Raises UserError for an unknown name, naming the nearest, and for a file or formula that
+    declares no law.
     """
     if text in LAWS:
         return LAWS[text]
@@ -169,7 +179,10 @@ def find(text: str) -> Law:
     if any(sign in text for sign in "+-*/^("):
         used = formula.names(formula.parse(text))
         return Law(
-            "formula", text, {name: column for name, column in COLUMNS.items() if name in used}, about="declared on the command line"
+            "formula",
+            text,
+            {name: column for name, column in COLUMNS.items() if name in used},
+            about="declared on the command line",
         )
     raise UserError(f"there is no law `{text}`", cure=nearest(text, list(LAWS)))
 
@@ -178,14 +191,20 @@ def _from_file(path: Path) -> Law:
     try:
         declared = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"`{path}` cannot be read", cure="give the path of a file that declares a law") from error
+        raise UserError(
+            f"`{path}` cannot be read", cure="give the path of a file that declares a law"
+        ) from error
     except yaml.YAMLError as error:
         raise UserError("the file is no YAML", cure=_CURE, where=str(path)) from error
     if not isinstance(declared, dict) or "formula" not in declared:
-        raise UserError("the file declares no law", cure="give it `formula:` and `columns:`", where=str(path))
+        raise UserError(
+            "the file declares no law", cure="give it `formula:` and `columns:`", where=str(path)
+        )
     for key in declared:
         if key not in _KEYS:
-            raise UserError(f"a law has no `{key}`", cure=nearest(str(key), sorted(_KEYS)), where=str(path))
+            raise UserError(
+                f"a law has no `{key}`", cure=nearest(str(key), sorted(_KEYS)), where=str(path)
+            )
     return _declared(declared, path)
 
 
@@ -193,14 +212,22 @@ def _declared(declared: Mapping[str, Any], path: Path) -> Law:
     try:
         law = {"name": path.stem, "columns": COLUMNS, **declared}
         used = formula.names(Law("", law["formula"], {}, let=law.get("let", {})).tree)
-        law["columns"] = {str(name): str(column) for name, column in law["columns"].items() if "columns" in declared or name in used}
+        law["columns"] = {
+            str(name): str(column)
+            for name, column in law["columns"].items()
+            if "columns" in declared or name in used
+        }
         law["loss"] = Loss.parse(law.get("loss", "huber:1e-3"))
         law["real"] = frozenset(law.get("real", ()))
-        law["bounds"] = {name: (float(low), float(high)) for name, (low, high) in law.get("bounds", {}).items()}
+        law["bounds"] = {
+            name: (float(low), float(high)) for name, (low, high) in law.get("bounds", {}).items()
+        }
         law["fixed"] = {name: float(value) for name, value in law.get("fixed", {}).items()}
         law["tied"] = {name: str(text) for name, text in law.get("tied", {}).items()}
         return Law(**law)
     except UserError as error:
         raise error.at(str(path)) from error
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"the file declares no law: {error}", cure=_CURE, where=str(path)) from error
+        raise UserError(
+            f"the file declares no law: {error}", cure=_CURE, where=str(path)
+        ) from error

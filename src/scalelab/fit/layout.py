@@ -1,8 +1,10 @@
-"""How a law's coefficients are normalised: which of them takes up the scale of each term, and the box that starts come from.
+"""How a law's coefficients are normalised: which of them takes up the scale of each term, and the
+box that starts come from.
 
-A term such as `A*N^-alpha` has a carrier, A: a positive coefficient that stands nowhere else. Its parameter is the logarithm
-of the whole term at the rows' geometric mean, for a top term in units of the target: then A and alpha are no longer
-correlated through the units of N. In `(a*M^eta + b*M^-eta)*C^-eta` the scale of C goes into both a and b.
+A term such as `A*N^-alpha` has a carrier, A: a positive coefficient that stands nowhere else. Its
+parameter is the logarithm of the whole term at the rows' geometric mean, for a top term in units of
+the target: then A and alpha are no longer correlated through the units of N. In `(a*M^eta +
+b*M^-eta)*C^-eta` the scale of C goes into both a and b.
 
 Shape letters: P parameters, N rows.
 """
@@ -22,10 +24,14 @@ FLOOR = 35.0
 """A term whose logarithm lies this far under the target's is zero in double precision."""
 
 _FAR = 100.0
-"""Where the logarithm of a term ends that is nothing at the centre and may be something at an edge of the rows."""
+"""Where the logarithm of a term ends that is nothing at the centre and may be something at an edge
+of the rows.
+"""
 
 _STEEP = 20.0
-"""No exponent goes further unless its bounds say so: a term so steep is a single level of its column."""
+"""No exponent goes further unless its bounds say so: a term so steep is a single level of its
+column.
+"""
 
 _TOP, _INNER, _RAW = (-4.0, 0.7), (-2.0, 2.0), (-3.0, 4.0)
 _EXPONENT, _CROSSED, _ADDED = (0.02, 1.2), 0.5, (-2.0, 2.0)
@@ -33,7 +39,9 @@ _EXPONENT, _CROSSED, _ADDED = (0.02, 1.2), 0.5, (-2.0, 2.0)
 
 @dataclass(frozen=True)
 class Axis:
-    """One parameter: whether it is the logarithm of a coefficient, what it may be, and the box that starts are drawn from."""
+    """One parameter: whether it is the logarithm of a coefficient, what it may be, and the box that
+    starts are drawn from.
+    """
 
     name: str
     is_log: bool
@@ -59,14 +67,18 @@ class Layout:
     constant: set[str] = field(default_factory=set)
     """Carriers that are a whole term by themselves."""
     added: dict[str, float] = field(default_factory=dict)
-    """Real coefficient that multiplies a term of the target -> the mean size of what it multiplies."""
+    """Real coefficient that multiplies a term of the target -> the mean size of what it
+    multiplies.
+    """
     crossed: dict[str, float] = field(default_factory=dict)
     """Coefficient that multiplies a logarithm in an exponent -> the largest of these logarithms."""
 
     @classmethod
     def of(cls, law: Law, tree: Node, forms: Forms, y_N: Floats) -> "Layout":
         """Walk over the law's formula, given as the tree that is compiled."""
-        unit = float(np.exp(np.log(y_N).mean()) if (y_N > 0).all() else max(np.abs(y_N).mean(), 1e-300))
+        unit = float(
+            np.exp(np.log(y_N).mean()) if (y_N > 0).all() else max(np.abs(y_N).mean(), 1e-300)
+        )
         layout = cls(law, forms, unit)
         layout._visit(tree, NOTHING, top=True, times=Counter(_symbols(tree)))
         return layout
@@ -96,7 +108,9 @@ class Layout:
             if isinstance(child, Power):
                 self._cross(child.exponent)
 
-    def _visit_product(self, node: Product, outer: Form, *, top: bool, times: Mapping[str, int]) -> None:
+    def _visit_product(
+        self, node: Product, outer: Form, *, top: bool, times: Mapping[str, int]
+    ) -> None:
         """The scale goes to the product's own carrier, or else to every term of a sum in it."""
         form, rest = self.forms.split(node)
         rest = [factor for factor in rest if self.forms.constant(factor) is None]
@@ -104,7 +118,12 @@ class Layout:
         passed = NOTHING if carried else outer + form
         for factor in rest:
             shared = len(rest) == 1 and isinstance(factor, Sum | Symbol)
-            self._visit(factor, passed if shared else NOTHING, top=top and shared and not carried, times=times)
+            self._visit(
+                factor,
+                passed if shared else NOTHING,
+                top=top and shared and not carried,
+                times=times,
+            )
         for factor in node.factors:
             if isinstance(factor, Power):
                 self._cross(factor.exponent)
@@ -124,7 +143,9 @@ class Layout:
                 self.crossed[name] = float(np.abs(value).max())
 
     def normalisation(self) -> tuple[Floats, Floats]:
-        """Matrix [P, P] and shift [P] from coefficients, or their logarithms, to normalised parameters."""
+        """Matrix [P, P] and shift [P] from coefficients, or their logarithms, to normalised
+        parameters.
+        """
         free = self.law.free
         matrix_PP, shift_P = np.eye(len(free)), np.zeros(len(free))
         for row, name in enumerate(free):
@@ -144,23 +165,51 @@ class Layout:
         return tuple(self._axis(name) for name in self.law.free)
 
     def _axis(self, name: str) -> Axis:
-        low, high = self.law.bounds.get(name, (-_STEEP, _STEEP) if self._is_exponent(name) else (-np.inf, np.inf))
+        low, high = self.law.bounds.get(
+            name, (-_STEEP, _STEEP) if self._is_exponent(name) else (-np.inf, np.inf)
+        )
         if name in self.carried:
             top = self.carried[name][1]
             box = _TOP if top else _INNER
-            what = "its term is {:.2g} to {:.2g} times the target" if top else "its term is {:.2g} to {:.2g}"
+            what = (
+                "its term is {:.2g} to {:.2g} times the target"
+                if top
+                else "its term is {:.2g} to {:.2g}"
+            )
             lower = -FLOOR if name in self.constant else -_FAR
-            return Axis(name, True, lower, FLOOR if top else _FAR, box, f"{name}: {what.format(*np.exp(box))} at the centre", top)
+            return Axis(
+                name,
+                True,
+                lower,
+                FLOOR if top else _FAR,
+                box,
+                f"{name}: {what.format(*np.exp(box))} at the centre",
+                top,
+            )
         if name not in self.forms.real:
             with np.errstate(divide="ignore"):
                 lower, upper = np.log(max(low, 0.0)), np.log(high)
             lower, upper = max(lower, -200.0), min(upper, 200.0)
             box = _within(_RAW, lower, upper)
-            return Axis(name, True, float(lower), float(upper), box, "{}: {:.2g} to {:.2g}".format(name, *np.exp(box)))
+            return Axis(
+                name,
+                True,
+                float(lower),
+                float(upper),
+                box,
+                "{}: {:.2g} to {:.2g}".format(name, *np.exp(box)),
+            )
         if name in self.added:
             unit = self.unit / self.added[name]
             box = _within(_ADDED, low / unit, high / unit)
-            return Axis(name, False, low / unit, high / unit, box, f"{name}: {box[0] * unit:.2g} to {box[1] * unit:.2g}")
+            return Axis(
+                name,
+                False,
+                low / unit,
+                high / unit,
+                box,
+                f"{name}: {box[0] * unit:.2g} to {box[1] * unit:.2g}",
+            )
         crossed = _CROSSED / self.crossed[name] if name in self.crossed else 0.0
         box = _within((-crossed, crossed) if crossed else _EXPONENT, low, high)
         return Axis(name, False, low, high, box, f"{name}: {box[0]:.2g} to {box[1]:.2g}")

@@ -1,4 +1,6 @@
-"""Which rows of a frame a filter names: by every column, and by the lengths that follow from the others."""
+"""Which rows of a frame a filter names: by every column, and by the lengths that follow from the
+others.
+"""
 
 from typing import Any
 
@@ -9,7 +11,9 @@ from scalelab.core.filter import compile_filter
 
 
 def matching(frame: pl.DataFrame, text: str) -> np.ndarray:
-    """[N] mask of the rows that match. `flops` and `tokens` may be asked for where 6 N D gives them, in float64.
+    """[N] mask of the rows that match.
+
+    `flops` and `tokens` may be asked for where 6 N D gives them, in float64.
 
     Raises UserError where the text is no filter, or names no column.
     """

@@ -1,7 +1,8 @@
 """Many small minimisations at once, with vanished terms lit again.
 
-A positive coefficient is a logarithm here, so a term can shrink to nothing, where its slope is zero too: no optimum, but a place
-that a descent cannot leave. Such a term is set to a visible size, and the descent goes on from there.
+A positive coefficient is a logarithm here, so a term can shrink to nothing, where its slope is zero
+too: no optimum, but a place that a descent cannot leave. Such a term is set to a visible size, and
+the descent goes on from there.
 
 Shape letters: S sets, P parameters, N rows, A sets that are meant.
 """
@@ -13,7 +14,9 @@ from scalelab.fit.formula import Floats
 from scalelab.fit.problem import Problem
 
 _VANISHED, _VISIBLE, _ANEW = -7.0, -2.0, 0.4
-"""Logarithm of a term, relative to the target, under which it has vanished; where it is put; and the exponent it is given then."""
+"""Logarithm of a term, relative to the target, under which it has vanished; where it is put; and
+the exponent it is given then.
+"""
 
 
 def minimise(
@@ -25,10 +28,11 @@ def minimise(
     hold: int | None = None,
     light: bool = True,
 ) -> Minima:
-    """The minimum that every start leads to; rows may weigh differently, or have other targets, in every set.
+    """The minimum that every start leads to; rows may weigh differently, or have other targets, in
+    every set.
 
-    `hold` is a parameter that stays where each start has it. Without `light` a term that has vanished stays so, which is
-    many times faster where it is meant to.
+    `hold` is a parameter that stays where each start has it. Without `light` a term that has
+    vanished stays so, which is many times faster where it is meant to.
     """
     descent = Descent(problem, starts_SP, weight_SN, target_SN, tell, hold)
     descent.run()
@@ -39,7 +43,10 @@ def minimise(
 
 
 def _light_again(done: Descent) -> bool:
-    """Go on from where terms have vanished with these made visible; what ends lower is kept. Whether anything did."""
+    """Go on from where terms have vanished with these made visible; what ends lower is kept.
+
+    Whether anything did.
+    """
     problem, better = done.problem, False
     terms = [index for index, axis in enumerate(problem.axes) if axis.term and index != done.hold]
     for term in terms:
@@ -51,7 +58,14 @@ def _light_again(done: Descent) -> bool:
         for exponent in problem.exponents_of(term):
             if exponent != done.hold:
                 start_AP[:, exponent] = np.clip(_ANEW, *problem.axes[exponent].start)
-        again = Descent(problem, start_AP, rows(done.weight_SN, gone_A), rows(done.target_SN, gone_A), None, done.hold)
+        again = Descent(
+            problem,
+            start_AP,
+            rows(done.weight_SN, gone_A),
+            rows(done.target_SN, gone_A),
+            None,
+            done.hold,
+        )
         again.run()
         lower_A = again.value_S < done.value_S[gone_A] * (1 - SETTLED)
         done.take(gone_A[lower_A], again, lower_A)

@@ -46,17 +46,23 @@ class Optimum:
     objective: float
     tried: int
     at_best: int
-    """How many starts ended at the best objective; none where it was only found by going on from the best start."""
+    """How many starts ended at the best objective; none where it was only found by going on from
+    the best start.
+    """
     objectives_S: Floats = field(repr=False)
     """Where the starts ended, ascending."""
     gradient_norm: float
-    """Of the objective over normalised parameters that no bound holds, as a share of the objective; zero where the law meets every row."""
+    """Of the objective over normalised parameters that no bound holds, as a share of the objective;
+    zero where the law meets every row.
+    """
     moved: bool
     """Whether the parameters left the start that led here."""
     at_bounds: tuple[str, ...]
     """Coefficients that lie at a bound, or at zero."""
     ridges: dict[str, tuple[float, float]]
-    """Coefficients that differ between starts of the same best objective, with the range: these the rows do not tell."""
+    """Coefficients that differ between starts of the same best objective, with the range: these the
+    rows do not tell.
+    """
     box: str
     """A sentence that names what the starts were drawn from."""
     theta_P: Floats = field(repr=False)
@@ -65,7 +71,10 @@ class Optimum:
 
 
 def optimise(problem: Problem, choices: Choices | None = None, tell: Tell | None = None) -> Optimum:
-    """Minimise from every start that `choices` asks for. Raises UserError where no start has a finite objective."""
+    """Minimise from every start that `choices` asks for.
+
+    Raises UserError where no start has a finite objective.
+    """
     choices = choices or Choices()
     if not problem.axes:
         return _nothing_free(problem)
@@ -99,12 +108,16 @@ def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimu
     theta_P, held = _settled(problem, best.theta_SP[0])
     same_SP = np.concatenate([theta_P[None], minima.theta_SP[same_S]])
     return Optimum(
-        coefficients={name: float(value[0]) for name, value in problem.coefficients(theta_P[None]).items()},
+        coefficients={
+            name: float(value[0]) for name, value in problem.coefficients(theta_P[None]).items()
+        },
         objective=objective,
         tried=len(minima.objective_S),
         at_best=int(same_S.sum()),
         objectives_S=np.sort(minima.objective_S),
-        gradient_norm=float(best.gradient_norm_S[0]) / objective if objective > problem.negligible else 0.0,
+        gradient_norm=(
+            float(best.gradient_norm_S[0]) / objective if objective > problem.negligible else 0.0
+        ),
         moved=bool(best.moved_S[0]),
         at_bounds=held,
         ridges=_ridges(problem, problem.coefficients(same_SP), held),
@@ -115,12 +128,21 @@ def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimu
 
 
 def _settled(problem: Problem, theta_P: Floats) -> tuple[Floats, tuple[str, ...]]:
-    """The parameters, a constant that is nothing set to zero; and the names of those that lie at a bound or are nothing in every row."""
+    """The parameters, a constant that is nothing set to zero; and the names of those that lie at a
+    bound or are nothing in every row.
+    """
     near_P = 1e-7 * np.maximum(1.0, np.abs(theta_P))
     held_P = (theta_P <= problem.lower_P + near_P) | (theta_P >= problem.upper_P - near_P)
-    nothing_P = np.array([axis.term and _is_nothing(problem, theta_P, index) for index, axis in enumerate(problem.axes)])
+    nothing_P = np.array(
+        [
+            axis.term and _is_nothing(problem, theta_P, index)
+            for index, axis in enumerate(problem.axes)
+        ]
+    )
     constant_P = problem.lower_P == -FLOOR
-    names = tuple(name for name, held in zip(problem.names, held_P | nothing_P, strict=True) if held)
+    names = tuple(
+        name for name, held in zip(problem.names, held_P | nothing_P, strict=True) if held
+    )
     return np.where(nothing_P & constant_P, -FLOOR, theta_P), names
 
 
@@ -132,10 +154,22 @@ def _is_nothing(problem: Problem, theta_P: Floats, term: int) -> bool:
     return bool(np.allclose(whole_N, rest_N, rtol=1e-7, atol=0.0))
 
 
-def _ridges(problem: Problem, values: Mapping[str, Floats], held: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """Ranges over the starts at the best objective that are wider than a hundredth of the coefficient."""
-    found = {name: (float(values[name].min()), float(values[name].max())) for name in problem.names if name not in held}
-    return {name: (low, high) for name, (low, high) in found.items() if high - low > _RIDGE * max(abs(low), abs(high), 1e-300)}
+def _ridges(
+    problem: Problem, values: Mapping[str, Floats], held: tuple[str, ...]
+) -> dict[str, tuple[float, float]]:
+    """Ranges over the starts at the best objective that are wider than a hundredth of the
+    coefficient.
+    """
+    found = {
+        name: (float(values[name].min()), float(values[name].max()))
+        for name in problem.names
+        if name not in held
+    }
+    return {
+        name: (low, high)
+        for name, (low, high) in found.items()
+        if high - low > _RIDGE * max(abs(low), abs(high), 1e-300)
+    }
 
 
 def _rivals(minima: Minima, same_S: NDArray[np.bool_]) -> Floats:
@@ -156,9 +190,24 @@ def _rivals(minima: Minima, same_S: NDArray[np.bool_]) -> Floats:
 
 def _nothing_free(problem: Problem) -> Optimum:
     none: Floats = np.zeros(0)
-    fixed = {name: float(value[0]) for name, value in problem.coefficients(np.zeros((1, 0))).items()}
+    fixed = {
+        name: float(value[0]) for name, value in problem.coefficients(np.zeros((1, 0))).items()
+    }
     objective = problem.objective(fixed)
-    return Optimum(fixed, objective, 1, 1, np.array([objective]), 0.0, False, (), {}, "every coefficient is fixed", none, np.zeros((0, 0)))
+    return Optimum(
+        fixed,
+        objective,
+        1,
+        1,
+        np.array([objective]),
+        0.0,
+        False,
+        (),
+        {},
+        "every coefficient is fixed",
+        none,
+        np.zeros((0, 0)),
+    )
 
 
 def starts(problem: Problem, choices: Choices) -> tuple[Floats, str]:
@@ -168,20 +217,33 @@ def starts(problem: Problem, choices: Choices) -> tuple[Floats, str]:
     number = int(choices.starts)
     low_P = np.array([axis.start[0] for axis in problem.axes])
     high_P = np.array([axis.start[1] for axis in problem.axes])
-    drawn_SP = np.random.default_rng(choices.seed).uniform(low_P, high_P, (number * _DRAWN, len(problem.axes)))
+    drawn_SP = np.random.default_rng(choices.seed).uniform(
+        low_P, high_P, (number * _DRAWN, len(problem.axes))
+    )
     value_SW = problem.value_and_gradient(drawn_SP)[0].reshape(number, _DRAWN)
     chosen_SP = drawn_SP.reshape(number, _DRAWN, -1)[np.arange(number), value_SW.argmin(axis=1)]
     says = "; ".join(axis.says for axis in problem.axes)
-    how = f"each the best of {_DRAWN} places drawn evenly (seed {choices.seed}; positive coefficients by their logarithms)"
+    how = (
+        f"each the best of {_DRAWN} places drawn evenly (seed {choices.seed}; positive coefficients"
+        " by their logarithms)"
+    )
     return chosen_SP, f"{number} starts, {how} from the box {says}"
 
 
 def _grid(problem: Problem) -> tuple[Floats, str]:
     if set(problem.law.coefficients) != set(_GRID):
-        raise UserError(f"Hoffmann's grid of starts is for Chinchilla's law, not for `{problem.law.name}`", cure="give a number of starts")
+        raise UserError(
+            f"Hoffmann's grid of starts is for Chinchilla's law, not for `{problem.law.name}`",
+            cure="give a number of starts",
+        )
     names = [name for name in problem.names if name in _GRID]
     number = reduce(int.__mul__, (len(_GRID[name]) for name in names), 1)
     mesh = np.meshgrid(*[_GRID[name] for name in names], indexing="ij")
     where = {name: value.ravel() for name, value in zip(names, mesh, strict=True)}
-    says = "log A and log B in {0, 5 .. 25}, log E in {-1, -0.5 .. 1}, alpha and beta in {0, 0.5 .. 2}"
-    return problem.theta(where).reshape(number, len(names)), f"the {number} starts of Hoffmann et al. 2022: {says}"
+    says = (
+        "log A and log B in {0, 5 .. 25}, log E in {-1, -0.5 .. 1}, alpha and beta in {0, 0.5 .. 2}"
+    )
+    return (
+        problem.theta(where).reshape(number, len(names)),
+        f"the {number} starts of Hoffmann et al. 2022: {says}",
+    )

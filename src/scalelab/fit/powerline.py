@@ -14,7 +14,10 @@ from scalelab.fit.estimate import Estimate, estimate
 
 @dataclass(frozen=True)
 class PowerLine:
-    """A line through the logarithms. `center` is where the points' log C has its mean: there the height is known best."""
+    """A line through the logarithms.
+
+    `center` is where the points' log C has its mean: there the height is known best.
+    """
 
     center: float
     height: float
@@ -37,11 +40,15 @@ class PowerLine:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: factor and exponent."""
-        return {"factor": float(np.exp(self.height - self.slope * self.center)), "exponent": self.exponent.to_json()}
+        return {
+            "factor": float(np.exp(self.height - self.slope * self.center)),
+            "exponent": self.exponent.to_json(),
+        }
 
 
 def power_line(flops_K: Floats, value_K: Floats, drawn_BK: Floats) -> PowerLine | None:
-    """The least-squares line through the logarithms, and the line of every draw; None with fewer than two different FLOPs.
+    """The least-squares line through the logarithms, and the line of every draw; None with fewer
+    than two different FLOPs.
 
     A draw's points that are not finite are left out of it.
     """

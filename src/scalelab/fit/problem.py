@@ -1,8 +1,10 @@
-"""A fit as a function to minimise: the sum over rows of a loss of residuals, with its gradient, for many sets at once.
+"""A fit as a function to minimise: the sum over rows of a loss of residuals, with its gradient, for
+many sets at once.
 
-What is optimised is a vector of normalised parameters. Positive coefficients enter as logarithms; where a coefficient
-multiplies a term, its parameter is the logarithm of that term at the rows' geometric mean in units of the target, which is
-what dividing every input by its geometric mean comes to.
+What is optimised is a vector of normalised parameters. Positive coefficients enter as logarithms;
+where a coefficient multiplies a term, its parameter is the logarithm of that term at the rows'
+geometric mean in units of the target, which is what dividing every input by its geometric mean
+comes to.
 
 Shape letters: S sets of parameters, P free parameters, N rows, X places to predict at.
 """
@@ -27,7 +29,10 @@ _BLOCK = 1 << 15
 
 @dataclass(frozen=True)
 class Problem:
-    """A law with its rows. Build it by `Problem.of`; parameters [S, P] are normalised ones, in the order of `axes`."""
+    """A law with its rows.
+
+    Build it by `Problem.of`; parameters [S, P] are normalised ones, in the order of `axes`.
+    """
 
     law: Law
     columns: Mapping[str, Floats]
@@ -40,11 +45,19 @@ class Problem:
     operation: Operation = field(repr=False)
 
     @classmethod
-    def of(cls, law: Law, columns: Mapping[str, Floats], y_N: Floats, weight_N: Floats | None = None) -> "Problem":
-        """Columns by symbol of the formula and the target, all [N] and finite. Raises UserError for a symbol without a column."""
+    def of(
+        cls, law: Law, columns: Mapping[str, Floats], y_N: Floats, weight_N: Floats | None = None
+    ) -> "Problem":
+        """Columns by symbol of the formula and the target, all [N] and finite.
+
+        Raises UserError for a symbol without a column.
+        """
         for symbol in law.columns:
             if symbol not in columns:
-                raise UserError(f"the law `{law.name}` needs a column for `{symbol}`", cure=nearest(symbol, list(columns)))
+                raise UserError(
+                    f"the law `{law.name}` needs a column for `{symbol}`",
+                    cure=nearest(symbol, list(columns)),
+                )
         used = {symbol: np.asarray(columns[symbol], dtype=np.float64) for symbol in law.columns}
         y_N = np.asarray(y_N, dtype=np.float64)
         weight_N = np.ones_like(y_N) if weight_N is None else np.asarray(weight_N, dtype=np.float64)
@@ -53,13 +66,20 @@ class Problem:
         layout = Layout.of(law, tree, forms, y_N)
         matrix_PP, shift_P = layout.normalisation()
         inverse_PP = np.linalg.inv(matrix_PP)
-        basis = {name: (inverse_PP[row], float(-inverse_PP[row] @ shift_P)) for row, name in enumerate(law.free)}
+        basis = {
+            name: (inverse_PP[row], float(-inverse_PP[row] @ shift_P))
+            for row, name in enumerate(law.free)
+        }
         operation = Compiler(forms, basis).compile(tree)
         return cls(law, used, y_N, weight_N, layout.axes(), matrix_PP, shift_P, operation)
 
     def having(self, **fixed: float) -> "Problem":
         """The problem with these coefficients held at values."""
-        law = replace(self.law, fixed={**self.law.fixed, **fixed}, bounds={k: v for k, v in self.law.bounds.items() if k not in fixed})
+        law = replace(
+            self.law,
+            fixed={**self.law.fixed, **fixed},
+            bounds={k: v for k, v in self.law.bounds.items() if k not in fixed},
+        )
         return Problem.of(law, self.columns, self.y_N, self.weight_N)
 
     @property
@@ -80,11 +100,17 @@ class Problem:
     def exponents_of(self, term: int) -> list[int]:
         """The exponents in the term whose carrier is this parameter."""
         row_P = self.matrix_PP[term]
-        return [index for index, axis in enumerate(self.axes) if index != term and row_P[index] and not axis.is_log]
+        return [
+            index
+            for index, axis in enumerate(self.axes)
+            if index != term and row_P[index] and not axis.is_log
+        ]
 
     @property
     def negligible(self) -> float:
-        """An objective that says that the law meets every row: residuals of a billionth of the target."""
+        """An objective that says that the law meets every row: residuals of a billionth of the
+        target.
+        """
         unit = 1.0 if self.law.residual == "log" else float(np.abs(self.y_N).mean())
         return float(self.weight_N.sum()) * (1e-9 * unit) ** 2
 
@@ -94,40 +120,73 @@ class Problem:
         return np.log(self.y_N) if self.law.residual == "log" else self.y_N
 
     def coefficients(self, theta_SP: Floats) -> dict[str, Floats]:
-        """Every coefficient of the law [S], tied and fixed ones too; one at its lower end is exactly zero."""
-        raw_SP: Floats = np.linalg.solve(self.matrix_PP, (theta_SP - self.shift_P).T).T.astype(np.float64)
+        """Every coefficient of the law [S], tied and fixed ones too; one at its lower end is
+        exactly zero.
+        """
+        raw_SP: Floats = np.linalg.solve(self.matrix_PP, (theta_SP - self.shift_P).T).T.astype(
+            np.float64
+        )
         with np.errstate(over="ignore"):
             values: dict[str, Floats] = {
-                axis.name: _value(axis, raw_SP[:, index], theta_SP[:, index]) for index, axis in enumerate(self.axes)
+                axis.name: _value(axis, raw_SP[:, index], theta_SP[:, index])
+                for index, axis in enumerate(self.axes)
             }
-        values |= {name: np.full(len(theta_SP), float(value)) for name, value in self.law.fixed.items()}
+        values |= {
+            name: np.full(len(theta_SP), float(value)) for name, value in self.law.fixed.items()
+        }
         for name, text in self.law.tied.items():
-            values[name] = np.broadcast_to(formula.evaluate(formula.parse(text), values), len(theta_SP)).copy()
+            values[name] = np.broadcast_to(
+                formula.evaluate(formula.parse(text), values), len(theta_SP)
+            ).copy()
         return {name: values[name] for name in self.law.coefficients}
 
     def theta(self, coefficients: Mapping[str, float | Floats]) -> Floats:
         """Parameters [S, P] of given coefficients; zeros are taken to the lower end."""
-        columns = [np.atleast_1d(np.asarray(coefficients[axis.name], dtype=np.float64)) for axis in self.axes]
+        columns = [
+            np.atleast_1d(np.asarray(coefficients[axis.name], dtype=np.float64))
+            for axis in self.axes
+        ]
         with np.errstate(divide="ignore", invalid="ignore"):
-            raw = [np.log(value) if axis.is_log else value for axis, value in zip(self.axes, columns, strict=True)]
+            raw = [
+                np.log(value) if axis.is_log else value
+                for axis, value in zip(self.axes, columns, strict=True)
+            ]
         raw_SP = np.stack(np.broadcast_arrays(*raw), axis=1)
         raw_SP = np.where(np.isneginf(raw_SP), -1e6, raw_SP)
         return np.clip(raw_SP @ self.matrix_PP.T + self.shift_P, self.lower_P, self.upper_P)
 
-    def predict(self, coefficients: Mapping[str, float | Floats], columns: Mapping[str, Floats] | None = None) -> Floats:
-        """The law at places [X] (the rows, unless `columns` says otherwise) for coefficients that are numbers, or [S, X] for arrays [S]."""
-        places = {name: np.asarray(value, dtype=np.float64) for name, value in (columns or self.columns).items()}
+    def predict(
+        self,
+        coefficients: Mapping[str, float | Floats],
+        columns: Mapping[str, Floats] | None = None,
+    ) -> Floats:
+        """The law at places [X] (the rows, unless `columns` says otherwise) for coefficients that
+        are numbers, or [S, X] for arrays [S].
+        """
+        places = {
+            name: np.asarray(value, dtype=np.float64)
+            for name, value in (columns or self.columns).items()
+        }
         many = any(np.ndim(value) for value in coefficients.values())
-        values = {name: np.asarray(value)[..., None] if many else value for name, value in coefficients.items()}
+        values = {
+            name: np.asarray(value)[..., None] if many else value
+            for name, value in coefficients.items()
+        }
         width = max((value.size for value in places.values()), default=1)
         found = formula.evaluate(self.law.tree, {**places, **values})
-        return np.broadcast_to(found, (*found.shape[:-1], width)) if found.ndim else np.full(width, found)
+        return (
+            np.broadcast_to(found, (*found.shape[:-1], width))
+            if found.ndim
+            else np.full(width, found)
+        )
 
     def residuals(self, coefficients: Mapping[str, float]) -> Floats:
         """[N] in the law's residual space, prediction minus target."""
         predicted_N = self.predict(coefficients)
         with np.errstate(all="ignore"):
-            return (np.log(predicted_N) if self.law.residual == "log" else predicted_N) - self.target_N
+            return (
+                np.log(predicted_N) if self.law.residual == "log" else predicted_N
+            ) - self.target_N
 
     def slopes(self, theta_P: Floats) -> Floats:
         """[N, P]: how every row's residual changes with the parameters, by central differences."""
@@ -152,8 +211,9 @@ class Problem:
     ) -> tuple[Floats, Floats]:
         """Objectives [S] and gradients [S, P]; infinite and zero where the law has no value.
 
-        `weight_SN` multiplies the rows' own weights set by set; `target_SN` takes the place of the target, in residual space.
-        `which_S` says which of their rows belongs to each set, where these are more than the sets.
+        `weight_SN` multiplies the rows' own weights set by set; `target_SN` takes the place of the
+        target, in residual space. `which_S` says which of their rows belongs to each set, where
+        these are more than the sets.
         """
         value_S, gradient_SP = np.empty(len(theta_SP)), np.zeros_like(theta_SP)
         step, target_N = max(1, _BLOCK // len(self.y_N)), self.target_N
@@ -168,9 +228,13 @@ class Problem:
         value_S[lost_S], gradient_SP[lost_S] = np.inf, 0.0
         return value_S, gradient_SP
 
-    def _block(self, theta_SP: Floats, weight_SN: Floats, target_SN: Floats, gradient_SP: Floats) -> Floats:
+    def _block(
+        self, theta_SP: Floats, weight_SN: Floats, target_SN: Floats, gradient_SP: Floats
+    ) -> Floats:
         predicted_SN, pull = self.operation(theta_SP)
-        residual_SN = (np.log(predicted_SN) if self.law.residual == "log" else predicted_SN) - target_SN
+        residual_SN = (
+            np.log(predicted_SN) if self.law.residual == "log" else predicted_SN
+        ) - target_SN
         loss_SN, slope_SN = _loss(residual_SN, self.law)
         slope_SN = slope_SN * weight_SN
         pull(slope_SN / predicted_SN if self.law.residual == "log" else slope_SN, gradient_SP)
@@ -180,11 +244,15 @@ class Problem:
 def _value(axis: Axis, raw_S: Floats, theta_S: Floats) -> Floats:
     if not axis.is_log:
         return raw_S
-    return np.where(theta_S <= -FLOOR, 0.0, np.exp(raw_S)) if axis.lower == -FLOOR else np.exp(raw_S)
+    return (
+        np.where(theta_S <= -FLOOR, 0.0, np.exp(raw_S)) if axis.lower == -FLOOR else np.exp(raw_S)
+    )
 
 
 def _loss(residual: Floats, law: Law) -> tuple[Floats, Floats]:
-    """Loss and slope of every residual. Huber 1964: half the square up to delta, straight beyond."""
+    """Loss and slope of every residual. Huber 1964: half the square up to delta,
+    straight beyond.
+    """
     if law.loss.kind == "squared":
         return residual * residual, 2 * residual
     slope = np.clip(residual, -law.loss.delta, law.loss.delta)

@@ -1,8 +1,9 @@
 """Profiles: the objective along one coefficient, with all others fitted anew at each of its values.
 
-An interval holds the values at which the objective lies no higher than chance explains. For an M-estimator twice the rise over
-a noise scale kappa is about chi-squared (Heritier and Ronchetti 1994, JASA 89:897); a profile that never rises so far on
-a side tells that the rows do not identify the coefficient.
+An interval holds the values at which the objective lies no higher than chance explains. For an
+M-estimator twice the rise over a noise scale kappa is about chi-squared (Heritier and Ronchetti
+1994, JASA 89:897); a profile that never rises so far on a side tells that the rows do not identify
+the coefficient.
 
 Shape letters: X values of the coefficient, P parameters, N rows.
 """
@@ -20,7 +21,9 @@ from scalelab.fit.problem import Problem
 
 _REACH = np.geomspace(1e-4, 1.0, 22)
 _LOG_REACH, _REAL_REACH = 12.0, 3.0
-"""How far from the optimum a profile looks: in the logarithm of a positive coefficient, and in a real one."""
+"""How far from the optimum a profile looks: in the logarithm of a positive coefficient, and in a
+real one.
+"""
 
 _PASSES = 6
 _ZOOMS = 5
@@ -32,7 +35,10 @@ _SPAN = 1.6
 
 @dataclass(frozen=True)
 class Profile:
-    """The objective along one coefficient. An end of the interval is None where the objective never rises enough."""
+    """The objective along one coefficient.
+
+    An end of the interval is None where the objective never rises enough.
+    """
 
     name: str
     values_X: Floats = field(repr=False)
@@ -54,10 +60,11 @@ class Profile:
 
 
 def noise_scale(problem: Problem, optimum: Optimum) -> tuple[float, str]:
-    """kappa, the mean square of the loss's slope over its mean curvature, and a sentence that says so.
+    """kappa, the mean square of the loss's slope over its mean curvature, and a sentence that says
+    so.
 
-    Few rows lie in the square part of Huber's loss where delta is small, so the curvature is counted over a window that holds
-    a quarter of the rows at least.
+    Few rows lie in the square part of Huber's loss where delta is small, so the curvature is
+    counted over a window that holds a quarter of the rows at least.
     """
     residual_N, weight_N = problem.residuals(optimum.coefficients), problem.weight_N
     spare = max(1, len(residual_N) - len(problem.axes))
@@ -72,14 +79,23 @@ def noise_scale(problem: Problem, optimum: Optimum) -> tuple[float, str]:
     kappa = degrees * float((weight_N**2 * slope_N**2).mean()) / curvature
     return (
         kappa,
-        f"kappa {kappa:.4g}: mean squared slope of Huber's loss over its curvature within {window:.3g} ({spare} degrees of freedom)",
+        (
+            f"kappa {kappa:.4g}: mean squared slope of Huber's loss over its curvature within"
+            f" {window:.3g} ({spare} degrees of freedom)"
+        ),
     )
 
 
 def profile(problem: Problem, optimum: Optimum, name: str, points: int = 41) -> Profile:
-    """The profile of a free coefficient over its interval and some way beyond. Raises UserError for another name."""
+    """The profile of a free coefficient over its interval and some way beyond.
+
+    Raises UserError for another name.
+    """
     if name not in problem.names:
-        raise UserError(f"`{name}` is no free coefficient of `{problem.law.name}`", cure=nearest(name, list(problem.names)))
+        raise UserError(
+            f"`{name}` is no free coefficient of `{problem.law.name}`",
+            cure=nearest(name, list(problem.names)),
+        )
     along = _Along.of(problem, optimum, name)
     kappa, noise = noise_scale(problem, optimum)
     spare = max(1, len(problem.y_N) - len(problem.axes))
@@ -91,15 +107,32 @@ def profile(problem: Problem, optimum: Optimum, name: str, points: int = 41) -> 
         fine_X, objective_X = along.refit(along.fine(low, high, points))
         threshold = float(objective_X.min()) + rise
         found = _crossings(fine_X, objective_X, threshold)
-        guessed, (low, high) = (low, high), (_zoomed(low, found[0], along.centre), _zoomed(high, found[1], along.centre))
+        guessed, (low, high) = (
+            (low, high),
+            (_zoomed(low, found[0], along.centre), _zoomed(high, found[1], along.centre)),
+        )
         if (low, high) == guessed:
             break
-    ends = tuple(None if end is None else along.value(end) for end in _crossings(fine_X, objective_X, threshold))
-    return Profile(name, along.values(fine_X), objective_X, float(objective_X.min()), threshold, (ends[0], ends[1]), noise, kappa)
+    ends = tuple(
+        None if end is None else along.value(end)
+        for end in _crossings(fine_X, objective_X, threshold)
+    )
+    return Profile(
+        name,
+        along.values(fine_X),
+        objective_X,
+        float(objective_X.min()),
+        threshold,
+        (ends[0], ends[1]),
+        noise,
+        kappa,
+    )
 
 
 def _zoomed(guess: float | None, found: float | None, centre: float) -> float | None:
-    """The end to look at next: the same where the places lie well about it, nearer or farther where the guess was far off."""
+    """The end to look at next: the same where the places lie well about it, nearer or farther where
+    the guess was far off.
+    """
     if guess is None:
         return None
     if found is None:
@@ -107,10 +140,16 @@ def _zoomed(guess: float | None, found: float | None, centre: float) -> float | 
     return found if abs(found - centre) < _COARSE * abs(guess - centre) else guess
 
 
-def _crossings(x_X: Floats, objective_X: Floats, threshold: float) -> tuple[float | None, float | None]:
-    """Where the objective, going out from its least, first rises over the threshold on either side."""
+def _crossings(
+    x_X: Floats, objective_X: Floats, threshold: float
+) -> tuple[float | None, float | None]:
+    """Where the objective, going out from its least, first rises over the threshold on
+    either side.
+    """
     best = int(objective_X.argmin())
-    return _crossing(x_X[best::-1], objective_X[best::-1], threshold), _crossing(x_X[best:], objective_X[best:], threshold)
+    return _crossing(x_X[best::-1], objective_X[best::-1], threshold), _crossing(
+        x_X[best:], objective_X[best:], threshold
+    )
 
 
 def _crossing(x_X: Floats, objective_X: Floats, threshold: float) -> float | None:
@@ -118,10 +157,15 @@ def _crossing(x_X: Floats, objective_X: Floats, threshold: float) -> float | Non
     if not len(above):
         return None
     after = int(above[0])
-    # In the root of its rise over the least, an objective is about straight: it is about a parabola.
+    # In the root of its rise over the least, an objective is about straight: it is about a
+    # parabola.
     root_X = np.sqrt(objective_X[after - 1 : after + 1] - objective_X[0])
     steep = root_X[1] - root_X[0]
-    share = (np.sqrt(threshold - objective_X[0]) - root_X[0]) / steep if np.isfinite(steep) and steep > 0 else 0.0
+    share = (
+        (np.sqrt(threshold - objective_X[0]) - root_X[0]) / steep
+        if np.isfinite(steep) and steep > 0
+        else 0.0
+    )
     return float(x_X[after - 1] + share * (x_X[after] - x_X[after - 1]))
 
 
@@ -149,17 +193,23 @@ class _Along:
         """Places from very near the optimum to far away, on both sides."""
         axis = self.problem.axes[self.axis]
         reach = _REACH * (_LOG_REACH if axis.is_log else _REAL_REACH * max(1.0, abs(self.centre)))
-        return self._allowed(np.concatenate([self.centre - reach[::-1], [self.centre], self.centre + reach]))
+        return self._allowed(
+            np.concatenate([self.centre - reach[::-1], [self.centre], self.centre + reach])
+        )
 
     def fine(self, low: float | None, high: float | None, points: int) -> Floats:
-        """Evenly spaced places over the interval and beyond, the optimum among them; an open side as far as the other, or a little."""
+        """Evenly spaced places over the interval and beyond, the optimum among them; an open side
+        as far as the other, or a little.
+        """
         known = [abs(end - self.centre) for end in (low, high) if end is not None]
         other = max(known, default=1.0)
         left = other if low is None else self.centre - low
         right = other if high is None else high - self.centre
         half = points // 2
         down = self.centre - _SPAN * left * np.linspace(1, 0, half, endpoint=False)
-        up = self.centre + _SPAN * right * np.linspace(1, 0, points - half - 1, endpoint=False)[::-1]
+        up = (
+            self.centre + _SPAN * right * np.linspace(1, 0, points - half - 1, endpoint=False)[::-1]
+        )
         return self._allowed(np.concatenate([down, [self.centre], up]))
 
     def _allowed(self, x_X: Floats) -> Floats:
@@ -167,7 +217,11 @@ class _Along:
         return np.unique(np.clip(x_X, axis.lower, axis.upper))
 
     def refit(self, x_X: Floats) -> tuple[Floats, Floats]:
-        """Places and objectives. Every place starts at the nearest known refit, then at its neighbours', until none gets lower."""
+        """Places and objectives.
+
+        Every place starts at the nearest known refit, then at its neighbours', until none gets
+        lower.
+        """
         near_X = np.abs(self.theta_XP[None, :, self.axis] - x_X[:, None]).argmin(axis=1)
         theta_XP, objective_X = self._from(self.theta_XP[near_X], x_X)
         for _ in range(_PASSES):

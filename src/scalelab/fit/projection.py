@@ -1,8 +1,10 @@
-"""Variable projection: an independent way to the optimum of a law that is linear in all but its exponents.
+"""Variable projection: an independent way to the optimum of a law that is linear in all but its
+exponents.
 
-For given exponents the other coefficients are found by non-negative least squares; what is left to search is small and
-well-conditioned (Golub and Pereyra 1973). Under Huber's loss, or a logarithmic residual, the inner problem is solved by reweighted
-steps. It shares with `fit.minimise` nothing but the formula: agreement says that neither is stuck.
+For given exponents the other coefficients are found by non-negative least squares; what is left to
+search is small and well-conditioned (Golub and Pereyra 1973). Under Huber's loss, or a logarithmic
+residual, the inner problem is solved by reweighted steps. It shares with `fit.minimise` nothing but
+the formula: agreement says that neither is stuck.
 
 Shape letters: N rows, L linear coefficients, Q others, P = L + Q.
 """
@@ -38,16 +40,25 @@ class CrossCheck:
 
 
 def cross_check(problem: Problem) -> CrossCheck | None:
-    """The best that variable projection finds; None where the law does not allow it, or has too many exponents."""
+    """The best that variable projection finds; None where the law does not allow it, or has too
+    many exponents.
+    """
     linear = _linear(problem)
     if linear is None or len(linear.outer) > _MOST:
         return None
-    places = [np.array(place) for place in product(*[linear.places(index) for index in linear.outer])]
+    places = [
+        np.array(place) for place in product(*[linear.places(index) for index in linear.outer])
+    ]
     begun = sorted(places, key=lambda place_Q: linear.objective(place_Q, steps=8))[:_BEGUN]
     if not linear.outer:
         return linear.checked(np.zeros(0), 1)
     found = [
-        minimize(linear.objective, place_Q, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-13, "maxfev": 400 * len(place_Q)})
+        minimize(
+            linear.objective,
+            place_Q,
+            method="Nelder-Mead",
+            options={"xatol": 1e-6, "fatol": 1e-13, "maxfev": 400 * len(place_Q)},
+        )
         for place_Q in begun
     ]
     best = min(found, key=lambda one: one.fun)
@@ -74,7 +85,9 @@ class _Linear:
     def objective(self, place_Q: Floats, steps: int = _STEPS) -> float:
         """The least objective at given exponents; infinite outside their bounds."""
         axes = [self.problem.axes[index] for index in self.outer]
-        if any(not axis.lower <= value <= axis.upper for axis, value in zip(axes, place_Q, strict=True)):
+        if any(
+            not axis.lower <= value <= axis.upper for axis, value in zip(axes, place_Q, strict=True)
+        ):
             return np.inf
         design_NL, rest_N = self._design(place_Q)
         if not (np.isfinite(design_NL).all() and np.isfinite(rest_N).all()):
@@ -85,12 +98,16 @@ class _Linear:
     def _values(self, place_Q: Floats) -> dict[str, float]:
         theta_1P = np.zeros((1, len(self.problem.axes)))
         theta_1P[0, self.outer] = place_Q
-        return {name: float(value[0]) for name, value in self.problem.coefficients(theta_1P).items()}
+        return {
+            name: float(value[0]) for name, value in self.problem.coefficients(theta_1P).items()
+        }
 
     def _design(self, place_Q: Floats) -> tuple[Floats, Floats]:
         values = {**self.problem.columns, **self._values(place_Q)}
         rows = len(self.problem.y_N)
-        columns = [np.broadcast_to(formula.evaluate(term, values), rows) for term in self.terms.values()]
+        columns = [
+            np.broadcast_to(formula.evaluate(term, values), rows) for term in self.terms.values()
+        ]
         return np.stack(columns, axis=1), np.broadcast_to(formula.evaluate(self.rest, values), rows)
 
     def checked(self, place_Q: Floats, begun: int) -> CrossCheck | None:
@@ -113,13 +130,19 @@ class _Inner:
     def solve(self, steps: int) -> tuple[Floats, float]:
         """Coefficients and objective, by reweighted non-negative least squares."""
         y_N, is_log = self.problem.y_N, self.problem.law.residual == "log"
-        best_L = self._least_squares(y_N - self.rest_N, self.problem.weight_N / (y_N**2 if is_log else 1.0))
+        best_L = self._least_squares(
+            y_N - self.rest_N, self.problem.weight_N / (y_N**2 if is_log else 1.0)
+        )
         best, residual_N, predicted_N = self._at(best_L)
         slow = 0
         for _ in range(steps):
             if not np.isfinite(best) or slow > 2:
                 break
-            weight_N = self.problem.weight_N * self._weights(residual_N) / (predicted_N**2 if is_log else 1.0)
+            weight_N = (
+                self.problem.weight_N
+                * self._weights(residual_N)
+                / (predicted_N**2 if is_log else 1.0)
+            )
             aim_N = predicted_N * (1 - residual_N) if is_log else y_N
             towards_L = self._least_squares(aim_N - self.rest_N, weight_N)
             slow += 1
@@ -128,7 +151,12 @@ class _Inner:
                 value, tried_residual_N, tried_N = self._at(tried_L)
                 if value < best:
                     slow = 0 if value < best * (1 - _SETTLED) else slow
-                    best_L, best, residual_N, predicted_N = tried_L, value, tried_residual_N, tried_N
+                    best_L, best, residual_N, predicted_N = (
+                        tried_L,
+                        value,
+                        tried_residual_N,
+                        tried_N,
+                    )
                     break
         return best_L, best
 
@@ -143,12 +171,18 @@ class _Inner:
 
     def _weights(self, residual_N: Floats) -> Floats:
         loss = self.problem.law.loss
-        return np.ones(1) if loss.kind == "squared" else loss.delta / np.maximum(np.abs(residual_N), loss.delta)
+        return (
+            np.ones(1)
+            if loss.kind == "squared"
+            else loss.delta / np.maximum(np.abs(residual_N), loss.delta)
+        )
 
     def _at(self, linear_L: Floats) -> tuple[float, Floats, Floats]:
         predicted_N = self.rest_N + self.design_NL @ linear_L
         with np.errstate(all="ignore"):
-            residual_N = (np.log(predicted_N) if self.problem.law.residual == "log" else predicted_N) - self.problem.target_N
+            residual_N = (
+                np.log(predicted_N) if self.problem.law.residual == "log" else predicted_N
+            ) - self.problem.target_N
         size_N, loss = np.abs(residual_N), self.problem.law.loss
         flat_N = np.minimum(size_N, loss.delta)
         loss_N = residual_N**2 if loss.kind == "squared" else flat_N * (size_N - 0.5 * flat_N)
@@ -157,7 +191,9 @@ class _Inner:
 
 
 def _linear(problem: Problem) -> _Linear | None:
-    """The law split into its linear coefficients and the rest; None where it has no free linear one."""
+    """The law split into its linear coefficients and the rest; None where it has no free linear
+    one.
+    """
     parts = _expanded(problem.law.reduced)
     times = [name for part in parts for name in _occurrences(part)]
     terms: dict[str, Node] = {}
@@ -177,7 +213,11 @@ def _linear(problem: Problem) -> _Linear | None:
 def _multiplier(part: Node, problem: Problem, times: list[str]) -> str | None:
     """The positive coefficient without bounds that multiplies a term and stands nowhere else."""
     for factor in part.factors if isinstance(part, Product) else (part,):
-        if isinstance(factor, Symbol) and factor.name in problem.names and times.count(factor.name) == 1:
+        if (
+            isinstance(factor, Symbol)
+            and factor.name in problem.names
+            and times.count(factor.name) == 1
+        ):
             is_log = problem.axes[problem.names.index(factor.name)].is_log
             if is_log and factor.name not in problem.law.bounds:
                 return factor.name
@@ -185,7 +225,11 @@ def _multiplier(part: Node, problem: Problem, times: list[str]) -> str | None:
 
 
 def _occurrences(node: Node) -> list[str]:
-    return [node.name] if isinstance(node, Symbol) else [name for child in formula.children(node) for name in _occurrences(child)]
+    return (
+        [node.name]
+        if isinstance(node, Symbol)
+        else [name for child in formula.children(node) for name in _occurrences(child)]
+    )
 
 
 def _expanded(node: Node) -> list[Node]:
@@ -200,4 +244,8 @@ def _expanded(node: Node) -> list[Node]:
 
 
 def _flat(factors: tuple[Node, ...]) -> list[Node]:
-    return [part for factor in factors for part in (factor.factors if isinstance(factor, Product) else (factor,))]
+    return [
+        part
+        for factor in factors
+        for part in (factor.factors if isinstance(factor, Product) else (factor,))
+    ]

@@ -1,4 +1,7 @@
-"""What replicates say: a mean with its interval, and how two arms differ seed by seed. Intervals are Student's t, at 95 %."""
+"""What replicates say: a mean with its interval, and how two arms differ seed by seed.
+
+Intervals are Student's t, at 95 %.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import exp, isfinite, log, sqrt
@@ -13,7 +16,9 @@ BySeed = Mapping[int, float]
 
 
 def mean(values: Sequence[float]) -> Estimate | None:
-    """The mean of the finite values; without an interval for one of them, or where all are equal; None where there is none."""
+    """The mean of the finite values; without an interval for one of them, or where all are equal;
+    None where there is none.
+    """
     known = [value for value in values if isfinite(value)]
     if not known:
         return None
@@ -30,7 +35,9 @@ def difference(one: BySeed, other: BySeed) -> Estimate | None:
 
 
 def ratio(one: BySeed, other: BySeed) -> Estimate | None:
-    """`one` over `other`, paired by seed: the geometric mean of the ratios; None where they have no positive pair in common."""
+    """`one` over `other`, paired by seed: the geometric mean of the ratios; None where they have no
+    positive pair in common.
+    """
     both = [(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())]
     found = mean([log(above / below) for above, below in both if above > 0 and below > 0])
     if found is None:

@@ -1,4 +1,5 @@
-"""The rows that a law is fitted to: its columns as float64, which rows are replicates, and what was left out and why.
+"""The rows that a law is fitted to: its columns as float64, which rows are replicates, and what was
+left out and why.
 
 Shape letters: N rows.
 """
@@ -51,7 +52,15 @@ class Sample:
     def fingerprint(self) -> str:
         """Digest of the values, in the order of the rows."""
         values = {name: column.tolist() for name, column in sorted(self.columns.items())}
-        return sha256([values, self.y_N.tolist(), self.weight_N.tolist(), self.cluster_N.tolist(), self.digests])
+        return sha256(
+            [
+                values,
+                self.y_N.tolist(),
+                self.weight_N.tolist(),
+                self.cluster_N.tolist(),
+                self.digests,
+            ]
+        )
 
     def take(self, kept_N: np.ndarray) -> "Sample":
         """The rows of a mask; configurations are counted anew."""
@@ -72,24 +81,40 @@ class Sample:
 def sample(frame: pl.DataFrame, law: Law) -> Sample:
     """The rows of a frame of trials (`store.frames.trials`) that a law can be fitted to.
 
-    Raises UserError for a table without rows, an unknown column, text, NaN, a target that has no logarithm where one is taken,
-    predictors that are all equal, and more coefficients than rows.
+    Raises UserError for a table without rows, an unknown column, text, NaN, a target that has no
+    logarithm where one is taken, predictors that are all equal, and more coefficients than rows.
     """
     if frame.is_empty():
-        raise UserError("there are no rows to fit", cure="loosen the filter, or name another table or experiment")
+        raise UserError(
+            "there are no rows to fit",
+            cure="loosen the filter, or name another table or experiment",
+        )
     if not law.columns:
         what = f"the law `{law.formula}` has coefficients only ({', '.join(law.coefficients)})"
-        raise UserError(what, cure=f"name its columns, as --column X=params.total, or a law: {nearest(law.formula, list(LAWS))}")
+        raise UserError(
+            what,
+            cure=(
+                "name its columns, as --column X=params.total, or a law:"
+                f" {nearest(law.formula, list(LAWS))}"
+            ),
+        )
     if law.target in law.columns.values():
-        raise UserError(f"`{law.target}` is the target and a predictor", cure="give one of them another column")
+        raise UserError(
+            f"`{law.target}` is the target and a predictor", cure="give one of them another column"
+        )
     dropped = Counter(map(_reason, frame["state"].to_list() if "state" in frame.columns else []))
     used = frame.filter(pl.col("state").is_in(USED)) if "state" in frame.columns else frame
     if used.is_empty():
         said = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if reason)
-        raise UserError(f"no row has a result: {said}", cure="run the experiment to its end, or name another")
+        raise UserError(
+            f"no row has a result: {said}", cure="run the experiment to its end, or name another"
+        )
     table = Columns(used, law)
     series = {symbol: table.column(name) for symbol, name in law.columns.items()}
-    named = {**{law.columns[symbol]: column for symbol, column in series.items()}, law.target: table.column(law.target)}
+    named = {
+        **{law.columns[symbol]: column for symbol, column in series.items()},
+        law.target: table.column(law.target),
+    }
     if law.weights is not None:
         named[law.weights] = table.column(law.weights)
     complete_N = np.ones(used.height, dtype=bool)
@@ -99,7 +124,10 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
     values = {name: _floats(column, name, complete_N) for name, column in named.items()}
     counted = {reason: count for reason, count in dropped.items() if reason and count}
     whole = replace(
-        _assemble(used.filter(pl.Series(complete_N)), law, values), dropped=counted, rows=frame.height, notes=tuple(table.notes)
+        _assemble(used.filter(pl.Series(complete_N)), law, values),
+        dropped=counted,
+        rows=frame.height,
+        notes=tuple(table.notes),
     )
     _check(whole, law)
     return whole
@@ -113,7 +141,10 @@ def _floats(column: pl.Series, name: str, complete_N: np.ndarray) -> Floats:
     """The rows that are complete, as float64: a product of 64-bit integers would overflow."""
     values = column.filter(pl.Series(complete_N)).cast(pl.Float64).to_numpy()
     for row in np.flatnonzero(~np.isfinite(values)):
-        raise UserError(f"`{name}` is {values[row]} in a row", cure=f"leave such rows out, as --filter '{name} < 1e30' does")
+        raise UserError(
+            f"`{name}` is {values[row]} in a row",
+            cure=f"leave such rows out, as --filter '{name} < 1e30' does",
+        )
     return values
 
 
@@ -141,21 +172,33 @@ def _check(rows: Sample, law: Law) -> None:
     count = rows.y_N.size
     if count < 2:
         what = "there is one row" if count else "no row has all the columns: " + _said(rows.dropped)
-        raise UserError(f"{what}, and a law is fitted to many", cure="loosen the filter, or add runs")
+        raise UserError(
+            f"{what}, and a law is fitted to many", cure="loosen the filter, or add runs"
+        )
     if law.residual == "log" and (rows.y_N <= 0).any():
         worst = float(rows.y_N.min())
         cure = f"leave such rows out with --filter '{law.target} > 0', or take --residual linear"
-        raise UserError(f"`{law.target}` is {worst:g} in a row, and its logarithm is taken", cure=cure)
+        raise UserError(
+            f"`{law.target}` is {worst:g} in a row, and its logarithm is taken", cure=cure
+        )
     if np.ptp(rows.y_N) == 0:
-        what = f"every row has the same `{law.target}` ({rows.y_N[0]:g}): it depends on nothing here"
+        what = (
+            f"every row has the same `{law.target}` ({rows.y_N[0]:g}): it depends on nothing here"
+        )
         raise UserError(what, cure="take another target, or add runs that differ in it")
     if (rows.weight_N < 0).any() or not (rows.weight_N > 0).any():
-        raise UserError(f"the weights in `{law.weights}` are negative, or all zero", cure="give a column of positive weights")
+        raise UserError(
+            f"the weights in `{law.weights}` are negative, or all zero",
+            cure="give a column of positive weights",
+        )
     _check_powers(rows, law)
     _check_equal(rows, law)
     if count < len(law.free):
         cure = f"fix or tie some (there are {', '.join(law.free)}), take a simpler law, or add runs"
-        raise UserError(f"the law `{law.name}` has {len(law.free)} coefficients, and there are {count} rows", cure=cure)
+        raise UserError(
+            f"the law `{law.name}` has {len(law.free)} coefficients, and there are {count} rows",
+            cure=cure,
+        )
 
 
 def _said(dropped: Mapping[str, int]) -> str:
@@ -163,25 +206,44 @@ def _said(dropped: Mapping[str, int]) -> str:
 
 
 def _check_powers(rows: Sample, law: Law) -> None:
-    """What is raised to a power, or whose logarithm is taken, must be positive, where it is made of columns alone."""
+    """What is raised to a power, or whose logarithm is taken, must be positive, where it is made of
+    columns alone.
+    """
     for base, _ in _powers(law.reduced):
         symbols = formula.names(base)
         if symbols and set(symbols) <= set(rows.columns):
             value_N = np.broadcast_to(formula.evaluate(base, rows.columns), rows.y_N.shape)
             for row in np.flatnonzero(~(value_N > 0) | ~np.isfinite(value_N)):
-                said = " and ".join(f"`{law.columns[symbol]}` is {rows.columns[symbol][row]:g}" for symbol in symbols)
-                raise UserError(f"{said} in a row, and a power of it is taken", cure="leave such rows out with --filter")
+                said = " and ".join(
+                    f"`{law.columns[symbol]}` is {rows.columns[symbol][row]:g}"
+                    for symbol in symbols
+                )
+                raise UserError(
+                    f"{said} in a row, and a power of it is taken",
+                    cure="leave such rows out with --filter",
+                )
 
 
 def _check_equal(rows: Sample, law: Law) -> None:
-    """A power of what is the same in every row is a constant: nothing tells its coefficients apart."""
+    """A power of what is the same in every row is a constant: nothing tells its
+    coefficients apart.
+    """
     equal = {symbol for symbol, column in rows.columns.items() if np.ptp(column) == 0}
-    for base, exponent in [*_powers(law.reduced), *([] if equal < set(rows.columns) else [(law.reduced, law.reduced)])]:
+    for base, exponent in [
+        *_powers(law.reduced),
+        *([] if equal < set(rows.columns) else [(law.reduced, law.reduced)]),
+    ]:
         symbols = [symbol for symbol in formula.names(base) if symbol in rows.columns]
         if symbols and equal.issuperset(symbols) and set(formula.names(exponent)) & set(law.free):
-            said = " and ".join(f"`{law.columns[symbol]}` ({rows.columns[symbol][0]:g})" for symbol in symbols)
+            said = " and ".join(
+                f"`{law.columns[symbol]}` ({rows.columns[symbol][0]:g})" for symbol in symbols
+            )
             cure = "take a law without it, or add runs that differ in it"
-            raise UserError(f"every row has the same {said}, so that the law `{law.name}` cannot be told from a simpler one", cure=cure)
+            raise UserError(
+                f"every row has the same {said}, so that the law `{law.name}` cannot be told from a"
+                " simpler one",
+                cure=cure,
+            )
 
 
 def _powers(node: Node) -> Iterator[tuple[Node, Node]]:

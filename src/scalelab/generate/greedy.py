@@ -1,4 +1,7 @@
-"""Greedy decoding in lanes, with a key-value cache and tool calls. B lanes, T positions of a call, L tokens of a lane's text."""
+"""Greedy decoding in lanes, with a key-value cache and tool calls.
+
+B lanes, T positions of a call, L tokens of a lane's text.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
@@ -33,12 +36,18 @@ class Decoder(Protocol):
         ...
 
     def decode(
-        self, tokens_BT: Tensor, start_B: Tensor, cache: Any, given_B: Tensor | None = None, length_B: Tensor | None = None
+        self,
+        tokens_BT: Tensor,
+        start_B: Tensor,
+        cache: Any,
+        given_B: Tensor | None = None,
+        length_B: Tensor | None = None,
     ) -> Tensor:
-        """Logits [B, T, V] of tokens at positions `start_B` and on; the lane's first `given_B` are given text.
+        """Logits [B, T, V] of tokens at positions `start_B` and on; the lane's first `given_B` are
+        given text.
 
-        Of each lane the first `length_B` tokens are real and the rest padding; all are real where it is None.
-        `cache` is what `new_cache` made, each model's own kind.
+        Of each lane the first `length_B` tokens are real and the rest padding; all are real where
+        it is None. `cache` is what `new_cache` made, each model's own kind.
         """
         ...
 
@@ -54,12 +63,14 @@ def greedy(
     lanes: int = LANES,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[Tokens]:
-    """The likeliest next token after each prompt, again and again; returns what follows each prompt, the tool's answers included.
+    """The likeliest next token after each prompt, again and again; returns what follows each
+    prompt, the tool's answers included.
 
-    A turn that ends in DATABASE calls the tool: its text goes to `reply`, whose answer is fed to the lane and an ASSISTANT token after it.
-    A lane ends with any other turn token, or when the model has read `limit` positions; the token predicted at the last is kept.
-    No prompt may be longer than `limit`. Under a prefix mask the model sees a whole prompt at once.
-    `stopping` is asked at every token; Interrupted is raised where it turns true.
+    A turn that ends in DATABASE calls the tool: its text goes to `reply`, whose answer is fed to
+    the lane and an ASSISTANT token after it. A lane ends with any other turn token, or when the
+    model has read `limit` positions; the token predicted at the last is kept. No prompt may be
+    longer than `limit`. Under a prefix mask the model sees a whole prompt at once. `stopping` is
+    asked at every token; Interrupted is raised where it turns true.
     """
     assert all(len(prompt) <= limit for prompt in prompts), "a prompt fills all positions"
     texts: list[Tokens] = []
@@ -74,9 +85,19 @@ def greedy(
 
 
 class _Batch:
-    """Lanes that go on together. Of a lane's text `known_B` tokens are known, and the model has read `read_B` of them."""
+    """Lanes that go on together.
 
-    def __init__(self, model: Decoder, prompts: Sequence[Tokens], limit: int, reply: Reply | None, device: torch.device) -> None:
+    Of a lane's text `known_B` tokens are known, and the model has read `read_B` of them.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        prompts: Sequence[Tokens],
+        limit: int,
+        reply: Reply | None,
+        device: torch.device,
+    ) -> None:
         self.model, self.limit, self.reply = model, limit, reply
         self.texts: list[Tokens] = [np.empty(0, np.uint16)] * len(prompts)
         lengths = np.array([len(prompt) for prompt in prompts])
@@ -95,14 +116,20 @@ class _Batch:
         self._take(logits_BTV[self.lane_B, self.given_B - 1])
 
     def step(self) -> None:
-        """Read one more token in every lane. A lane that has ended reads some token again, which changes nothing."""
+        """Read one more token in every lane.
+
+        A lane that has ended reads some token again, which changes nothing.
+        """
         at_B = self.read_B.clamp(max=self.limit - 1)
         logits_BTV = self.model.decode(self.text_BL.gather(1, at_B[:, None]), at_B, self.cache)
         self.read_B = self.read_B + self.open_B
         self._take(logits_BTV[:, 0])
 
     def is_open(self) -> bool:
-        """Whether some lane goes on. Lanes that have ended leave when they are enough to be worth the copy."""
+        """Whether some lane goes on.
+
+        Lanes that have ended leave when they are enough to be worth the copy.
+        """
         going = int(self.open_B.sum())
         if going <= 0.75 * len(self.open_B):
             self._leave()
@@ -122,12 +149,18 @@ class _Batch:
             self._call(self.reply, calls_B.nonzero()[:, 0])
 
     def _call(self, reply: Reply, lanes: Tensor) -> None:
-        """Ask the tool for these lanes, and feed each its answer and the token that opens the next turn."""
+        """Ask the tool for these lanes, and feed each its answer and the token that opens the next
+        turn.
+        """
         text_BL, known_B = self.text_BL[lanes].cpu().numpy(), self.known_B[lanes].cpu().numpy()
-        answers = reply([_turn(text_L[: known - 1]) for text_L, known in zip(text_BL, known_B, strict=True)])
+        answers = reply(
+            [_turn(text_L[: known - 1]) for text_L, known in zip(text_BL, known_B, strict=True)]
+        )
         for lane, answer in enumerate(answers):
             fed = np.append(encode(answer), ASSISTANT)
-            text_BL[lane, known_B[lane] : known_B[lane] + len(fed)] = fed[: self.limit + 1 - known_B[lane]]
+            text_BL[lane, known_B[lane] : known_B[lane] + len(fed)] = fed[
+                : self.limit + 1 - known_B[lane]
+            ]
             known_B[lane] += len(fed)
         self.text_BL[lanes] = torch.from_numpy(text_BL).to(lanes.device)
         self.known_B[lanes] = torch.from_numpy(known_B).to(lanes.device)
@@ -136,9 +169,13 @@ class _Batch:
         """Keep the texts of the lanes that have ended, and go on with the others."""
         ended, going = (~self.open_B).nonzero()[:, 0], self.open_B.nonzero()[:, 0]
         columns = (self.lane_B, self.given_B, self.known_B, self.text_BL)
-        for lane, given, known, text_L in zip(*(column[ended].cpu().numpy() for column in columns), strict=True):
+        for lane, given, known, text_L in zip(
+            *(column[ended].cpu().numpy() for column in columns), strict=True
+        ):
             self.texts[lane] = text_L[given:known].astype(np.uint16)
-        self.lane_B, self.given_B, self.known_B, self.text_BL = (column[going] for column in columns)
+        self.lane_B, self.given_B, self.known_B, self.text_BL = (
+            column[going] for column in columns
+        )
         self.read_B, self.open_B = self.read_B[going], self.open_B[going]
         self.cache = self.cache.select(going)
 

@@ -38,7 +38,9 @@ class Model(Decoder, Protocol):
         """An empty memory for `lanes` sequences of at most `length` positions."""
         ...
 
-    def run(self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None) -> tuple[Tensor, Any]:
+    def run(
+        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         """Features [B, M, D] at the positions `at_BM`, and how experts were used."""
         ...
 
@@ -48,10 +50,13 @@ class Model(Decoder, Protocol):
 
 
 class Lanes:
-    """Texts that grow by a token at a time. A lane's tokens depend on its own text and number alone, not on the lanes beside it.
+    """Texts that grow by a token at a time.
 
-    `begin` and `step` return the token that each lane chose, which is then the last of its text unless `put` replaces it. A lane holds
-    at most `room` + 1 tokens, of which the model reads all but the last; one that is full writes over its last token.
+    A lane's tokens depend on its own text and number alone, not on the lanes beside it.
+
+    `begin` and `step` return the token that each lane chose, which is then the last of its text
+    unless `put` replaces it. A lane holds at most `room` + 1 tokens, of which the model reads all
+    but the last; one that is full writes over its last token.
     """
 
     def __init__(
@@ -101,7 +106,15 @@ class Lanes:
             # Not `trunk`, which a trial may compile anew for every length.
             x_B1D, _ = self.model.run(prompt_BT, self.given_B, self.length_B[:, None] - 1)
             return self._take(self.model.head(x_B1D)[:, 0]).tolist()
-        chosen_B = self._step(self.model, self.sampling, self.cache, self.text_BL, self.length_B, self.key_B2, self.seen_BV)
+        chosen_B = self._step(
+            self.model,
+            self.sampling,
+            self.cache,
+            self.text_BL,
+            self.length_B,
+            self.key_B2,
+            self.seen_BV,
+        )
         return chosen_B.tolist()
 
     def put(self, lane: int, token: int) -> None:
@@ -113,7 +126,11 @@ class Lanes:
     def keep(self, lanes: Sequence[int]) -> None:
         """Go on with these lanes alone."""
         chosen = torch.tensor(lanes, device=self.text_BL.device)
-        self.given_B, self.length_B, self.key_B2 = self.given_B[chosen], self.length_B[chosen], self.key_B2[chosen]
+        self.given_B, self.length_B, self.key_B2 = (
+            self.given_B[chosen],
+            self.length_B[chosen],
+            self.key_B2[chosen],
+        )
         self.text_BL = self.text_BL[chosen]
         self.seen_BV = None if self.seen_BV is None else self.seen_BV[chosen]
         self.cache = None if self.cache is None else self.cache.select(chosen)
@@ -121,11 +138,19 @@ class Lanes:
     def _take(self, logits_BV: Tensor) -> Tensor:
         if self.sampling.penalises:
             self.seen_BV = _seen(self.text_BL, self.length_B, logits_BV.shape[-1])
-        return _taken(logits_BV, self.sampling, self.text_BL, self.length_B, self.key_B2, self.seen_BV)
+        return _taken(
+            logits_BV, self.sampling, self.text_BL, self.length_B, self.key_B2, self.seen_BV
+        )
 
 
 def eager_step(
-    model: Model, sampling: Sampling, cache: Any, text_BL: Tensor, length_B: Tensor, key_B2: Tensor, seen_BV: Tensor | None
+    model: Model,
+    sampling: Sampling,
+    cache: Any,
+    text_BL: Tensor,
+    length_B: Tensor,
+    key_B2: Tensor,
+    seen_BV: Tensor | None,
 ) -> Tensor:
     """One more token in every lane, whose shapes stay the same: what `compiled_step` compiles."""
     last_B = length_B - 1
@@ -141,15 +166,24 @@ Step = Callable[..., Tensor]
 
 
 def compiled_step() -> Step:
-    """The step of one model in one graph for each number of lanes, each room and each sampling that it meets: keep it to use it again.
+    """The step of one model in one graph for each number of lanes, each room and each sampling that
+    it meets: keep it to use it again.
 
-    Its graphs are its own: a process may decode from many models, and a cache that they shared would be full after eight.
+    Its graphs are its own: a process may decode from many models, and a cache that they shared
+    would be full after eight.
     """
     options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "isolate_recompiles": True}
     return torch.compile(eager_step, **options)
 
 
-def _taken(logits_BV: Tensor, sampling: Sampling, text_BL: Tensor, length_B: Tensor, key_B2: Tensor, seen_BV: Tensor | None) -> Tensor:
+def _taken(
+    logits_BV: Tensor,
+    sampling: Sampling,
+    text_BL: Tensor,
+    length_B: Tensor,
+    key_B2: Tensor,
+    seen_BV: Tensor | None,
+) -> Tensor:
     """The tokens that follow, which now end their texts."""
     chosen_B = choose(logits_BV, sampling, key_B2, length_B, seen_BV)
     text_BL.scatter_(1, length_B[:, None], chosen_B[:, None])

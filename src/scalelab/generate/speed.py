@@ -1,4 +1,7 @@
-"""How fast a model decodes: with its cache and without, and reading a prompt apart. B lanes, T positions."""
+"""How fast a model decodes: with its cache and without, and reading a prompt apart.
+
+B lanes, T positions.
+"""
 
 import statistics
 import time
@@ -13,7 +16,9 @@ SECONDS = 0.3
 """About how long each rate is measured; a large model takes longer."""
 
 _ROUNDS, _LEAST = 9, 3
-"""Rounds that share the time, and how many there are at least of passes that take longer than their share."""
+"""Rounds that share the time, and how many there are at least of passes that take longer than their
+share.
+"""
 
 Act = Callable[[], object]
 """What is timed."""
@@ -29,46 +34,69 @@ def decoding_speed(
     seconds: float = SECONDS,
     step: Step | None = None,
 ) -> dict[str, float]:
-    """Tokens a second of greedy decoding, all lanes together, for each context T and number of lanes B.
+    """Tokens a second of greedy decoding, all lanes together, for each context T and number of
+    lanes B.
 
-    `decode_tokens_per_second_b{B}_t{T}`: the token at position T, with all before it in the cache; `uncached_...`: the same without a
-    cache, the whole text being read; `prefill_...`: reading a prompt of T positions. `cache_bytes_per_token`: what a lane's cache for
-    the longest context takes, by its positions. A context beyond the model's is cut.
+    `decode_tokens_per_second_b{B}_t{T}`: the token at position T, with all before it in the cache;
+    `uncached_...`: the same without a cache, the whole text being read; `prefill_...`: reading a
+    prompt of T positions. `cache_bytes_per_token`: what a lane's cache for the longest context
+    takes, by its positions. A context beyond the model's is cut.
 
-    The three are measured in turns, so that what disturbs one disturbs all, and a rate is from the median over the rounds. On a CPU where
-    torch has one thread a second is one of processor time of this process: waiting for a core is not counted, but others on the machine
-    still slow it, through the caches and memory that they share. With more threads, and on other devices, a second is one of the clock,
-    the device's work waited for. Without a `step` (see `compiled_step`), as at a trial's end, nothing is compiled on any side, whatever
-    the trial's execution says.
+    The three are measured in turns, so that what disturbs one disturbs all, and a rate is from the
+    median over the rounds. On a CPU where torch has one thread a second is one of processor time of
+    this process: waiting for a core is not counted, but others on the machine still slow it,
+    through the caches and memory that they share. With more threads, and on other devices, a second
+    is one of the clock, the device's work waited for. Without a `step` (see `compiled_step`), as at
+    a trial's end, nothing is compiled on any side, whatever the trial's execution says.
     """
     found: dict[str, float] = {}
-    device, fitting = torch.device(device), sorted({min(context, model.context) for context in contexts})
+    device, fitting = (
+        torch.device(device),
+        sorted({min(context, model.context) for context in contexts}),
+    )
     for context in fitting:
         for num in lanes:
-            prompts = torch.randint(vocab, (num, context), generator=torch.Generator().manual_seed(0)).tolist()
-            # A lane that is full reads its last position again at every step: the work of that position, as often as wanted.
+            prompts = torch.randint(
+                vocab, (num, context), generator=torch.Generator().manual_seed(0)
+            ).tolist()
+            # A lane that is full reads its last position again at every step: the work of that
+            # position, as often as wanted.
             cached = Lanes(model, prompts, context, GREEDY, step=step, device=device)
             uncached = Lanes(model, prompts, context, GREEDY, cached=False, device=device)
-            prefill, decode, whole = _medians((cached.begin, cached.step, uncached.step), device, seconds)
+            prefill, decode, whole = _medians(
+                (cached.begin, cached.step, uncached.step), device, seconds
+            )
             case = f"tokens_per_second_b{num}_t{context}"
-            found |= {f"prefill_{case}": num * context / prefill, f"decode_{case}": num / decode, f"uncached_{case}": num / whole}
+            found |= {
+                f"prefill_{case}": num * context / prefill,
+                f"decode_{case}": num / decode,
+                f"uncached_{case}": num / whole,
+            }
     return {**found, "cache_bytes_per_token": model.new_cache(1, fitting[-1]).nbytes / fitting[-1]}
 
 
 def _medians(acts: Sequence[Act], device: torch.device, seconds: float) -> list[float]:
-    """Median seconds of each act, about `seconds` being spent on each: in turns, after one of each that warms up."""
+    """Median seconds of each act, about `seconds` being spent on each: in turns, after one of each
+    that warms up.
+    """
     for act in acts:
         act()
     rounds: list[list[float]] = []
     began = time.perf_counter()
-    while len(rounds) < _LEAST or (len(rounds) < _ROUNDS and time.perf_counter() - began < len(acts) * seconds):
+    while len(rounds) < _LEAST or (
+        len(rounds) < _ROUNDS and time.perf_counter() - began < len(acts) * seconds
+    ):
         rounds.append([_turn(act, device, seconds / _ROUNDS) for act in acts])
     return [statistics.median(taken) for taken in zip(*rounds, strict=True)]
 
 
 def _turn(act: Act, device: torch.device, seconds: float) -> float:
     """Seconds of an act that is repeated for so long."""
-    clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    clock = (
+        time.process_time
+        if device.type == "cpu" and torch.get_num_threads() == 1
+        else time.perf_counter
+    )
     times, taken = 0, 0.0
     _wait(device)
     began = clock()

@@ -1,4 +1,6 @@
-"""Text behind prompts, as it is decided: token by token, until a document ends, a stop string comes, or there is no more room."""
+"""Text behind prompts, as it is decided: token by token, until a document ends, a stop string
+comes, or there is no more room.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +16,9 @@ from scalelab.generate.vocabulary import Vocabulary
 from scalelab.generate.writing import Writer
 
 End = Literal["end", "stop", "limit", "context"]
-"""Why a text ends: the model ended it, a stop string came, it has as many tokens as were asked for, or the model's context is full."""
+"""Why a text ends: the model ended it, a stop string came, it has as many tokens as were asked for,
+or the model's context is full.
+"""
 
 _ROOM = 128
 """Under a compiled step the room comes in multiples of this: another room is another graph."""
@@ -22,7 +26,9 @@ _ROOM = 128
 
 @dataclass(frozen=True)
 class Piece:
-    """What a token added to the text behind prompt number `lane`; often that of the token, sometimes more or nothing."""
+    """What a token added to the text behind prompt number `lane`; often that of the token,
+    sometimes more or nothing.
+    """
 
     lane: int
     text: str
@@ -88,12 +94,14 @@ def stream(
     step: Step | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Piece]:
-    """At most `limit` tokens behind each prompt; a piece for each token, those of the lanes in turn.
+    """At most `limit` tokens behind each prompt; a piece for each token, those of the lanes in
+    turn.
 
-    A text stops at the end of a document, before the first of the stop strings `stops`, or where the model's context is full. Cached
-    or not, compiled or not, alone or among others, a lane's text is the same but for ties that rounding decides. Give a
-    `compiled_step` as `step` for speed; `cached=False` reads the whole text again for every token.
-    Raises UserError where a prompt leaves no room, or the model predicts no next token.
+    A text stops at the end of a document, before the first of the stop strings `stops`, or where
+    the model's context is full. Cached or not, compiled or not, alone or among others, a lane's
+    text is the same but for ties that rounding decides. Give a `compiled_step` as `step` for speed;
+    `cached=False` reads the whole text again for every token. Raises UserError where a prompt
+    leaves no room, or the model predicts no next token.
     """
     texts = [vocabulary.encode(prompt) for prompt in prompts]
     if not texts:
@@ -102,12 +110,21 @@ def stream(
     room = max(map(len, texts)) + limit - 1
     room = min(model.context, room if step is None else -(-room // _ROOM) * _ROOM)
     lanes = Lanes(model, texts, room, sampling, cached=cached, step=step, device=device)
-    speakers = [_speaker(lane, ids, model.context, limit, vocabulary, stops) for lane, ids in enumerate(texts)]
+    speakers = [
+        _speaker(lane, ids, model.context, limit, vocabulary, stops)
+        for lane, ids in enumerate(texts)
+    ]
     return _pieces(lanes, speakers, vocabulary, shrinks=step is None)
 
 
-def _pieces(lanes: Lanes, speakers: list[_Speaker], vocabulary: Vocabulary, shrinks: bool) -> Iterator[Piece]:
-    """Token by token. Lanes that have ended leave where it `shrinks`; for a compiled step another number of lanes is another graph."""
+def _pieces(
+    lanes: Lanes, speakers: list[_Speaker], vocabulary: Vocabulary, shrinks: bool
+) -> Iterator[Piece]:
+    """Token by token.
+
+    Lanes that have ended leave where it `shrinks`; for a compiled step another number of lanes is
+    another graph.
+    """
     chosen = lanes.begin()
     slots = list(range(len(speakers)))  # which lane each speaker is
     while True:
@@ -139,14 +156,24 @@ def whole(pieces: Iterable[Piece], num: int) -> list[Continuation]:
     return found
 
 
-def _speaker(lane: int, ids: list[int], context: int, limit: int, vocabulary: Vocabulary, stops: Sequence[str]) -> _Speaker:
+def _speaker(
+    lane: int,
+    ids: list[int],
+    context: int,
+    limit: int,
+    vocabulary: Vocabulary,
+    stops: Sequence[str],
+) -> _Speaker:
     most = context + 1 - len(ids)
     return _Speaker(lane, Writer(vocabulary, ids, stops), list(ids), min(limit, most), most < limit)
 
 
 def _check(model: Model, texts: Sequence[Sequence[int]]) -> None:
     if model.given.mask == "full":
-        raise UserError("a model with the mask `full` fills gaps and predicts no next token", cure="take a trial with another mask")
+        raise UserError(
+            "a model with the mask `full` fills gaps and predicts no next token",
+            cure="take a trial with another mask",
+        )
     longest = max(map(len, texts))
     if longest > model.context:
         what = f"the prompt has {longest:,} tokens, and the model's context {model.context:,}"

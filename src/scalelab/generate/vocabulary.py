@@ -1,4 +1,6 @@
-"""What a trial's tokens say: from a prompt to tokens, from tokens to text, and which tokens end a text."""
+"""What a trial's tokens say: from a prompt to tokens, from tokens to text, and which tokens end a
+text.
+"""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -76,13 +78,19 @@ class Biographies(Documents):
 
     def __init__(self, data: BiographyData) -> None:
         super().__init__(data.tokenizer)
-        self._opening = [data.tokenizer.eos, *([data.tokenizer.domain] if is_marked(data.task) else [])]
+        self._opening = [
+            data.tokenizer.eos,
+            *([data.tokenizer.domain] if is_marked(data.task) else []),
+        ]
 
     def encode(self, prompt: str) -> list[int]:
         try:
             return [*self._opening, *self.tokenizer.encode(prompt)]
         except KeyError as unknown:
-            raise UserError(f"the biographies have no word `{unknown.args[0]}`", cure="take names and words out of their text") from None
+            raise UserError(
+                f"the biographies have no word `{unknown.args[0]}`",
+                cure="take names and words out of their text",
+            ) from None
 
 
 class Sums(Documents):
@@ -105,14 +113,18 @@ class Dialogs:
     def __init__(self, data: FactsData) -> None:
         self._data = data
         self._database = data.database() if data.task.recall == "in_tool" else None
-        self.ends = frozenset([USER, ASSISTANT, EOD] if self._database else [USER, ASSISTANT, DATABASE, EOD])
+        self.ends = frozenset(
+            [USER, ASSISTANT, EOD] if self._database else [USER, ASSISTANT, DATABASE, EOD]
+        )
 
     def encode(self, prompt: str) -> list[int]:
         return [USER, *encode(prompt).tolist(), ASSISTANT]
 
     def decode(self, ids: Sequence[int]) -> str:
         parts = groupby(ids, lambda token: _MARKS.get(token))
-        return "".join(mark * len(list(some)) if mark is not None else _text(some) for mark, some in parts)
+        return "".join(
+            mark * len(list(some)) if mark is not None else _text(some) for mark, some in parts
+        )
 
     def example(self) -> str:
         return _text(self._data.questions().prompts[0].tolist()[1:-1])

@@ -7,7 +7,9 @@ _CHARACTER = 3
 """Bytes of an unfinished character at most. Tokenizers show them as one U+FFFD, or as one each."""
 
 _BEFORE = 8
-"""Tokens before the new ones that are decoded with them: how a tokenizer writes a token may depend on those around it."""
+"""Tokens before the new ones that are decoded with them: how a tokenizer writes a token may depend
+on those around it.
+"""
 
 
 class Decodes(Protocol):
@@ -19,12 +21,16 @@ class Decodes(Protocol):
 
 
 class Writer:
-    """Text behind a prompt. What could still become another character, or a stop string, is held back.
+    """Text behind a prompt.
+
+    What could still become another character, or a stop string, is held back.
 
     `stopped` is true once a stop string has come; the text ends before it.
     """
 
-    def __init__(self, vocabulary: Decodes, prompt: Sequence[int], stops: Sequence[str] = ()) -> None:
+    def __init__(
+        self, vocabulary: Decodes, prompt: Sequence[int], stops: Sequence[str] = ()
+    ) -> None:
         self._vocabulary, self._stops = vocabulary, tuple(filter(None, stops))
         self._window = list(prompt[-_BEFORE:])
         self._told = len(vocabulary.decode(self._window))
@@ -33,7 +39,9 @@ class Writer:
         self.stopped = False
 
     def push(self, token: int) -> str:
-        """The text that this token decides; often that of the token, sometimes more, less or nothing."""
+        """The text that this token decides; often that of the token, sometimes more, less or
+        nothing.
+        """
         self._window.append(token)
         text = self._vocabulary.decode(self._window)
         fixed = len(text)
@@ -68,4 +76,11 @@ class Writer:
 
 def _overlap(text: str, stop: str) -> int:
     """How many characters at the end of the text begin the stop string."""
-    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
+    return next(
+        (
+            size
+            for size in range(min(len(stop) - 1, len(text)), 0, -1)
+            if text.endswith(stop[:size])
+        ),
+        0,
+    )

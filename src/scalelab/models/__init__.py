@@ -12,7 +12,10 @@ Family = Transformer | LayerRouter | Lstm
 
 
 def build(given: spec.Model, vocab: int, context: int) -> Family:
-    """The module of a resolved spec, on the default device. Its weights are drawn by `initialise(seed)`."""
+    """The module of a resolved spec, on the default device.
+
+    Its weights are drawn by `initialise(seed)`.
+    """
     if isinstance(given, spec.Lstm):
         return Lstm(given, vocab, context)
     if isinstance(given, spec.LayerRouter):

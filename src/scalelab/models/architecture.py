@@ -1,6 +1,8 @@
-"""What every family of attentive models has in common, one to one with `spec.architecture.Architecture`.
+"""What every family of attentive models has in common, one to one with
+`spec.architecture.Architecture`.
 
-B lanes, T positions of this call, S positions looked at, M positions asked for, D width, V vocabulary.
+B lanes, T positions of this call, S positions looked at, M positions asked for, D width, V
+vocabulary.
 """
 
 from typing import Generic, Self, TypeVar
@@ -22,20 +24,37 @@ Given = TypeVar("Given", spec.Transformer, spec.LayerRouter)
 
 
 class Architecture(nn.Module, Generic[Given]):
-    """Embedding, layers, norm and head. `plain` is the transformer that the layers are those of, `depth` how many a token goes through."""
+    """Embedding, layers, norm and head.
 
-    def __init__(self, given: Given, plain: spec.Transformer, depth: int, vocab: int, context: int) -> None:
+    `plain` is the transformer that the layers are those of, `depth` how many a token goes through.
+    """
+
+    def __init__(
+        self, given: Given, plain: spec.Transformer, depth: int, vocab: int, context: int
+    ) -> None:
         super().__init__()
-        assert isinstance(given.width, int) and given == given.resolved(), "a module is built from a resolved spec"
-        self.given, self.plain, self.depth, self.context, self.recompute = given, plain, depth, context, False
+        assert isinstance(given.width, int) and given == given.resolved(), (
+            "a module is built from a resolved spec"
+        )
+        self.given, self.plain, self.depth, self.context, self.recompute = (
+            given,
+            plain,
+            depth,
+            context,
+            False,
+        )
         self.wider = 1.0 if given.mup is None else given.width / given.mup
         self.embedding = Embedding(vocab, given.width)
-        self.positions = Embedding(context, given.width) if given.position.kind == "learned" else None
+        self.positions = (
+            Embedding(context, given.width) if given.position.kind == "learned" else None
+        )
         self.embedding_norm = norm(given.norm, given.width) if given.embedding_norm else None
         self.rope = _rope(plain, context)
         self.layers = nn.ModuleList(Layer(plain, index, vocab) for index in range(given.layers))
         # Under `post` and `sandwich` the last layer ends in a norm already.
-        self.norm = norm(given.norm, given.width) if given.norm.place in ("pre", "peri") else nn.Identity()
+        self.norm = (
+            norm(given.norm, given.width) if given.norm.place in ("pre", "peri") else nn.Identity()
+        )
         self.output = None if given.tied else Linear(given.width, vocab, role="head")
 
     def initialise(self, seed: int) -> Self:
@@ -46,7 +65,8 @@ class Architecture(nn.Module, Generic[Given]):
     def forward(self, tokens_BT: Tensor, given_B: Tensor | None = None) -> Tensor:
         """int64 tokens [B, T] -> logits of the next token [B, T, V].
 
-        `given_B`, under a prefix mask, is how many leading positions of a lane see each other in both directions; without it none do.
+        `given_B`, under a prefix mask, is how many leading positions of a lane see each other in
+        both directions; without it none do.
         """
         return self.head(self.trunk(tokens_BT, given_B))
 
@@ -67,11 +87,12 @@ class Architecture(nn.Module, Generic[Given]):
         at_BM: Tensor | None = None,
         document_BT: Tensor | None = None,
     ) -> tuple[Tensor, list[Routing]]:
-        """tokens [B, T] -> features [B, T, D] after the last norm, to which `head` may be applied where a loss falls; and how the
-        tokens were routed, layer by layer or step by step.
+        """tokens [B, T] -> features [B, T, D] after the last norm, to which `head` may be applied
+        where a loss falls; and how the tokens were routed, layer by layer or step by step.
 
-        With `at_BM`, the features [B, M, D] at these positions alone: the last layer computes no others. With `document_BT`, the number
-        of the document that each position belongs to, a token sees its own document alone.
+        With `at_BM`, the features [B, M, D] at these positions alone: the last layer computes no
+        others. With `document_BT`, the number of the document that each position belongs to, a
+        token sees its own document alone.
         """
         raise NotImplementedError
 
@@ -83,48 +104,92 @@ class Architecture(nn.Module, Generic[Given]):
 
     @property
     def head_weight(self) -> Tensor:
-        """The head's matrix, [V, D]. Logits are more than a product with it under `logit_softcap` and `mup`: see `head`."""
+        """The head's matrix, [V, D].
+
+        Logits are more than a product with it under `logit_softcap` and `mup`: see `head`.
+        """
         return self.embedding.weight if self.output is None else self.output.weight
 
     def empty(self, lanes: int, length: int, places: list[Place]) -> KvCache:
-        """An empty cache of these places for `lanes` sequences of at most `length` positions, in the precision that autocast computes
-        keys in."""
+        """An empty cache of these places for `lanes` sequences of at most `length` positions, in
+        the precision that autocast computes keys in.
+        """
         given = self.given
-        assert length <= self.context and given.kv_heads is not None and given.head_width is not None
+        assert (
+            length <= self.context and given.kv_heads is not None and given.head_width is not None
+        )
         assert given.mask != "full", "a model whose positions all see each other does not decode"
         slots = {place: reach(self.plain, place[0], length) or length for place in places}
         weight = self.embedding.weight
         device = weight.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        return KvCache.empty(lanes, length, slots, given.kv_heads, given.head_width, weight.new_empty(0, dtype=dtype))
+        dtype = (
+            torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        )
+        return KvCache.empty(
+            lanes, length, slots, given.kv_heads, given.head_width, weight.new_empty(0, dtype=dtype)
+        )
 
     def visit(
-        self, tokens_BT: Tensor, start_B: Tensor, cache: KvCache, given_B: Tensor | None, length_B: Tensor | None
+        self,
+        tokens_BT: Tensor,
+        start_B: Tensor,
+        cache: KvCache,
+        given_B: Tensor | None,
+        length_B: Tensor | None,
     ) -> tuple[Tensor, dict[int, Sight]]:
-        """What the first layer gets of tokens that come to a cache (see `decode`), and what they see there, by its number of slots."""
+        """What the first layer gets of tokens that come to a cache (see `decode`), and what they
+        see there, by its number of slots.
+        """
         position_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         given_B = given_B if self.given.mask == "prefix" else None
-        near_BT = position_BT if length_B is None else position_BT.clamp(max=self.context - 1)  # padding may stand beyond the end
+        near_BT = (
+            position_BT if length_B is None else position_BT.clamp(max=self.context - 1)
+        )  # padding may stand beyond the end
         turn = self.turn(near_BT)
         visits = cache.visit(position_BT, length_B)
         sights: dict[int, Sight] = {}
         for slots, visit in visits.items():
             window = None if slots == cache.length else slots
             bias = hide(position_BT, visit.position_BS, window=window, given_B=given_B)
-            sights[slots] = Sight(tokens_BT, bias, query_turn=turn, key_turn=turn, cache=cache, visit=visit)
+            sights[slots] = Sight(
+                tokens_BT, bias, query_turn=turn, key_turn=turn, cache=cache, visit=visit
+            )
         return self.embed(tokens_BT, near_BT), sights
 
     def pass_through(
-        self, layer: nn.Module, x_BTD: Tensor, first_BTD: Tensor, sight: Sight, place: Place, *asked: Tensor | None
+        self,
+        layer: nn.Module,
+        x_BTD: Tensor,
+        first_BTD: Tensor,
+        sight: Sight,
+        place: Place,
+        *asked: Tensor | None,
     ) -> tuple[Tensor, Routing | None]:
-        """What a layer gives; with `recompute` its input alone is kept. `asked`: see `Layer.forward`."""
+        """What a layer gives; with `recompute` its input alone is kept.
+
+        `asked`: see `Layer.forward`.
+        """
         if self.recompute and self.training and torch.is_grad_enabled():
             # No layer draws random numbers: there is no state of a generator to put back.
-            return checkpoint(layer, x_BTD, first_BTD, sight, place, *asked, use_reentrant=False, preserve_rng_state=False)
+            return checkpoint(
+                layer,
+                x_BTD,
+                first_BTD,
+                sight,
+                place,
+                *asked,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
         return layer(x_BTD, first_BTD, sight, place, *asked)
 
     def sight(
-        self, tokens_BT: Tensor, window: int | None, given_B: Tensor | None, at_BM: Tensor | None, document_BT: Tensor | None
+        self,
+        tokens_BT: Tensor,
+        window: int | None,
+        given_B: Tensor | None,
+        at_BM: Tensor | None,
+        document_BT: Tensor | None,
     ) -> Sight:
         """What the queries of a layer see, at every position or at those asked for."""
         length, causal = tokens_BT.shape[1], self.given.mask != "full"
@@ -132,9 +197,22 @@ class Architecture(nn.Module, Generic[Given]):
         query_BM = position_1T if at_BM is None else at_BM
         bias = None
         if document_BT is not None or given_B is not None:
-            document_BM = document_BT if document_BT is None or at_BM is None else document_BT.gather(1, at_BM)
-            documents = None if document_BM is None or document_BT is None else (document_BM, document_BT)
-            bias = hide(query_BM, position_1T, causal=causal, window=window, given_B=given_B, documents=documents)
+            document_BM = (
+                document_BT
+                if document_BT is None or at_BM is None
+                else document_BT.gather(1, at_BM)
+            )
+            documents = (
+                None if document_BM is None or document_BT is None else (document_BM, document_BT)
+            )
+            bias = hide(
+                query_BM,
+                position_1T,
+                causal=causal,
+                window=window,
+                given_B=given_B,
+                documents=documents,
+            )
         elif at_BM is not None and causal:
             bias = hide_at(at_BM, length, window)
         return Sight(tokens_BT, bias, causal, window, self.turn(query_BM), self.turn(position_1T))

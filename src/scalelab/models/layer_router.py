@@ -1,7 +1,7 @@
 """The family of routers over layers, one to one with `spec.router.LayerRouter`.
 
-B lanes, T positions of this call, M positions asked for, D width, V vocabulary, S steps, E layers of the pool, K of them that are
-applied at a step.
+B lanes, T positions of this call, M positions asked for, D width, V vocabulary, S steps, E layers
+of the pool, K of them that are applied at a step.
 """
 
 from typing import cast
@@ -27,12 +27,16 @@ from scalelab.spec import model as spec
 
 
 class LayerRouter(Architecture[spec.LayerRouter]):
-    """A pool of a transformer's layers, of which a policy applies one or some at each step. The weights are drawn by `initialise`.
+    """A pool of a transformer's layers, of which a policy applies one or some at each step.
 
-    Its layers, embedding, norm and head have the names that they have in a `Transformer`. Identity layers stand behind them in the
-    pool and have no weights. Set `recompute` to keep the inputs of layers alone while training.
+    The weights are drawn by `initialise`.
 
-    At each step the layers look at the states that all tokens have by then, those too that chose another layer or have halted.
+    Its layers, embedding, norm and head have the names that they have in a `Transformer`. Identity
+    layers stand behind them in the pool and have no weights. Set `recompute` to keep the inputs of
+    layers alone while training.
+
+    At each step the layers look at the states that all tokens have by then, those too that chose
+    another layer or have halted.
     """
 
     def __init__(self, given: spec.LayerRouter, vocab: int, context: int) -> None:
@@ -49,7 +53,9 @@ class LayerRouter(Architecture[spec.LayerRouter]):
         at_BM: Tensor | None = None,
         document_BT: Tensor | None = None,
     ) -> tuple[Tensor, list[Routing]]:
-        """The features of `read` that the model predicts from, and how its steps routed the tokens: a layer of the pool is an expert."""
+        """The features of `read` that the model predicts from, and how its steps routed the tokens:
+        a layer of the pool is an expert.
+        """
         reading = self.read(tokens_BT, given_B, at_BM, document_BT)
         return reading.final_BMD, [route.routing for route in reading.routes]
 
@@ -63,16 +69,21 @@ class LayerRouter(Architecture[spec.LayerRouter]):
         real_BT: Tensor | None = None,
         each_step: bool = False,
     ) -> Reading:
-        """tokens [B, T] -> the features [B, T, D] that it predicts from, or [B, M, D] at the positions `at_BM`, and the routes that led
-        there; with `each_step` also what it would predict from after each step. The other arguments are those of `run`. Padding,
-        where `real_BT` is false, is computed like the rest, and counts in no penalty, load or entropy; its routes are -1.
+        """tokens [B, T] -> the features [B, T, D] that it predicts from, or [B, M, D] at the
+        positions `at_BM`, and the routes that led there; with `each_step` also what it would
+        predict from after each step. The other arguments are those of `run`. Padding, where
+        `real_BT` is false, is computed like the rest, and counts in no penalty, load or entropy;
+        its routes are -1.
 
-        While training (gradients are wanted) the routes are drawn as the spec says, REINFORCE has several roll-outs of each sequence,
-        and the random numbers come from the CPU's global generator. Else the likeliest layers are taken. A sequence's one route goes
-        by its first position, or under a prefix mask by all of its given text, and under a full mask by everything: where a window
-        holds several documents, the first one decides for all.
+        While training (gradients are wanted) the routes are drawn as the spec says, REINFORCE has
+        several roll-outs of each sequence, and the random numbers come from the CPU's global
+        generator. Else the likeliest layers are taken. A sequence's one route goes by its first
+        position, or under a prefix mask by all of its given text, and under a full mask by
+        everything: where a window holds several documents, the first one decides for all.
         """
-        assert tokens_BT.shape[1] <= self.context, f"{tokens_BT.shape[1]} positions exceed the context of {self.context}"
+        assert tokens_BT.shape[1] <= self.context, (
+            f"{tokens_BT.shape[1]} positions exceed the context of {self.context}"
+        )
         trains = self.training and torch.is_grad_enabled()
         walk = self._begun(tokens_BT, given_B, at_BM, document_BT, trains)
         outlook = Outlook(self.meant, self.norm, trains, each_step)
@@ -86,8 +97,16 @@ class LayerRouter(Architecture[spec.LayerRouter]):
             routes.append(to_route(self.meant, choice, alive_BT))
             outlook.add(*walk.asked(step))
         final_BMD = outlook.final()
-        cost_BT = None if walk.halt is None or self.halting is None else self.halting.cost(walk.halt).expand(lanes, length)
-        steps_BU = torch.full((lanes, 1), float(self.given.num_steps), device=tokens_BT.device) if walk.halt is None else walk.halt.steps_BT
+        cost_BT = (
+            None
+            if walk.halt is None or self.halting is None
+            else self.halting.cost(walk.halt).expand(lanes, length)
+        )
+        steps_BU = (
+            torch.full((lanes, 1), float(self.given.num_steps), device=tokens_BT.device)
+            if walk.halt is None
+            else walk.halt.steps_BT
+        )
         return Reading(
             final_BMD=final_BMD,
             each_step=outlook.each,
@@ -96,19 +115,28 @@ class LayerRouter(Architecture[spec.LayerRouter]):
             steps_BT=steps_BU.expand(lanes, length),
             cost_BT=cost_BT,
             penalty=self._penalty(cost_BT, everybody_BT, trains),
-            flops=walk.dispatch.flops + self._other_flops(lanes, length, final_BMD, max(1, len(outlook.weights))),
+            flops=walk.dispatch.flops
+            + self._other_flops(lanes, length, final_BMD, max(1, len(outlook.weights))),
         )
 
     def rebalance(self, load_SE: Tensor) -> None:
-        """Loss-free balancing after an update, of the tokens [S, E] that each step sent to each layer in it."""
+        """Loss-free balancing after an update, of the tokens [S, E] that each step sent to each
+        layer in it.
+        """
         if self.chooser is not None:
             self.chooser.rebalance(load_SE)
 
     def new_cache(self, lanes: int, length: int) -> RoutedCache:
-        """An empty cache for `lanes` sequences of at most `length` positions: keys and values of every layer that each step may choose,
-        since a later token may choose any of them."""
+        """An empty cache for `lanes` sequences of at most `length` positions: keys and values of
+        every layer that each step may choose, since a later token may choose any of them.
+        """
         steps = range(self.given.num_steps)
-        places = [(layer, step) for step in steps for layer in self.given.allowed[step] if layer < self.given.layers]
+        places = [
+            (layer, step)
+            for step in steps
+            for layer in self.given.allowed[step]
+            if layer < self.given.layers
+        ]
         return RoutedCache(self.empty(lanes, length, places or [(0, 0)]), self.given.num_steps)
 
     def decode(
@@ -119,9 +147,11 @@ class LayerRouter(Architecture[spec.LayerRouter]):
         given_B: Tensor | None = None,
         length_B: Tensor | None = None,
     ) -> Tensor:
-        """Logits [B, T, V] of tokens that stand at positions `start_B`, `start_B` + 1, ... of their lanes; writes the cache.
+        """Logits [B, T, V] of tokens that stand at positions `start_B`, `start_B` + 1, ... of their
+        lanes; writes the cache.
 
-        The arguments are those of `Transformer.decode`. A sequence's one route is settled by the call that brings its first token.
+        The arguments are those of `Transformer.decode`. A sequence's one route is settled by the
+        call that brings its first token.
         """
         x_BTD, sights = self.visit(tokens_BT, start_B, cache.keys, given_B, length_B)
         (sight,) = sights.values()
@@ -129,32 +159,75 @@ class LayerRouter(Architecture[spec.LayerRouter]):
         position_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         given_B = given_B if self.given.mask == "prefix" else None
         walk = Walk(
-            self.meant, self.chooser, self.halting, self._dispatch(sight, sight), x_BTD,
-            given_B=given_B, position_BT=position_BT, cache=cache, begins_B=begins_B,
-        )  # fmt: skip
+            self.meant,
+            self.chooser,
+            self.halting,
+            self._dispatch(sight, sight),
+            x_BTD,
+            given_B=given_B,
+            position_BT=position_BT,
+            cache=cache,
+            begins_B=begins_B,
+        )
         outlook = Outlook(self.meant, self.norm)
         for step in range(self.given.num_steps):
             walk.step(step)
             outlook.add(*walk.asked(step))
         return self.head(outlook.final())
 
-    def _begun(self, tokens_BT: Tensor, given_B: Tensor | None, at_BM: Tensor | None, document_BT: Tensor | None, trains: bool) -> Walk:
+    def _begun(
+        self,
+        tokens_BT: Tensor,
+        given_B: Tensor | None,
+        at_BM: Tensor | None,
+        document_BT: Tensor | None,
+        trains: bool,
+    ) -> Walk:
         """Before the first step, in as many lanes as there are sequences or roll-outs."""
-        times, given_B = self.meant.num_rollouts if trains else 1, given_B if self.given.mask == "prefix" else None
-        x_BTD = _again(self.embed(tokens_BT, torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[None]), times)
+        times, given_B = (
+            self.meant.num_rollouts if trains else 1,
+            given_B if self.given.mask == "prefix" else None,
+        )
+        x_BTD = _again(
+            self.embed(tokens_BT, torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[None]),
+            times,
+        )
         tokens_BT = _again(tokens_BT, times)
-        given_B, at_BM, document_BT = (None if part is None else _again(part, times) for part in (given_B, at_BM, document_BT))
-        draws = draw(self.meant, len(x_BTD), x_BTD.shape[1], x_BTD.device) if trains and self.chooser is not None else None
+        given_B, at_BM, document_BT = (
+            None if part is None else _again(part, times) for part in (given_B, at_BM, document_BT)
+        )
+        draws = (
+            draw(self.meant, len(x_BTD), x_BTD.shape[1], x_BTD.device)
+            if trains and self.chooser is not None
+            else None
+        )
         window = reach(self.plain, 0, x_BTD.shape[1])
         sight = self.sight(tokens_BT, window, given_B, None, document_BT)
-        asked = sight if at_BM is None else self.sight(tokens_BT, window, given_B, at_BM, document_BT)
-        return Walk(self.meant, self.chooser, self.halting, self._dispatch(sight, asked), x_BTD, at_BM, given_B, draws)
+        asked = (
+            sight if at_BM is None else self.sight(tokens_BT, window, given_B, at_BM, document_BT)
+        )
+        return Walk(
+            self.meant,
+            self.chooser,
+            self.halting,
+            self._dispatch(sight, asked),
+            x_BTD,
+            at_BM,
+            given_B,
+            draws,
+        )
 
     def _dispatch(self, sight: Sight, asked: Sight) -> Dispatch:
-        """The layers, each with `recompute` if that is on; and what queries see, at all positions and at those asked for."""
+        """The layers, each with `recompute` if that is on; and what queries see, at all positions
+        and at those asked for.
+        """
 
-        def layer(x_BTD: Tensor, sight: Sight, place: Place, at_BM: Tensor | None, real_R: Tensor | None) -> Tensor:
-            return self.pass_through(self.layers[place[0]], x_BTD, x_BTD, sight, place, at_BM, real_R)[0]
+        def layer(
+            x_BTD: Tensor, sight: Sight, place: Place, at_BM: Tensor | None, real_R: Tensor | None
+        ) -> Tensor:
+            return self.pass_through(
+                self.layers[place[0]], x_BTD, x_BTD, sight, place, at_BM, real_R
+            )[0]
 
         def remember(x_BTD: Tensor, sight: Sight, place: Place) -> None:
             cast(Layer, self.layers[place[0]]).remember(x_BTD, sight, place)
@@ -162,15 +235,27 @@ class LayerRouter(Architecture[spec.LayerRouter]):
         return Dispatch(self.plain, layer, remember, sight, asked)
 
     def _penalty(self, cost_BT: Tensor | None, real_BT: Tensor, trains: bool) -> Tensor:
-        """What halting costs, a mean over all positions of which padding costs nothing, and how alike the layers are."""
-        penalty = self.embedding.weight.new_zeros(()) if cost_BT is None else cost_BT.where(real_BT, 0.0).mean()
+        """What halting costs, a mean over all positions of which padding costs nothing, and how
+        alike the layers are.
+        """
+        penalty = (
+            self.embedding.weight.new_zeros(())
+            if cost_BT is None
+            else cost_BT.where(real_BT, 0.0).mean()
+        )
         if trains and self.given.similarity:
             penalty = penalty + self.given.similarity * similarity(list(self.layers))
         return penalty
 
     def _other_flops(self, lanes: int, length: int, final_BMD: Tensor, heads: int) -> int:
-        """Of what decides and halts, at every position or once for a sequence, and of the head, at each of so many predictions."""
-        deciding = sum(part.weight.numel() for part in self.modules() if isinstance(part, Linear) and part.role == "router")
+        """Of what decides and halts, at every position or once for a sequence, and of the head, at
+        each of so many predictions.
+        """
+        deciding = sum(
+            part.weight.numel()
+            for part in self.modules()
+            if isinstance(part, Linear) and part.role == "router"
+        )
         deciding += 0 if self.halting is None else self.halting.weight.numel()
         units = lanes * (1 if self.meant.granularity == "sequence" else length)
         head = heads * final_BMD[..., 0].numel() * self.head_weight.numel()

@@ -1,6 +1,7 @@
 """The LSTM family, one to one with `spec.recurrent.Lstm`.
 
-B lanes, T positions of this call, M positions asked for, D width, V vocabulary, E experts, L layers, G four gates (4 D).
+B lanes, T positions of this call, M positions asked for, D width, V vocabulary, E experts, L
+layers, G four gates (4 D).
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from scalelab.spec.optim import Role
 
 @dataclass
 class LstmCache:
-    """What each layer remembers of the tokens read so far, in fp32 and written in place: as much for a long text as for a short one."""
+    """What each layer remembers of the tokens read so far, in fp32 and written in place: as much
+    for a long text as for a short one.
+    """
 
     length: int
     """Positions that a lane has room for."""
@@ -35,7 +38,9 @@ class LstmCache:
     @property
     def nbytes(self) -> int:
         """Bytes of all lanes."""
-        return sum(state.numel() * state.element_size() for state in (self.output_LBD, self.cell_LBD))
+        return sum(
+            state.numel() * state.element_size() for state in (self.output_LBD, self.cell_LBD)
+        )
 
     def select(self, lanes: Tensor) -> "LstmCache":
         """A cache of these lanes only (int64 indices), in their order."""
@@ -43,7 +48,9 @@ class LstmCache:
 
 
 class Bias(nn.Module):
-    """What is added to the gates before their nonlinearities; `forget` is where those of the forget gate begin."""
+    """What is added to the gates before their nonlinearities; `forget` is where those of the forget
+    gate begin.
+    """
 
     role: Role = "gain"
 
@@ -55,8 +62,11 @@ class Bias(nn.Module):
 
 
 class LstmLayer(nn.Module):
-    """One LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000). The gates stand in torch's order: input,
-    forget, cell, output. The two biases are torch's too; their sum alone tells."""
+    """One LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+    The gates stand in torch's order: input, forget, cell, output. The two biases are torch's too;
+    their sum alone tells.
+    """
 
     def __init__(self, width: int, forget: float) -> None:
         super().__init__()
@@ -65,14 +75,21 @@ class LstmLayer(nn.Module):
         self.input_bias, self.recurrent_bias = Bias(width, forget), Bias(width, 0.0)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """All positions from an empty state, [B, T, D] -> [B, T, D], by torch's fused kernels in the precision of autocast."""
+        """All positions from an empty state, [B, T, D] -> [B, T, D], by torch's fused kernels in
+        the precision of autocast.
+        """
         device = "cpu" if x_BTD.is_meta else x_BTD.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_BTD.dtype
+        dtype = (
+            torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_BTD.dtype
+        )
         with torch.autocast(device, enabled=False):
             start_1BD = x_BTD.new_zeros(1, len(x_BTD), x_BTD.shape[-1], dtype=dtype)
-            # One layer, with biases, no dropout, with a backward pass where one may come, in one direction, the lanes first.
+            # One layer, with biases, no dropout, with a backward pass where one may come, in one
+            # direction, the lanes first.
             options = True, 1, 0.0, torch.is_grad_enabled(), False, True
-            y_BTD, _, _ = torch.lstm(x_BTD.to(dtype), (start_1BD, start_1BD), self._weights(dtype), *options)
+            y_BTD, _, _ = torch.lstm(
+                x_BTD.to(dtype), (start_1BD, start_1BD), self._weights(dtype), *options
+            )
         return y_BTD
 
     def step(self, gates_BG: Tensor, output_BD: Tensor, cell_BD: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,8 +100,13 @@ class LstmLayer(nn.Module):
         return leave_BD.sigmoid() * cell_BD.tanh(), cell_BD
 
     def _weights(self, dtype: torch.dtype) -> list[Tensor]:
-        """Matrices and biases in the kernels' order; for a GPU in one block, in which cuDNN wants them."""
-        weights = [part.weight.to(dtype) for part in (self.input, self.recurrent, self.input_bias, self.recurrent_bias)]
+        """Matrices and biases in the kernels' order; for a GPU in one block, in which cuDNN wants
+        them.
+        """
+        weights = [
+            part.weight.to(dtype)
+            for part in (self.input, self.recurrent, self.input_bias, self.recurrent_bias)
+        ]
         if not weights[0].is_cuda:
             return weights
         block = torch.cat([weight.flatten() for weight in weights])
@@ -92,14 +114,17 @@ class LstmLayer(nn.Module):
         return [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
 
     def read(self, x_BTD: Tensor) -> Tensor:
-        """What the tokens say to the gates, [B, T, D] -> [B, T, G]: one product for all positions."""
+        """What the tokens say to the gates, [B, T, D] -> [B, T, G]: one product for all
+        positions.
+        """
         return F.linear(x_BTD, self.input.weight, self.input_bias.weight)
 
 
 class Lstm(nn.Module):
     """A stack of LSTMs over at most `context` positions. The weights are drawn by `initialise`.
 
-    Set `recompute` to keep each layer's input alone while training, and compute the rest again in the backward pass.
+    Set `recompute` to keep each layer's input alone while training, and compute the rest again in
+    the backward pass.
     """
 
     wider = 1.0
@@ -109,7 +134,9 @@ class Lstm(nn.Module):
         assert isinstance(given.width, int), "a module is built from a resolved spec"
         self.given, self.context, self.recompute = given, context, False
         self.embedding = Embedding(vocab, given.width)
-        self.layers = nn.ModuleList(LstmLayer(given.width, given.forget) for _ in range(given.layers))
+        self.layers = nn.ModuleList(
+            LstmLayer(given.width, given.forget) for _ in range(given.layers)
+        )
         self.output = None if given.tied else Linear(given.width, vocab, role="head")
 
     def initialise(self, seed: int) -> Self:
@@ -118,7 +145,10 @@ class Lstm(nn.Module):
         return self
 
     def forward(self, tokens_BT: Tensor, given_B: Tensor | None = None) -> Tensor:
-        """int64 tokens [B, T] -> logits of the next token [B, T, V]. A prefix means nothing here."""
+        """int64 tokens [B, T] -> logits of the next token [B, T, V].
+
+        A prefix means nothing here.
+        """
         return self.head(self.trunk(tokens_BT, given_B))
 
     def trunk(
@@ -180,13 +210,16 @@ class Lstm(nn.Module):
     ) -> Tensor:
         """Logits [B, T, V] of the next tokens of their lanes; writes the cache.
 
-        The tokens follow those that the cache has read, each once: `start_B` says nothing new. The first `length_B` tokens of a lane
-        are real, all of them where it is None; the padding behind them leaves no trace, and its logits mean nothing.
+        The tokens follow those that the cache has read, each once: `start_B` says nothing new. The
+        first `length_B` tokens of a lane are real, all of them where it is None; the padding behind
+        them leaves no trace, and its logits mean nothing.
         """
         x_BTD = self._embed(tokens_BT)
         real_BT1 = None
         if length_B is not None:
-            real_BT1 = (torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < length_B[:, None])[..., None]
+            real_BT1 = (
+                torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < length_B[:, None]
+            )[..., None]
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, LstmLayer)
             y_BTD = _follow(layer, x_BTD, cache.output_LBD[index], cache.cell_LBD[index], real_BT1)
@@ -205,14 +238,21 @@ class Lstm(nn.Module):
         return F.dropout(x_BTD, self.given.embedding_dropout) if drops else x_BTD
 
 
-def _follow(layer: LstmLayer, x_BTD: Tensor, output_BD: Tensor, cell_BD: Tensor, real_BT1: Tensor | None) -> Tensor:
-    """Token after token from a state, which is written; a fused kernel knows no padding behind some lanes."""
+def _follow(
+    layer: LstmLayer, x_BTD: Tensor, output_BD: Tensor, cell_BD: Tensor, real_BT1: Tensor | None
+) -> Tensor:
+    """Token after token from a state, which is written; a fused kernel knows no padding behind some
+    lanes.
+    """
     gates_BTG, before, found = layer.read(x_BTD), (output_BD, cell_BD), list[Tensor]()
     for place in range(x_BTD.shape[1]):
         after = layer.step(gates_BTG[:, place], *before)
         found.append(after[0])
         if real_BT1 is not None:
-            after = torch.where(real_BT1[:, place], after[0], before[0]), torch.where(real_BT1[:, place], after[1], before[1])
+            after = (
+                torch.where(real_BT1[:, place], after[0], before[0]),
+                torch.where(real_BT1[:, place], after[1], before[1]),
+            )
         before = after
     output_BD.copy_(before[0])
     cell_BD.copy_(before[1])

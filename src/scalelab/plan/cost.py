@@ -1,4 +1,6 @@
-"""Predicted times: from the speed of finished trials in this store, or a stated guess where there are none."""
+"""Predicted times: from the speed of finished trials in this store, or a stated guess where there
+are none.
+"""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +32,10 @@ class Clock:
         """What the prediction rests on, in words."""
         if self.speeds:
             return f"the measured speed of {len(self.speeds)} finished trials in this store"
-        return f"a guess of {GUESSED_FLOPS_PER_SECOND:.0e} FLOP/s, as no trial has finished in this store"
+        return (
+            f"a guess of {GUESSED_FLOPS_PER_SECOND:.0e} FLOP/s, as no trial has finished in this"
+            " store"
+        )
 
     def seconds(self, planned: PlannedTrial) -> float:
         """Seconds on one slot, if the trial trains to the end of its budget."""

@@ -1,7 +1,8 @@
 """Parameters of a model, in closed form.
 
-D width, H query heads, K key heads, W width of a head, F hidden width, V vocabulary, U tokens of it that occur, T context, L layers,
-E routed experts, of which a token is sent to C, and S shared ones. Of a router over layers: N steps, P layers of the pool, R hidden width.
+D width, H query heads, K key heads, W width of a head, F hidden width, V vocabulary, U tokens of it
+that occur, T context, L layers, E routed experts, of which a token is sent to C, and S shared ones.
+Of a router over layers: N steps, P layers of the pool, R hidden width.
 """
 
 from dataclasses import dataclass
@@ -20,13 +21,17 @@ class Parameters:
     non_embedding: int
     """Without token embedding, learned positions and head (Kaplan et al. 2020)."""
     active: int
-    """Those that take part in the computation of one token: of a mixture's routed experts only the chosen ones, and of a pool of layers
-    as many as its steps may choose at most."""
+    """Those that take part in the computation of one token: of a mixture's routed experts only the
+    chosen ones, and of a pool of layers as many as its steps may choose at most.
+    """
     groups: dict[str, int]
-    """embedding, positions, attention, ffn, norm, head, and where there are any value_embeddings, router, gains; of an LSTM embedding,
-    recurrent, head. They sum to the total."""
+    """embedding, positions, attention, ffn, norm, head, and where there are any value_embeddings,
+    router, gains; of an LSTM embedding, recurrent, head. They sum to the total.
+    """
     used: int | None = None
-    """Without the embedding's and the head's rows of tokens that never occur (arXiv 2404.05405); None where that is not known."""
+    """Without the embedding's and the head's rows of tokens that never occur (arXiv 2404.05405);
+    None where that is not known.
+    """
 
     def by(self, convention: Convention) -> int | None:
         """The count under a convention; None where the task does not tell what it takes."""
@@ -35,15 +40,27 @@ class Parameters:
     def as_dict(self) -> dict[str, int]:
         """Every known convention and every group by name, as the store keeps them."""
         used = {} if self.used is None else {"used": self.used}
-        return {"total": self.total, "non_embedding": self.non_embedding, "active": self.active, **used, **self.groups}
+        return {
+            "total": self.total,
+            "non_embedding": self.non_embedding,
+            "active": self.active,
+            **used,
+            **self.groups,
+        }
 
 
 def parameters(model: Model, vocab: int, context: int, used: int | None = None) -> Parameters:
-    """Parameters of a resolved model; `context` matters to learned positions alone, `used` (tokens that occur) to that count alone."""
+    """Parameters of a resolved model; `context` matters to learned positions alone, `used` (tokens
+    that occur) to that count alone.
+    """
     assert isinstance(model.width, int), "a resolved model is counted"
-    groups = _recurrent(model, vocab) if isinstance(model, Lstm) else _attentive(model, vocab, context)
+    groups = (
+        _recurrent(model, vocab) if isinstance(model, Lstm) else _attentive(model, vocab, context)
+    )
     total = sum(groups.values())
-    embeddings = sum(groups.get(name, 0) for name in ("embedding", "value_embeddings", "positions", "head"))
+    embeddings = sum(
+        groups.get(name, 0) for name in ("embedding", "value_embeddings", "positions", "head")
+    )
     unused_rows = 0 if used is None else (vocab - used) * (1 if model.tied else 2)
     return Parameters(
         total=total,
@@ -55,7 +72,9 @@ def parameters(model: Model, vocab: int, context: int, used: int | None = None) 
 
 
 def _recurrent(model: Lstm, vocab: int) -> dict[str, int]:
-    """Each layer has four gates, which read the input and the last output: 4 D (D + D), and two biases of 4 D."""
+    """Each layer has four gates, which read the input and the last output: 4 D (D + D), and two
+    biases of 4 D.
+    """
     assert isinstance(model.width, int)
     layer = 8 * model.width**2 + 8 * model.width
     return {
@@ -93,7 +112,10 @@ def _idle(model: Model) -> int:
 def most_layers(model: LayerRouter) -> int:
     """Different layers, identity layers aside, that one token meets at most."""
     real = [[layer for layer in choice if layer < model.layers] for choice in model.allowed]
-    return min(sum(min(mixed(model), len(layers)) for layers in real), len({layer for layers in real for layer in layers}))
+    return min(
+        sum(min(mixed(model), len(layers)) for layers in real),
+        len({layer for layers in real for layer in layers}),
+    )
 
 
 def mixed(model: LayerRouter) -> int:
@@ -115,7 +137,9 @@ def _attention_matrices(model: Transformer) -> int:
 
 
 def _ffn_matrices(model: Transformer) -> int:
-    """Parameters of one layer's feed-forward matrices: those of one network, or of all S + E experts."""
+    """Parameters of one layer's feed-forward matrices: those of one network, or of all S + E
+    experts.
+    """
     ffn = model.ffn
     return _network(model) * (ffn.shared + ffn.experts if isinstance(ffn, Moe) else 1)
 
@@ -140,7 +164,9 @@ def _network(model: Transformer) -> int:
 
 
 def _extras(model: Transformer, vocab: int) -> dict[str, int]:
-    """What only some models have: value embeddings with a gain each, routers, and two residual gains for each layer."""
+    """What only some models have: value embeddings with a gain each, routers, and two residual
+    gains for each layer.
+    """
     assert model.kv_heads is not None and model.head_width is not None
     with_values = (model.layers + 1) // 2 if model.value_embeddings else 0
     return {
@@ -171,17 +197,23 @@ def _norm(model: Transformer) -> int:
 
 
 def over_layers(model: LayerRouter) -> int:
-    """Parameters of what decides over layers: matrices, a learned score for each step and layer, and what is added to products."""
+    """Parameters of what decides over layers: matrices, a learned score for each step and layer,
+    and what is added to products.
+    """
     assert isinstance(model.width, int)
     scores = model.num_steps * model.pool if model.policy == "learned" else 0
-    steps = model.num_steps * model.width if _has_network(model) and model.router.step_embedding else 0
+    steps = (
+        model.num_steps * model.width if _has_network(model) and model.router.step_embedding else 0
+    )
     return decision_matrices(model) + scores + steps + (0 if model.halting.kind == "none" else 1)
 
 
 def decision_matrices(model: LayerRouter) -> int:
-    """Parameters that a decision multiplies by: the router's matrices, and the D weights of the unit that halts.
+    """Parameters that a decision multiplies by: the router's matrices, and the D weights of the
+    unit that halts.
 
-    A linear router is D P; a hidden width R costs D R + R P, or with gates, three of a GRU and four of an LSTM, each (D + R) R.
+    A linear router is D P; a hidden width R costs D R + R P, or with gates, three of a GRU and four
+    of an LSTM, each (D + R) R.
     """
     assert isinstance(model.width, int)
     halting = 0 if model.halting.kind == "none" else model.width
@@ -190,7 +222,11 @@ def decision_matrices(model: LayerRouter) -> int:
     if model.router.kind == "linear":
         return halting + model.width * model.pool
     hidden = model.router.width
-    inner = {"mlp": model.width, "gru": 3 * (model.width + hidden), "lstm": 4 * (model.width + hidden)}[model.router.kind]
+    inner = {
+        "mlp": model.width,
+        "gru": 3 * (model.width + hidden),
+        "lstm": 4 * (model.width + hidden),
+    }[model.router.kind]
     return halting + (inner + model.pool) * hidden
 
 

@@ -10,7 +10,9 @@ from scalelab.plan.plan import Plan, PlannedTrial
 
 
 def row(planned: PlannedTrial) -> dict[str, Any]:
-    """What a filter sees of a planned trial: every spec path, the axes as written, sizes and lengths."""
+    """What a filter sees of a planned trial: every spec path, the axes as written, sizes and
+    lengths.
+    """
     flat = flatten(planned.trial.model_dump())
     return {
         **flat,
@@ -38,7 +40,11 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def keep(plan: Plan, predicate: Callable[[Mapping[str, Any]], bool] | None) -> Plan:
     """The plan with only the trials that match."""
-    return plan if predicate is None else replace(plan, trials=[planned for planned in plan.trials if predicate(row(planned))])
+    return (
+        plan
+        if predicate is None
+        else replace(plan, trials=[planned for planned in plan.trials if predicate(row(planned))])
+    )
 
 
 def tally(plan: Plan, states: Mapping[str, State]) -> dict[str, int]:

@@ -1,9 +1,11 @@
 """FLOPs of a model, in closed form: the matrix products, two FLOPs for each multiply-add.
 
-Attention counts in full, T x T, as the kernels that a profiler sees do (a causal mask halves the useful part, and a window leaves
-less). Norms, softmax, activations, lookups and rotations count as nothing, which is how torch's FlopCounterMode counts too.
+Attention counts in full, T x T, as the kernels that a profiler sees do (a causal mask halves the
+useful part, and a window leaves less). Norms, softmax, activations, lookups and rotations count as
+nothing, which is how torch's FlopCounterMode counts too.
 
-What a router over layers runs depends on what it chooses, and on when tokens halt: of it there are bounds.
+What a router over layers runs depends on what it chooses, and on when tokens halt: of it there are
+bounds.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,10 @@ from scalelab.plan.counts import active_ffn_matrices, decision_matrices, mixed, 
 from scalelab.spec.model import LayerRouter, Lstm, Model, Transformer
 
 BACKWARD = 3
-"""Forward and backward over forward: each product has two more of its size in the backward pass. Frozen layers count alike."""
+"""Forward and backward over forward: each product has two more of its size in the backward pass.
+
+Frozen layers count alike.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +40,11 @@ class Bounds:
 
 
 def forward_flops(model: Model, vocab: int, context: int, targets: int) -> int:
-    """FLOPs of one sequence of `context` positions through a resolved model of which `targets` positions are asked for; of a router
-    over layers the most there can be.
+    """FLOPs of one sequence of `context` positions through a resolved model of which `targets`
+    positions are asked for; of a router over layers the most there can be.
 
-    The head runs at these alone, and the last layer computes keys and values everywhere, but all else at these alone.
+    The head runs at these alone, and the last layer computes keys and values everywhere, but all
+    else at these alone.
     """
     return forward_bounds(model, vocab, context, targets).most
 
@@ -58,7 +64,9 @@ def train_bounds(model: Model, vocab: int, context: int, targets: int) -> Bounds
         return forward_bounds(model, vocab, context, targets) * BACKWARD
     model = model.meant()
     head = losses(model) * 2 * targets * _width(model) * vocab
-    return (_steps(model, context, targets, training=True) + Bounds(head, head)) * (BACKWARD * model.num_rollouts)
+    return (_steps(model, context, targets, training=True) + Bounds(head, head)) * (
+        BACKWARD * model.num_rollouts
+    )
 
 
 def losses(model: LayerRouter) -> int:
@@ -76,7 +84,9 @@ def _layers(model: Transformer, context: int, targets: int) -> int:
 
 
 def _layer(model: Transformer, context: int, queries: int) -> int:
-    """FLOPs of a layer that computes keys and values at every position, and all else at `queries` of them."""
+    """FLOPs of a layer that computes keys and values at every position, and all else at `queries`
+    of them.
+    """
     return _keys_and_values(model, context) + queries * _query(model, context)
 
 
@@ -94,15 +104,30 @@ def _query(model: Transformer, context: int) -> int:
 
 
 def _steps(model: LayerRouter, context: int, targets: int, *, training: bool) -> Bounds:
-    """FLOPs of all steps. The least: every token takes identity layers where it may, and halts after the first step where it may.
+    """FLOPs of all steps.
+
+    The least: every token takes identity layers where it may, and halts after the first step where
+    it may.
 
     Decisions are made everywhere: one for all tokens where a sequence has one route.
     """
     queries = [context] * (model.num_steps - 1) + [targets]
-    steps = [_step(model, step, context, asked, training=training) for step, asked in enumerate(queries)]
-    may_halt = model.halting.kind in ("act", "threshold") or (model.halting.kind == "ponder" and not training)
-    decisions = 2 * decision_matrices(model) * model.num_steps * (1 if model.granularity == "sequence" else context)
-    least, most = sum(step.least for step in (steps[:1] if may_halt else steps)), sum(step.most for step in steps)
+    steps = [
+        _step(model, step, context, asked, training=training) for step, asked in enumerate(queries)
+    ]
+    may_halt = model.halting.kind in ("act", "threshold") or (
+        model.halting.kind == "ponder" and not training
+    )
+    decisions = (
+        2
+        * decision_matrices(model)
+        * model.num_steps
+        * (1 if model.granularity == "sequence" else context)
+    )
+    least, most = (
+        sum(step.least for step in (steps[:1] if may_halt else steps)),
+        sum(step.most for step in steps),
+    )
     return Bounds(least + decisions, most + decisions)
 
 
@@ -113,7 +138,8 @@ def _step(model: LayerRouter, step: int, context: int, queries: int, *, training
     fewest, many = max(0, mixed(model) - (len(allowed) - layers)), min(mixed(model), layers)
     if training and model.selection.kind == "soft":
         fewest = many = layers
-    # Whoever takes a layer looks at the keys and values of all positions, and each layer may have somebody who takes it.
+    # Whoever takes a layer looks at the keys and values of all positions, and each layer may have
+    # somebody who takes it.
     keyed = many if _agree(model, training=training) else min(layers, many * queries)
     return Bounds(
         fewest * _layer(plain, context, queries),
@@ -123,7 +149,9 @@ def _step(model: LayerRouter, step: int, context: int, queries: int, *, training
 
 def _agree(model: LayerRouter, *, training: bool) -> bool:
     """Whether all tokens of a sequence take the same layers."""
-    drawn = training and (model.selection.kind in ("gumbel", "reinforce") or model.selection.noise > 0)
+    drawn = training and (
+        model.selection.kind in ("gumbel", "reinforce") or model.selection.noise > 0
+    )
     return model.granularity == "sequence" or (model.policy == "learned" and not drawn)
 
 

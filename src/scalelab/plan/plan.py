@@ -1,4 +1,6 @@
-"""From an experiment to its trials: axes are set, sizes solved, budgets turned into steps, costs counted. Pure."""
+"""From an experiment to its trials: axes are set, sizes solved, budgets turned into steps, costs
+counted. Pure.
+"""
 
 import math
 from collections.abc import Iterable
@@ -31,11 +33,15 @@ class PlannedTrial:
     trial: Trial
     digest: str
     axes: Point
-    """Spec path -> value, as the spec's axes set them and the trial reads them; `arm` -> the arm's name."""
+    """Spec path -> value, as the spec's axes set them and the trial reads them; `arm` -> the arm's
+    name.
+    """
     replicate: int
     params: Parameters
     steps: int
-    """Optimizer updates; the most there can be, where a budget of FLOPs is spent by what the data make a model run."""
+    """Optimizer updates; the most there can be, where a budget of FLOPs is spent by what the data
+    make a model run.
+    """
     tokens: int
     """Positions trained on: steps x batch x context."""
     exposures: float
@@ -61,7 +67,9 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
     _check_search(experiment, document)
     base = _base(document)
     found: dict[str, PlannedTrial] = {}
-    for (arm, settings), point in product((experiment.arms or {"": {}}).items(), points(experiment.axes)):
+    for (arm, settings), point in product(
+        (experiment.arms or {"": {}}).items(), points(experiment.axes)
+    ):
         trial = _trial(base, settings | point, document, arm)
         _check_metrics(trial, experiment, document)
         _check_micro_batch(trial, experiment, document)
@@ -73,7 +81,10 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
 
 
 def compile_point(experiment: Experiment, document: Document, point: Point) -> PlannedTrial:
-    """The one trial of an experiment without axes at a point. Raises UserError with the place of what cannot be."""
+    """The one trial of an experiment without axes at a point.
+
+    Raises UserError with the place of what cannot be.
+    """
     trial = _trial(_base(document), point, document)
     _check_metrics(trial, experiment, document)
     _check_micro_batch(trial, experiment, document)
@@ -81,7 +92,9 @@ def compile_point(experiment: Experiment, document: Document, point: Point) -> P
 
 
 def _base(document: Document) -> dict[str, Any]:
-    """What the user wrote of a trial, and no more: an axis may change a `kind`, and then the other kind's defaults must not linger."""
+    """What the user wrote of a trial, and no more: an axis may change a `kind`, and then the other
+    kind's defaults must not linger.
+    """
     return {key: value for key, value in document.data.items() if key not in Experiment.outside}
 
 
@@ -103,25 +116,48 @@ def _check_metrics(trial: Trial, experiment: Experiment, document: Document) -> 
     stop, search = trial.evaluation.stop, experiment.search
     if stop is not None and stop.metric not in trial.task.measures:
         cure = nearest(stop.metric, list(trial.task.measures))
-        raise UserError(f"no evaluation measures `{stop.metric}`", cure=cure, where=document.place(("evaluation", "stop", "metric")))
+        raise UserError(
+            f"no evaluation measures `{stop.metric}`",
+            cure=cure,
+            where=document.place(("evaluation", "stop", "metric")),
+        )
     if isinstance(search, Frontier) and search.metric not in trial.task.concludes:
         cure = nearest(search.metric, list(trial.task.concludes))
-        raise UserError(f"no trial ends with a metric `{search.metric}`", cure=cure, where=document.place(("search", "metric")))
+        raise UserError(
+            f"no trial ends with a metric `{search.metric}`",
+            cure=cure,
+            where=document.place(("search", "metric")),
+        )
 
 
 def _check_micro_batch(trial: Trial, experiment: Experiment, document: Document) -> None:
     if trial.model.couples_batch and isinstance(experiment.execution.micro_batch, int):
-        what = "the balance of the experts couples the sequences of a micro-batch, so its size can change the numbers"
-        cure = "write `micro_batch` beside `batch` and leave `execution.micro_batch` out, or say `per: sequence`"
+        what = (
+            "the balance of the experts couples the sequences of a micro-batch, so its size can"
+            " change the numbers"
+        )
+        cure = (
+            "write `micro_batch` beside `batch` and leave `execution.micro_batch` out, or say `per:"
+            " sequence`"
+        )
         raise UserError(what, cure=cure, where=document.place(("execution", "micro_batch")))
 
 
-def _check_along(experiment: Experiment, trials: Iterable[PlannedTrial], document: Document) -> None:
+def _check_along(
+    experiment: Experiment, trials: Iterable[PlannedTrial], document: Document
+) -> None:
     search = experiment.search
     for planned in trials:
         if isinstance(search, Frontier) and not isinstance(planned.axes[search.along], int | float):
-            what = f"the frontier's `along` is `{search.along}`, whose value {planned.axes[search.along]!r} is no number"
-            raise UserError(what, cure="name an axis of numbers, such as task.people", where=document.place(("search", "along")))
+            what = (
+                f"the frontier's `along` is `{search.along}`, whose value"
+                f" {planned.axes[search.along]!r} is no number"
+            )
+            raise UserError(
+                what,
+                cure="name an axis of numbers, such as task.people",
+                where=document.place(("search", "along")),
+            )
 
 
 def _trial(base: dict[str, Any], point: Point, document: Document, arm: str = "") -> Trial:
@@ -136,22 +172,44 @@ def _trial(base: dict[str, Any], point: Point, document: Document, arm: str = ""
     except ValidationError as error:
         fault = explained(error, Document(data, document.places, document.path), Trial)
         raise UserError(
-            fault.what, cure=fault.cure, where=_axis_place(error, fault.what, data, point, document, arm) or fault.where
+            fault.what,
+            cure=fault.cure,
+            where=_axis_place(error, fault.what, data, point, document, arm) or fault.where,
         ) from error
 
 
 def _read(trial: Trial, point: Point) -> Point:
-    """The point with its values as the trial reads them: `10k` and `1e4` are both 10,000. A whole part stays as it is written."""
+    """The point with its values as the trial reads them: `10k` and `1e4` are both 10,000. A whole
+    part stays as it is written.
+    """
     found = {path: reduce(getattr, path.split("."), trial) for path in point}
-    return {path: point[path] if isinstance(value, Spec | tuple) else value for path, value in found.items()}
+    return {
+        path: point[path] if isinstance(value, Spec | tuple) else value
+        for path, value in found.items()
+    }
 
 
-def _axis_place(error: ValidationError, what: str, data: dict[str, Any], point: Point, document: Document, arm: str) -> str:
-    """The line of the axis, or in the arm, that set the wrong value, or empty. Of a fault of a whole part: of what the sentence names."""
+def _axis_place(
+    error: ValidationError,
+    what: str,
+    data: dict[str, Any],
+    point: Point,
+    document: Document,
+    arm: str,
+) -> str:
+    """The line of the axis, or in the arm, that set the wrong value, or empty.
+
+    Of a fault of a whole part: of what the sentence names.
+    """
     named = [path for path in point if f"`{path}`" in what]
     if named:
         return document.place(axis_loc(document, named[0], arm))
-    loc = [str(part) for part in written(error.errors()[0]["loc"], data, missing=error.errors()[0]["type"] == "missing")]
+    loc = [
+        str(part)
+        for part in written(
+            error.errors()[0]["loc"], data, missing=error.errors()[0]["type"] == "missing"
+        )
+    ]
     for path in point:
         steps = path.split(".")
         if loc[: len(steps)] == steps or steps[: len(loc)] == loc:
@@ -159,22 +217,35 @@ def _axis_place(error: ValidationError, what: str, data: dict[str, Any], point: 
     return ""
 
 
-def _replicates(trial: Trial, point: Point, experiment: Experiment, document: Document) -> list[PlannedTrial]:
+def _replicates(
+    trial: Trial, point: Point, experiment: Experiment, document: Document
+) -> list[PlannedTrial]:
     shape = _described(trial, experiment.execution.data, document)
     try:
         sizes = (shape.vocab, shape.context, trial.budget.params)
-        model = solve(trial.model, *sizes, used=shape.used, where=document.place(("budget", "params"))).resolved()
+        model = solve(
+            trial.model, *sizes, used=shape.used, where=document.place(("budget", "params"))
+        ).resolved()
     except UserError as error:
         at = ", ".join(f"{path} {value}" for path, value in point.items())
-        raise UserError(f"{error.what} (at {at})" if at else error.what, cure=error.cure, where=error.where) from error
+        raise UserError(
+            f"{error.what} (at {at})" if at else error.what, cure=error.cure, where=error.where
+        ) from error
     params = parameters(model, shape.vocab, shape.context, shape.used)
     each = train_bounds(model, shape.vocab, shape.context, shape.targets)
     steps = num_steps(trial.budget, shape, trial.batch, each)
     is_metered = trial.budget.flops is not None and not each.is_exact
     budget = Budget(flops=trial.budget.flops) if is_metered else Budget(steps=steps)
     flops = _spent(budget, steps, each * trial.batch)
-    micro_batch = None if trial.micro_batch is None or trial.micro_batch >= trial.batch else trial.micro_batch
-    settled = {"task": _settled(trial.task, shape), "model": model, "budget": budget, "micro_batch": micro_batch}
+    micro_batch = (
+        None if trial.micro_batch is None or trial.micro_batch >= trial.batch else trial.micro_batch
+    )
+    settled = {
+        "task": _settled(trial.task, shape),
+        "model": model,
+        "budget": budget,
+        "micro_batch": micro_batch,
+    }
     resolved = trial.model_copy(update=settled)
     found: list[PlannedTrial] = []
     for replicate in range(experiment.replicates):
@@ -198,7 +269,9 @@ def _replicates(trial: Trial, point: Point, experiment: Experiment, document: Do
 
 
 def _settled(task: Task, shape: TaskShape) -> Task:
-    """The task with every field that follows from its data: what is written down and what follows are one trial."""
+    """The task with every field that follows from its data: what is written down and what follows
+    are one trial.
+    """
     follows = {"shards": shape.shards} if isinstance(task, Text) else {"context": shape.context + 1}
     return task.model_copy(update=follows)
 
@@ -213,9 +286,12 @@ def _described(trial: Trial, folder: str, document: Document) -> TaskShape:
 
 
 def num_steps(budget: Budget, shape: TaskShape, batch: int, each: Bounds) -> int:
-    """Optimizer updates that spend a budget; the last one may overshoot it. `each` are the training FLOPs of a sequence.
+    """Optimizer updates that spend a budget; the last one may overshoot it.
 
-    Where these depend on the data a budget of FLOPs is spent by a meter, and these are the most updates that there can be.
+    `each` are the training FLOPs of a sequence.
+
+    Where these depend on the data a budget of FLOPs is spent by a meter, and these are the most
+    updates that there can be.
     """
     if budget.steps is not None:
         return budget.steps

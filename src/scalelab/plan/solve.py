@@ -11,20 +11,37 @@ FFN_STEP = 8
 """Hidden widths, of experts too, come in steps of 8: fast kernels want rows of 16 bytes in bf16."""
 
 
-def solve(model: Model, vocab: int, context: int, budget: Params | None, *, used: int | None = None, where: str = "") -> Model:
+def solve(
+    model: Model,
+    vocab: int,
+    context: int,
+    budget: Params | None,
+    *,
+    used: int | None = None,
+    where: str = "",
+) -> Model:
     """The model with its field that says `solve` replaced by the size that meets the budget best.
 
-    Raises UserError where the nearest reachable size is out of tolerance, where there is a field to solve and no budget or the
-    reverse does not fit, and where two fields would have to be solved from one number. `used` is how many tokens occur.
+    Raises UserError where the nearest reachable size is out of tolerance, where there is a field to
+    solve and no budget or the reverse does not fit, and where two fields would have to be solved
+    from one number. `used` is how many tokens occur.
     """
     if budget is not None and budget.convention == "used" and used is None:
-        raise UserError("this task does not tell how many of its tokens occur", cure="take the convention `total`", where=where)
+        raise UserError(
+            "this task does not tell how many of its tokens occur",
+            cure="take the convention `total`",
+            where=where,
+        )
     sized = _sizes(model, where)
     if sized is None:
         _check(model, vocab, context, budget, used, where)
         return model
     if budget is None:
-        raise UserError("a size says `solve`, and there is no parameter budget", cure="give `budget.params`, such as 1M", where=where)
+        raise UserError(
+            "a size says `solve`, and there is no parameter budget",
+            cure="give `budget.params`, such as 1M",
+            where=where,
+        )
     name, step, with_size = sized
 
     def count(size: int) -> int:
@@ -33,10 +50,16 @@ def solve(model: Model, vocab: int, context: int, budget: Params | None, *, used
     below, above = _around(budget.target, step, count)
     best = min((below, above), key=lambda size: abs(count(size) - budget.target))
     if not _fits(count(best), budget):
-        reachable = " and ".join(f"{count(size):,} ({name} {size})" for size in sorted({below, above}))
+        reachable = " and ".join(
+            f"{count(size):,} ({name} {size})" for size in sorted({below, above})
+        )
         raise UserError(
-            f"no {name} gives {budget.target:,} parameters ({budget.convention}) within {budget.tolerance:.3g}",
-            cure=f"the nearest reachable are {reachable}; take one of them as target, or a wider tolerance",
+            f"no {name} gives {budget.target:,} parameters ({budget.convention}) within"
+            f" {budget.tolerance:.3g}",
+            cure=(
+                f"the nearest reachable are {reachable}; take one of them as target, or a wider"
+                " tolerance"
+            ),
             where=where,
         )
     return with_size(best)
@@ -46,9 +69,15 @@ def _sizes(model: Model, where: str) -> tuple[str, int, Callable[[int], Model]] 
     """Name, step and setter of the field to solve, or None where every size is given."""
     asked = solved_sizes(model)
     if len(asked) > 1:
-        raise UserError(f"`{asked[0]}` and `{asked[1]}` both say `solve`", cure="solve one of them", where=where)
+        raise UserError(
+            f"`{asked[0]}` and `{asked[1]}` both say `solve`", cure="solve one of them", where=where
+        )
     if isinstance(model, Lstm):
-        return ("model.width", 1, lambda size: model.model_copy(update={"width": size})) if asked else None
+        return (
+            ("model.width", 1, lambda size: model.model_copy(update={"width": size}))
+            if asked
+            else None
+        )
     if model.heads == "solve":
         assert model.kv_heads is not None, "a spec whose heads are solved gives its key heads"
         return "model.heads", model.kv_heads, lambda size: model.model_copy(update={"heads": size})
@@ -58,19 +87,32 @@ def _sizes(model: Model, where: str) -> tuple[str, int, Callable[[int], Model]] 
         step = 1 if model.head_width is not None else model.heads * turns_pairs
         return "model.width", step, lambda size: model.model_copy(update={"width": size})
     if model.ffn.width == "solve":
-        return "model.ffn.width", FFN_STEP, lambda size: model.model_copy(update={"ffn": model.ffn.model_copy(update={"width": size})})
+        return (
+            "model.ffn.width",
+            FFN_STEP,
+            lambda size: model.model_copy(
+                update={"ffn": model.ffn.model_copy(update={"width": size})}
+            ),
+        )
     return None
 
 
 def solved_sizes(model: Model) -> list[str]:
     """The paths of the sizes that say `solve`."""
-    others = {} if isinstance(model, Lstm) else {"model.heads": model.heads, "model.ffn.width": model.ffn.width}
+    others = (
+        {}
+        if isinstance(model, Lstm)
+        else {"model.heads": model.heads, "model.ffn.width": model.ffn.width}
+    )
     sizes = {"model.width": model.width, **others}
     return [path for path, size in sizes.items() if size == "solve"]
 
 
 def _around(target: int, step: int, count: Callable[[int], int]) -> tuple[int, int]:
-    """The largest size that counts at most the target (or the smallest there is), and the next one. Counts grow with the size."""
+    """The largest size that counts at most the target (or the smallest there is), and the next one.
+
+    Counts grow with the size.
+    """
     high = 1
     while count(high * step) <= target:
         high *= 2
@@ -91,17 +133,24 @@ def _fits(count: int, budget: Params) -> bool:
     return abs(count - budget.target) <= budget.tolerance * budget.target
 
 
-def _check(model: Model, vocab: int, context: int, budget: Params | None, used: int | None, where: str) -> None:
+def _check(
+    model: Model, vocab: int, context: int, budget: Params | None, used: int | None, where: str
+) -> None:
     if budget is None:
         return
     count = _count(model, vocab, context, budget, used)
     if not _fits(count, budget):
         raise UserError(
-            f"the model has {count:,} parameters ({budget.convention}) and the budget asks {budget.target:,}",
+            f"the model has {count:,} parameters ({budget.convention}) and the budget asks"
+            f" {budget.target:,}",
             cure=f"write `solve` for {_solvable(model)}, or leave `budget.params` out",
             where=where,
         )
 
 
 def _solvable(model: Model) -> str:
-    return "`model.width`" if isinstance(model, Lstm) else "`model.width`, `model.heads` or `model.ffn.width`"
+    return (
+        "`model.width`"
+        if isinstance(model, Lstm)
+        else "`model.width`, `model.heads` or `model.ffn.width`"
+    )

@@ -8,7 +8,15 @@ import polars as pl
 from scalelab.core.events import is_lower_better
 from scalelab.fit.allocation import DRAWS, SIZES, Ranking, is_one_budget, rank, shape_axes
 from scalelab.fit.warned import Warned
-from scalelab.report.allocation_chart import FORMS, NAMES, best_chart, best_rows, heat_chart, named, shape_rows
+from scalelab.report.allocation_chart import (
+    FORMS,
+    NAMES,
+    best_chart,
+    best_rows,
+    heat_chart,
+    named,
+    shape_rows,
+)
 from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
 from scalelab.report.numbers import NONE, PLUS_MINUS, rounded, short, whole
 from scalelab.report.runs import arm_names, check_metric, state_counts, varying
@@ -20,7 +28,9 @@ USUAL = ("recall", "accuracy", "test_loss")
 
 @dataclass(frozen=True)
 class Allocation(Figure):
-    """A heat map of the shapes of one budget, and the best of them with intervals over replicates."""
+    """A heat map of the shapes of one budget, and the best of them with intervals over
+    replicates.
+    """
 
     metric: str = ""
     """What shapes are ranked by; the first of `USUAL` where it is empty."""
@@ -36,8 +46,13 @@ class Allocation(Figure):
         return replace(self, metric=options.get("metric", self.metric).removeprefix("metrics."))
 
     def has_data(self, rows: Rows) -> bool:
-        """Whether several shapes of one budget have finished, and are no arms with names (fig. 9 is for these)."""
-        if not set(NEEDED) <= set(rows.trials.columns) or len(arm_names(rows.trials, rows.specs)) > 1:
+        """Whether several shapes of one budget have finished, and are no arms with names (fig. 9 is
+        for these).
+        """
+        if (
+            not set(NEEDED) <= set(rows.trials.columns)
+            or len(arm_names(rows.trials, rows.specs)) > 1
+        ):
             return False
         known = _finished(rows.trials, self._column(rows))
         return is_one_budget(known) and bool(_axes(rows, known))
@@ -54,19 +69,40 @@ class Allocation(Figure):
         column = self._column(rows)
         metric, known = column.removeprefix("metrics."), _finished(rows.trials, column)
         axes = _axes(rows, known)
-        solved = [path for path in SIZES if path in known.columns and path not in axes and known[path].drop_nulls().n_unique() > 1]
-        # The hidden width says what the ratio says, and a width that is an axis needs no second telling.
-        solved = [path for path in solved if path not in ("model.ffn.ratio", "model.head_width", "model.kv_heads")]
+        solved = [
+            path
+            for path in SIZES
+            if path in known.columns
+            and path not in axes
+            and known[path].drop_nulls().n_unique() > 1
+        ]
+        # The hidden width says what the ratio says, and a width that is an axis needs no second
+        # telling.
+        solved = [
+            path
+            for path in solved
+            if path not in ("model.ffn.ratio", "model.head_width", "model.kv_heads")
+        ]
         ranking = rank(known, column, axes, less=is_lower_better(metric))
         heat = heat_chart({"shapes": shape_rows(ranking, solved)}, ranking)
         best = best_chart(best_rows(ranking, solved), metric)
         table = _shapes_table(ranking, solved)
-        told_apart = "; a frame marks shapes that are not told from the best" if ranking.noise is not None else ""
+        told_apart = (
+            "; a frame marks shapes that are not told from the best"
+            if ranking.noise is not None
+            else ""
+        )
         return Drawing(
             title=self.title,
             verdict=_verdict(ranking, solved),
             panels=[
-                Panel("shapes", "", heat, f"Mean {metric} of each shape of one budget{told_apart}.", table),
+                Panel(
+                    "shapes",
+                    "",
+                    heat,
+                    f"Mean {metric} of each shape of one budget{told_apart}.",
+                    table,
+                ),
                 Panel("best", "The best shapes", best, f"Mean {metric} {_BEST}", None),
             ],
             metric=column,
@@ -79,25 +115,40 @@ class Allocation(Figure):
 
 
 _BEST = (
-    "with its 95 % t interval, the replicates behind it in grey, and at the right the probability that the shape is the best "
-    "one, by the bootstrap over replicates."
+    "with its 95 % t interval, the replicates behind it in grey, and at the right the probability"
+    " that the shape is the best one, by the bootstrap over replicates."
 )
 _READING = [
-    "Every cell has the same number of parameters: what one size takes, another gives. The number in a cell is the mean over the "
-    "replicates; below it stands the size that was solved for the budget.",
-    "The best of many shapes is partly lucky: its own mean is more likely too high than too low. A framed shape may be as good.",
-    "Point at a mark to see its trials; click it to find them among the runs below; `scalelab show DIGEST` tells all of one.",
+    (
+        "Every cell has the same number of parameters: what one size takes, another gives. The"
+        " number in a cell is the mean over the replicates; below it stands the size that was"
+        " solved for the budget."
+    ),
+    (
+        "The best of many shapes is partly lucky: its own mean is more likely too high than too"
+        " low. A framed shape may be as good."
+    ),
+    (
+        "Point at a mark to see its trials; click it to find them among the runs below; `scalelab"
+        " show DIGEST` tells all of one."
+    ),
 ]
 
 
 def _finished(trials: pl.DataFrame, column: str) -> pl.DataFrame:
     if column not in trials.columns:
         return trials.clear()
-    return trials.filter(pl.col("state").is_in(["done", "stopped"]), pl.col(column).is_finite(), pl.col("params.total").is_not_null())
+    return trials.filter(
+        pl.col("state").is_in(["done", "stopped"]),
+        pl.col(column).is_finite(),
+        pl.col("params.total").is_not_null(),
+    )
 
 
 def _axes(rows: Rows, known: pl.DataFrame) -> list[str]:
-    return shape_axes(known, {path for spec in rows.specs.values() for path in spec.get("axes") or {}})
+    return shape_axes(
+        known, {path for spec in rows.specs.values() for path in spec.get("axes") or {}}
+    )
 
 
 def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
@@ -107,16 +158,32 @@ def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
     sizes = sorted(shape.params for shape in ranking.shapes)
     name, other = named(best, [*ranking.axes, *solved]), named(worst, [*ranking.axes, *solved])
     mean = f"{best.mean:{FORMS.get(ranking.metric, '.4g')}}{about}"
-    said = [f"Of {len(ranking.shapes)} shapes with {short(sizes[0])} to {short(sizes[-1])} parameters, {_ends(ranking, name, other, mean)}"]
+    said = [
+        f"Of {len(ranking.shapes)} shapes with {short(sizes[0])} to {short(sizes[-1])} parameters,"
+        f" {_ends(ranking, name, other, mean)}"
+    ]
     if ranking.noise is not None:
         rivals = len(ranking.rivals()) - 1
-        others = "every other shape is" if not rivals else "one other shape is not" if rivals == 1 else f"{rivals} others are not"
-        said.append(f"It is the best one with a probability of {ranking.best[0]:.2f}; {others} told from it at the 5 % level.")
+        others = (
+            "every other shape is"
+            if not rivals
+            else "one other shape is not"
+            if rivals == 1
+            else f"{rivals} others are not"
+        )
+        said.append(
+            f"It is the best one with a probability of {ranking.best[0]:.2f}; {others} told from it"
+            " at the 5 % level."
+        )
     effects = ranking.effects()
     if effects is not None:
-        shares = ", ".join(f"{NAMES[axis]} {100 * share:.0f} %" for axis, share in sorted(effects.axes.items(), key=lambda item: -item[1]))
+        shares = ", ".join(
+            f"{NAMES[axis]} {100 * share:.0f} %"
+            for axis, share in sorted(effects.axes.items(), key=lambda item: -item[1])
+        )
         said.append(
-            f"Of all variance, {shares}; how they go together {100 * effects.together:.0f} %, replicates {100 * effects.replicates:.0f} %."
+            f"Of all variance, {shares}; how they go together {100 * effects.together:.0f} %,"
+            f" replicates {100 * effects.replicates:.0f} %."
         )
     return said
 
@@ -144,9 +211,21 @@ def _shapes_table(ranking: Ranking, solved: list[str]) -> Table:
     rows = []
     for shape, chance in zip(ranking.shapes, ranking.best, strict=True):
         interval, std = ranking.interval(shape), shape.std
-        told = [f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else NONE, f"{std:.3g}" if std is not None else NONE]
+        told = [
+            f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else NONE,
+            f"{std:.3g}" if std is not None else NONE,
+        ]
         sizes = [f"{shape.sizes[path]:g}" if path in shape.sizes else "" for path in paths]
-        rows.append([*sizes, whole(shape.params), f"{shape.mean:.3f}", *told, str(len(shape.measured)), f"{chance:.3f}"])
+        rows.append(
+            [
+                *sizes,
+                whole(shape.params),
+                f"{shape.mean:.3f}",
+                *told,
+                str(len(shape.measured)),
+                f"{chance:.3f}",
+            ]
+        )
     return Table("The shapes, the best first", columns, rows, frozenset(range(len(columns))))
 
 
@@ -154,36 +233,56 @@ def _effects_tables(ranking: Ranking) -> list[Table]:
     effects, p_equal = ranking.effects(), ranking.p_equal
     if effects is None:
         return []
-    shares = {**{NAMES[axis]: share for axis, share in effects.axes.items()}, "how they go together": effects.together}
-    rows = [[name, f"{100 * share:.1f} %"] for name, share in {**shares, "replicates": effects.replicates}.items()]
+    shares = {
+        **{NAMES[axis]: share for axis, share in effects.axes.items()},
+        "how they go together": effects.together,
+    }
+    rows = [
+        [name, f"{100 * share:.1f} %"]
+        for name, share in {**shares, "replicates": effects.replicates}.items()
+    ]
     note = (
-        f"If shape made no difference, an F as large as here would come up with probability {p_equal:.2g}." if p_equal is not None else ""
+        "If shape made no difference, an F as large as here would come up with probability"
+        f" {p_equal:.2g}."
+        if p_equal is not None
+        else ""
     )
     return [Table("Where the variance comes from", ("source", "share"), rows, frozenset({1}), note)]
 
 
 def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str]) -> list[str]:
     states = ", ".join(f"{count:,} {state}" for state, count in state_counts(rows.trials).items())
-    asked = [f"{name}: {spec['about']}" for name, spec in sorted(rows.specs.items()) if spec.get("about")]
+    asked = [
+        f"{name}: {spec['about']}" for name, spec in sorted(rows.specs.items()) if spec.get("about")
+    ]
     sizes = sorted(set(known["params.total"].to_list()))
     spread = (sizes[-1] - sizes[0]) / sizes[0]
     said = [
         *asked,
-        f"Trials by state: {states}. Done and stopped trials count with their last {_metric(ranking)}.",
-        f"One budget: {whole(sizes[0])} to {whole(sizes[-1])} parameters, embedding and head included ({100 * spread:.1f} % apart). "
-        f"Axes: {', '.join(NAMES[axis] for axis in axes)}; other sizes follow from them and the budget. All "
-        "shapes train by the same recipe; another learning rate, or longer training, may favour another shape.",
+        (
+            f"Trials by state: {states}. Done and stopped trials count with their last"
+            f" {_metric(ranking)}."
+        ),
+        (
+            f"One budget: {whole(sizes[0])} to {whole(sizes[-1])} parameters, embedding and head"
+            f" included ({100 * spread:.1f} % apart). Axes:"
+            f" {', '.join(NAMES[axis] for axis in axes)}; other sizes follow from them and the"
+            " budget. All shapes train by the same recipe; another learning rate, or longer"
+            " training, may favour another shape."
+        ),
     ]
     if ranking.noise is not None:
         said.append(
-            "Intervals are Student's t over the replicates, with one standard deviation of a replicate for all shapes "
-            f"({ranking.noise:.2g}, pooled, {ranking.freedom} degrees of freedom): few replicates say little of their own spread. Shapes "
-            "near the best or worst that can be spread less than that. A shape is told from the best where a two-sided t test of their "
-            "difference says so at 5 %, not corrected for the number of shapes."
+            "Intervals are Student's t over the replicates, with one standard deviation of a"
+            f" replicate for all shapes ({ranking.noise:.2g}, pooled, {ranking.freedom} degrees of"
+            " freedom): few replicates say little of their own spread. Shapes near the best or"
+            " worst that can be spread less than that. A shape is told from the best where a"
+            " two-sided t test of their difference says so at 5 %, not corrected for the number of"
+            " shapes."
         )
         said.append(
-            f"Probability of being best: {DRAWS:,} bootstrap draws of every shape's replicates, by their deviations from the shape's mean, "
-            "which are drawn from those of all shapes."
+            f"Probability of being best: {DRAWS:,} bootstrap draws of every shape's replicates, by"
+            " their deviations from the shape's mean, which are drawn from those of all shapes."
         )
     return said
 
@@ -198,22 +297,37 @@ def _warnings(known: pl.DataFrame, ranking: Ranking, axes: list[str]) -> list[Wa
     found = []
     others = [path for path in varying(known, SIZES) if path not in SIZES]
     if others:
-        text = f"Among these trials {', '.join(others)} varies too, and a shape is the mean over all of them; draw one value with --filter."
+        text = (
+            f"Among these trials {', '.join(others)} varies too, and a shape is the mean over all"
+            " of them; draw one value with --filter."
+        )
         found.append(Warned("others_vary", text))
     fewest = min(len(shape.measured) for shape in ranking.shapes)
     if fewest < 3:
-        found.append(Warned("few_replicates", f"Some shape has {fewest} replicate{'s' if fewest > 1 else ''}: intervals need three."))
+        found.append(
+            Warned(
+                "few_replicates",
+                f"Some shape has {fewest} replicate{'s' if fewest > 1 else ''}: intervals need"
+                " three.",
+            )
+        )
     if ranking.p_equal is not None and ranking.p_equal > 0.05:
-        found.append(Warned("not_told_apart", "Shapes differ no more than replicates of one shape do."))
+        found.append(
+            Warned("not_told_apart", "Shapes differ no more than replicates of one shape do.")
+        )
     edges = _edges(ranking, axes)
     if edges:
-        text = f"The best shape has {' and '.join(edges)} of those tried: a better one may lie beyond."
+        text = (
+            f"The best shape has {' and '.join(edges)} of those tried: a better one may lie beyond."
+        )
         found.append(Warned("best_at_edge", text))
     return found
 
 
 def _edges(ranking: Ranking, axes: list[str]) -> list[str]:
-    """Where the best shape stands at the end of an axis that could go on; no model has fewer than one layer or head."""
+    """Where the best shape stands at the end of an axis that could go on; no model has fewer than
+    one layer or head.
+    """
     best, said = ranking.shapes[0], []
     for axis in axes:
         levels = sorted({shape.sizes[axis] for shape in ranking.shapes})

@@ -1,4 +1,6 @@
-"""Arms: the alternatives of an experiment, each with its replicates, and what all of them have in common."""
+"""Arms: the alternatives of an experiment, each with its replicates, and what all of them have in
+common.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ from scalelab.report.figure import Rows
 from scalelab.report.runs import arm_names, cell, names_of, told_apart
 
 _SETTING = ("task.", "budget.", "experiment")
-"""Columns that say under what circumstances arms are compared; where arms have names, so does every other axis."""
+"""Columns that say under what circumstances arms are compared; where arms have names, so does every
+other axis.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ class Arm:
         if column not in self.trials.columns:
             return {}
         pairs = self.trials.select("seed", column).iter_rows()
-        return {seed: float(value) for seed, value in pairs if value is not None and isfinite(value)}
+        return {
+            seed: float(value) for seed, value in pairs if value is not None and isfinite(value)
+        }
 
     def mean(self, column: str) -> Estimate | None:
         """The mean of a column over the replicates, with its interval."""
@@ -64,23 +70,47 @@ class Arms:
     """What tells arms and settings apart."""
 
     @classmethod
-    def of(cls, rows: Rows, needs: Sequence[str], states: Collection[State] | None = ("done", "stopped")) -> "Arms":
-        """The arms of trials in these states (all, for None) that have a finite value in each of these columns."""
+    def of(
+        cls,
+        rows: Rows,
+        needs: Sequence[str],
+        states: Collection[State] | None = ("done", "stopped"),
+    ) -> "Arms":
+        """The arms of trials in these states (all, for None) that have a finite value in each of
+        these columns.
+        """
         if not {"digest", "state", "seed", *needs} <= set(rows.trials.columns):
             return cls((), ())
         known = rows.trials.filter(*(pl.col(column).is_finite() for column in needs))
         known = known if states is None else known.filter(pl.col("state").is_in(list(states)))
         axes = told_apart(known, rows.specs) if len(known) else []
-        alone = ["arm"] if "arm" in axes else [axis for axis in axes if not axis.startswith(_SETTING)]
+        alone = (
+            ["arm"] if "arm" in axes else [axis for axis in axes if not axis.startswith(_SETTING)]
+        )
         settings = [axis for axis in axes if axis not in alone]
         order = {name: at for at, name in enumerate(arm_names(known, rows.specs))}
 
         def place(arm: Arm) -> list[Any]:
             values = [arm.values[axis] for axis in (*settings, *alone)]
-            return [(value is None, order.get(value, len(order)) if isinstance(value, str) else 0, value or 0) for value in values]
+            return [
+                (
+                    value is None,
+                    order.get(value, len(order)) if isinstance(value, str) else 0,
+                    value or 0,
+                )
+                for value in values
+            ]
 
-        groups = known.group_by(axes, maintain_order=True) if axes else [((), known)] if len(known) else []
-        found = [_arm(dict(zip(axes, key, strict=True)), alone, settings, part) for key, part in groups]
+        groups = (
+            known.group_by(axes, maintain_order=True)
+            if axes
+            else [((), known)]
+            if len(known)
+            else []
+        )
+        found = [
+            _arm(dict(zip(axes, key, strict=True)), alone, settings, part) for key, part in groups
+        ]
         return cls(sorted(found, key=place), axes)
 
     @property
@@ -98,8 +128,12 @@ class Arms:
         return [arm for arm in self.found if arm.setting == setting]
 
     def base(self, arm: Arm) -> Arm | None:
-        """What an arm is compared to: the first arm in the same setting; None for that one itself, and where it is missing."""
-        found = next((other for other in self.of_setting(arm.setting) if other.name == self.names[0]), None)
+        """What an arm is compared to: the first arm in the same setting; None for that one itself,
+        and where it is missing.
+        """
+        found = next(
+            (other for other in self.of_setting(arm.setting) if other.name == self.names[0]), None
+        )
         return None if found is arm else found
 
     def difference(self, arm: Arm, column: str) -> Estimate | None:
@@ -113,13 +147,20 @@ class Arms:
         return None if base is None else ratio(arm.by_seed(column), base.by_seed(column))
 
 
-def _arm(values: dict[str, Any], alone: Sequence[str], settings: Sequence[str], part: pl.DataFrame) -> Arm:
+def _arm(
+    values: dict[str, Any], alone: Sequence[str], settings: Sequence[str], part: pl.DataFrame
+) -> Arm:
     names = names_of(list(values))
     trials = part.unique("digest", maintain_order=True).sort("seed", "digest")
-    return Arm(_said(values, names, alone) or "all trials", _said(values, names, settings), values, trials)
+    return Arm(
+        _said(values, names, alone) or "all trials", _said(values, names, settings), values, trials
+    )
 
 
 def _said(values: Mapping[str, Any], names: Mapping[str, str], axes: Sequence[str]) -> str:
     plain = ("arm", "experiment")
-    told = [cell(values[axis]) if axis in plain else f"{names[axis]} {cell(values[axis]) or 'none'}" for axis in axes]
+    told = [
+        cell(values[axis]) if axis in plain else f"{names[axis]} {cell(values[axis]) or 'none'}"
+        for axis in axes
+    ]
     return ", ".join(filter(None, told))

@@ -31,7 +31,11 @@ def _in_weight(cost: Cost) -> str:
     if not cost.in_weight:
         return f"In the weights: no law, since {cost.why['in_weight']}."
     law = cost.in_weight["linear"]
-    slope, intercept, interval = law.values["slope"], law.values["intercept"], law.intervals["slope"]
+    slope, intercept, interval = (
+        law.values["slope"],
+        law.values["intercept"],
+        law.intervals["slope"],
+    )
     about = f" (95 % interval {span(interval, '.3g')})" if interval else ""
     fixed = f"{'on top of' if intercept >= 0 else 'less'} a fixed {short(abs(intercept))}"
     return f"In the weights, a fact costs {slope:.3g} parameters{about}, {fixed}."
@@ -48,24 +52,45 @@ def _in_tool(cost: Cost, curve: Sequence[Cell]) -> str:
         start = knee if law.values["knee"] > curve[0].facts else "at every number of facts"
         said = f"Through a tool, {short(law.values['value'])} parameters are enough {start}{about}"
     else:
-        said = f"Through a tool, the size grows by {short(law.values['per_doubling'])} parameters with every doubling of the facts{about}"
-    return said + ("." if cost.margin >= UNDECIDED else "; the data hardly tell a plateau from a logarithm.")
+        said = (
+            f"Through a tool, the size grows by {short(law.values['per_doubling'])} parameters with"
+            f" every doubling of the facts{about}"
+        )
+    return said + (
+        "." if cost.margin >= UNDECIDED else "; the data hardly tell a plateau from a logarithm."
+    )
 
 
 def _crossing(cost: Cost) -> str:
     last, first = cost.crossing
     if last is None:
         shared = "share no number of facts at which both have an answer"
-        return f"The tool needs the smaller model from {first:,} facts on." if first is not None else f"The two curves {shared}."
+        return (
+            f"The tool needs the smaller model from {first:,} facts on."
+            if first is not None
+            else f"The two curves {shared}."
+        )
     up_to = f"Up to {last:,} facts the weights need no larger model than the tool"
     return (
-        f"{up_to}; from {first:,} on, the tool needs the smaller one." if first is not None else f"{up_to}; the curves don't cross so far."
+        f"{up_to}; from {first:,} on, the tool needs the smaller one."
+        if first is not None
+        else f"{up_to}; the curves don't cross so far."
     )
 
 
 def points_table(curves: Curves) -> Table:
     """Every cell in numbers."""
-    columns = ("recall", "people", "facts", "mean size", "mean of those passed", "std", "parameters per fact", "replicates", "censored")
+    columns = (
+        "recall",
+        "people",
+        "facts",
+        "mean size",
+        "mean of those passed",
+        "std",
+        "parameters per fact",
+        "replicates",
+        "censored",
+    )
     rows = [_point(cell) for curve in curves.values() for cell in curve]
     return Table("The numbers", columns, rows, frozenset(range(1, len(columns))))
 
@@ -74,55 +99,123 @@ def _point(cell: Cell) -> list[str]:
     point = cell.point()
     mean = point["params_mean"]
     each = f"{mean / cell.facts:,.1f}" if mean is not None else ""
-    counts = [str(point["replicates"]), f"{point['censored']} (above {whole(cell.largest_tried)})" if point["censored"] else "0"]
+    counts = [
+        str(point["replicates"]),
+        f"{point['censored']} (above {whole(cell.largest_tried)})" if point["censored"] else "0",
+    ]
     sizes = [whole(mean), whole(point["params_mean_passed"]), whole(point["params_std"]), each]
-    return [SERIES[cell.recall], f"{cell.facts // ATTRIBUTES:,}", f"{cell.facts:,}", *sizes, *counts]
+    return [
+        SERIES[cell.recall],
+        f"{cell.facts // ATTRIBUTES:,}",
+        f"{cell.facts:,}",
+        *sizes,
+        *counts,
+    ]
 
 
 def laws_table(cost: Cost) -> Table:
     """Every law in numbers."""
-    rows = [_line(name, cost.in_weight[key]) for key, name in _LINES.items() if key in cost.in_weight]
+    rows = [
+        _line(name, cost.in_weight[key]) for key, name in _LINES.items() if key in cost.in_weight
+    ]
     if cost.published_recipe is not None:
         recipe = cost.published_recipe
         formula = line(recipe["slope"], recipe["intercept"])
-        rows.append(["in-weight", "line, the published recipe", formula, NONE, NONE, f"{recipe['r2']:.3f}", ""])
-    rows.append(["in-weight", "line, as published", line(PUBLISHED["slope"], PUBLISHED["intercept"]), NONE, NONE, "", ""])
+        rows.append(
+            [
+                "in-weight",
+                "line, the published recipe",
+                formula,
+                NONE,
+                NONE,
+                f"{recipe['r2']:.3f}",
+                "",
+            ]
+        )
+    rows.append(
+        [
+            "in-weight",
+            "line, as published",
+            line(PUBLISHED["slope"], PUBLISHED["intercept"]),
+            NONE,
+            NONE,
+            "",
+            "",
+        ]
+    )
     rows += [_tool(name, law, cost) for name, law in cost.in_tool.items()]
-    columns = ("recall", "law", "parameters", "95 %, slope or value", "95 %, intercept", "R²", "AICc")
+    columns = (
+        "recall",
+        "law",
+        "parameters",
+        "95 %, slope or value",
+        "95 %, intercept",
+        "R²",
+        "AICc",
+    )
     return Table("The fits", columns, rows, frozenset({5, 6}))
 
 
 def _line(name: str, law: Law) -> list[str]:
     spans = [span(law.intervals["slope"], ".3g"), span(law.intervals["intercept"])]
-    return ["in-weight", name, line(law.values["slope"], law.values["intercept"]), *spans, *_quality(law)]
+    return [
+        "in-weight",
+        name,
+        line(law.values["slope"], law.values["intercept"]),
+        *spans,
+        *_quality(law),
+    ]
 
 
 def _tool(name: str, law: Law, cost: Cost) -> list[str]:
     values, title = law.values, f"{name}, the better one" if name == cost.better else name
     if law.kind == "logarithm":
         formula = f"{whole(values['at_one'])} + {whole(values['per_doubling'])} {TIMES} log₂ facts"
-        return ["in-tool", title, formula, span(law.intervals["per_doubling"]), span(law.intervals["at_one"]), *_quality(law)]
+        return [
+            "in-tool",
+            title,
+            formula,
+            span(law.intervals["per_doubling"]),
+            span(law.intervals["at_one"]),
+            *_quality(law),
+        ]
     formula = f"{whole(values['value'])} from {whole(values['knee'])} facts on"
-    formula += f", {whole(values['per_doubling'])} less for each halving below" if values["per_doubling"] else ""
+    formula += (
+        f", {whole(values['per_doubling'])} less for each halving below"
+        if values["per_doubling"]
+        else ""
+    )
     return ["in-tool", title, formula, span(law.intervals["value"]), NONE, *_quality(law)]
 
 
 def _quality(law: Law) -> list[str]:
-    return [f"{law.r2:.3f}" if law.r2 == law.r2 else "", f"{law.aicc:,.1f}" if law.aicc < float("inf") else ""]
+    return [
+        f"{law.r2:.3f}" if law.r2 == law.r2 else "",
+        f"{law.aicc:,.1f}" if law.aicc < float("inf") else "",
+    ]
 
 
 def reading(curves: Curves) -> list[str]:
     """How to read the chart."""
     censored = any(cell.censored for curve in curves.values() for cell in curve)
     open_marks = (
-        "An open mark with an arrow is censored: some replicate passes at no size tried. It stands at the largest size tried; "
-        "the answer is above."
+        "An open mark with an arrow is censored: some replicate passes at no size tried. It stands"
+        " at the largest size tried; the answer is above."
     )
     return [
-        "Both axes are logarithmic. A filled mark is the mean, over the replicates, of the smallest model that passes, with a bar of one "
-        "standard deviation each way. The pale marks are the replicates' own answers, larger where several agree.",
+        (
+            "Both axes are logarithmic. A filled mark is the mean, over the replicates, of the"
+            " smallest model that passes, with a bar of one standard deviation each way. The pale"
+            " marks are the replicates' own answers, larger where several agree."
+        ),
         *([open_marks] if censored else []),
-        "A dashed curve is the fitted law with its 95 % band. The dotted line is the published in-weight line; it belongs to another "
-        "training recipe (100,000 steps, whatever the number of facts), so its place matters less than its slope.",
-        "Point at a mark to see its trials; click it to find them among the runs below; `scalelab show DIGEST` tells all of one.",
+        (
+            "A dashed curve is the fitted law with its 95 % band. The dotted line is the published"
+            " in-weight line; it belongs to another training recipe (100,000 steps, whatever the"
+            " number of facts), so its place matters less than its slope."
+        ),
+        (
+            "Point at a mark to see its trials; click it to find them among the runs below;"
+            " `scalelab show DIGEST` tells all of one."
+        ),
     ]

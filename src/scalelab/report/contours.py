@@ -17,15 +17,23 @@ _SHORT = 0.04
 """A path shorter than this share of the drawn square's side gets no label."""
 
 
-def contour_lines(x_X: ArrayLike, y_Y: ArrayLike, z_YX: ArrayLike, levels: Iterable[float]) -> list[dict[str, Any]]:
+def contour_lines(
+    x_X: ArrayLike, y_Y: ArrayLike, z_YX: ArrayLike, levels: Iterable[float]
+) -> list[dict[str, Any]]:
     """Where z crosses the levels, between places on log axes: rows `x`, `y`, `level`, `path`, `i`.
 
-    A path is one unbroken line, `i` the order of its points: draw with `detail="path:N"` and `order="i:Q"`. Nothing is drawn
-    where z is NaN, and nothing beyond the outermost places. x and y must be positive and rising; z is taken as linear in
-    log x and log y between neighbours.
+    A path is one unbroken line, `i` the order of its points: draw with `detail="path:N"` and
+    `order="i:Q"`. Nothing is drawn where z is NaN, and nothing beyond the outermost places. x and y
+    must be positive and rising; z is taken as linear in log x and log y between neighbours.
     """
-    log_x_X, log_y_Y, values_YX = np.log10(np.asarray(x_X, float)), np.log10(np.asarray(y_Y, float)), np.asarray(z_YX, float)
-    assert values_YX.shape == (len(log_y_Y), len(log_x_X)), "z has a row for each y and a column for each x"
+    log_x_X, log_y_Y, values_YX = (
+        np.log10(np.asarray(x_X, float)),
+        np.log10(np.asarray(y_Y, float)),
+        np.asarray(z_YX, float),
+    )
+    assert values_YX.shape == (len(log_y_Y), len(log_x_X)), (
+        "z has a row for each y and a column for each x"
+    )
     if min(values_YX.shape) < 2:
         return []
     hidden = np.ma.masked_invalid(values_YX)
@@ -40,11 +48,19 @@ def contour_lines(x_X: ArrayLike, y_Y: ArrayLike, z_YX: ArrayLike, levels: Itera
 
 
 def _point(point: np.ndarray, level: float, path: int, i: int) -> dict[str, Any]:
-    return {"x": float(10 ** point[0]), "y": float(10 ** point[1]), "level": float(level), "path": path, "i": i}
+    return {
+        "x": float(10 ** point[0]),
+        "y": float(10 ** point[1]),
+        "level": float(level),
+        "path": path,
+        "i": i,
+    }
 
 
 def label_places(rows: Sequence[Row], at: float = 0.5) -> list[dict[str, Any]]:
-    """One row for each path that is long enough to bear a label: the point at the share `at` of its length on log axes."""
+    """One row for each path that is long enough to bear a label: the point at the share `at` of its
+    length on log axes.
+    """
     if not rows:
         return []
     log_P2 = np.log10([[row["x"], row["y"]] for row in rows])

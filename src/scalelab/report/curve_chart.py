@@ -23,19 +23,32 @@ from scalelab.report.charts import (
 )
 from scalelab.report.curves import X_AXES
 
-_COLOURS, _STATES = 6, {"done": "circle", "stopped": "square", "diverged": "cross", "failed": "cross", "running": "triangle-up"}
+_COLOURS, _STATES = (
+    6,
+    {
+        "done": "circle",
+        "stopped": "square",
+        "diverged": "cross",
+        "failed": "cross",
+        "running": "triangle-up",
+    },
+)
 _TOLD = {"series:N": "series", "x:Q": "at", "value:Q": "value"}
 _TRIAL = {"state:N": "state", "seed:N": "seed", "trials:N": "trial"}
 _FILLED: dict[str, Any] = {"filled": True, "size": 55}
 _RING: dict[str, Any] = {"filled": False, "size": 14, "strokeWidth": 2.5}
-"""Small rings look like dots; where lines and filled marks share their colours, the legend of a ramp would be of symbols."""
+"""Small rings look like dots; where lines and filled marks share their colours, the legend of a
+ramp would be of symbols.
+"""
 _WIDE = 52
 """Characters of a legend in one row, with the space between its columns."""
 
 
 @dataclass(frozen=True)
 class Colouring:
-    """Colours of series by their labels; or where `axis` is one, of the axis by its words, or by numbers between the ends of `span`."""
+    """Colours of series by their labels; or where `axis` is one, of the axis by its words, or by
+    numbers between the ends of `span`.
+    """
 
     labels: Sequence[str]
     axis: str = ""
@@ -43,16 +56,21 @@ class Colouring:
 
 
 def curve_chart(data: Data, metric: str, x: str, log: bool, colouring: Colouring) -> dict[str, Any]:
-    """Data sets: `curves` (series, x, value; low, high where series are told apart; else colour) and `ends` (series, x, value, state,
-    seed, trials, digests; colour)."""
+    """Data sets: `curves` (series, x, value; low, high where series are told apart; else colour)
+    and `ends` (series, x, value, state, seed, trials, digests; colour).
+    """
     places, values = _x(data, x, log), _y(data, metric)
     colour, *dash = _apart(colouring.labels) if not colouring.axis else _along(colouring)
     told_apart = not colouring.axis
     curves = layer("curves", places, values, colour, *dash, detail="series:N")
-    ends = layer("ends", places, values, colour, _shape(data), tooltip=told({**_TOLD, **_TRIAL}, ".4g"))
+    ends = layer(
+        "ends", places, values, colour, _shape(data), tooltip=told({**_TOLD, **_TRIAL}, ".4g")
+    )
     parts = [
         *([_band(places, colour)] if told_apart else []),
-        curves.mark_line(strokeWidth=2.2 if told_apart else 1.2, opacity=1 if told_apart else 0.75, clip=True),
+        curves.mark_line(
+            strokeWidth=2.2 if told_apart else 1.2, opacity=1 if told_apart else 0.75, clip=True
+        ),
         *([_hover(places, values)] if told_apart else []),
         ends.mark_point(opacity=1, cursor="pointer", **(_FILLED if told_apart else _RING)),
     ]
@@ -60,7 +78,9 @@ def curve_chart(data: Data, metric: str, x: str, log: bool, colouring: Colouring
 
 
 def _band(x: alt.X, colour: alt.Color) -> alt.Chart:
-    return layer("curves", x, alt.Y("low:Q"), alt.Y2("high:Q"), colour, detail="series:N").mark_area(opacity=0.15, clip=True)
+    return layer(
+        "curves", x, alt.Y("low:Q"), alt.Y2("high:Q"), colour, detail="series:N"
+    ).mark_area(opacity=0.15, clip=True)
 
 
 def _hover(x: alt.X, y: alt.Y) -> alt.Chart:
@@ -72,7 +92,9 @@ def _hover(x: alt.X, y: alt.Y) -> alt.Chart:
 def _x(data: Data, x: str, log: bool) -> alt.X:
     label = POWER_LABEL if x == "flops" else SIZE_LABEL
     if log:
-        return log_x("x:Q", X_AXES[x], log_domain((row["x"] for row in data["curves"]), 0.02), label)
+        return log_x(
+            "x:Q", X_AXES[x], log_domain((row["x"] for row in data["curves"]), 0.02), label
+        )
     return alt.X(
         "x:Q",
         title=X_AXES[x],
@@ -82,8 +104,16 @@ def _x(data: Data, x: str, log: bool) -> alt.X:
 
 
 def _y(data: Data, metric: str) -> alt.Y:
-    """From 0 to 1 for shares, on a log axis where the values spread over more than a decade, else what the values need."""
-    values = [row[key] for name in ("curves", "ends") for row in data[name] for key in ("value", "low", "high") if key in row]
+    """From 0 to 1 for shares, on a log axis where the values spread over more than a decade, else
+    what the values need.
+    """
+    values = [
+        row[key]
+        for name in ("curves", "ends")
+        for row in data[name]
+        for key in ("value", "low", "high")
+        if key in row
+    ]
     low, high = min(values), max(values)
     if low > 0 and high > 12 * low and high > 1.5:
         return log_y("value:Q", metric, log_domain(values), PLAIN_LABEL)
@@ -96,22 +126,45 @@ def _apart(labels: Sequence[str]) -> list[Any]:
     """Channels of lines: a colour and a dash for each series."""
     domain = list(labels)
     line = {"symbolType": "stroke", "symbolSize": 500, "symbolStrokeWidth": 2, "symbolOpacity": 1}
-    legend = alt.Legend(orient="top", offset=4, columnPadding=16, **_columns(domain), **line) if len(domain) > 1 else None
+    legend = (
+        alt.Legend(orient="top", offset=4, columnPadding=16, **_columns(domain), **line)
+        if len(domain) > 1
+        else None
+    )
     dashes = [[1, 0] if index < _COLOURS else [6, 3] for index in range(len(domain))]
     colour = alt.Color("series:N", title=None, legend=legend).scale(domain=domain)
-    return [colour, alt.StrokeDash("series:N", title=None, legend=legend).scale(domain=domain, range=dashes)]
+    return [
+        colour,
+        alt.StrokeDash("series:N", title=None, legend=legend).scale(domain=domain, range=dashes),
+    ]
 
 
 def _along(colouring: Colouring) -> list[Any]:
     """Channels of lines: a colour for each value of the axis."""
     if colouring.span is None:
         kind, scale = "N", alt.Scale(domain=list(colouring.labels))
-        shown: dict[str, Any] = {"symbolType": "stroke", "symbolOpacity": 1, **_columns(colouring.labels)}
+        shown: dict[str, Any] = {
+            "symbolType": "stroke",
+            "symbolOpacity": 1,
+            **_columns(colouring.labels),
+        }
     else:
         low, high = colouring.span
-        kind, scale = "Q", alt.Scale(type="log" if low > 0 and high > 8 * low else "linear", domain=[low, high], nice=False)
+        kind, scale = (
+            "Q",
+            alt.Scale(
+                type="log" if low > 0 and high > 8 * low else "linear",
+                domain=[low, high],
+                nice=False,
+            ),
+        )
         shown = {"gradientLength": 240, "labelExpr": SIZE_LABEL, **_ticks(low, high)}
-    colour = alt.Color(f"colour:{kind}", title=colouring.axis, scale=scale, legend=alt.Legend(orient="top", offset=4, **shown))
+    colour = alt.Color(
+        f"colour:{kind}",
+        title=colouring.axis,
+        scale=scale,
+        legend=alt.Legend(orient="top", offset=4, **shown),
+    )
     return [colour]
 
 
@@ -128,4 +181,6 @@ def _columns(labels: Sequence[str]) -> dict[str, int]:
 def _shape(data: Data) -> alt.Shape:
     states = [state for state in _STATES if any(row["state"] == state for row in data["ends"])]
     legend = alt.Legend(orient="top", offset=8, symbolOpacity=1) if len(states) > 1 else None
-    return alt.Shape("state:N", title=None, legend=legend).scale(domain=states, range=[_STATES[state] for state in states])
+    return alt.Shape("state:N", title=None, legend=legend).scale(
+        domain=states, range=[_STATES[state] for state in states]
+    )

@@ -1,4 +1,6 @@
-"""How so many series are drawn: told apart; as lines whose colour is one axis; or as classes of that axis, with bands."""
+"""How so many series are drawn: told apart; as lines whose colour is one axis; or as classes of
+that axis, with bands.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,9 @@ from scalelab.report.curve_chart import Colouring
 from scalelab.report.runs import cell, names_of
 
 APART, LINES, CLASSES = 12, 240, 8
-"""Series that are told apart by colour and dash; lines that are drawn at all; classes that more of them are put into."""
+"""Series that are told apart by colour and dash; lines that are drawn at all; classes that more of
+them are put into.
+"""
 MIDDLE = 0.8
 """Share of the runs of a class that its band holds."""
 _EVERY = "all runs"
@@ -22,7 +26,9 @@ class Way:
     """Which series there are, and by what they are told apart."""
 
     members: pl.DataFrame
-    """`digest`, `state`, `seed`, the axes, and `label`, which is the series; in the order of the series."""
+    """`digest`, `state`, `seed`, the axes, and `label`, which is the series; in the order of the
+    series.
+    """
     axes: Sequence[str]
     """What all trials of a series agree in."""
     colouring: Colouring
@@ -39,22 +45,35 @@ class Way:
     @classmethod
     def of(cls, trials: pl.DataFrame, axes: Sequence[str]) -> "Way":
         """The way for as many series as these axes make of the trials."""
-        members = _labelled(trials.sort([*axes, "seed", "digest"], nulls_last=True).select("digest", "state", "seed", *axes), axes)
+        members = _labelled(
+            trials.sort([*axes, "seed", "digest"], nulls_last=True).select(
+                "digest", "state", "seed", *axes
+            ),
+            axes,
+        )
         count = members["label"].n_unique()
         if count <= APART:
             return cls(members, axes, _told_apart(members))
-        colour = max(axes, key=lambda axis: (members[axis].dtype.is_numeric(), members[axis].n_unique()))
+        colour = max(
+            axes, key=lambda axis: (members[axis].dtype.is_numeric(), members[axis].n_unique())
+        )
         if count <= LINES:
             text = f"{count:,} series are too many to tell apart: the colour is {colour}."
             return cls(members, axes, _by_axis(members[colour], colour), text=text)
         classed = _classed(members, colour)
-        text = f"{count:,} series are too many for lines of their own: runs are put into classes of {colour}, whatever the other axes."
+        text = (
+            f"{count:,} series are too many for lines of their own: runs are put into classes of"
+            f" {colour}, whatever the other axes."
+        )
         return cls(classed, [], _told_apart(classed), MIDDLE, text)
 
 
 def _labelled(members: pl.DataFrame, axes: Sequence[str]) -> pl.DataFrame:
     names = names_of(axes)
-    labels = [", ".join(_said(names[axis], row[axis]) for axis in axes) or _EVERY for row in members.iter_rows(named=True)]
+    labels = [
+        ", ".join(_said(names[axis], row[axis]) for axis in axes) or _EVERY
+        for row in members.iter_rows(named=True)
+    ]
     return members.with_columns(pl.Series("label", labels, dtype=pl.String))
 
 
@@ -71,15 +90,21 @@ def _by_axis(values: pl.Series, axis: str) -> Colouring:
     if values.dtype.is_numeric():
         found = values.drop_nulls().to_numpy()
         return Colouring((), axis, (float(found.min()), float(found.max())))
-    return Colouring([cell(value) for value in values.drop_nulls().unique(maintain_order=True)], axis)
+    return Colouring(
+        [cell(value) for value in values.drop_nulls().unique(maintain_order=True)], axis
+    )
 
 
 def _classed(members: pl.DataFrame, axis: str) -> pl.DataFrame:
-    """Members labelled by the values of an axis, or where these are many numbers, by even shares of them."""
+    """Members labelled by the values of an axis, or where these are many numbers, by even shares of
+    them.
+    """
     name, values = names_of([axis])[axis], members[axis]
     ordered = members.sort(axis, "seed", "digest", nulls_last=True)
     if values.n_unique() <= APART:
-        return ordered.with_columns(pl.Series("label", [_said(name, value) for value in ordered[axis]]))
+        return ordered.with_columns(
+            pl.Series("label", [_said(name, value) for value in ordered[axis]])
+        )
     if not values.dtype.is_numeric():
         return ordered.with_columns(label=pl.lit(_EVERY))
     known = ordered.filter(pl.col(axis).is_not_null())
@@ -87,4 +112,6 @@ def _classed(members: pl.DataFrame, axis: str) -> pl.DataFrame:
     parts = known.with_columns(part=pl.Series(rank * CLASSES // (rank.max() + 1)))
     spans = parts.group_by("part").agg(low=pl.col(axis).min(), high=pl.col(axis).max())
     told = {part: f"{name} {low:.3g} to {high:.3g}" for part, low, high in spans.iter_rows()}
-    return parts.with_columns(pl.Series("label", [told[part] for part in parts["part"]])).drop("part")
+    return parts.with_columns(pl.Series("label", [told[part] for part in parts["part"]])).drop(
+        "part"
+    )

@@ -28,7 +28,10 @@ def _best(metric: str, lines: Sequence[Series], x: str) -> str:
     count = len(best.ends)
     of = f"mean of {count:,} trials, " if count > 1 else ""
     whose = f" in {best.label}" if len(lines) > 1 else ""
-    return f"{'Lowest' if less else 'Highest'} {metric} at the end: {value(reached)}{whose} ({of}after {_amount(at, x)} {X_AXES[x]})."
+    return (
+        f"{'Lowest' if less else 'Highest'} {metric} at the end: {value(reached)}{whose} ({of}after"
+        f" {_amount(at, x)} {X_AXES[x]})."
+    )
 
 
 def _amount(at: float, x: str) -> str:
@@ -40,7 +43,9 @@ def ends_table(metric: str, lines: Sequence[Series], x: str) -> Table:
     """Where every series ends and how far its trials lie apart there."""
     columns = ("series", "trials", X_AXES[x], f"{metric}, mean", "least", "most", "best mean", "at")
     rows = [_end(metric, line) for line in lines]
-    note = "Values at the last place of each series; every place is in the JSON file beside this page."
+    note = (
+        "Values at the last place of each series; every place is in the JSON file beside this page."
+    )
     return Table("The numbers", columns, rows, frozenset(range(1, len(columns))), note)
 
 
@@ -55,7 +60,11 @@ def _end(metric: str, line: Series) -> list[str]:
 def caption(metric: str, x: str, lines: Sequence[Series], way: Way) -> str:
     """Under the chart."""
     several = max((len(line.ends) for line in lines), default=1) > 1
-    band = f"the middle {way.middle:.0%} of the runs" if way.middle < 1 else "the range of the replicates"
+    band = (
+        f"the middle {way.middle:.0%} of the runs"
+        if way.middle < 1
+        else "the range of the replicates"
+    )
     shown = f", with {band} as a band" if several and not way.colouring.axis else ""
     return f"{metric} against {X_AXES[x]}{shown}."
 
@@ -64,26 +73,45 @@ def reading(drawn: Mapping[str, Sequence[Series]], way: Way, marked: bool) -> li
     """How to read the charts."""
     several = max(len(line.ends) for lines in drawn.values() for line in lines) > 1
     band = "" if way.colouring.axis else ", a band reaches from the least to the greatest of them"
-    band = f", a band holds the middle {way.middle:.0%} of them at each place" if way.middle < 1 else band
+    band = (
+        f", a band holds the middle {way.middle:.0%} of them at each place"
+        if way.middle < 1
+        else band
+    )
     means = [
         f"A line is the mean of the trials of its series{band}.",
-        "A trial that is done or was stopped early holds its last value to the end of its series; one that diverged or failed leaves "
-        "the mean where its curve ends, and may move it there.",
+        (
+            "A trial that is done or was stopped early holds its last value to the end of its"
+            " series; one that diverged or failed leaves the mean where its curve ends, and may"
+            " move it there."
+        ),
     ]
-    ends = "A mark stands where a trial's curve ends. Click it for its trial; `scalelab show DIGEST` tells all of one."
+    ends = (
+        "A mark stands where a trial's curve ends. Click it for its trial; `scalelab show DIGEST`"
+        " tells all of one."
+    )
     many = "The trials are too many for a mark at the end of each."
     return [*(means if several else []), ends if marked else many]
 
 
 def methods(rows: Rows, x: str, axes: Sequence[str], way: Way) -> list[str]:
     """Where the numbers come from."""
-    asked = [f"{name}: {spec['about']}" for name, spec in sorted(rows.specs.items()) if spec.get("about")]
-    apart = f"Series are told apart by {', '.join(axes)}." if axes else "The trials differ in their seeds alone."
+    asked = [
+        f"{name}: {spec['about']}" for name, spec in sorted(rows.specs.items()) if spec.get("about")
+    ]
+    apart = (
+        f"Series are told apart by {', '.join(axes)}."
+        if axes
+        else "The trials differ in their seeds alone."
+    )
     places = {
         "seconds": "Seconds are wall time with evaluations, the attempts of a trial added up.",
         "flops": "FLOPs are those of the plan's closed forms, for as many steps as were run.",
         "tokens": "Tokens are those that were trained on, repetitions and padding counted.",
         "steps": "A step is one update of the weights.",
     }[x]
-    between = "Values are those that were recorded in training; between two of them a line is straight. What is not finite is left out."
+    between = (
+        "Values are those that were recorded in training; between two of them a line is straight."
+        " What is not finite is left out."
+    )
     return [*asked, apart, *([way.text] if way.text else []), places, between]

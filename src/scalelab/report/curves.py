@@ -1,4 +1,5 @@
-"""Learning curves, from points of trials to series: replicates together, as many places as a chart can show.
+"""Learning curves, from points of trials to series: replicates together, as many places as a chart
+can show.
 
 Shapes: R replicates of a series, X places along the axis.
 """
@@ -13,7 +14,12 @@ import polars as pl
 from scalelab.core.events import FINISHED, POSITION, is_speed
 from scalelab.report.figure import Rows
 
-X_AXES = {"tokens": "training tokens", "flops": "training FLOPs", "seconds": "seconds of training", "steps": "training steps"}
+X_AXES = {
+    "tokens": "training tokens",
+    "flops": "training FLOPs",
+    "seconds": "seconds of training",
+    "steps": "training steps",
+}
 """What curves may be drawn against, with the title of the axis."""
 PLACES = 200
 """Places of a series at most."""
@@ -51,24 +57,44 @@ class Series:
 
 
 def metric_names(curves: pl.DataFrame) -> list[str]:
-    """Metrics that have a curve: two points or more in some trial. How fast and how far is no metric."""
+    """Metrics that have a curve: two points or more in some trial. How fast and how far is no
+    metric.
+    """
     if curves.is_empty():
         return []
-    drawn = curves.filter(~pl.col("name").is_in(list(POSITION))).group_by("digest", "name").len().filter(pl.col("len") > 1)
+    drawn = (
+        curves.filter(~pl.col("name").is_in(list(POSITION)))
+        .group_by("digest", "name")
+        .len()
+        .filter(pl.col("len") > 1)
+    )
     return sorted(name for name in drawn["name"].unique() if not is_speed(name))
 
 
 def points(rows: Rows, metric: str, x: str) -> pl.DataFrame:
-    """`digest`, `x`, `value` of every finite point, each trial's in order. Where a curve does not tell its x, it is even in the steps."""
-    values = rows.curves.filter(pl.col("name") == metric, pl.col("value").is_finite()).select("digest", "step", "value")
+    """`digest`, `x`, `value` of every finite point, each trial's in order.
+
+    Where a curve does not tell its x, it is even in the steps.
+    """
+    values = rows.curves.filter(pl.col("name") == metric, pl.col("value").is_finite()).select(
+        "digest", "step", "value"
+    )
     if x == "steps":
         placed = values.with_columns(x=pl.col("step").cast(pl.Float64))
     else:
-        known = rows.curves.filter(pl.col("name") == x).select("digest", "step", x="value").sort("digest", "step")
+        known = (
+            rows.curves.filter(pl.col("name") == x)
+            .select("digest", "step", x="value")
+            .sort("digest", "step")
+        )
         known = _added_up(known) if x == "seconds" else known
         even = values.join(_rates(rows.trials, x), on="digest", how="left")
-        placed = even.join(known, on=("digest", "step"), how="left").with_columns(x=pl.col("x").fill_null(pl.col("rate") * pl.col("step")))
-    return placed.filter(pl.col("x").is_finite()).sort("digest", "step").select("digest", "x", "value")
+        placed = even.join(known, on=("digest", "step"), how="left").with_columns(
+            x=pl.col("x").fill_null(pl.col("rate") * pl.col("step"))
+        )
+    return (
+        placed.filter(pl.col("x").is_finite()).sort("digest", "step").select("digest", "x", "value")
+    )
 
 
 def _added_up(known: pl.DataFrame) -> pl.DataFrame:
@@ -85,37 +111,74 @@ def _rates(trials: pl.DataFrame, x: str) -> pl.DataFrame:
 
 
 def is_log(points: pl.DataFrame) -> bool:
-    """Whether the places want a log axis: trials of very different lengths, or points that crowd at the beginning."""
-    spans = points.filter(pl.col("x") > 0).group_by("digest").agg(end=pl.col("x").max(), middle=pl.col("x").median())
+    """Whether the places want a log axis: trials of very different lengths, or points that crowd at
+    the beginning.
+    """
+    spans = (
+        points.filter(pl.col("x") > 0)
+        .group_by("digest")
+        .agg(end=pl.col("x").max(), middle=pl.col("x").median())
+    )
     if spans.is_empty():
         return False
     end, middle = spans["end"].to_numpy(), spans["middle"].to_numpy()
     return bool(end.max() > 4 * end.min() or np.median(middle / end) < 0.35)
 
 
-def series(points: pl.DataFrame, members: pl.DataFrame, axes: Sequence[str], places: int, log: bool, middle: float = 1.0) -> list[Series]:
-    """One series for each set of axis values among `members` (`digest`, `state`, `seed`, `label` and the axes), in their order.
+def series(
+    points: pl.DataFrame,
+    members: pl.DataFrame,
+    axes: Sequence[str],
+    places: int,
+    log: bool,
+    middle: float = 1.0,
+) -> list[Series]:
+    """One series for each set of axis values among `members` (`digest`, `state`, `seed`, `label`
+    and the axes), in their order.
 
-    A replicate that is through holds its last value to the end of its series; one that diverged or failed leaves the mean.
-    The band holds the middle share of the replicates, 1 for all of them.
+    A replicate that is through holds its last value to the end of its series; one that diverged or
+    failed leaves the mean. The band holds the middle share of the replicates, 1 for all of them.
     """
     kept = points.filter(pl.col("x") > 0) if log else points
     curves = {str(key[0]): part for key, part in kept.group_by("digest", maintain_order=True)}
     drawn = members.filter(pl.col("digest").is_in(list(curves)))
-    return [_series(group, curves, axes, places, log, middle) for _, group in drawn.group_by("label", maintain_order=True)]
+    return [
+        _series(group, curves, axes, places, log, middle)
+        for _, group in drawn.group_by("label", maintain_order=True)
+    ]
 
 
-def _series(group: pl.DataFrame, curves: Mapping[str, pl.DataFrame], axes: Sequence[str], places: int, log: bool, middle: float) -> Series:
+def _series(
+    group: pl.DataFrame,
+    curves: Mapping[str, pl.DataFrame],
+    axes: Sequence[str],
+    places: int,
+    log: bool,
+    middle: float,
+) -> Series:
     trials = group.unique("digest", maintain_order=True).rows(named=True)
-    lines = [(curves[trial["digest"]]["x"].to_numpy(), curves[trial["digest"]]["value"].to_numpy()) for trial in trials]
+    lines = [
+        (curves[trial["digest"]]["x"].to_numpy(), curves[trial["digest"]]["value"].to_numpy())
+        for trial in trials
+    ]
     grid_X = _grid([x for x, _ in lines], places, log)
     is_held = [trial["state"] in _HELD for trial in trials]
-    value_RX = np.stack([_held(grid_X, *line, held) for line, held in zip(lines, is_held, strict=True)])
+    value_RX = np.stack(
+        [_held(grid_X, *line, held) for line, held in zip(lines, is_held, strict=True)]
+    )
     seen_X = np.isfinite(value_RX).any(axis=0)
     value_RX, grid_X = value_RX[:, seen_X], grid_X[seen_X]
     low_X, high_X = _band(value_RX, middle)
     ends = [_end(trial, *line) for trial, line in zip(trials, lines, strict=True)]
-    return Series(trials[0]["label"], {axis: trials[0][axis] for axis in axes}, grid_X, np.nanmean(value_RX, axis=0), low_X, high_X, ends)
+    return Series(
+        trials[0]["label"],
+        {axis: trials[0][axis] for axis in axes},
+        grid_X,
+        np.nanmean(value_RX, axis=0),
+        low_X,
+        high_X,
+        ends,
+    )
 
 
 def _band(value_RX: np.ndarray, middle: float) -> tuple[np.ndarray, np.ndarray]:
@@ -132,13 +195,21 @@ def _end(trial: Mapping[str, Any], x: np.ndarray, value: np.ndarray) -> End:
 
 
 def _grid(xs: Sequence[np.ndarray], places: int, log: bool) -> np.ndarray:
-    """Every place that was measured, or where those are too many, places evenly between the first and the last of them."""
+    """Every place that was measured, or where those are too many, places evenly between the first
+    and the last of them.
+    """
     known = np.unique(np.concatenate(xs))
     if len(known) <= places:
         return known
-    return np.geomspace(known[0], known[-1], places) if log else np.linspace(known[0], known[-1], places)
+    return (
+        np.geomspace(known[0], known[-1], places)
+        if log
+        else np.linspace(known[0], known[-1], places)
+    )
 
 
 def _held(grid_X: np.ndarray, x: np.ndarray, value: np.ndarray, held: bool) -> np.ndarray:
-    """A trial's curve at the places, straight between its points; before its first point nothing."""
+    """A trial's curve at the places, straight between its points; before its first
+    point nothing.
+    """
     return np.interp(grid_X, x, value, left=np.nan, right=None if held else np.nan)

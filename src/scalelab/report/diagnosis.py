@@ -1,4 +1,5 @@
-"""What fig. 6 works out about a fit: refits without each configuration and without the highest runs, and a hold-out.
+"""What fig. 6 works out about a fit: refits without each configuration and without the highest
+runs, and a hold-out.
 
 Shape letters: N runs, G configurations, K drops.
 """
@@ -17,7 +18,9 @@ from scalelab.report.figure import Rows
 from scalelab.report.fitted import Fitted, of
 
 SHARE = 0.15
-"""Where a fit has no hold-out of its own, this part of the runs is held out: those of most compute, or of the largest size."""
+"""Where a fit has no hold-out of its own, this part of the runs is held out: those of most compute,
+or of the largest size.
+"""
 MOST = 1000
 """Configurations that are left out one by one."""
 DROPPED = 20
@@ -29,7 +32,11 @@ _STARTS = 100
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A fit and its checks. `moves` and `drops` hold coefficient -> values; empty where there are no standard errors to compare with."""
+    """A fit and its checks.
+
+    `moves` and `drops` hold coefficient -> values; empty where there are no standard errors to
+    compare with.
+    """
 
     fitted: Fitted
     moves: Mapping[str, Floats]
@@ -46,10 +53,16 @@ class Diagnosis:
         sample = fit.sample
         can_move = bool(shown(fitted)) and sample.configurations > len(fit.law.free) + 1
         left_out = each_configuration(sample.cluster_N)[:MOST]
-        most = max(1, min(DROPPED, sample.y_N.size // 10, sample.configurations - len(fit.law.free) - 1))
+        most = max(
+            1, min(DROPPED, sample.y_N.size // 10, sample.configurations - len(fit.law.free) - 1)
+        )
         moves = without(fit.problem, fit.optimum, left_out) if can_move else {}
         drops = without(fit.problem, fit.optimum, highest(sample.y_N, most)) if can_move else {}
-        held, about = (fit.holdout, fit.holdout.rollout) if fit.holdout is not None else _hold_out(rows, fitted)
+        held, about = (
+            (fit.holdout, fit.holdout.rollout)
+            if fit.holdout is not None
+            else _hold_out(rows, fitted)
+        )
         return cls(fitted, moves, drops, held, about)
 
     @property
@@ -68,8 +81,17 @@ class Diagnosis:
         influence = {name: values.tolist() for name, values in self.moves.items()}
         drops = {name: values.tolist() for name, values in self.drops.items()}
         held = None if self.holdout is None else self.holdout.to_json()
-        plain = {"experiment": self.fitted.experiment, "fit": fit.to_json(), "starts": fit.optimum.objectives_S.tolist()}
-        return {**plain, "without_configuration": influence, "without_highest": drops, "holdout": held}
+        plain = {
+            "experiment": self.fitted.experiment,
+            "fit": fit.to_json(),
+            "starts": fit.optimum.objectives_S.tolist(),
+        }
+        return {
+            **plain,
+            "without_configuration": influence,
+            "without_highest": drops,
+            "holdout": held,
+        }
 
 
 def shown(fitted: Fitted) -> list[str]:
@@ -79,7 +101,9 @@ def shown(fitted: Fitted) -> list[str]:
 
 
 def _hold_out(rows: Rows, fitted: Fitted) -> tuple[Holdout | None, str]:
-    """The runs of most compute, predicted from the others; None where the law has nothing to go by, or too little is left."""
+    """The runs of most compute, predicted from the others; None where the law has nothing to go by,
+    or too little is left.
+    """
     fit = fitted.fit
     by = next((place for place in ("flops", "params") if place in fitted.places), None)
     if by is None:
@@ -87,13 +111,25 @@ def _hold_out(rows: Rows, fitted: Fitted) -> tuple[Holdout | None, str]:
     size_N = fitted.places[by]
     limit = float(np.quantile(size_N, 1 - SHARE)) * (1 - 1e-6)
     held_N = size_N >= limit
-    name = "flops" if by == "flops" else next(column for column in fit.law.columns.values() if column.startswith("params."))
+    name = (
+        "flops"
+        if by == "flops"
+        else next(column for column in fit.law.columns.values() if column.startswith("params."))
+    )
     kept = set(fit.sample.cluster_N[~held_N].tolist())
     if not held_N.any() or len(kept) <= len(fit.law.free):
         return None, ""
     choices = replace(fit.choices, starts=_STARTS)
     try:
-        held = hold_out(of(rows, fitted.experiment), fit.law, choices, fit.sample, f"{name} >= {limit!r}")
+        held = hold_out(
+            of(rows, fitted.experiment), fit.law, choices, fit.sample, f"{name} >= {limit!r}"
+        )
     except UserError:
         return None, ""
-    return held, f"the {int(held_N.sum())} runs of {'most compute' if by == 'flops' else 'the largest sizes'}"
+    return (
+        held,
+        (
+            f"the {int(held_N.sum())} runs of"
+            f" {'most compute' if by == 'flops' else 'the largest sizes'}"
+        ),
+    )

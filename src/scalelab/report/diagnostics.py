@@ -1,4 +1,6 @@
-"""Fig. 6: whether a fit can be trusted: residuals, draws, profiles, starts, the influence of each run, and predictions held out."""
+"""Fig. 6: whether a fit can be trusted: residuals, draws, profiles, starts, the influence of each
+run, and predictions held out.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,7 +57,9 @@ class Diagnostics(FitFigure):
     recipe: int = 2
 
     def has_data(self, rows: Rows) -> bool:
-        """Whether the store keeps a fit of these rows, or their loss can be fitted over parameters and tokens."""
+        """Whether the store keeps a fit of these rows, or their loss can be fitted over parameters
+        and tokens.
+        """
         return any(can_fit(rows, name, any_law, self.asked(rows)) for name in names(rows))
 
     def draw(self, rows: Rows) -> Drawing:
@@ -63,7 +67,13 @@ class Diagnostics(FitFigure):
         found = [Diagnosis.of(rows, one) for one in fits(rows, any_law, self.asked(rows))]
         several = len(found) > 1
         told = [
-            Told(one.fitted, verdict(one, several), _panels(one, several), [*methods(one.fitted, several), *method(one)], one.to_json())
+            Told(
+                one.fitted,
+                verdict(one, several),
+                _panels(one, several),
+                [*methods(one.fitted, several), *method(one)],
+                one.to_json(),
+            )
             for one in found
         ]
         return drawing_of(self.title, told, reading())
@@ -73,7 +83,8 @@ def _panels(one: Diagnosis, several: bool) -> list[Panel]:
     experiment = one.fitted.experiment
     what = f": {experiment}" if several else ""
     return [
-        Panel(anchor(name, experiment, several), title + what, chart, caption, table) for name, title, chart, caption, table in _drawn(one)
+        Panel(anchor(name, experiment, several), title + what, chart, caption, table)
+        for name, title, chart, caption, table in _drawn(one)
     ]
 
 
@@ -99,8 +110,8 @@ def _residuals(one: Diagnosis) -> Drawn:
     far = 1.08 * max(abs(mark["residual"]) for mark in marks) or 1.0
     chart = residuals_chart(rounded({"runs": marks, "medians": medians}), against, (-far, far))
     said = (
-        f"How far each run lies above the law ({law_line(one.fitted.fit)}), in per cent of it, against what it was run with. Black: "
-        "medians of neighbours."
+        f"How far each run lies above the law ({law_line(one.fitted.fit)}), in per cent of it,"
+        " against what it was run with. Black: medians of neighbours."
     )
     return (
         "residuals",
@@ -113,22 +124,36 @@ def _residuals(one: Diagnosis) -> Drawn:
 
 def _spread(one: Diagnosis) -> Drawn:
     caption = (
-        "Left: the residuals with the normal curve of the same middle half. Right: their quantiles against those of a normal "
-        "distribution; ends that leave the line are heavy tails, which Huber's loss takes for outliers."
+        "Left: the residuals with the normal curve of the same middle half. Right: their quantiles"
+        " against those of a normal distribution; ends that leave the line are heavy tails, which"
+        " Huber's loss takes for outliers."
     )
-    return "spread", "The spread of the residuals", spread_chart(rounded(spread_marks(one))), caption, None
+    return (
+        "spread",
+        "The spread of the residuals",
+        spread_chart(rounded(spread_marks(one))),
+        caption,
+        None,
+    )
 
 
 def _pairs(one: Diagnosis) -> Drawn:
     data, shown, logarithmic = pairs(one)
-    return "pairs", "Bootstrap draws, two by two", pairs_chart(rounded(data), shown, logarithmic), pairs_caption(one, shown), None
+    return (
+        "pairs",
+        "Bootstrap draws, two by two",
+        pairs_chart(rounded(data), shown, logarithmic),
+        pairs_caption(one, shown),
+        None,
+    )
 
 
 def _profiles(one: Diagnosis) -> Drawn:
     data, logarithmic = profile_marks(one)
     caption = (
-        "The least objective with one coefficient held, the others fitted again. One is where the 95 % interval ends (shaded); a "
-        "line that never gets there is a coefficient that these runs do not tell."
+        "The least objective with one coefficient held, the others fitted again. One is where the"
+        " 95 % interval ends (shaded); a line that never gets there is a coefficient that these"
+        " runs do not tell."
     )
     chart = profiles_chart(rounded(data), list(one.fitted.fit.profiles), logarithmic)
     return "profiles", "Profiles of the objective", chart, caption, profiles_table(one)
@@ -136,8 +161,8 @@ def _profiles(one: Diagnosis) -> Drawn:
 
 def _starts(one: Diagnosis) -> Drawn:
     caption = (
-        "Where every start ended, best first, above the best objective. Starts below the dashed line are at the best; marks at the "
-        "foot lie no further above it than rounding."
+        "Where every start ended, best first, above the best objective. Starts below the dashed"
+        " line are at the best; marks at the foot lie no further above it than rounding."
     )
     chart = starts_chart(rounded({"starts": start_marks(one), "line": [{"above": 1e-6}]}))
     return "starts", "Objectives of all starts", chart, caption, starts_table(one)
@@ -146,8 +171,8 @@ def _starts(one: Diagnosis) -> Drawn:
 def _influence(one: Diagnosis) -> Drawn:
     marks, order = move_marks(one)
     caption = (
-        f"What leaving one configuration out moves, in standard errors of the coefficient: the {len(order)} that move most. A fit "
-        "that hangs on one run shows it here."
+        "What leaving one configuration out moves, in standard errors of the coefficient: the"
+        f" {len(order)} that move most. A fit that hangs on one run shows it here."
     )
     return (
         "influence",
@@ -160,11 +185,17 @@ def _influence(one: Diagnosis) -> Drawn:
 
 def _drops(one: Diagnosis) -> Drawn:
     caption = (
-        f"The same for the runs of highest {target(one.fitted.fit)}, left out one after the other: a law that holds everywhere should "
-        "not move far."
+        f"The same for the runs of highest {target(one.fitted.fit)}, left out one after the other:"
+        " a law that holds everywhere should not move far."
     )
     chart = dropped_chart(rounded({"drops": drop_marks(one)}), one.shown)
-    return "highest", f"Without the highest {target(one.fitted.fit)}", chart, caption, drops_table(one)
+    return (
+        "highest",
+        f"Without the highest {target(one.fitted.fit)}",
+        chart,
+        caption,
+        drops_table(one),
+    )
 
 
 def _holdout(one: Diagnosis) -> Drawn:
@@ -175,7 +206,14 @@ def _holdout(one: Diagnosis) -> Drawn:
     data = {"runs": marks, "equal": [{"actual": end, "predicted": end} for end in window]}
     error = one.holdout.error if one.holdout is not None else np.nan
     caption = (
-        f"The law fitted to some runs only, and what it then says of the others ({one.holdout_about}): {error:.2%} off on average. On "
-        "the dashed line prediction and result are equal."
+        "The law fitted to some runs only, and what it then says of the others"
+        f" ({one.holdout_about}): {error:.2%} off on average. On the dashed line prediction and"
+        " result are equal."
     )
-    return "held-out", "Predicted and actual", holdout_chart(rounded(data), window), caption, holdout_table(one)
+    return (
+        "held-out",
+        "Predicted and actual",
+        holdout_chart(rounded(data), window),
+        caption,
+        holdout_table(one),
+    )

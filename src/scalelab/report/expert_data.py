@@ -1,6 +1,7 @@
 """What became of the experts of each arm: their load at every evaluation, and what the router did.
 
-Shapes: L layers, X experts, S evaluations, R replicates. A load is 1 where the tokens are spread evenly.
+Shapes: L layers, X experts, S evaluations, R replicates. A load is 1 where the tokens are spread
+evenly.
 """
 
 import re
@@ -58,7 +59,9 @@ class Load:
     @property
     def dead(self) -> list[tuple[int, int]]:
         """Layer and expert of those that end below `DEAD`."""
-        return [(self.layers[int(at)], int(expert)) for at, expert in np.argwhere(self.end_LX < DEAD)]
+        return [
+            (self.layers[int(at)], int(expert)) for at, expert in np.argwhere(self.end_LX < DEAD)
+        ]
 
 
 @dataclass(frozen=True)
@@ -112,21 +115,32 @@ def experts_of(rows: Rows) -> list[Experts]:
 
 def _loads(rows: Rows) -> dict[str, Load]:
     """Digest -> loads."""
-    names = [name for name in rows.curves["name"].unique().to_list() if is_load(name)]
-    at = pl.DataFrame([(name, *map(int, _LOAD.fullmatch(name).groups())) for name in names], _AT, orient="row")  # pyright: ignore[reportOptionalMemberAccess]
+    matches = map(_LOAD.fullmatch, rows.curves["name"].unique().to_list())
+    places = [(match[0], *map(int, match.groups())) for match in matches if match]
+    at = pl.DataFrame(places, _AT, orient="row")
     points = rows.curves.join(at, on="name", how="inner")
     seeds = dict(rows.trials.select("digest", "seed").iter_rows())
-    return {str(key[0]): _load(str(key[0]), seeds[key[0]], part) for key, part in points.group_by("digest", maintain_order=True)}
+    return {
+        str(key[0]): _load(str(key[0]), seeds[key[0]], part)
+        for key, part in points.group_by("digest", maintain_order=True)
+    }
 
 
 _AT = {"name": pl.String, "layer": pl.Int64, "expert": pl.Int64}
 
 
 def _load(digest: str, seed: int, points: pl.DataFrame) -> Load:
-    layers, steps = points["layer"].unique().sort().to_list(), points["step"].unique().sort().to_list()
+    layers, steps = (
+        points["layer"].unique().sort().to_list(),
+        points["step"].unique().sort().to_list(),
+    )
     experts = int(points["expert"].to_numpy().max()) + 1
     share_LSX = np.full((len(layers), len(steps), experts), np.nan)
-    where = (np.searchsorted(layers, points["layer"]), np.searchsorted(steps, points["step"]), points["expert"].to_numpy())
+    where = (
+        np.searchsorted(layers, points["layer"]),
+        np.searchsorted(steps, points["step"]),
+        points["expert"].to_numpy(),
+    )
     share_LSX[where] = points["value"].to_numpy()
     return Load(digest, seed, layers, steps, (share_LSX * experts).astype(np.float64))
 
@@ -143,7 +157,9 @@ def curves_of(curves: pl.DataFrame, digests: Sequence[str]) -> dict[str, list[Cu
             .agg(value.mean(), value.min().alias("low"), value.max().alias("high"), pl.len())
         )
         whole = by_step.filter(pl.col("len") == pl.col("len").max()).sort("step")
-        found[kind].append(Curve(layer, *(whole[column].to_list() for column in ("step", "value", "low", "high"))))
+        found[kind].append(
+            Curve(layer, *(whole[column].to_list() for column in ("step", "value", "low", "high")))
+        )
     return {kind: lines for kind, lines in found.items() if lines}
 
 

@@ -17,7 +17,9 @@ _PAGE = 2 * CELLS
 
 @dataclass(frozen=True)
 class ExpertLoad(Figure):
-    """Experts over evaluations as heat maps, and MaxVio, the router's entropy and dropped tokens as curves."""
+    """Experts over evaluations as heat maps, and MaxVio, the router's entropy and dropped tokens as
+    curves.
+    """
 
     needs_curves: bool = True
 
@@ -48,19 +50,29 @@ class ExpertLoad(Figure):
 def _panels(one: Experts, arms: int) -> list[Panel]:
     after, name = (f": {one.arm.label}", _anchor(one.arm.label)) if arms > 1 else ("", "")
     chart, is_thinned = load_chart(one, min(CELLS, _PAGE // arms))
-    left_out = " Some evaluations or layers are left out of the picture; the JSON file has all." if is_thinned else ""
-    caption = (
-        f"The share of the tokens that each expert took since the last evaluation, times the {one.shown.experts} experts: 1 is even. "
-        f"One trial, seed {one.shown.seed} of {one.arm.label} ({len(one.loads)} replicate{'s' if len(one.loads) > 1 else ''}).{left_out}"
+    left_out = (
+        " Some evaluations or layers are left out of the picture; the JSON file has all."
+        if is_thinned
+        else ""
     )
-    panels = [Panel(f"load{name}", f"Load of the experts{after}", chart, caption, layers_table(one))]
+    caption = (
+        "The share of the tokens that each expert took since the last evaluation, times the"
+        f" {one.shown.experts} experts: 1 is even. One trial, seed {one.shown.seed} of"
+        f" {one.arm.label} ({len(one.loads)}"
+        f" replicate{'s' if len(one.loads) > 1 else ''}).{left_out}"
+    )
+    panels = [
+        Panel(f"load{name}", f"Load of the experts{after}", chart, caption, layers_table(one))
+    ]
     for kind, curves in one.curves.items():
         if kind == "dropped" and not any(value > 0 for curve in curves for value in curve.high_S):
             continue
         title, about = TITLES[kind]
         even = (one.even, f"even: ln {one.shown.experts}") if kind == "router_entropy" else None
         chart = curve_chart(rounded({"curves": curve_rows(one, kind)}), title, even)
-        panels.append(Panel(f"{kind.replace('_', '-')}{name}", f"{title}{after}", chart, about, None))
+        panels.append(
+            Panel(f"{kind.replace('_', '-')}{name}", f"{title}{after}", chart, about, None)
+        )
     return panels
 
 
@@ -71,12 +83,38 @@ def _anchor(label: str) -> str:
 def _json(one: Experts) -> dict[str, Any]:
     """The drawn trial's loads [layer][evaluation][expert], and every curve."""
     shown = one.shown
-    load = {"digest": shown.digest, "seed": shown.seed, "layers": list(shown.layers), "steps": list(shown.steps_S)}
+    load = {
+        "digest": shown.digest,
+        "seed": shown.seed,
+        "layers": list(shown.layers),
+        "steps": list(shown.steps_S),
+    }
     curves = [
-        {"metric": f"{kind}_{curve.layer}", "steps": curve.steps_S, "mean": curve.mean_S, "low": curve.low_S, "high": curve.high_S}
+        {
+            "metric": f"{kind}_{curve.layer}",
+            "steps": curve.steps_S,
+            "mean": curve.mean_S,
+            "low": curve.low_S,
+            "high": curve.high_S,
+        }
         for kind, lines in one.curves.items()
         for curve in lines
     ]
-    dead = [{"digest": load.digest, "layer": layer, "expert": expert} for load in one.loads for layer, expert in load.dead]
-    whose = {"arm": one.arm.name, "setting": one.arm.setting, "digests": [load.digest for load in one.loads]}
-    return rounded({**whose, "load": {**load, "values": shown.load_LSX.tolist()}, "dead": dead, "curves": curves})
+    dead = [
+        {"digest": load.digest, "layer": layer, "expert": expert}
+        for load in one.loads
+        for layer, expert in load.dead
+    ]
+    whose = {
+        "arm": one.arm.name,
+        "setting": one.arm.setting,
+        "digests": [load.digest for load in one.loads],
+    }
+    return rounded(
+        {
+            **whose,
+            "load": {**load, "values": shown.load_LSX.tolist()},
+            "dead": dead,
+            "curves": curves,
+        }
+    )

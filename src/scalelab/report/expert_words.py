@@ -12,14 +12,23 @@ from scalelab.report.numbers import NONE, value
 TITLES = {
     "max_vio": (
         "MaxVio",
-        "How much more than an even load the busiest expert of a layer takes in an update: (max - mean) / mean. 0 is even. Mean over the "
-        "updates since the last evaluation, and over the replicates.",
+        (
+            "How much more than an even load the busiest expert of a layer takes in an update: (max"
+            " - mean) / mean. 0 is even. Mean over the updates since the last evaluation, and over"
+            " the replicates."
+        ),
     ),
     "router_entropy": (
         "Entropy of the router, nats",
-        "Mean over tokens of the entropy of the gates: high where a token's gates are alike, low where the router is sure.",
+        (
+            "Mean over tokens of the entropy of the gates: high where a token's gates are alike,"
+            " low where the router is sure."
+        ),
     ),
-    "dropped": ("Dropped tokens", "Share of the tokens that no expert took. Mean over the replicates."),
+    "dropped": (
+        "Dropped tokens",
+        "Share of the tokens that no expert took. Mean over the replicates.",
+    ),
 }
 """Title and caption of each quantity's chart."""
 
@@ -38,18 +47,29 @@ def _balance(one: Experts) -> list[str]:
         return []
     worst, count = max(ends, key=lambda layer: ends[layer]), len(one.loads)
     over = f"mean of {count} trials" if count > 1 else "one trial"
-    mean = f", {value(float(np.mean(list(ends.values()))))} over all layers" if len(ends) > 1 else ""
-    return [f"`{one.arm.label}` ends with a MaxVio of {value(ends[worst])} at worst, in layer {worst}{mean} ({over})."]
+    mean = (
+        f", {value(float(np.mean(list(ends.values()))))} over all layers" if len(ends) > 1 else ""
+    )
+    return [
+        f"`{one.arm.label}` ends with a MaxVio of {value(ends[worst])} at worst, in layer"
+        f" {worst}{mean} ({over})."
+    ]
 
 
 def _deaths(one: Experts) -> str:
     every = sum(load.end_LX.size for load in one.loads)
     least = min(float(np.nanmin(load.end_LX)) for load in one.loads)
     dead = [(load.seed, layer, expert) for load in one.loads for layer, expert in load.dead]
-    where = f"{every:,} experts of {len(one.loads)} trials" if len(one.loads) > 1 else f"{every:,} experts"
+    where = (
+        f"{every:,} experts of {len(one.loads)} trials"
+        if len(one.loads) > 1
+        else f"{every:,} experts"
+    )
     if not dead:
         return f"No expert died: of the {where} the least used ends at {least:.2f} of an even load."
-    named = "; ".join(f"layer {layer}, expert {expert} (seed {seed})" for seed, layer, expert in dead[:_NAMED])
+    named = "; ".join(
+        f"layer {layer}, expert {expert} (seed {seed})" for seed, layer, expert in dead[:_NAMED]
+    )
     more = f"; and {len(dead) - _NAMED} more" if len(dead) > _NAMED else ""
     return f"{len(dead)} of the {where} died, ending below {DEAD:g} of an even load: {named}{more}."
 
@@ -58,16 +78,40 @@ def layers_table(one: Experts) -> Table:
     """Every layer at the last evaluation."""
     ends = {kind: one.ends(kind) for kind in one.curves}
     worst = {curve.layer: max(curve.mean_S) for curve in one.curves.get("max_vio", ())}
-    columns = ("layer", "MaxVio", "most while training", "entropy", "of ln experts", "dropped", "least load", "most load", "dead experts")
+    columns = (
+        "layer",
+        "MaxVio",
+        "most while training",
+        "entropy",
+        "of ln experts",
+        "dropped",
+        "least load",
+        "most load",
+        "dead experts",
+    )
     rows = []
     for at, layer in enumerate(one.shown.layers):
         loads = np.concatenate([load.end_LX[at] for load in one.loads])
         entropy = ends.get("router_entropy", {}).get(layer)
         told = [_told(ends.get("max_vio", {}).get(layer)), _told(worst.get(layer)), _told(entropy)]
-        told += [NONE if entropy is None else f"{100 * entropy / one.even:.0f} %", _told(ends.get("dropped", {}).get(layer))]
+        told += [
+            NONE if entropy is None else f"{100 * entropy / one.even:.0f} %",
+            _told(ends.get("dropped", {}).get(layer)),
+        ]
         dead = sum(1 for load in one.loads for found, _ in load.dead if found == layer)
-        rows.append([f"{layer}", *told, value(float(np.nanmin(loads))), value(float(np.nanmax(loads))), f"{dead}"])
-    note = "At the last evaluation: means over the replicates; loads and dead experts are those of all of them together."
+        rows.append(
+            [
+                f"{layer}",
+                *told,
+                value(float(np.nanmin(loads))),
+                value(float(np.nanmax(loads))),
+                f"{dead}",
+            ]
+        )
+    note = (
+        "At the last evaluation: means over the replicates; loads and dead experts are those of all"
+        " of them together."
+    )
     return Table("The layers", columns, rows, frozenset(range(len(columns))), note)
 
 
@@ -78,30 +122,57 @@ def _told(found: float | None) -> str:
 def reading() -> list[str]:
     """How to read the charts."""
     return [
-        "A row of a heat map is one expert, a column what it took between one evaluation and the next; steps are about evenly spaced on "
-        "a log axis. Neutral is an even load, blue less, orange more. A row that stays blue is an expert that does not learn.",
-        "MaxVio is 0 for an even load, and a little above it where tokens are sent at random: the fewer an update has, the more. So "
-        "compare it between trials whose batches have the same number of tokens.",
-        "A load that is even and a router that is unsure (an entropy near that of even gates) go together early in training; late in it, "
-        "experts that differ have an even load and a lower entropy.",
+        (
+            "A row of a heat map is one expert, a column what it took between one evaluation and"
+            " the next; steps are about evenly spaced on a log axis. Neutral is an even load, blue"
+            " less, orange more. A row that stays blue is an expert that does not learn."
+        ),
+        (
+            "MaxVio is 0 for an even load, and a little above it where tokens are sent at random:"
+            " the fewer an update has, the more. So compare it between trials whose batches have"
+            " the same number of tokens."
+        ),
+        (
+            "A load that is even and a router that is unsure (an entropy near that of even gates)"
+            " go together early in training; late in it, experts that differ have an even load and"
+            " a lower entropy."
+        ),
         "Layers and experts are counted from 0, as in the metrics `load_LAYER_EXPERT`.",
-        "Point at a mark to see its values; click it for its trials; `scalelab show DIGEST` tells all of one.",
+        (
+            "Point at a mark to see its values; click it for its trials; `scalelab show DIGEST`"
+            " tells all of one."
+        ),
     ]
 
 
 def methods(rows: Rows, found: Sequence[Experts]) -> list[str]:
     """Where the numbers come from."""
-    asked = [f"{name}: {spec['about']}" for name, spec in sorted(rows.specs.items()) if spec.get("about")]
-    drawn = ", ".join(f"{one.arm.label}: seed {one.shown.seed} (`{one.shown.digest[:10]}`)" for one in found)
+    asked = [
+        f"{name}: {spec['about']}" for name, spec in sorted(rows.specs.items()) if spec.get("about")
+    ]
+    drawn = ", ".join(
+        f"{one.arm.label}: seed {one.shown.seed} (`{one.shown.digest[:10]}`)" for one in found
+    )
     return [
         *asked,
-        "Loads are shares of the tokens' assignments to routed experts in training, counted from one evaluation to the next; shared "
-        "experts take every token and are not among them.",
-        "MaxVio is of the load of each update, all its micro-batches together, averaged over the updates (MaxVio_batch of arXiv "
-        "2408.15664). The loads that are drawn are summed over the updates, and more even.",
-        f"Heat maps show one replicate of each arm, that of the first seed: {drawn}. Curves are means over the replicates, whose range "
-        "is in the tooltip.",
-        f"An expert counts as dead where it takes less than {DEAD:g} of an even load from the evaluation before the last to the last.",
+        (
+            "Loads are shares of the tokens' assignments to routed experts in training, counted"
+            " from one evaluation to the next; shared experts take every token and are not among"
+            " them."
+        ),
+        (
+            "MaxVio is of the load of each update, all its micro-batches together, averaged over"
+            " the updates (MaxVio_batch of arXiv 2408.15664). The loads that are drawn are summed"
+            " over the updates, and more even."
+        ),
+        (
+            f"Heat maps show one replicate of each arm, that of the first seed: {drawn}. Curves are"
+            " means over the replicates, whose range is in the tooltip."
+        ),
+        (
+            f"An expert counts as dead where it takes less than {DEAD:g} of an even load from the"
+            " evaluation before the last to the last."
+        ),
     ]
 
 
@@ -110,7 +181,8 @@ def warnings(found: Sequence[Experts]) -> list[Warned]:
     dead = sum(len(load.dead) for one in found for load in one.loads)
     many = "s end" if dead > 1 else " ends"
     text = (
-        f"{dead} expert{many} nearly unused, and learn{'s' if dead == 1 else ''} nothing more: raise `model.ffn.balance.bias` or `.loss`."
+        f"{dead} expert{many} nearly unused, and learn{'s' if dead == 1 else ''} nothing more:"
+        " raise `model.ffn.balance.bias` or `.loss`."
     )
     said = (
         [
@@ -124,5 +196,11 @@ def warnings(found: Sequence[Experts]) -> list[Warned]:
     )
     few = sorted({one.arm.label for one in found if len(one.shown.steps_S) < 3})
     if few:
-        said.append(Warned("few_evaluations", f"{', '.join(few)}: fewer than three evaluations; lower `evaluation.first` or `ratio`."))
+        said.append(
+            Warned(
+                "few_evaluations",
+                f"{', '.join(few)}: fewer than three evaluations; lower `evaluation.first` or"
+                " `ratio`.",
+            )
+        )
     return said

@@ -29,15 +29,22 @@ class FactsVsParams(Figure):
     def has_data(self, rows: Rows) -> bool:
         """Whether some trial has finished with the metric that decides."""
         metric, at_least = threshold(rows)
-        return {*NEEDED, metric} <= set(rows.trials.columns) and bool(_curves(rows, metric, at_least))
+        return {*NEEDED, metric} <= set(rows.trials.columns) and bool(
+            _curves(rows, metric, at_least)
+        )
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError where the experiments don't agree on what passes."""
         metric, at_least = threshold(rows)
         curves = _curves(rows, metric, at_least)
         cost = Cost.of([cell for curve in curves.values() for cell in curve])
-        chart = frontier_chart(rounded(_chart_data(curves, cost)), [SERIES[recall] for recall in curves])
-        caption = f"The smallest model whose {metric.removeprefix('metrics.')} reaches {at_least:.4g}, against the number of facts."
+        chart = frontier_chart(
+            rounded(_chart_data(curves, cost)), [SERIES[recall] for recall in curves]
+        )
+        caption = (
+            f"The smallest model whose {metric.removeprefix('metrics.')} reaches {at_least:.4g},"
+            " against the number of facts."
+        )
         return Drawing(
             title=self.title,
             verdict=verdict(curves, cost),
@@ -46,16 +53,25 @@ class FactsVsParams(Figure):
             tables=[laws_table(cost)],
             reading=reading(curves),
             methods=methods(rows, metric, at_least, curves, cost),
-            data={"curves": _points(curves), "fits": rounded(cost.to_json()), "answers": _answers(curves)},
+            data={
+                "curves": _points(curves),
+                "fits": rounded(cost.to_json()),
+                "answers": _answers(curves),
+            },
         )
 
 
 def threshold(rows: Rows) -> tuple[str, float]:
-    """The column that decides and the value that passes, as the experiments' frontier searches say."""
+    """The column that decides and the value that passes, as the experiments' frontier
+    searches say.
+    """
     searches = {name: spec.get("search") or {} for name, spec in rows.specs.items()}
     asked = {name: search for name, search in searches.items() if search.get("kind") == "frontier"}
     plain = Frontier()
-    found = {(str(search.get("metric", plain.metric)), float(search.get("at_least", plain.at_least))) for search in asked.values()}
+    found = {
+        (str(search.get("metric", plain.metric)), float(search.get("at_least", plain.at_least)))
+        for search in asked.values()
+    }
     if len(found) > 1:
         what = "the experiments don't agree on what passes (`search.metric`, `search.at_least`)"
         raise UserError(what, cure="draw one of them with --experiment")
@@ -65,16 +81,25 @@ def threshold(rows: Rows) -> tuple[str, float]:
 
 def _curves(rows: Rows, metric: str, at_least: float) -> Curves:
     found = cells(rows.trials, metric, at_least)
-    return {recall: curve for recall in SERIES if (curve := [cell for cell in found if cell.recall == recall])}
+    return {
+        recall: curve
+        for recall in SERIES
+        if (curve := [cell for cell in found if cell.recall == recall])
+    }
 
 
 def _points(curves: Curves) -> list[dict[str, Any]]:
-    return [{"recall": recall, "points": [cell.point() for cell in curve]} for recall, curve in curves.items()]
+    return [
+        {"recall": recall, "points": [cell.point() for cell in curve]}
+        for recall, curve in curves.items()
+    ]
 
 
 def _answers(curves: Curves) -> list[dict[str, Any]]:
     """Every replicate's answer, with the trial that decides it."""
-    found = [(cell, answer) for curve in curves.values() for cell in curve for answer in cell.answers]
+    found = [
+        (cell, answer) for curve in curves.values() for cell in curve for answer in cell.answers
+    ]
     return [
         {
             "recall": cell.recall,
@@ -91,13 +116,26 @@ def _answers(curves: Curves) -> list[dict[str, Any]]:
 def _chart_data(curves: Curves, cost: Cost) -> dict[str, list[dict[str, Any]]]:
     facts = [cell.facts for curve in curves.values() for cell in curve]
     places = np.geomspace(min(facts), max(facts), _PLACES)
-    laws = {"in_weight": cost.in_weight.get("linear"), "in_tool": cost.in_tool.get(cost.better) if cost.in_tool else None}
+    laws = {
+        "in_weight": cost.in_weight.get("linear"),
+        "in_tool": cost.in_tool.get(cost.better) if cost.in_tool else None,
+    }
     return {
         "means": [mean_mark(cell) for curve in curves.values() for cell in curve],
         "answers": [row for curve in curves.values() for cell in curve for row in _sizes(cell)],
-        "laws": [row for recall in curves if (law := laws[recall]) for row in _law(recall, law, curves[recall])],
+        "laws": [
+            row
+            for recall in curves
+            if (law := laws[recall])
+            for row in _law(recall, law, curves[recall])
+        ],
         "published": [
-            {"facts": float(at), "params": PUBLISHED["slope"] * float(at) + PUBLISHED["intercept"], "line": LINES[2]} for at in places
+            {
+                "facts": float(at),
+                "params": PUBLISHED["slope"] * float(at) + PUBLISHED["intercept"],
+                "line": LINES[2],
+            }
+            for at in places
         ],
     }
 
@@ -108,11 +146,20 @@ def mean_mark(cell: Cell) -> dict[str, Any]:
     mean, std, censored = point["params_mean_passed"], point["params_std"], point["censored"]
     drawn = cell.largest_tried if censored else mean
     low, high = (max(1.0, mean - std), mean + std) if std and not censored else (drawn, drawn)
-    place = {"series": SERIES[cell.recall], "facts": cell.facts, "params": drawn, "low": low, "high": high}
+    place = {
+        "series": SERIES[cell.recall],
+        "facts": cell.facts,
+        "params": drawn,
+        "low": low,
+        "high": high,
+    }
     told = {
         "size": _size_told(cell),
         "spread": f"± {whole(std)}" if std is not None else NONE,
-        "replicates": f"{len(cell.answers)}" + (f", {censored} pass at no size tried" if censored else ", all pass"),
+        "replicates": (
+            f"{len(cell.answers)}"
+            + (f", {censored} pass at no size tried" if censored else ", all pass")
+        ),
     }
     return {**place, "open": bool(censored), "line": LINES[0], **told, **_trials(cell.answers)}
 
@@ -135,8 +182,17 @@ def _sizes(cell: Cell) -> list[dict[str, Any]]:
     rows = []
     for size, group in groupby(passed, key=size_of):
         answers = list(group)
-        place = {"series": SERIES[cell.recall], "facts": cell.facts, "params": size, "area": 30 + 22 * len(answers)}
-        told = {"size": whole(size), "spread": NONE, "replicates": f"{len(answers)} of {len(cell.answers)}"}
+        place = {
+            "series": SERIES[cell.recall],
+            "facts": cell.facts,
+            "params": size,
+            "area": 30 + 22 * len(answers),
+        }
+        told = {
+            "size": whole(size),
+            "spread": NONE,
+            "replicates": f"{len(answers)} of {len(cell.answers)}",
+        }
         rows.append({**place, **told, **_trials(answers)})
     return rows
 
@@ -153,6 +209,11 @@ def _law(recall: str, law: Law, curve: Sequence[Cell]) -> list[dict[str, Any]]:
     for facts, params, band in zip(facts_X, law.predict(facts_X), law.band(facts_X), strict=True):
         low, high = band or (params, params)
         if params > 0:
-            keyed = {"series": SERIES[recall], "facts": float(facts), "params": float(params), "line": LINES[1]}
+            keyed = {
+                "series": SERIES[recall],
+                "facts": float(facts),
+                "params": float(params),
+                "line": LINES[1],
+            }
             rows.append({**keyed, "low": max(1.0, float(low)), "high": max(1.0, float(high))})
     return rows

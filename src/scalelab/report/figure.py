@@ -1,4 +1,7 @@
-"""What a figure is: rows in, a drawing out. A drawing is plain data, so that a page, a picture and a JSON file come from one."""
+"""What a figure is: rows in, a drawing out.
+
+A drawing is plain data, so that a page, a picture and a JSON file come from one.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,19 +17,27 @@ from scalelab.store.fits import StoredFit
 
 @dataclass(frozen=True)
 class Rows:
-    """What a figure draws: trial memberships (`store.frames.trials`), and the spec of each experiment by its name."""
+    """What a figure draws: trial memberships (`store.frames.trials`), and the spec of each
+    experiment by its name.
+    """
 
     trials: pl.DataFrame
     specs: Mapping[str, Mapping[str, Any]]
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     curves: pl.DataFrame = field(default_factory=pl.DataFrame)
-    """`digest`, `step`, `name`, `value` (`store.frames.metrics`), for figures that ask for curves; else empty."""
+    """`digest`, `step`, `name`, `value` (`store.frames.metrics`), for figures that ask for curves;
+    else empty.
+    """
     fits: Sequence[StoredFit] = ()
     """Fits of these experiments that the store keeps, the newest last."""
     notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Digest -> name -> text that a trial left in the store itself, for figures that ask for notes; else empty."""
+    """Digest -> name -> text that a trial left in the store itself, for figures that ask for notes;
+    else empty.
+    """
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Digest -> spec path -> value, as the experiment's axes set them, for figures that ask for settings; else empty."""
+    """Digest -> spec path -> value, as the experiment's axes set them, for figures that ask for
+    settings; else empty.
+    """
     filter: str | None = None
     """What the trials were chosen by."""
     before: int = 0
@@ -35,7 +46,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page: text as it is, numbers as they are shown. `numeric` columns stand right."""
+    """A table of the page: text as it is, numbers as they are shown.
+
+    `numeric` columns stand right.
+    """
 
     title: str
     columns: Sequence[str]
@@ -134,10 +148,15 @@ class Figure(ABC):
         return {}
 
     def chosen(self, options: Mapping[str, str]) -> "Figure":
-        """The figure as it is drawn with these options. Raises UserError for one that it does not take."""
+        """The figure as it is drawn with these options.
+
+        Raises UserError for one that it does not take.
+        """
         if options:
             listed = " and ".join(f"--{name}" for name in options)
-            raise UserError(f"figure {self.number} ({self.name}) takes no {listed}", cure="leave it out")
+            raise UserError(
+                f"figure {self.number} ({self.name}) takes no {listed}", cure="leave it out"
+            )
         return self
 
     @abstractmethod

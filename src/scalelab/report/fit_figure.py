@@ -1,4 +1,6 @@
-"""What figs. 4 to 6 have in common: they draw laws, one for each experiment, or for each of its arms, of one metric."""
+"""What figs. 4 to 6 have in common: they draw laws, one for each experiment, or for each of its
+arms, of one metric.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +20,9 @@ class FitFigure(Figure):
 
     needs_fits: bool = True
     metric: str = ""
-    """What the laws predict; where it is empty, what the kept fit does, else the test loss or the loss."""
+    """What the laws predict; where it is empty, what the kept fit does, else the test loss or the
+    loss.
+    """
 
     @property
     def options(self) -> Mapping[str, str]:
@@ -48,7 +52,9 @@ class Told:
     data: Mapping[str, Any]
 
 
-def drawing_of(title: str, found: Sequence[Told], reading: Sequence[str], methods: Sequence[str] = ()) -> Drawing:
+def drawing_of(
+    title: str, found: Sequence[Told], reading: Sequence[str], methods: Sequence[str] = ()
+) -> Drawing:
     """One page for all fits: the tables of their coefficients, and the warnings of each."""
     several = len(found) > 1
     warned: list[Warned] = [warning for one in found for warning in warnings(one.fitted, several)]
@@ -57,7 +63,14 @@ def drawing_of(title: str, found: Sequence[Told], reading: Sequence[str], method
         verdict=[sentence for one in found for sentence in one.verdict],
         panels=[panel for one in found for panel in one.panels],
         metric=found[0].fitted.fit.law.target,
-        tables=[table for one in found for table in (coefficients_table(one.fitted, several), derived_table(one.fitted, several))],
+        tables=[
+            table
+            for one in found
+            for table in (
+                coefficients_table(one.fitted, several),
+                derived_table(one.fitted, several),
+            )
+        ],
         reading=reading,
         methods=[*(sentence for one in found for sentence in one.methods), *methods],
         data={"fits": [rounded(dict(one.data)) for one in found]},

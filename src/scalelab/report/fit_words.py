@@ -1,4 +1,6 @@
-"""What figs. 4 to 6 say of a fit: the law in numbers, its tables, how it was made, and the marks of its runs."""
+"""What figs. 4 to 6 say of a fit: the law in numbers, its tables, how it was made, and the marks of
+its runs.
+"""
 
 import re
 import shlex
@@ -37,7 +39,11 @@ def compute(flops: float) -> str:
 def band(value_BX: Floats, else_X: Floats) -> Floats:
     """[2, X] the central 95 % of draws; `else_X` twice below 40 of them."""
     kept_BX = value_BX[np.isfinite(value_BX).all(axis=1)]
-    return np.quantile(kept_BX, (0.025, 0.975), axis=0) if len(kept_BX) >= 40 else np.stack([else_X, else_X])
+    return (
+        np.quantile(kept_BX, (0.025, 0.975), axis=0)
+        if len(kept_BX) >= 40
+        else np.stack([else_X, else_X])
+    )
 
 
 def interval_words(about: Span | None, form: str) -> str:
@@ -58,18 +64,42 @@ def target(fit: Fit) -> str:
 def law_line(fit: Fit) -> str:
     """The law with its coefficients put in, as `loss = 1.8172 + 477.8*N^-0.3473 + ...`."""
     names = sorted(fit.law.coefficients, key=len, reverse=True)
-    said = re.sub(r"\b(" + "|".join(map(re.escape, names)) + r")\b", lambda found: f"{fit.coefficients[found[0]]:.4g}", fit.law.formula)
-    lets = f" ({', '.join(f'{symbol} = {text}' for symbol, text in fit.law.let.items())})" if fit.law.let else ""
-    return f"{target(fit)} = {said}{lets}".replace("*", "·").replace("--", "").replace("e+", "e").replace("-", MINUS)
+    said = re.sub(
+        r"\b(" + "|".join(map(re.escape, names)) + r")\b",
+        lambda found: f"{fit.coefficients[found[0]]:.4g}",
+        fit.law.formula,
+    )
+    lets = (
+        f" ({', '.join(f'{symbol} = {text}' for symbol, text in fit.law.let.items())})"
+        if fit.law.let
+        else ""
+    )
+    return (
+        f"{target(fit)} = {said}{lets}".replace("*", "·")
+        .replace("--", "")
+        .replace("e+", "e")
+        .replace("-", MINUS)
+    )
 
 
 def coefficients_table(one: Fitted, several: bool) -> Table:
-    """Every coefficient with its error, its interval, and what the profile of the objective says."""
-    rows = [[name, *_numbers(found), _profiled(one.fit, name)] for name, found in one.fit.estimates.items()]
+    """Every coefficient with its error, its interval, and what the profile of the
+    objective says.
+    """
+    rows = [
+        [name, *_numbers(found), _profiled(one.fit, name)]
+        for name, found in one.fit.estimates.items()
+    ]
     noise = next(iter({profile.noise for profile in one.fit.profiles.values()}), "")
     note = f"Profile intervals rest on another scale of noise: {noise}." if noise else ""
     title = f"The coefficients of {one.experiment}" if several else "The coefficients"
-    return Table(title, ("coefficient", "value", "standard error", "95 %, bootstrap", "95 %, profile"), rows, frozenset({1, 2}), note)
+    return Table(
+        title,
+        ("coefficient", "value", "standard error", "95 %, bootstrap", "95 %, profile"),
+        rows,
+        frozenset({1, 2}),
+        note,
+    )
 
 
 def _profiled(fit: Fit, name: str) -> str:
@@ -82,49 +112,85 @@ def _profiled(fit: Fit, name: str) -> str:
 def derived_table(one: Fitted, several: bool) -> Table:
     """What follows from the coefficients, from the same draws."""
     rows = [
-        [name.replace("e+", "e"), *_numbers(found), span(found.prediction95, ".4g") if found.prediction95 else ""]
+        [
+            name.replace("e+", "e"),
+            *_numbers(found),
+            span(found.prediction95, ".4g") if found.prediction95 else "",
+        ]
         for name, found in one.fit.derived.items()
     ]
     title = f"What follows for {one.experiment}" if several else "What follows from them"
     note = (
-        "N*, D*: the best split of the compute in brackets, FLOPs at 6 N D. The last column is for one more run, its own scatter "
-        "counted in."
+        "N*, D*: the best split of the compute in brackets, FLOPs at 6 N D. The last column is for"
+        " one more run, its own scatter counted in."
     )
-    return Table(title, ("number", "value", "standard error", "95 %, the law", "95 %, one more run"), rows, frozenset({1, 2}), note)
+    return Table(
+        title,
+        ("number", "value", "standard error", "95 %, the law", "95 %, one more run"),
+        rows,
+        frozenset({1, 2}),
+        note,
+    )
 
 
 def _numbers(found: Estimate) -> list[str]:
     value = f"{found.value:.5g}".replace("e+", "e").replace("-", MINUS)
-    return [value, "" if found.se is None else f"{found.se:.3g}".replace("e+", "e"), span(found.ci95, ".4g").replace("e+", "e")]
+    return [
+        value,
+        "" if found.se is None else f"{found.se:.3g}".replace("e+", "e"),
+        span(found.ci95, ".4g").replace("e+", "e"),
+    ]
 
 
 def run_marks(one: Fitted) -> list[dict[str, Any]]:
-    """One mark for each run: params, tokens (where the law has them), flops, loss, fitted, residual in per cent, its trial."""
+    """One mark for each run: params, tokens (where the law has them), flops, loss, fitted, residual
+    in per cent, its trial.
+    """
     fit = one.fit
     fitted_N, residual_N = fit.predict(fit.sample.columns), 100 * residuals(fit)
     marks = []
     for row, digest in enumerate(fit.sample.digests):
         places = {place: float(column[row]) for place, column in one.places.items()}
         told = {"size": "params", "length": "tokens"}
-        said = {name: short(places[place]) if place in places else NONE for name, place in told.items()}
+        said = {
+            name: short(places[place]) if place in places else NONE for name, place in told.items()
+        }
         said["compute"] = compute(places["flops"]) if "flops" in places else NONE
-        values = {"loss": float(fit.sample.y_N[row]), "fitted": float(fitted_N[row]), "residual": float(residual_N[row])}
-        marks.append({**places, **values, **said, "percent": f"{values['residual']:+.2f} %", **behind([digest])})
+        values = {
+            "loss": float(fit.sample.y_N[row]),
+            "fitted": float(fitted_N[row]),
+            "residual": float(residual_N[row]),
+        }
+        marks.append(
+            {
+                **places,
+                **values,
+                **said,
+                "percent": f"{values['residual']:+.2f} %",
+                **behind([digest]),
+            }
+        )
     return marks
 
 
 def fewer(marks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All marks, or of more than `MARKS` the half with the largest residuals and an even choice of the others, in their order."""
+    """All marks, or of more than `MARKS` the half with the largest residuals and an even choice of
+    the others, in their order.
+    """
     if len(marks) <= MARKS:
         return marks
     order = np.argsort([-abs(mark["residual"]) for mark in marks], kind="stable")
     others = np.sort(order[MARKS // 2 :])
-    even = others[np.unique(np.linspace(0, others.size - 1, MARKS - MARKS // 2).round().astype(int))]
+    even = others[
+        np.unique(np.linspace(0, others.size - 1, MARKS - MARKS // 2).round().astype(int))
+    ]
     return [marks[row] for row in sorted({*order[: MARKS // 2].tolist(), *even.tolist()})]
 
 
 def residuals(fit: Fit) -> Floats:
-    """[N] how far each run lies above the law, as a part of it; of the mean target, where the law or a run is not positive."""
+    """[N] how far each run lies above the law, as a part of it; of the mean target, where the law
+    or a run is not positive.
+    """
     actual_N, fitted_N = fit.sample.y_N, fit.predict(fit.sample.columns)
     if min(actual_N.min(), fitted_N.min()) > 0:
         return np.log(actual_N / fitted_N)
@@ -137,7 +203,13 @@ def runs_table(one: Fitted) -> Table:
     told = {"params": "parameters", "tokens": "tokens", "flops": "FLOPs"}
     places = [place for place in told if place in one.places]
     rows = [
-        [mark["digests"][0], *(f"{mark[place]:.6g}" for place in places), f"{mark['loss']:.6g}", f"{mark['fitted']:.6g}", mark["percent"]]
+        [
+            mark["digests"][0],
+            *(f"{mark[place]:.6g}" for place in places),
+            f"{mark['loss']:.6g}",
+            f"{mark['fitted']:.6g}",
+            mark["percent"],
+        ]
         for mark in marks
     ]
     columns = ("digest", *(told[place] for place in places), target(one.fit), "fitted", "residual")
@@ -149,8 +221,8 @@ def warnings(one: Fitted, several: bool) -> list[Warned]:
     before = f"{one.experiment}: " if several else ""
     listed = ", ".join(f"`{name}`" for name in one.mixed)
     text = (
-        f"{listed} {'differs' if len(one.mixed) == 1 else 'differ'} among the runs, and one law is fitted to all: draw one value with "
-        "--filter."
+        f"{listed} {'differs' if len(one.mixed) == 1 else 'differ'} among the runs, and one law is"
+        " fitted to all: draw one value with --filter."
     )
     mixed = [Warned("mixed_runs", before + text)] if one.mixed else []
     return [*mixed, *(Warned(found.code, before + found.text) for found in one.fit.warnings)]
@@ -160,7 +232,15 @@ def methods(one: Fitted, several: bool) -> list[str]:
     """How the fit was made, so that it could be made again."""
     fit = one.fit
     before = f"{one.experiment}: " if several else ""
-    return [before + _law(fit), *_kept(one), _objective(fit), _rows(one), _search(fit), _errors(fit), *_checked(fit)]
+    return [
+        before + _law(fit),
+        *_kept(one),
+        _objective(fit),
+        _rows(one),
+        _search(fit),
+        _errors(fit),
+        *_checked(fit),
+    ]
 
 
 def _kept(one: Fitted) -> list[str]:
@@ -174,9 +254,16 @@ def _kept(one: Fitted) -> list[str]:
     if by == one.filter:
         cure = "the rows have changed since; fit these with `scalelab fit`"
     else:
-        cure = "draw it without `--filter`" if by is None else f"draw it with `--filter {shlex.quote(by)}`"
+        cure = (
+            "draw it without `--filter`"
+            if by is None
+            else f"draw it with `--filter {shlex.quote(by)}`"
+        )
     about = "no filter" if by is None else f"filter `{by}`"
-    return [*said, f"The store keeps a fit of {record['rows']['used']:,} other rows ({about}): {cure}."]
+    return [
+        *said,
+        f"The store keeps a fit of {record['rows']['used']:,} other rows ({about}): {cure}.",
+    ]
 
 
 def _law(fit: Fit) -> str:
@@ -188,8 +275,8 @@ def _law(fit: Fit) -> str:
     ]
     held += [f"{name} kept within {span(about, 'g')}" for name, about in law.bounds.items()]
     return (
-        f"Law `{law.name}`: {target(fit)} = {law.formula}, where {', '.join([*where, *held])}. Source: "
-        f"{law.source or 'declared by the user'}."
+        f"Law `{law.name}`: {target(fit)} = {law.formula}, where {', '.join([*where, *held])}."
+        f" Source: {law.source or 'declared by the user'}."
     )
 
 
@@ -199,43 +286,65 @@ def _objective(fit: Fit) -> str:
     residual = "log(predicted) - log(actual)" if law.residual == "log" else "predicted - actual"
     weights = f", weighted by `{law.weights}`" if law.weights else ""
     return (
-        f"What is minimised: the sum (not the mean) of {loss} over residuals {residual}{weights}; at the optimum "
-        f"{fit.optimum.objective:.8g}."
+        f"What is minimised: the sum (not the mean) of {loss} over residuals {residual}{weights};"
+        f" at the optimum {fit.optimum.objective:.8g}."
     )
 
 
 def _rows(one: Fitted) -> str:
     sample = one.fit.sample
-    kept = f"{len(sample.digests):,} runs of {sample.configurations:,} configurations (runs of one differ in nothing but the seed)"
+    kept = (
+        f"{len(sample.digests):,} runs of {sample.configurations:,} configurations (runs of one"
+        " differ in nothing but the seed)"
+    )
     notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in sample.notes)
-    notes += f" Charts show {MARKS} of them, the farthest off the law among these." if len(sample.digests) > MARKS else ""
+    notes += (
+        f" Charts show {MARKS} of them, the farthest off the law among these."
+        if len(sample.digests) > MARKS
+        else ""
+    )
     return (
-        f"{kept}, of {sample.rows:,} rows; left out: {describe(sample.dropped)}. Done and stopped runs count with the length that "
-        f"they ran.{notes}"
+        f"{kept}, of {sample.rows:,} rows; left out: {describe(sample.dropped)}. Done and stopped"
+        f" runs count with the length that they ran.{notes}"
     )
 
 
 def _search(fit: Fit) -> str:
     optimum = fit.optimum
-    share = f"{optimum.at_best:,} of {optimum.tried:,} starts end at the best objective (to one part in a million)"
+    share = (
+        f"{optimum.at_best:,} of {optimum.tried:,} starts end at the best objective (to one part in"
+        " a million)"
+    )
     at_bounds = f"; at a bound: {', '.join(optimum.at_bounds)}" if optimum.at_bounds else ""
     moved = "" if optimum.moved else "; the parameters did not move from their start"
-    method = "Quasi-Newton steps on analytic gradients, inputs divided by their geometric means, the best value seen kept"
-    return f"{method}. {share}; starts: {optimum.box}. Gradient norm {optimum.gradient_norm:.2g}{at_bounds}{moved}."
+    method = (
+        "Quasi-Newton steps on analytic gradients, inputs divided by their geometric means, the"
+        " best value seen kept"
+    )
+    return (
+        f"{method}. {share}; starts: {optimum.box}. Gradient norm"
+        f" {optimum.gradient_norm:.2g}{at_bounds}{moved}."
+    )
 
 
 def _errors(fit: Fit) -> str:
     draws = fit.draws
     if draws is None:
-        return "There are no intervals: no bootstrap was asked for, or there are no more configurations than coefficients."
+        return (
+            "There are no intervals: no bootstrap was asked for, or there are no more"
+            " configurations than coefficients."
+        )
     how = {
         "pairs": "configurations are drawn with replacement, their replicates together",
-        "wild": f"a wild bootstrap by configuration, for fewer than {FEW}: residuals, widened for degrees of freedom, times random weights",
+        "wild": (
+            f"a wild bootstrap by configuration, for fewer than {FEW}: residuals, widened for"
+            " degrees of freedom, times random weights"
+        ),
     }
     failed = f", {draws.failed} failed" if draws.failed else ""
     return (
-        f"Intervals: {len(draws.values_BK):,} bootstrap refits{failed} (seed {fit.choices.seed}); {how[draws.kind]}. They are the "
-        "central 95 % of the draws."
+        f"Intervals: {len(draws.values_BK):,} bootstrap refits{failed} (seed {fit.choices.seed});"
+        f" {how[draws.kind]}. They are the central 95 % of the draws."
     )
 
 
@@ -243,4 +352,7 @@ def _checked(fit: Fit) -> list[str]:
     other = fit.cross_check
     if other is None:
         return []
-    return [f"Cross-check by variable projection, which shares no code with the search: objective {other.objective:.8g}."]
+    return [
+        "Cross-check by variable projection, which shares no code with the search: objective"
+        f" {other.objective:.8g}."
+    ]

@@ -1,4 +1,6 @@
-"""Which fit a figure draws: the newest that the store keeps of the very rows, else the same law fitted to them here."""
+"""Which fit a figure draws: the newest that the store keeps of the very rows, else the same law
+fitted to them here.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,7 +30,12 @@ _WORDS = 12
 DEFAULT = "chinchilla"
 """The law that is fitted where the store keeps no fit."""
 
-_READ = Law("measured", "E + N*D*C", {"N": "params.total", "D": "budget.tokens", "C": "budget.flops"}, residual="linear")
+_READ = Law(
+    "measured",
+    "E + N*D*C",
+    {"N": "params.total", "D": "budget.tokens", "C": "budget.flops"},
+    residual="linear",
+)
 """No law to fit: it names the columns that are read."""
 
 
@@ -43,7 +50,9 @@ class Fitted:
     flops_N: Floats
     """FLOPs of the fit's rows, NaN where nobody knows them."""
     mixed: tuple[str, ...]
-    """Columns that differ among runs of the same size and length, and that the law does not know."""
+    """Columns that differ among runs of the same size and length, and that the law does
+    not know.
+    """
     unlike: StoredFit | None = None
     """The newest fit that the store keeps of other rows of the experiment."""
     filter: str | None = None
@@ -58,12 +67,18 @@ class Fitted:
 
     @property
     def places(self) -> dict[str, Floats]:
-        """`params`, `tokens` and `flops` [N] of the fit's rows, as far as the law or the table has them; FLOPs else at 6 N D."""
+        """`params`, `tokens` and `flops` [N] of the fit's rows, as far as the law or the table has
+        them; FLOPs else at 6 N D.
+        """
         named = {
             "params" if column.startswith("params.") else column.removeprefix("budget."): symbol
             for symbol, column in self.fit.law.columns.items()
         }
-        found = {place: self.fit.sample.columns[named[place]] for place in ("params", "tokens", "flops") if place in named}
+        found = {
+            place: self.fit.sample.columns[named[place]]
+            for place in ("params", "tokens", "flops")
+            if place in named
+        }
         if np.isfinite(self.flops_N).all():
             found["flops"] = self.flops_N
         elif {"params", "tokens"} <= found.keys():
@@ -74,11 +89,19 @@ class Fitted:
     def others(self) -> dict[str, Floats]:
         """The law's other columns [N], by symbol."""
         named = {"params": "params.", "tokens": "budget.tokens", "flops": "budget.flops"}
-        plain = {symbol for symbol, column in self.fit.law.columns.items() if not column.startswith(tuple(named.values()))}
-        return {symbol: column for symbol, column in self.fit.sample.columns.items() if symbol in plain}
+        plain = {
+            symbol
+            for symbol, column in self.fit.law.columns.items()
+            if not column.startswith(tuple(named.values()))
+        }
+        return {
+            symbol: column for symbol, column in self.fit.sample.columns.items() if symbol in plain
+        }
 
     def best_params(self, flops_X: Floats) -> tuple[Floats, Floats]:
-        """[X] the size of least loss at each compute 6 N D, and [B, X] in every draw; NaN where there is none."""
+        """[X] the size of least loss at each compute 6 N D, and [B, X] in every draw; NaN where
+        there is none.
+        """
         split = split_compute(self.fit.law, self.fit.sets(), flops_X)
         assert split is not None, "a law of parameters and tokens"
         return split.params_SX[0], split.params_SX[1:]
@@ -95,7 +118,9 @@ def any_law(law: Law) -> bool:
 
 
 def names(rows: Rows) -> list[str]:
-    """What has a law of its own: the experiments among the rows, in their order; of one with several arms, each arm."""
+    """What has a law of its own: the experiments among the rows, in their order; of one with
+    several arms, each arm.
+    """
     return list(_parts(rows))
 
 
@@ -109,7 +134,11 @@ def of(rows: Rows, name: str) -> pl.DataFrame:
 def _parts(rows: Rows) -> dict[str, tuple[str, str | None]]:
     """Name -> experiment and arm. An experiment whose arms one kept law joins is one part."""
     found: dict[str, tuple[str, str | None]] = {}
-    for name in dict.fromkeys(rows.trials["experiment"].to_list()) if "experiment" in rows.trials.columns else ():
+    for name in (
+        dict.fromkeys(rows.trials["experiment"].to_list())
+        if "experiment" in rows.trials.columns
+        else ()
+    ):
         frame = rows.trials.filter(pl.col("experiment") == name)
         arms = arm_names(frame, rows.specs)
         joined = len(arms) < 2 or _kept(rows, name, frame, any_law) is not None
@@ -118,11 +147,15 @@ def _parts(rows: Rows) -> dict[str, tuple[str, str | None]]:
 
 
 def can_fit(rows: Rows, name: str, suits: Callable[[Law], bool], target: str | None = None) -> bool:
-    """Whether the store keeps a fit of these rows, or they can be fitted: one task, and what the law needs."""
+    """Whether the store keeps a fit of these rows, or they can be fitted: one task, and what the
+    law needs.
+    """
     frame = of(rows, name)
     if _stored(rows, name, frame, _that(suits, target)) is not None:
         return True
-    return not [path for path in varying(frame, []) if path.startswith("task.")] and _readable(frame, _default(frame, target))
+    return not [path for path in varying(frame, []) if path.startswith("task.")] and _readable(
+        frame, _default(frame, target)
+    )
 
 
 def _default(frame: pl.DataFrame, target: str | None) -> Law:
@@ -147,41 +180,95 @@ def fits(rows: Rows, suits: Callable[[Law], bool], target: str | None = None) ->
     return [fitted(rows, name, suits, target) for name in chosen]
 
 
-def fitted(rows: Rows, experiment: str, suits: Callable[[Law], bool], target: str | None = None) -> Fitted:
+def fitted(
+    rows: Rows, experiment: str, suits: Callable[[Law], bool], target: str | None = None
+) -> Fitted:
     """The fit of one of `names`. Raises UserError where it can't be fitted."""
-    frame, law, suits = of(rows, experiment), _default(of(rows, experiment), target), _that(suits, target)
+    frame, law, suits = (
+        of(rows, experiment),
+        _default(of(rows, experiment), target),
+        _that(suits, target),
+    )
     kept = _stored(rows, experiment, frame, suits)
-    known = sha256([dict(kept.record), dict(kept.result)]) if kept else sample(frame, law).fingerprint()
+    known = (
+        sha256([dict(kept.record), dict(kept.result)]) if kept else sample(frame, law).fingerprint()
+    )
     fit = _made(_Asked(known, law.target, frame, kept))
-    is_stored = kept is not None and fit.key == kept.key  # One that another version kept may be fitted anew.
+    is_stored = (
+        kept is not None and fit.key == kept.key
+    )  # One that another version kept may be fitted anew.
     unlike = _unlike(rows, experiment, frame, suits)
-    return Fitted(experiment, fit, is_stored, _flops(frame, fit.law.target, fit.sample), _mixed(frame, fit), unlike, rows.filter)
+    return Fitted(
+        experiment,
+        fit,
+        is_stored,
+        _flops(frame, fit.law.target, fit.sample),
+        _mixed(frame, fit),
+        unlike,
+        rows.filter,
+    )
 
 
 def _mixed(frame: pl.DataFrame, fit: Fit) -> tuple[str, ...]:
-    """Spec paths that do not follow from size and length; of an imported table's own columns those with a few words."""
+    """Spec paths that do not follow from size and length; of an imported table's own columns those
+    with a few words.
+    """
     rows = frame.filter(pl.col("digest").is_in(fit.sample.digests))
     known = list(dict.fromkeys([*fit.law.columns.values(), "params.total", "tokens", "flops"]))
-    paths = [path for path in free(rows, known) if path not in fit.law.columns.values() and not path.startswith(("budget.", "evaluation."))]
-    words = [name for name in rows.columns if name.startswith("extra.") and rows[name].dtype == pl.String and name not in known]
+    paths = [
+        path
+        for path in free(rows, known)
+        if path not in fit.law.columns.values() and not path.startswith(("budget.", "evaluation."))
+    ]
+    words = [
+        name
+        for name in rows.columns
+        if name.startswith("extra.") and rows[name].dtype == pl.String and name not in known
+    ]
     return (*paths, *(name for name in words if 1 < rows[name].drop_nulls().n_unique() <= _WORDS))
 
 
-def _stored(rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]) -> StoredFit | None:
+def _stored(
+    rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]
+) -> StoredFit | None:
     """The newest fit that the store keeps of these very rows."""
     return _kept(rows, _parts(rows)[experiment][0], frame, suits)
 
 
-def _kept(rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]) -> StoredFit | None:
+def _kept(
+    rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]
+) -> StoredFit | None:
     mine = (stored for stored in reversed(rows.fits) if stored.experiment == experiment)
-    return next((stored for stored in mine if suits(law := law_of(stored.record["law"])) and _is_of(stored, law, frame)), None)
+    return next(
+        (
+            stored
+            for stored in mine
+            if suits(law := law_of(stored.record["law"])) and _is_of(stored, law, frame)
+        ),
+        None,
+    )
 
 
-def _unlike(rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]) -> StoredFit | None:
-    """The newest fit that the store keeps of other rows of this experiment, and of no other experiment's."""
+def _unlike(
+    rows: Rows, experiment: str, frame: pl.DataFrame, suits: Callable[[Law], bool]
+) -> StoredFit | None:
+    """The newest fit that the store keeps of other rows of this experiment, and of no other
+    experiment's.
+    """
     experiment = _parts(rows)[experiment][0]
-    mine = [stored for stored in reversed(rows.fits) if stored.experiment == experiment and _experiments(stored) == {experiment}]
-    return next((stored for stored in mine if suits(law := law_of(stored.record["law"])) and not _is_of(stored, law, frame)), None)
+    mine = [
+        stored
+        for stored in reversed(rows.fits)
+        if stored.experiment == experiment and _experiments(stored) == {experiment}
+    ]
+    return next(
+        (
+            stored
+            for stored in mine
+            if suits(law := law_of(stored.record["law"])) and not _is_of(stored, law, frame)
+        ),
+        None,
+    )
 
 
 def _experiments(stored: StoredFit) -> set[str]:
@@ -197,7 +284,9 @@ def _is_of(stored: StoredFit, law: Law, frame: pl.DataFrame) -> bool:
 
 @dataclass(frozen=True)
 class _Asked:
-    """Rows to fit, known by their values, or a fit to take back: three figures draw one, which takes seconds."""
+    """Rows to fit, known by their values, or a fit to take back: three figures draw one, which
+    takes seconds.
+    """
 
     known: str
     target: str
@@ -208,11 +297,15 @@ class _Asked:
 @lru_cache(maxsize=32)
 def _made(asked: _Asked) -> Fit:
     back = restore(asked.kept, asked.frame) if asked.kept else None
-    return back or fit_law(asked.frame, replace(find(DEFAULT), target=asked.target), bootstrap=DRAWS)
+    return back or fit_law(
+        asked.frame, replace(find(DEFAULT), target=asked.target), bootstrap=DRAWS
+    )
 
 
 def measured(frame: pl.DataFrame, target: str) -> Sample | None:
-    """Parameters, tokens, FLOPs and the target (`N`, `D`, `C`) of the rows that have all of them."""
+    """Parameters, tokens, FLOPs and the target (`N`, `D`, `C`) of the rows that have
+    all of them.
+    """
     try:
         return sample(frame, replace(_READ, target=target))
     except UserError:

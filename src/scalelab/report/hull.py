@@ -29,8 +29,12 @@ class Hull:
         except (QhullError, ValueError):
             return cls(None)
 
-    def parted(self, lines: Sequence[Mapping[str, Any]], within: str, beyond: str) -> list[dict[str, Any]]:
-        """Lines (`contours.contour_lines`) cut where they leave the hull: rows with a new `path` and the `part` that they are of."""
+    def parted(
+        self, lines: Sequence[Mapping[str, Any]], within: str, beyond: str
+    ) -> list[dict[str, Any]]:
+        """Lines (`contours.contour_lines`) cut where they leave the hull: rows with a new `path`
+        and the `part` that they are of.
+        """
         cut: list[dict[str, Any]] = []
         path = 0
         for _, line in groupby(lines, key=itemgetter("path")):

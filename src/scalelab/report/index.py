@@ -1,4 +1,6 @@
-"""The index: every figure that was drawn, with its picture, what it says, and what it was drawn from."""
+"""The index: every figure that was drawn, with its picture, what it says, and what it was drawn
+from.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ _SAID = 3
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure on the index; `others` are experiments that have data for it, too, and were not drawn."""
+    """A figure on the index; `others` are experiments that have data for it, too, and were not
+    drawn.
+    """
 
     figure: Figure
     drawing: Drawing
@@ -41,20 +45,30 @@ def to_index(drawn: Sequence[Drawn]) -> str:
 def _card(drawn: Drawn) -> str:
     figure, drawing = drawn.figure, drawn.drawing
     chart, caption = _small(drawing.panels[0].chart), drawing.panels[0].caption
-    pictures = "".join(image(to_png(chart, theme, scale=1.5), "png", caption, f"thumb {theme}") for theme in THEMES)
+    pictures = "".join(
+        image(to_png(chart, theme, scale=1.5), "png", caption, f"thumb {theme}") for theme in THEMES
+    )
     number = f"Fig. {figure.number} · {', '.join(drawn.experiments)}"
     warned = len(drawing.warnings)
     warning = f'<p class="note">{warned} warning{"s" if warned > 1 else ""}</p>' if warned else ""
     return (
-        f'<article><a href="{escape(drawn.page)}">{pictures}</a><div><p class="kicker">{escape(number)}</p>'
+        f'<article><a href="{escape(drawn.page)}">{pictures}</a><div>'
+        f'<p class="kicker">{escape(number)}</p>'
         f'<h2><a href="{escape(drawn.page)}">{escape(drawing.title)}</a></h2>'
-        f'<ul class="said">{items(drawing.verdict[:_SAID])}</ul>{warning}{_others(drawn)}</div></article>'
+        f'<ul class="said">{items(drawing.verdict[:_SAID])}</ul>'
+        f"{warning}{_others(drawn)}</div></article>"
     )
 
 
 def _small(chart: Mapping[str, Any]) -> dict[str, Any]:
-    """The chart at a size at which its labels can still be read; one of several parts is shrunk by the browser."""
-    return {**chart, "width": 520, "height": 320} if isinstance(chart.get("width"), int | float) else dict(chart)
+    """The chart at a size at which its labels can still be read; one of several parts is shrunk by
+    the browser.
+    """
+    return (
+        {**chart, "width": 520, "height": 320}
+        if isinstance(chart.get("width"), int | float)
+        else dict(chart)
+    )
 
 
 def _others(drawn: Drawn) -> str:
@@ -62,4 +76,7 @@ def _others(drawn: Drawn) -> str:
         return ""
     command = f"scalelab report --fig {drawn.figure.number} --experiment {drawn.others[0]}"
     listed = ", ".join(drawn.others)
-    return f'<p class="note">Also to be drawn from {escape(listed)}: <code>{escape(command)}</code></p>'
+    return (
+        f'<p class="note">Also to be drawn from {escape(listed)}:'
+        f" <code>{escape(command)}</code></p>"
+    )

@@ -14,19 +14,27 @@ _WIDE, _TALL = 0.03, 0.022
 
 
 def clear_labels(
-    lines: Sequence[Row], marks: Iterable[tuple[float, float]], window: tuple[tuple[float, float], ...]
+    lines: Sequence[Row],
+    marks: Iterable[tuple[float, float]],
+    window: tuple[tuple[float, float], ...],
 ) -> list[dict[str, Any]]:
-    """One place for each line that is long enough: the first tried that lies on no mark and no other label, else the first.
+    """One place for each line that is long enough: the first tried that lies on no mark and no
+    other label, else the first.
 
     Marks are (x, y); `window` holds the ends of both log axes.
     """
-    low_2, size_2 = np.log([ends[0] for ends in window]), np.log([ends[1] / ends[0] for ends in window])
+    low_2, size_2 = (
+        np.log([ends[0] for ends in window]),
+        np.log([ends[1] / ends[0] for ends in window]),
+    )
     taken = [(np.log(mark) - low_2) / size_2 for mark in marks]
     tried = [{place["path"]: place for place in label_places(lines, at)} for at in _TRIED]
     chosen = []
     for path, first in tried[0].items():
         places = [at[path] for at in tried if path in at]
-        place = next((place for place in places if _is_clear(_in(place, low_2, size_2), taken)), first)
+        place = next(
+            (place for place in places if _is_clear(_in(place, low_2, size_2), taken)), first
+        )
         taken.append(_in(place, low_2, size_2))
         chosen.append(place)
     return chosen

@@ -46,17 +46,27 @@ class LearningCurves(Figure):
         """With another metric or another x. Raises UserError for an x that is none."""
         x = options.get("x", self.x).lower()
         if x not in X_AXES:
-            raise UserError(f"`--x {x}` is nothing that curves are drawn against", cure=nearest(x, list(X_AXES)))
-        return replace(self, x=x, metric=options.get("metric", self.metric).removeprefix("metrics."))
+            raise UserError(
+                f"`--x {x}` is nothing that curves are drawn against", cure=nearest(x, list(X_AXES))
+            )
+        return replace(
+            self, x=x, metric=options.get("metric", self.metric).removeprefix("metrics.")
+        )
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
-        """The chosen metric or the main ones, and the x. Raises UserError for a metric without curves.
+        """The chosen metric or the main ones, and the x.
 
-        What is of one layer or one expert is drawn where it is asked for, and belongs to no main ones.
+        Raises UserError for a metric without curves.
+
+        What is of one layer or one expert is drawn where it is asked for, and belongs to no main
+        ones.
         """
         known = [name for name in names if name not in POSITION and not is_speed(name)]
         if self.metric and self.metric not in known:
-            raise UserError(f"no trial has a curve of `{self.metric}`", cure=nearest(self.metric, known) if known else "")
+            raise UserError(
+                f"no trial has a curve of `{self.metric}`",
+                cure=nearest(self.metric, known) if known else "",
+            )
         first = [metric for metric in _FIRST if metric in known]
         others = [metric for metric in known if metric not in first and not is_detail(metric)]
         main = [self.metric] if self.metric else [*first, *others][:_PANELS]
@@ -71,18 +81,28 @@ class LearningCurves(Figure):
         metrics = self._metrics(rows)
         axes = told_apart(rows.trials, rows.specs)
         way = Way.of(_in_order(rows), axes)
-        found = {metric: self._series(points(rows, metric, self.x), way, _ROWS // len(metrics)) for metric in metrics}
+        found = {
+            metric: self._series(points(rows, metric, self.x), way, _ROWS // len(metrics))
+            for metric in metrics
+        }
         ends = way.members.height * len(metrics) <= _ENDS
         drawn = {metric: lines for metric, (lines, _) in found.items()}
         return Drawing(
             title=self.title,
             verdict=verdict(drawn, self.x, rows),
-            panels=[self._panel(metric, lines, way, log, ends) for metric, (lines, log) in found.items()],
+            panels=[
+                self._panel(metric, lines, way, log, ends) for metric, (lines, log) in found.items()
+            ],
             metric=f"metrics.{metrics[0]}",
             tables=[],
             reading=reading(drawn, way, ends),
             methods=methods(rows, self.x, axes, way),
-            data={"x": self.x, "curves": rounded([_plain(metric, line) for metric, lines in drawn.items() for line in lines])},
+            data={
+                "x": self.x,
+                "curves": rounded(
+                    [_plain(metric, line) for metric, lines in drawn.items() for line in lines]
+                ),
+            },
         )
 
     def _metrics(self, rows: Rows) -> list[str]:
@@ -94,12 +114,22 @@ class LearningCurves(Figure):
         places = min(PLACES, max(_FEWEST, budget // way.count))
         return series(found, way.members, way.axes, places, log, way.middle), log
 
-    def _panel(self, metric: str, lines: Sequence[Series], way: Way, log: bool, ends: bool) -> Panel:
+    def _panel(
+        self, metric: str, lines: Sequence[Series], way: Way, log: bool, ends: bool
+    ) -> Panel:
         marks = [row for line in lines for row in _ends(line, way)] if ends else []
-        data = rounded({"curves": [row for line in lines for row in _places(line, way)], "ends": marks})
+        data = rounded(
+            {"curves": [row for line in lines for row in _places(line, way)], "ends": marks}
+        )
         name = metric.replace("_", "-").replace(".", "-")
         chart = curve_chart(data, metric, self.x, log, way.colouring)
-        return Panel(name, metric, chart, caption(metric, self.x, lines, way), ends_table(metric, lines, self.x))
+        return Panel(
+            name,
+            metric,
+            chart,
+            caption(metric, self.x, lines, way),
+            ends_table(metric, lines, self.x),
+        )
 
 
 def _in_order(rows: Rows) -> pl.DataFrame:
@@ -114,16 +144,45 @@ def _places(line: Series, way: Way) -> list[dict[str, Any]]:
         shared = {"series": line.label, "colour": line.values[way.colouring.axis]}
         return [{**shared, "x": float(x), "value": float(mean)} for x, mean, _, _ in columns]
     return [
-        {"series": line.label, "x": float(x), "value": float(mean), "low": float(low), "high": float(high)}
+        {
+            "series": line.label,
+            "x": float(x),
+            "value": float(mean),
+            "low": float(low),
+            "high": float(high),
+        }
         for x, mean, low, high in columns
     ]
 
 
 def _ends(line: Series, way: Way) -> list[dict[str, Any]]:
-    shared = {"series": line.label} | ({"colour": line.values[way.colouring.axis]} if way.colouring.axis else {})
-    return [{**shared, "x": end.x, "value": end.value, "state": end.state, "seed": end.seed, **behind([end.digest])} for end in line.ends]
+    shared = {"series": line.label} | (
+        {"colour": line.values[way.colouring.axis]} if way.colouring.axis else {}
+    )
+    return [
+        {
+            **shared,
+            "x": end.x,
+            "value": end.value,
+            "state": end.state,
+            "seed": end.seed,
+            **behind([end.digest]),
+        }
+        for end in line.ends
+    ]
 
 
 def _plain(metric: str, line: Series) -> dict[str, Any]:
-    shape = {"x": line.x_X.tolist(), "mean": line.mean_X.tolist(), "low": line.low_X.tolist(), "high": line.high_X.tolist()}
-    return {"metric": metric, "series": line.label, "axes": dict(line.values), "replicates": len(line.ends), **shape}
+    shape = {
+        "x": line.x_X.tolist(),
+        "mean": line.mean_X.tolist(),
+        "low": line.low_X.tolist(),
+        "high": line.high_X.tolist(),
+    }
+    return {
+        "metric": metric,
+        "series": line.label,
+        "axes": dict(line.values),
+        "replicates": len(line.ends),
+        **shape,
+    }

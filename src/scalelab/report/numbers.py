@@ -1,4 +1,6 @@
-"""How numbers are said: grouped digits for people, six significant digits of what is fitted or drawn, ranges as `a to b`."""
+"""How numbers are said: grouped digits for people, six significant digits of what is fitted or
+drawn, ranges as `a to b`.
+"""
 
 import math
 from typing import Any
@@ -7,7 +9,9 @@ from scalelab.core.units import format_count
 from scalelab.fit.estimate import Estimate
 
 DIGITS = 6
-"""Significant digits of a fit: enough for any use, and the same on machines whose last bits differ."""
+"""Significant digits of a fit: enough for any use, and the same on machines whose last
+bits differ.
+"""
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -16,7 +20,9 @@ PLUS_MINUS = "\N{NO-BREAK SPACE}\N{PLUS-MINUS SIGN}\N{NO-BREAK SPACE}"
 
 
 def rounded(value: Any) -> Any:
-    """Plain data with every float at six significant digits; what JSON has no number for becomes null."""
+    """Plain data with every float at six significant digits; what JSON has no number for becomes
+    null.
+    """
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -33,7 +39,11 @@ def whole(value: float | None) -> str:
 
 def span(interval: tuple[float, float] | None, form: str = ",.0f") -> str:
     """`7.6 to 8.7`; a dash where there is no interval."""
-    return NONE if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}".replace("-", MINUS)
+    return (
+        NONE
+        if interval is None
+        else f"{interval[0]:{form}} to {interval[1]:{form}}".replace("-", MINUS)
+    )
 
 
 def short(value: float) -> str:
@@ -52,7 +62,9 @@ def value(number: float) -> str:
 
 
 def with_error(found: Estimate | None) -> str:
-    """A mean and half its interval, as many decimals as the half has two digits: `1.4231 ± 0.0120`; a dash for None."""
+    """A mean and half its interval, as many decimals as the half has two digits: `1.4231 ± 0.0120`;
+    a dash for None.
+    """
     if found is None:
         return NONE
     if found.ci95 is None:
@@ -63,7 +75,9 @@ def with_error(found: Estimate | None) -> str:
 
 
 def about(found: Estimate, form: str = "") -> str:
-    """A value with the ends of its interval: `1.42 (1.31 to 1.53)`; the value alone where it has none."""
+    """A value with the ends of its interval: `1.42 (1.31 to 1.53)`; the value alone where it has
+    none.
+    """
     if found.ci95 is None:
         return value(found.value)
     form = form or f",.{_decimals((found.ci95[1] - found.ci95[0]) / 2)}f"

@@ -1,7 +1,8 @@
 """The page: one HTML file that opens from disk, asks no host for anything, and prints.
 
-The Vega bundle is in it once. The charts' specs are data (JSON that no browser runs), a still picture of each chart stands in
-for it on paper and where scripts are off, and the tables are plain HTML. All text from data is escaped.
+The Vega bundle is in it once. The charts' specs are data (JSON that no browser runs), a still
+picture of each chart stands in for it on paper and where scripts are off, and the tables are plain
+HTML. All text from data is escaped.
 """
 
 from functools import cache
@@ -24,11 +25,15 @@ def to_page(figure: Figure, drawing: Drawing, rows: Rows) -> str:
     parts = [
         head(f"Fig. {figure.number}: {drawing.title}"),
         f'<main data-figure="fig-{figure.number}">',
-        f'<header><p class="kicker">{escape(kicker)}</p><button id="theme" type="button">Light or dark</button></header>',
+        f'<header><p class="kicker">{escape(kicker)}</p>',
+        '<button id="theme" type="button">Light or dark</button></header>',
         f"<h1>{escape(drawing.title)}</h1>",
         f'<ul class="verdict">{items(drawing.verdict)}</ul>',
         _warnings(drawing),
-        f'<div class="panels">{"".join(map(_panel, drawing.panels))}{"".join(map(passage, drawing.passages))}</div>',
+        '<div class="panels">',
+        *map(_panel, drawing.panels),
+        *map(passage, drawing.passages),
+        "</div>",
         *map(section, drawing.tables),
         f"<h2>How to read it</h2><ul>{items(drawing.reading)}</ul>",
         f'<h2>Methods</h2><div class="box"><ul>{_filter(rows)}{items(drawing.methods)}</ul></div>',
@@ -44,7 +49,10 @@ def to_page(figure: Figure, drawing: Drawing, rows: Rows) -> str:
 
 @cache
 def _vega() -> str:
-    """Vega, Vega-Lite and the embedder as one script. It is kept in a function, so that its names stay its own."""
+    """Vega, Vega-Lite and the embedder as one script.
+
+    It is kept in a function, so that its names stay its own.
+    """
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
     assert "</script" not in bundle.lower(), "the bundle would end its own element"
     return f"(()=>{{{bundle}\n}})();"
@@ -54,11 +62,17 @@ def _filter(rows: Rows) -> str:
     """Which rows were chosen; the filter stands as it was typed, to be copied."""
     if rows.filter is None:
         return ""
-    return f"<li>Only rows that match <code>{escape(rows.filter)}</code>: {rows.trials.height:,} of {rows.before:,} rows.</li>"
+    return (
+        f"<li>Only rows that match <code>{escape(rows.filter)}</code>: {rows.trials.height:,} of"
+        f" {rows.before:,} rows.</li>"
+    )
 
 
 def _warnings(drawing: Drawing) -> str:
-    said = "".join(f"<li><code>{escape(warned.code)}</code> {prose(warned.text)}</li>" for warned in drawing.warnings)
+    said = "".join(
+        f"<li><code>{escape(warned.code)}</code> {prose(warned.text)}</li>"
+        for warned in drawing.warnings
+    )
     count = f"{len(drawing.warnings)} warning{'s' if len(drawing.warnings) > 1 else ''}"
     return f'<div class="warnings"><h2>{count}</h2><ul>{said}</ul></div>' if said else ""
 
@@ -68,9 +82,13 @@ def _panel(panel: Panel) -> str:
     size = "half" if isinstance(width, int | float) and width <= HALF else "full"
     title = f"<h2>{escape(panel.title)}</h2>" if panel.title else ""
     still = image(to_svg(panel.chart).encode(), "svg+xml", panel.caption, "still")
-    tools = "".join(f'<button type="button" data-save="{kind}">Save {kind.upper()}</button>' for kind in ("svg", "png"))
+    tools = "".join(
+        f'<button type="button" data-save="{kind}">Save {kind.upper()}</button>'
+        for kind in ("svg", "png")
+    )
     numbers = folded(f"numbers-{panel.name}", panel.table) if panel.table is not None else ""
     return (
-        f'<figure class="{size}" id="{escape(panel.name)}">{title}{still}<div class="live"></div>'
-        f'<figcaption>{prose(panel.caption)}</figcaption><div class="tools">{tools}</div>{numbers}</figure>'
+        f'<figure class="{size}" id="{escape(panel.name)}">{title}{still}<div'
+        f' class="live"></div><figcaption>{prose(panel.caption)}</figcaption><div'
+        f' class="tools">{tools}</div>{numbers}</figure>'
     )

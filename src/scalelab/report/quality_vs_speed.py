@@ -12,7 +12,14 @@ from scalelab.report.differences import difference_row, pair_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded, with_error
 from scalelab.report.quality_chart import cost_chart, difference_chart
-from scalelab.report.quality_tables import places_table, quality_table, ratios_table, replicates_table, sizes_table, speeds_table
+from scalelab.report.quality_tables import (
+    places_table,
+    quality_table,
+    ratios_table,
+    replicates_table,
+    sizes_table,
+    speeds_table,
+)
 from scalelab.report.quality_words import METRIC, methods, reading, verdict, warnings
 from scalelab.report.runs import check_metric
 from scalelab.report.speeds import CACHE, TRAINING, places, speed_column, speed_title, usual
@@ -23,11 +30,15 @@ _APART = 0.06
 
 @dataclass(frozen=True)
 class QualityVsSpeed(Figure):
-    """A metric of quality against decoding speed and against the cache's size, an arm a mark, with intervals both ways."""
+    """A metric of quality against decoding speed and against the cache's size, an arm a mark, with
+    intervals both ways.
+    """
 
     metric: str = METRIC
     x: str = "decode"
-    """A speed: `decode`, `uncached`, `prefill` (at the longest context and the fewest lanes), `training`, or a metric's name."""
+    """A speed: `decode`, `uncached`, `prefill` (at the longest context and the fewest lanes),
+    `training`, or a metric's name.
+    """
 
     @property
     def options(self) -> Mapping[str, str]:
@@ -36,17 +47,24 @@ class QualityVsSpeed(Figure):
 
     def chosen(self, options: Mapping[str, str]) -> "QualityVsSpeed":
         """With another metric or another speed."""
-        return replace(self, metric=options.get("metric", self.metric).removeprefix("metrics."), x=options.get("x", self.x))
+        return replace(
+            self,
+            metric=options.get("metric", self.metric).removeprefix("metrics."),
+            x=options.get("x", self.x),
+        )
 
     def has_data(self, rows: Rows) -> bool:
-        """Whether several arms have finished with the metric, and some of them with a decoding speed or the cache's size.
+        """Whether several arms have finished with the metric, and some of them with a decoding
+        speed or the cache's size.
 
         Raises UserError for a metric that was asked for and that no trial has.
         """
         if self.metric != METRIC:
             check_metric(rows.trials, self.metric)
         arms = Arms.of(rows, [f"metrics.{self.metric}"])
-        return len(arms.found) > 1 and bool(places(rows.trials) or any(arm.by_seed(CACHE) for arm in arms.found))
+        return len(arms.found) > 1 and bool(
+            places(rows.trials) or any(arm.by_seed(CACHE) for arm in arms.found)
+        )
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError for a speed that no trial has."""
@@ -67,22 +85,50 @@ class QualityVsSpeed(Figure):
             ],
             reading=reading(arms),
             methods=methods(rows, arms, self.metric, place),
-            data={"metric": self.metric, "speed": speed.removeprefix("metrics."), "arms": [_json(arms, arm) for arm in arms.found]},
+            data={
+                "metric": self.metric,
+                "speed": speed.removeprefix("metrics."),
+                "arms": [_json(arms, arm) for arm in arms.found],
+            },
             warnings=warnings(rows, arms, self.metric),
         )
 
     def _costs(self, arms: Arms, column: str, speed: str) -> list[Panel]:
         """Against the speed, wide; against the bytes of cache, beside the differences."""
         found = []
-        for name, cost, title, small in (("speed", speed, speed_title(speed), False), ("cache", CACHE, "bytes of cache for a token", True)):
+        for name, cost, title, small in (
+            ("speed", speed, speed_title(speed), False),
+            ("cache", CACHE, "bytes of cache for a token", True),
+        ):
             marks = [row for arm in arms.found for row in _mark(arm, column, cost)]
             data = {"arms": _beside(marks), "values": [] if small else _values(arms, column, cost)}
             if data["arms"]:
-                chart = cost_chart(rounded(data), (title, title.split(",")[0]), self.metric, arms.names, small=small)
-                faint = "; arms with the same cache stand side by side" if small else ", the replicates faint"
-                caption = f"{self.metric} against {title}: means over the replicates with 95 % intervals{faint}."
+                chart = cost_chart(
+                    rounded(data),
+                    (title, title.split(",")[0]),
+                    self.metric,
+                    arms.names,
+                    small=small,
+                )
+                faint = (
+                    "; arms with the same cache stand side by side"
+                    if small
+                    else ", the replicates faint"
+                )
+                caption = (
+                    f"{self.metric} against {title}: means over the replicates with 95 %"
+                    f" intervals{faint}."
+                )
                 table = replicates_table(arms, self.metric) if name == "speed" else None
-                found.append(Panel(name, "Against the size of the cache" if small else "", chart, caption, table))
+                found.append(
+                    Panel(
+                        name,
+                        "Against the size of the cache" if small else "",
+                        chart,
+                        caption,
+                        table,
+                    )
+                )
         return found
 
 
@@ -92,18 +138,35 @@ def _mark(arm: Arm, column: str, cost: str) -> list[dict[str, Any]]:
     if x is None or y is None:
         return []
     (low, high), (bottom, top) = x.ci95 or (x.value, x.value), y.ci95 or (y.value, y.value)
-    place = {"x": x.value, "low": max(low, x.value / 100), "high": high, "y": y.value, "bottom": bottom, "top": top}
-    told = {"quality": with_error(y), "cost": with_error(x), "replicates": f"{len(arm.by_seed(column))}"}
+    place = {
+        "x": x.value,
+        "low": max(low, x.value / 100),
+        "high": high,
+        "y": y.value,
+        "bottom": bottom,
+        "top": top,
+    }
+    told = {
+        "quality": with_error(y),
+        "cost": with_error(x),
+        "replicates": f"{len(arm.by_seed(column))}",
+    }
     return [{"series": arm.name, "setting": arm.setting, **place, **told, **behind(arm.digests)}]
 
 
 def _beside(marks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Marks of one and the same cost, which has no spread, a little apart, so that their intervals can be told."""
+    """Marks of one and the same cost, which has no spread, a little apart, so that their intervals
+    can be told.
+    """
     count, met, placed = Counter(mark["x"] for mark in marks), Counter[float](), []
     for mark in marks:
         x = mark["x"]
         drawn = x * (1 + _APART * (met[x] - (count[x] - 1) / 2))
-        placed.append({**mark, "x": drawn, "low": drawn, "high": drawn} if mark["low"] == mark["high"] else mark)
+        placed.append(
+            {**mark, "x": drawn, "low": drawn, "high": drawn}
+            if mark["low"] == mark["high"]
+            else mark
+        )
         met[x] += 1
     return placed
 
@@ -112,38 +175,87 @@ def _values(arms: Arms, column: str, cost: str) -> list[dict[str, Any]]:
     """A mark for each replicate."""
     rows = []
     for arm in arms.found:
-        for digest, seed, y, x in arm.trials.select("digest", "seed", column, cost).iter_rows() if cost in arm.trials.columns else ():
+        for digest, seed, y, x in (
+            arm.trials.select("digest", "seed", column, cost).iter_rows()
+            if cost in arm.trials.columns
+            else ()
+        ):
             if x is not None and isfinite(x):
                 told = {"quality": f"{y:.4g}", "cost": f"{x:,.4g}", "replicates": f"seed {seed}"}
-                rows.append({"series": arm.name, "setting": arm.setting, "x": float(x), "y": float(y), **told, **behind([digest])})
+                rows.append(
+                    {
+                        "series": arm.name,
+                        "setting": arm.setting,
+                        "x": float(x),
+                        "y": float(y),
+                        **told,
+                        **behind([digest]),
+                    }
+                )
     return rows
 
 
 def _differences(arms: Arms, column: str) -> list[Panel]:
     """How far each arm is from the first one; none where there is nothing to compare."""
-    found = [(arm, base, away) for arm in arms.found if (base := arms.base(arm)) and (away := arms.difference(arm, column))]
+    found = [
+        (arm, base, away)
+        for arm in arms.found
+        if (base := arms.base(arm)) and (away := arms.difference(arm, column))
+    ]
     if not found:
         return []
     rows = [difference_row(arm, base, away, column, arm.label) for arm, base, away in found]
     pairs = [row for arm, base, _ in found for row in pair_rows(arm, base, column, arm.label)]
     metric, first = column.removeprefix("metrics."), arms.names[0]
     chart = difference_chart(
-        rounded({"differences": rows, "pairs": pairs}), f"{metric} minus that of {first}", [row["arm"] for row in rows]
+        rounded({"differences": rows, "pairs": pairs}),
+        f"{metric} minus that of {first}",
+        [row["arm"] for row in rows],
     )
-    caption = f"The difference in {metric} to {first}, paired by seed (grey), with its 95 % interval."
+    caption = (
+        f"The difference in {metric} to {first}, paired by seed (grey), with its 95 % interval."
+    )
     return [Panel("difference", f"Difference to {first}", chart, caption, None)]
 
 
 def _json(arms: Arms, arm: Arm) -> dict[str, Any]:
     """Every number that the tables show, and whose they are."""
-    columns = [name for name in arm.trials.columns if name.startswith("metrics.") and _is_drawn(name)]
-    means = {name.removeprefix("metrics."): found.to_json() for name in columns if (found := arm.mean(name))}
-    away = {name.removeprefix("metrics."): found.to_json() for name in columns if (found := arms.difference(arm, name))}
-    params = {name: arm.first(name) for name in ("params.total", "params.active") if arm.first(name) is not None}
-    whose = {"arm": arm.name, "setting": arm.setting, "axes": dict(arm.values), **params, "digests": arm.digests}
+    columns = [
+        name for name in arm.trials.columns if name.startswith("metrics.") and _is_drawn(name)
+    ]
+    means = {
+        name.removeprefix("metrics."): found.to_json()
+        for name in columns
+        if (found := arm.mean(name))
+    }
+    away = {
+        name.removeprefix("metrics."): found.to_json()
+        for name in columns
+        if (found := arms.difference(arm, name))
+    }
+    params = {
+        name: arm.first(name)
+        for name in ("params.total", "params.active")
+        if arm.first(name) is not None
+    }
+    whose = {
+        "arm": arm.name,
+        "setting": arm.setting,
+        "axes": dict(arm.values),
+        **params,
+        "digests": arm.digests,
+    }
     return rounded({**whose, "means": means, "differences": away})
 
 
 def _is_drawn(column: str) -> bool:
-    kept = ("metrics.test_loss", "metrics.validation_loss", "metrics.loss", "metrics.perplexity", "metrics.bits_per_byte", CACHE, TRAINING)
+    kept = (
+        "metrics.test_loss",
+        "metrics.validation_loss",
+        "metrics.loss",
+        "metrics.perplexity",
+        "metrics.bits_per_byte",
+        CACHE,
+        TRAINING,
+    )
     return column in kept or "_tokens_per_second_b" in column

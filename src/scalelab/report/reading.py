@@ -35,17 +35,28 @@ class Reading:
         return [found.name for found in self.store.experiments()]
 
     def rows(self, figure: Figure, experiments: Sequence[str]) -> Rows:
-        """What the figure draws of these experiments. Raises UserError for an unknown one and a filter that is none."""
+        """What the figure draws of these experiments.
+
+        Raises UserError for an unknown one and a filter that is none.
+        """
         choice = (tuple(experiments), figure.needs_pruned)
         frame = self._kept(choice)
-        specs = {found.name: found.spec for found in self.store.experiments() if found.name in experiments}
+        specs = {
+            found.name: found.spec
+            for found in self.store.experiments()
+            if found.name in experiments
+        }
         ran_in = set(frame["environment"].drop_nulls())
-        environments = {digest: data for digest, data in self.store.environments().items() if digest in ran_in}
+        environments = {
+            digest: data for digest, data in self.store.environments().items() if digest in ran_in
+        }
         curves = self._drawn(figure, choice) if figure.needs_curves else pl.DataFrame()
         fits = self.store.fits(list(experiments)) if figure.needs_fits else []
         texts = notes(self.store, experiments) if figure.needs_notes else {}
         told = settings(self.store, experiments) if figure.needs_settings else {}
-        return Rows(frame, specs, environments, curves, fits, texts, told, self.filter, self._before[choice])
+        return Rows(
+            frame, specs, environments, curves, fits, texts, told, self.filter, self._before[choice]
+        )
 
     def _kept(self, choice: Choice) -> pl.DataFrame:
         if choice not in self._trials:
@@ -53,21 +64,29 @@ class Reading:
             frame = trials(self.store, list(experiments), pruned=pruned)
             keep = compile_filter(self.filter) if self.filter is not None else None
             self._before[choice] = frame.height
-            self._trials[choice] = frame.filter([keep(row) for row in frame.iter_rows(named=True)]) if keep else frame
+            self._trials[choice] = (
+                frame.filter([keep(row) for row in frame.iter_rows(named=True)]) if keep else frame
+            )
         return self._trials[choice]
 
     def _drawn(self, figure: Figure, choice: Choice) -> pl.DataFrame:
         names = tuple(figure.curves_of(metric_names(self.store, choice[0])))
         if (choice, names) not in self._curves:
             kept = self._kept(choice).select("digest").unique()
-            self._curves[choice, names] = metrics(self.store, choice[0], names).join(kept, on="digest", how="semi")
+            self._curves[choice, names] = metrics(self.store, choice[0], names).join(
+                kept, on="digest", how="semi"
+            )
         return self._curves[choice, names]
 
 
-def take(reading: Reading, figure: Figure, experiments: Sequence[str] | None) -> tuple[list[str], Rows]:
-    """The experiments that a figure draws, with their rows: those that are named; else the registry's, else the only one with data.
+def take(
+    reading: Reading, figure: Figure, experiments: Sequence[str] | None
+) -> tuple[list[str], Rows]:
+    """The experiments that a figure draws, with their rows: those that are named; else the
+    registry's, else the only one with data.
 
-    Raises UserError where there is no data, with the spec that makes it, and where several experiments could be meant.
+    Raises UserError where there is no data, with the spec that makes it, and where several
+    experiments could be meant.
     """
     if experiments:
         rows = reading.rows(figure, experiments)
@@ -77,7 +96,10 @@ def take(reading: Reading, figure: Figure, experiments: Sequence[str] | None) ->
     found = having_data(reading, figure)
     if len(found) > 1 and figure.experiment not in found:
         listed = " or ".join(f"`--experiment {name}`" for name in found)
-        raise UserError(f"figure {figure.number} ({figure.name}) has data in several experiments", cure=f"name one: {listed}")
+        raise UserError(
+            f"figure {figure.number} ({figure.name}) has data in several experiments",
+            cure=f"name one: {listed}",
+        )
     if not found:
         raise _without_data(figure, [figure.experiment] if figure.experiment else [], reading)
     (name,) = found[:1]
@@ -85,7 +107,9 @@ def take(reading: Reading, figure: Figure, experiments: Sequence[str] | None) ->
 
 
 def having_data(reading: Reading, figure: Figure) -> list[str]:
-    """The experiments that the figure could draw: the registry's alone, where it has data; else every other one, the newest first."""
+    """The experiments that the figure could draw: the registry's alone, where it has data; else
+    every other one, the newest first.
+    """
     known = reading.names()
     if figure.experiment in known and figure.has_data(reading.rows(figure, [figure.experiment])):
         return [figure.experiment]
@@ -106,19 +130,39 @@ def _without_data(figure: Figure, chosen: Sequence[str], reading: Reading) -> Us
     where = f" where {reading.filter}" if reading.filter else ""
     among = (" of " + " and ".join(f"`{name}`" for name in chosen) if chosen else "") + where
     others = ", ".join(f"`{name}`" for name in reading.names() if name not in chosen)
-    makes = f"`scalelab run {figure.spec}` makes it" if figure.spec else "`scalelab import` brings runs that have it"
+    makes = (
+        f"`scalelab run {figure.spec}` makes it"
+        if figure.spec
+        else "`scalelab import` brings runs that have it"
+    )
     cure = makes + (f", or name an experiment that has it (there are {others})" if others else "")
-    return UserError(f"figure {figure.number} ({figure.name}) has no data: no trial{among} has finished with what it draws", cure=cure)
+    return UserError(
+        f"figure {figure.number} ({figure.name}) has no data: no trial{among} has finished with"
+        " what it draws",
+        cure=cure,
+    )
 
 
 def fingerprint(figure: Figure, rows: Rows) -> str:
     """A digest of all that is drawn, in whatever order it comes, and of the way it is drawn."""
     columns = sorted(rows.trials.columns)
-    plain = sorted([_plain(value) for value in row] for row in rows.trials.select(columns).iter_rows())
-    drawn = {"recipe": figure.recipe, "options": dict(figure.options), "columns": columns, "rows": plain, "specs": dict(rows.specs)}
+    plain = sorted(
+        [_plain(value) for value in row] for row in rows.trials.select(columns).iter_rows()
+    )
+    drawn = {
+        "recipe": figure.recipe,
+        "options": dict(figure.options),
+        "columns": columns,
+        "rows": plain,
+        "specs": dict(rows.specs),
+    }
     fits = [[fit.key, json.dumps(fit.result, sort_keys=True)] for fit in rows.fits]
     chosen = {} if rows.filter is None else {"filter": rows.filter, "before": rows.before}
-    said = {"notes": {digest: dict(texts) for digest, texts in rows.notes.items()}} if rows.notes else {}
+    said = (
+        {"notes": {digest: dict(texts) for digest, texts in rows.notes.items()}}
+        if rows.notes
+        else {}
+    )
     return sha256({**drawn, **chosen, **said, "curves": _curves_digest(rows.curves), "fits": fits})
 
 

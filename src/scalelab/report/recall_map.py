@@ -1,4 +1,6 @@
-"""Fig. 2: what is recalled at which size, whether it is a rule or facts, and what it saves when facts depend on each other."""
+"""Fig. 2: what is recalled at which size, whether it is a rule or facts, and what it saves when
+facts depend on each other.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,10 +41,14 @@ Needed = dict[tuple[str, int], dict[float, Cell]]
 
 
 class RecallMap(Figure):
-    """Recall over facts and parameters with contour lines, recall of people never trained on, and sizes against dependence."""
+    """Recall over facts and parameters with contour lines, recall of people never trained on, and
+    sizes against dependence.
+    """
 
     def has_data(self, rows: Rows) -> bool:
-        """Whether some plane has two numbers of facts with two sizes each, or the facts' dependence varies."""
+        """Whether some plane has two numbers of facts with two sizes each, or the facts' dependence
+        varies.
+        """
         if not set(NEEDED) <= set(rows.trials.columns):
             return False
         return bool(_planes(rows.trials)) or bool(_needed(rows))
@@ -60,13 +66,18 @@ class RecallMap(Figure):
             tables=[],
             reading=reading(planes, needed),
             methods=methods(rows, planes, needed, at_least),
-            data={"planes": [_plane_json(key, found) for key, found in planes.items()], "dependence": _dependence_json(needed)},
+            data={
+                "planes": [_plane_json(key, found) for key, found in planes.items()],
+                "dependence": _dependence_json(needed),
+            },
             warnings=warnings(rows.trials, planes),
         )
 
 
 def _planes(trials: pl.DataFrame) -> Planes:
-    """Planes with something between their places; of several dependences the least, which asks the most."""
+    """Planes with something between their places; of several dependences the least, which asks the
+    most.
+    """
     kept = trials.filter(pl.col("task.recall").is_not_null())
     if "task.dependence" in kept.columns and len(kept):
         kept = kept.filter(pl.col("task.dependence") == pl.col("task.dependence").min())
@@ -74,21 +85,39 @@ def _planes(trials: pl.DataFrame) -> Planes:
     for metric, recall in PLANES:
         if f"metrics.{metric}" in kept.columns:
             tried = places(kept.filter(pl.col("task.recall") == recall), f"metrics.{metric}")
-            found |= {(metric, recall): tried} if sum(len(column) > 1 for column in columns(tried)) > 1 else {}
+            found |= (
+                {(metric, recall): tried}
+                if sum(len(column) > 1 for column in columns(tried)) > 1
+                else {}
+            )
     return found
 
 
 def _needed(rows: Rows) -> Needed:
     """Frontier cells for each dependence; nothing where there is one dependence only."""
     metric, at_least = threshold(rows)
-    if "task.dependence" not in rows.trials.columns or rows.trials["task.dependence"].drop_nulls().n_unique() < 2:
+    if (
+        "task.dependence" not in rows.trials.columns
+        or rows.trials["task.dependence"].drop_nulls().n_unique() < 2
+    ):
         return {}
     found: Needed = {}
-    for (share,), part in rows.trials.drop_nulls("task.dependence").group_by("task.dependence", maintain_order=True):
+    for (share,), part in rows.trials.drop_nulls("task.dependence").group_by(
+        "task.dependence", maintain_order=True
+    ):
         for cell in cells(part, metric, at_least):
             found.setdefault((cell.recall, cell.facts), {})[float(str(share))] = cell
-    several = {key: dict(sorted(by_share.items())) for key, by_share in sorted(found.items()) if len(by_share) > 1}
-    return {(recall, facts): several[recall, facts] for recall in SERIES for mode, facts in several if mode == recall}
+    several = {
+        key: dict(sorted(by_share.items()))
+        for key, by_share in sorted(found.items())
+        if len(by_share) > 1
+    }
+    return {
+        (recall, facts): several[recall, facts]
+        for recall in SERIES
+        for mode, facts in several
+        if mode == recall
+    }
 
 
 def _plane_panel(key: tuple[str, str], planes: Mapping[tuple[str, str], Sequence[Place]]) -> Panel:
@@ -98,7 +127,13 @@ def _plane_panel(key: tuple[str, str], planes: Mapping[tuple[str, str], Sequence
     data = plane_data(planes[key], ABOUT[metric])
     title, caption = captions(key, bool(data["contours"]))
     chart = plane_chart(data, (min(sizes), max(sizes)), facts, tall=metric == "recall")
-    return Panel(f"{metric}-{recall}".replace("_", "-"), title, chart, caption, places_table(planes[key], ABOUT[metric]))
+    return Panel(
+        f"{metric}-{recall}".replace("_", "-"),
+        title,
+        chart,
+        caption,
+        places_table(planes[key], ABOUT[metric]),
+    )
 
 
 def _dependence_panel(needed: Needed, at_least: float) -> Panel:
@@ -108,14 +143,29 @@ def _dependence_panel(needed: Needed, at_least: float) -> Panel:
         for key, by_share in needed.items()
         for share, cell in by_share.items()
     ]
-    caption = f"The smallest model whose recall reaches {at_least:.4g}, against the share of facts that follow from the family name."
+    caption = (
+        f"The smallest model whose recall reaches {at_least:.4g}, against the share of facts that"
+        " follow from the family name."
+    )
     chart = dependence_chart(rounded({"needed": marks}), list(series.values()))
-    return Panel("dependence", "Parameters needed, when facts depend on each other", chart, caption, dependence_table(needed))
+    return Panel(
+        "dependence",
+        "Parameters needed, when facts depend on each other",
+        chart,
+        caption,
+        dependence_table(needed),
+    )
 
 
 def _plane_json(key: tuple[str, str], found: Sequence[Place]) -> dict[str, Any]:
     each = [
-        {"facts": place.facts, "params": place.params, "mean": place.mean, "values": list(place.values), "digests": list(place.digests)}
+        {
+            "facts": place.facts,
+            "params": place.params,
+            "mean": place.mean,
+            "values": list(place.values),
+            "digests": list(place.digests),
+        }
         for place in found
     ]
     return {"metric": key[0], "recall": key[1], "places": rounded(each)}

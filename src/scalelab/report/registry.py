@@ -1,4 +1,7 @@
-"""Every figure by number and by name. A figure's module is loaded when it is drawn: each brings its own fits, slow to import."""
+"""Every figure by number and by name.
+
+A figure's module is loaded when it is drawn: each brings its own fits, slow to import.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,17 +95,37 @@ class Entry:
     def load(self) -> Figure:
         """The figure. Its spec has the name of its experiment."""
         spec = f"specs/{self.experiment}.yaml" if self.experiment else ""
-        return self.kind()(number=self.number, name=self.name, title=self.title, experiment=self.experiment, spec=spec)
+        return self.kind()(
+            number=self.number,
+            name=self.name,
+            title=self.title,
+            experiment=self.experiment,
+            spec=spec,
+        )
 
 
 ENTRIES = (
-    Entry(1, "facts_vs_params", _facts_vs_params, "How many parameters does a fact cost?", "facts_vs_params"),
+    Entry(
+        1,
+        "facts_vs_params",
+        _facts_vs_params,
+        "How many parameters does a fact cost?",
+        "facts_vs_params",
+    ),
     Entry(2, "recall_map", _recall_map, "What is recalled, at which size?", "facts_vs_params"),
-    Entry(3, "fact_capacity", _fact_capacity, "How many bits does a parameter hold?", "fact_capacity"),
+    Entry(
+        3, "fact_capacity", _fact_capacity, "How many bits does a parameter hold?", "fact_capacity"
+    ),
     Entry(4, "loss_contours", _loss_contours, "Where does compute buy most?", ""),
     Entry(5, "isoflops", _isoflops, "How large a model, for how much compute?", ""),
     Entry(6, "diagnostics", _diagnostics, "Can the fit be trusted?", ""),
-    Entry(7, "learning_curves", _learning_curves, "How do the metrics move while training?", "facts_vs_params"),
+    Entry(
+        7,
+        "learning_curves",
+        _learning_curves,
+        "How do the metrics move while training?",
+        "facts_vs_params",
+    ),
     Entry(8, "allocation", _allocation, "Which shape of one budget learns best?", "allocation"),
     Entry(9, "quality_vs_speed", _quality_vs_speed, "How good, and how fast?", "gqa_moe"),
     Entry(10, "expert_load", _expert_load, "Do all experts work?", "gqa_moe"),
@@ -117,7 +140,10 @@ def figures() -> list[Figure]:
 
 
 def find(figure: str | int) -> Figure:
-    """`1`, `fig 1`, `fig-1` or `facts_vs_params`. Raises UserError for a figure that is not there."""
+    """`1`, `fig 1`, `fig-1` or `facts_vs_params`.
+
+    Raises UserError for a figure that is not there.
+    """
     wanted = str(figure).strip().lower()
     number = wanted.removeprefix("fig").strip(" -.")
     for known in ENTRIES:
@@ -125,4 +151,7 @@ def find(figure: str | int) -> Figure:
             return known.load()
     listed = ", ".join(f"{known.number} (`{known.name}`)" for known in ENTRIES)
     near = nearest(wanted, [known.name for known in ENTRIES])
-    raise UserError(f"there is no figure `{figure}`", cure=near if near.startswith("did") else f"known are {listed}")
+    raise UserError(
+        f"there is no figure `{figure}`",
+        cure=near if near.startswith("did") else f"known are {listed}",
+    )

@@ -9,7 +9,16 @@ from scalelab.report.differences import difference_row, pair_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded
 from scalelab.report.quality_chart import difference_chart
-from scalelab.report.routes_arms import LOSS, arms_of, away, first_settings, halts, identities, plain_of, with_settings
+from scalelab.report.routes_arms import (
+    LOSS,
+    arms_of,
+    away,
+    first_settings,
+    halts,
+    identities,
+    plain_of,
+    with_settings,
+)
 from scalelab.report.routes_charts import (
     choices_chart,
     entropy_chart,
@@ -32,7 +41,9 @@ DRAWN = 48
 
 @dataclass(frozen=True)
 class Routes(Figure):
-    """Arms against the plain transformer; what each router chooses at each step, skips, and spends."""
+    """Arms against the plain transformer; what each router chooses at each step, skips,
+    and spends.
+    """
 
     needs_curves: bool = True
     needs_notes: bool = True
@@ -54,7 +65,10 @@ class Routes(Figure):
         return [name for name in names if is_drawn(name)]
 
     def has_data(self, rows: Rows) -> bool:
-        """Whether some finished trial told its routes. Raises UserError for a metric that was asked for and that no trial has."""
+        """Whether some finished trial told its routes.
+
+        Raises UserError for a metric that was asked for and that no trial has.
+        """
         if self.metric != LOSS:
             check_metric(rows.trials, self.metric)
         placed = with_settings(rows)
@@ -72,7 +86,11 @@ class Routes(Figure):
             panels=[*_differences(arms, column), *_maps(shown), *_savings(shown), *_losses(shown)],
             passages=passages(shown, first_settings(arms)),
             metric=column if column in rows.trials.columns else "metrics.validation_loss",
-            tables=[*(arms_table(arms, setting, column) for setting in arms.settings), orders_table(found), *saving_table(found)],
+            tables=[
+                *(arms_table(arms, setting, column) for setting in arms.settings),
+                orders_table(found),
+                *saving_table(found),
+            ],
             reading=reading(),
             methods=methods(rows, arms, shown, column),
             data={
@@ -88,60 +106,115 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
     """For each setting how far the arms are from the plain transformer, side by side."""
     panels, metric = [], column.removeprefix("metrics.")
     for number, setting in enumerate(arms.settings, 1):
-        found = [(arm, base, gap) for arm in arms.of_setting(setting) if (base := plain_of(arms, arm)) and (gap := away(arm, base, column))]
+        found = [
+            (arm, base, gap)
+            for arm in arms.of_setting(setting)
+            if (base := plain_of(arms, arm)) and (gap := away(arm, base, column))
+        ]
         if found:
             rows = [difference_row(arm, base, gap, column, arm.name) for arm, base, gap in found]
-            pairs = [row for arm, base, _ in found for row in pair_rows(arm, base, column, arm.name)]
+            pairs = [
+                row for arm, base, _ in found for row in pair_rows(arm, base, column, arm.name)
+            ]
             title = f"{metric} minus that of {found[0][1].name}"
-            chart = difference_chart(rounded({"differences": rows, "pairs": pairs}), title, [row["arm"] for row in rows])
-            caption = f"The difference in {metric} to the plain transformer, paired by seed (grey), with its 95 % interval."
-            heading = setting[:1].upper() + setting[1:] if setting else "Against the plain transformer"
-            panels.append(Panel(f"difference-{number}", heading, chart, caption, replicates_table(arms.of_setting(setting), column)))
+            chart = difference_chart(
+                rounded({"differences": rows, "pairs": pairs}), title, [row["arm"] for row in rows]
+            )
+            caption = (
+                f"The difference in {metric} to the plain transformer, paired by seed (grey), with"
+                " its 95 % interval."
+            )
+            heading = (
+                setting[:1].upper() + setting[1:] if setting else "Against the plain transformer"
+            )
+            panels.append(
+                Panel(
+                    f"difference-{number}",
+                    heading,
+                    chart,
+                    caption,
+                    replicates_table(arms.of_setting(setting), column),
+                )
+            )
     return panels
 
 
 def _maps(found: Sequence[Routed]) -> list[Panel]:
     """Choices and passages of every arm that has a choice, and how sure its router is."""
-    chosen = settings_of(found, lambda one: one.arm.first("model.policy") != "fixed") or settings_of(found)
+    chosen = settings_of(
+        found, lambda one: one.arm.first("model.policy") != "fixed"
+    ) or settings_of(found)
     panels = [
         Panel(
             "choices",
             "What each step chose",
             choices_chart(chosen),
-            "The share of the tokens that each step sent to each layer; `id` is an identity layer. One trial of each arm.",
+            "The share of the tokens that each step sent to each layer; `id` is an identity layer."
+            " One trial of each arm.",
         )
     ]
     if any(one.steps > 1 for one in found):
         caption = (
-            "The share of all passages from one step to the next that went from this layer (row) to that (column). One trial of each arm."
+            "The share of all passages from one step to the next that went from this layer (row) to"
+            " that (column). One trial of each arm."
         )
-        panels.append(Panel("transitions", "Which layer follows which", transitions_chart(chosen), caption))
+        panels.append(
+            Panel("transitions", "Which layer follows which", transitions_chart(chosen), caption)
+        )
     if any(one.entropy for group in chosen.values() for one in group):
-        caption = "The mean entropy of the router's probabilities at each step, over training; means over the replicates."
+        caption = (
+            "The mean entropy of the router's probabilities at each step, over training; means over"
+            " the replicates."
+        )
         panels.append(Panel("entropy", "How sure the routers are", entropy_chart(chosen), caption))
     return panels
 
 
 def _savings(found: Sequence[Routed]) -> list[Panel]:
     """Where identity layers and halting save computation."""
-    skipping, halting = [one for one in found if identities(one.arm)], [one for one in found if halts(one.arm)]
+    skipping, halting = (
+        [one for one in found if identities(one.arm)],
+        [one for one in found if halts(one.arm)],
+    )
     panels = []
     if by_step := step_rows(skipping, "identity"):
-        caption = "The share of the choices at each step that were an identity layer; means over the replicates."
-        panels.append(Panel("identity", "Identity layers, by step", step_chart(by_step, "identity layers"), caption))
+        caption = (
+            "The share of the choices at each step that were an identity layer; means over the"
+            " replicates."
+        )
+        panels.append(
+            Panel(
+                "identity",
+                "Identity layers, by step",
+                step_chart(by_step, "identity layers"),
+                caption,
+            )
+        )
     if by_kind := kind_rows(skipping):
         caption = "The same by what the token is that chose."
-        panels.append(Panel("identity-kinds", "Identity layers, by kind of token", kind_chart(by_kind), caption))
+        panels.append(
+            Panel(
+                "identity-kinds", "Identity layers, by kind of token", kind_chart(by_kind), caption
+            )
+        )
     if used := step_rows(halting, "steps"):
-        caption = "The share of the tokens that halted after so many steps; means over the replicates."
+        caption = (
+            "The share of the tokens that halted after so many steps; means over the replicates."
+        )
         panels.append(Panel("steps", "Steps used", step_chart(used, "tokens"), caption))
     return panels
 
 
 def _losses(found: Sequence[Routed]) -> list[Panel]:
     rows = step_rows([one for one in found if one.steps > 1], "loss_step")
-    caption = "The loss on held-out data, were it predicted after each step; means over the replicates."
-    return [Panel("loss-by-step", "What each step is worth", loss_chart(rows, "loss"), caption)] if rows else []
+    caption = (
+        "The loss on held-out data, were it predicted after each step; means over the replicates."
+    )
+    return (
+        [Panel("loss-by-step", "What each step is worth", loss_chart(rows, "loss"), caption)]
+        if rows
+        else []
+    )
 
 
 def _json(arms: Arms, arm: Arm, column: str) -> dict[str, Any]:
@@ -158,9 +231,20 @@ def _json(arms: Arms, arm: Arm, column: str) -> dict[str, Any]:
         "identity_share",
     )
     shown = [column, *(f"metrics.{name}" for name in names)]
-    means = {name.removeprefix("metrics."): mean.to_json() for name in shown if (mean := arm.mean(name))}
-    gaps = {name.removeprefix("metrics."): gap.to_json() for name in shown if (gap := away(arm, plain_of(arms, arm), name))}
-    whose = {"arm": arm.name, "setting": arm.setting, "axes": dict(arm.values), "params.total": arm.first("params.total")}
+    means = {
+        name.removeprefix("metrics."): mean.to_json() for name in shown if (mean := arm.mean(name))
+    }
+    gaps = {
+        name.removeprefix("metrics."): gap.to_json()
+        for name in shown
+        if (gap := away(arm, plain_of(arms, arm), name))
+    }
+    whose = {
+        "arm": arm.name,
+        "setting": arm.setting,
+        "axes": dict(arm.values),
+        "params.total": arm.first("params.total"),
+    }
     return rounded({**whose, "digests": arm.digests, "means": means, "differences": gaps})
 
 
@@ -168,9 +252,18 @@ def _routes_json(one: Routed) -> dict[str, Any]:
     """Every number that the charts show."""
     names = ("order_kept", "order_distance", "sequence_entropy", "identity_share", "steps_mean")
     means = {name: mean.to_json() for name in names if (mean := one.arm.mean(f"metrics.{name}"))}
-    by_step = {name: {step: mean.value for step, mean in one.by_step(name)} for name in ("identity", "steps", "loss_step", "route_entropy")}
+    by_step = {
+        name: {step: mean.value for step, mean in one.by_step(name)}
+        for name in ("identity", "steps", "loss_step", "route_entropy")
+    }
     curves = [
-        {"step": curve.layer + 1, "updates": curve.steps_S, "mean": curve.mean_S, "low": curve.low_S, "high": curve.high_S}
+        {
+            "step": curve.layer + 1,
+            "updates": curve.steps_S,
+            "mean": curve.mean_S,
+            "low": curve.low_S,
+            "high": curve.high_S,
+        }
         for curve in one.entropy
     ]
     drawn = {"digest": one.digest, "seed": one.seed, "layers": one.names}
@@ -178,4 +271,15 @@ def _routes_json(one: Routed) -> dict[str, Any]:
     kinds = {kind: mean.value for kind, mean in one.by_kind()}
     whose = {"arm": one.arm.name, "setting": one.arm.setting}
     orders = {"orders": one.orders(), "by_chance": one.by_chance()}
-    return rounded({**whose, **drawn, **tables, **orders, "means": means, **by_step, "identity_kind": kinds, "entropy": curves})
+    return rounded(
+        {
+            **whose,
+            **drawn,
+            **tables,
+            **orders,
+            "means": means,
+            **by_step,
+            "identity_kind": kinds,
+            "entropy": curves,
+        }
+    )

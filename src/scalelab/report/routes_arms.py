@@ -1,4 +1,6 @@
-"""What the arms of fig. 11 are compared in: the task, and what is equal, parameters and tokens or parameters and FLOPs."""
+"""What the arms of fig. 11 are compared in: the task, and what is equal, parameters and tokens or
+parameters and FLOPs.
+"""
 
 from dataclasses import replace
 
@@ -23,10 +25,17 @@ def with_settings(rows: Rows) -> Rows:
     known = rows.trials
     if not {"task.kind", "seed", "state"} <= set(known.columns):
         return rows
-    losses = [f"metrics.{name}" for name in ("test_loss", "validation_loss") if f"metrics.{name}" in known.columns]
+    losses = [
+        f"metrics.{name}"
+        for name in ("test_loss", "validation_loss")
+        if f"metrics.{name}" in known.columns
+    ]
     loss = pl.coalesce(losses) if losses else pl.lit(None, pl.Float64)
     trials = known.with_columns(_task(known), _equal(known), loss.alias(f"metrics.{LOSS}"))
-    specs = {name: {**spec, "axes": {_TASK: [], _EQUAL: [], **(spec.get("axes") or {})}} for name, spec in rows.specs.items()}
+    specs = {
+        name: {**spec, "axes": {_TASK: [], _EQUAL: [], **(spec.get("axes") or {})}}
+        for name, spec in rows.specs.items()
+    }
     return replace(rows, trials=trials, specs=specs)
 
 
@@ -38,24 +47,50 @@ def _task(trials: pl.DataFrame) -> pl.Series:
 
 def _equal(trials: pl.DataFrame) -> pl.Series:
     """`parameters` (and tokens) or `FLOPs`; with how many, where there are several such budgets."""
-    given = trials["budget.flops"].to_list() if "budget.flops" in trials.columns else [None] * trials.height
+    given = (
+        trials["budget.flops"].to_list()
+        if "budget.flops" in trials.columns
+        else [None] * trials.height
+    )
     shown = [None if flops is None else cell(flops) for flops in given]
     several = len({flops for flops in shown if flops}) > 1
-    names = ["parameters" if flops is None else f"FLOPs, {flops}" if several else "FLOPs" for flops in shown]
+    names = [
+        "parameters" if flops is None else f"FLOPs, {flops}" if several else "FLOPs"
+        for flops in shown
+    ]
     return pl.Series(_EQUAL, names, dtype=pl.String)
 
 
 def arms_of(rows: Rows, column: str) -> Arms:
-    """The arms of rows `with_settings`, by setting; settings in the order in which they were planned."""
+    """The arms of rows `with_settings`, by setting; settings in the order in which they were
+    planned.
+    """
     found = Arms.of(rows, [column])
-    place = {digest: at for at, digest in enumerate(rows.trials["digest"].to_list())} if found.found else {}
-    first = {setting: min(place[digest] for arm in found.of_setting(setting) for digest in arm.digests) for setting in found.settings}
+    place = (
+        {digest: at for at, digest in enumerate(rows.trials["digest"].to_list())}
+        if found.found
+        else {}
+    )
+    first = {
+        setting: min(place[digest] for arm in found.of_setting(setting) for digest in arm.digests)
+        for setting in found.settings
+    }
     return Arms(sorted(found.found, key=lambda arm: first[arm.setting]), found.axes)
 
 
 def plain_of(arms: Arms, arm: Arm) -> Arm | None:
-    """The plain transformer in an arm's setting: what it is compared to. None for that one itself, and where there is none."""
-    found = next((other for other in arms.of_setting(arm.setting) if other.first("model.kind") == "transformer"), None)
+    """The plain transformer in an arm's setting: what it is compared to.
+
+    None for that one itself, and where there is none.
+    """
+    found = next(
+        (
+            other
+            for other in arms.of_setting(arm.setting)
+            if other.first("model.kind") == "transformer"
+        ),
+        None,
+    )
     return None if found is arm else found
 
 
@@ -81,8 +116,19 @@ def halts(arm: Arm) -> bool:
 
 def counterpart(arms: Arms, arm: Arm) -> Arm | None:
     """The arm of the same policy in the same setting that neither halts nor has identity layers."""
-    alike = (other for other in arms.of_setting(arm.setting) if other.first("model.policy") == arm.first("model.policy"))
-    return next((other for other in alike if other is not arm and is_routed(other) and not halts(other) and not identities(other)), None)
+    alike = (
+        other
+        for other in arms.of_setting(arm.setting)
+        if other.first("model.policy") == arm.first("model.policy")
+    )
+    return next(
+        (
+            other
+            for other in alike
+            if other is not arm and is_routed(other) and not halts(other) and not identities(other)
+        ),
+        None,
+    )
 
 
 def away(arm: Arm, base: Arm | None, column: str) -> Estimate | None:

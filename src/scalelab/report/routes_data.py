@@ -1,6 +1,8 @@
-"""What the routers of each arm did, read from the final metrics, the curves and the notes of its trials.
+"""What the routers of each arm did, read from the final metrics, the curves and the notes of its
+trials.
 
-S steps, E layers of the pool. Layers are numbered from 1, and named: identity layers stand behind the others as `id`.
+S steps, E layers of the pool. Layers are numbered from 1, and named: identity layers stand behind
+the others as `id`.
 """
 
 import json
@@ -31,7 +33,10 @@ def is_drawn(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Routed:
-    """One arm with a router over layers, in one setting. The drawn trial is that of the first seed: layers of others are other layers."""
+    """One arm with a router over layers, in one setting.
+
+    The drawn trial is that of the first seed: layers of others are other layers.
+    """
 
     arm: Arm
     layers: int
@@ -62,7 +67,9 @@ class Routed:
 
     @property
     def chosen_SE(self) -> Floats:
-        """Shares of the tokens of each step, in the drawn trial; NaN at a step that none of them reached."""
+        """Shares of the tokens of each step, in the drawn trial; NaN at a step that none of them
+        reached.
+        """
         found_SE = self._table("route", self.steps)
         return np.where(found_SE.sum(1, keepdims=True) == 0, np.nan, found_SE)
 
@@ -77,35 +84,58 @@ class Routed:
         if not set(columns) <= set(self.arm.trials.columns):
             return {}
         rows = self.arm.trials.select("seed", *columns).drop_nulls().iter_rows()
-        return {seed: [named(int(layer), self.layers, self.pool) for layer in layers] for seed, *layers in rows}
+        return {
+            seed: [named(int(layer), self.layers, self.pool) for layer in layers]
+            for seed, *layers in rows
+        }
 
     def by_chance(self) -> float:
-        """The share of the original order that even choices would keep: `order_kept` of a router that knows nothing."""
+        """The share of the original order that even choices would keep: `order_kept` of a router
+        that knows nothing.
+        """
         steps = range(1, min(self.steps, self.layers) + 1)
         policy, choices = self.arm.first("model.policy"), self.arm.first("model.choices")
         if policy == "closed" and choices:
             closed = json.loads(choices)
-            return float(np.mean([(step in closed[step - 1]) / len(closed[step - 1]) for step in steps]))
+            return float(
+                np.mean([(step in closed[step - 1]) / len(closed[step - 1]) for step in steps])
+            )
         return 1 / self.pool
 
     def by_step(self, name: str) -> list[tuple[int, Estimate]]:
-        """Means of a metric with a number behind its name, over the replicates, where it is known."""
-        found = [(step, self.arm.mean(f"metrics.{name}_{step}")) for step in range(1, self.steps + 1)]
+        """Means of a metric with a number behind its name, over the replicates, where
+        it is known.
+        """
+        found = [
+            (step, self.arm.mean(f"metrics.{name}_{step}")) for step in range(1, self.steps + 1)
+        ]
         return [(step, mean) for step, mean in found if mean is not None]
 
     def by_kind(self) -> list[tuple[str, Estimate]]:
-        """The share of identity layers among the choices of each kind of token, the greatest first."""
+        """The share of identity layers among the choices of each kind of token, the
+        greatest first.
+        """
         prefix = "metrics.identity_kind_"
         columns = [column for column in self.arm.trials.columns if column.startswith(prefix)]
-        found = [(column.removeprefix(prefix), mean) for column in columns if (mean := self.arm.mean(column))]
+        found = [
+            (column.removeprefix(prefix), mean)
+            for column in columns
+            if (mean := self.arm.mean(column))
+        ]
         return sorted(found, key=lambda pair: (-pair[1].value, pair[0]))
 
     def _table(self, name: str, rows: int) -> Floats:
         """A table of metrics NAME_ROW_COLUMN; NaN where the trial does not tell."""
         (trial,) = self.arm.trials.head(1).iter_rows(named=True)
         shape, pool = (rows, self.pool), range(1, self.pool + 1)
-        values = [trial.get(f"metrics.{name}_{row}_{column}") for row in range(1, rows + 1) for column in pool]
-        return np.array([np.nan if value is None else value for value in values], np.float64).reshape(shape)
+        values = [
+            trial.get(f"metrics.{name}_{row}_{column}")
+            for row in range(1, rows + 1)
+            for column in pool
+        ]
+        return np.array(
+            [np.nan if value is None else value for value in values], np.float64
+        ).reshape(shape)
 
 
 def named(number: int, layers: int, pool: int) -> str:
@@ -123,12 +153,19 @@ def routed_of(rows: Rows, arms: Arms) -> list[Routed]:
 
 def _routed(rows: Rows, arm: Arm) -> Routed:
     layers = int(arm.first("model.layers"))
-    pool, steps = layers + int(arm.first("model.identity") or 0), int(arm.first("model.steps") or layers)
+    pool, steps = (
+        layers + int(arm.first("model.identity") or 0),
+        int(arm.first("model.steps") or layers),
+    )
     return Routed(arm, layers, pool, steps, _entropies(rows, arm), _excerpt(rows, arm))
 
 
 def _entropies(rows: Rows, arm: Arm) -> Sequence[Curve]:
-    return [] if rows.curves.is_empty() else curves_of(rows.curves, arm.digests).get("router_entropy", [])
+    return (
+        []
+        if rows.curves.is_empty()
+        else curves_of(rows.curves, arm.digests).get("router_entropy", [])
+    )
 
 
 def _excerpt(rows: Rows, arm: Arm) -> dict[str, Any] | None:
@@ -136,7 +173,9 @@ def _excerpt(rows: Rows, arm: Arm) -> dict[str, Any] | None:
     return next((json.loads(text) for text in texts if text), None)
 
 
-def settings_of(found: Sequence[Routed], keep: Callable[[Routed], bool] = lambda one: True) -> dict[str, list[Routed]]:
+def settings_of(
+    found: Sequence[Routed], keep: Callable[[Routed], bool] = lambda one: True
+) -> dict[str, list[Routed]]:
     """Setting -> its arms that are kept, in their order."""
     kept: dict[str, list[Routed]] = {}
     for one in filter(keep, found):

@@ -1,4 +1,6 @@
-"""What fig. 11 says: the four questions of the campaign, each with its intervals, or why these trials cannot tell."""
+"""What fig. 11 says: the four questions of the campaign, each with its intervals, or why these
+trials cannot tell.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +10,15 @@ from scalelab.fit.warned import Warned
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.figure import Rows
 from scalelab.report.numbers import MINUS, about
-from scalelab.report.routes_arms import away, counterpart, first_settings, halts, identities, learns_routes, plain_of
+from scalelab.report.routes_arms import (
+    away,
+    counterpart,
+    first_settings,
+    halts,
+    identities,
+    learns_routes,
+    plain_of,
+)
 from scalelab.report.routes_data import Routed
 from scalelab.report.runs import state_counts
 
@@ -17,7 +27,9 @@ _ALIKE = 0.05
 
 
 def verdict(arms: Arms, found: Sequence[Routed], column: str) -> list[str]:
-    """Does a router beat the plain transformer; which order does it find; does it skip, and when; does halting pay?"""
+    """Does a router beat the plain transformer; which order does it find; does it skip, and when;
+    does halting pay?
+    """
     metric, first = column.removeprefix("metrics."), first_settings(arms)
     return [
         _said(
@@ -26,18 +38,31 @@ def verdict(arms: Arms, found: Sequence[Routed], column: str) -> list[str]:
             "no setting has both, with a pair of equal seeds",
         ),
         _said(
-            "Which order of layers does it find? (The most used one of each step in the first seed, and how much of 1 to n is kept.)",
+            "Which order of layers does it find? (The most used one of each step in the first seed,"
+            " and how much of 1 to n is kept.)",
             _each(first, lambda setting: ", ".join(map(_order, _choosing(found, setting)))),
             "no finished trial learned one",
         ),
         _said(
             "Does it use identity layers, and when?",
-            _each(first, lambda setting: ", ".join(_skips(arms, one, column) for one in _within(found, setting) if identities(one.arm))),
+            _each(
+                first,
+                lambda setting: ", ".join(
+                    _skips(arms, one, column)
+                    for one in _within(found, setting)
+                    if identities(one.arm)
+                ),
+            ),
             "no finished arm that learns its routes has one",
         ),
         _said(
             "Does adaptive computation pay?",
-            _each(arms.settings, lambda setting: ", ".join(_pays(arms, arm, column) for arm in arms.of_setting(setting) if halts(arm))),
+            _each(
+                arms.settings,
+                lambda setting: ", ".join(
+                    _pays(arms, arm, column) for arm in arms.of_setting(setting) if halts(arm)
+                ),
+            ),
             "no finished arm may halt",
         ),
     ]
@@ -65,22 +90,39 @@ def _within(found: Sequence[Routed], setting: str) -> list[Routed]:
 
 
 def _choosing(found: Sequence[Routed], setting: str) -> list[Routed]:
-    """Those of them whose orders are told: without identity layers and halting, where there are such."""
+    """Those of them whose orders are told: without identity layers and halting, where there are
+    such.
+    """
     told = [one for one in _within(found, setting) if one.orders()]
     return [one for one in told if not identities(one.arm) and not halts(one.arm)] or told
 
 
 def _beats(arms: Arms, setting: str, column: str) -> str:
-    """How many of the arms that learn their routes are better than the plain one, and the best of them."""
+    """How many of the arms that learn their routes are better than the plain one, and the best of
+    them.
+    """
     learning = [arm for arm in arms.of_setting(setting) if learns_routes(arm)]
-    compared = [(arm, found) for arm in learning if (found := away(arm, plain_of(arms, arm), column))]
+    compared = [
+        (arm, found) for arm in learning if (found := away(arm, plain_of(arms, arm), column))
+    ]
     if not compared:
         return ""
     less = is_lower_better(column)
-    better, worse = ([pair for pair in compared if _is_told(pair[1], (less, not less)[is_worse])] for is_worse in (False, True))
+    better, worse = (
+        [pair for pair in compared if _is_told(pair[1], (less, not less)[is_worse])]
+        for is_worse in (False, True)
+    )
     arm, found = min(better or compared, key=lambda pair: pair[1].value if less else -pair[1].value)
     counted = f"{len(better) or 'none'} better and {len(worse) or 'none'} worse beyond the error"
-    answer = "yes" if better else "no" if len(worse) == len(compared) else _cannot(found, _pairs(arm, plain_of(arms, arm), column))
+    answer = (
+        "yes"
+        if better
+        else (
+            "no"
+            if len(worse) == len(compared)
+            else _cannot(found, _pairs(arm, plain_of(arms, arm), column))
+        )
+    )
     routed = f"of {len(compared)} routed arm{'s' if len(compared) > 1 else ''}"
     return f"{answer} ({routed} {counted}); the best is `{arm.name}`, {_differs(found)}"
 
@@ -114,12 +156,21 @@ def _order(one: Routed) -> str:
     """The layers of the drawn trial, and how much of the original order the arm keeps."""
     kept, order = one.arm.mean("metrics.order_kept"), next(iter(one.orders().values()))
     assert kept is not None, "an arm is routed where this is known"
-    return f"`{one.arm.name}` {' '.join(order)}, {_percent(kept, f'{100 * one.by_chance():.0f} by chance')}"
+    return (
+        f"`{one.arm.name}` {' '.join(order)},"
+        f" {_percent(kept, f'{100 * one.by_chance():.0f} by chance')}"
+    )
 
 
 def _percent(found: Estimate, beside: str = "") -> str:
-    """`31 % (95 %: 12 to 50; 25 % by chance)`; no share is below 0 or above 1, whatever Student's t says."""
-    interval = "" if found.ci95 is None else f"95 %: {100 * max(0.0, found.ci95[0]):.0f} to {100 * min(1.0, found.ci95[1]):.0f}"
+    """`31 % (95 %: 12 to 50; 25 % by chance)`; no share is below 0 or above 1, whatever Student's t
+    says.
+    """
+    interval = (
+        ""
+        if found.ci95 is None
+        else f"95 %: {100 * max(0.0, found.ci95[0]):.0f} to {100 * min(1.0, found.ci95[1]):.0f}"
+    )
     inside = "; ".join(filter(None, (interval, beside)))
     return f"{100 * found.value:.0f} %{f' ({inside})' if inside else ''}"
 
@@ -130,12 +181,18 @@ def _skips(arms: Arms, one: Routed, column: str) -> str:
     if share is None:
         return f"`{one.arm.name}` does not say"
     even = f"even use would be {100 * (1 - one.layers / one.pool):.0f} %"
-    told = f"`{one.arm.name}` in {_percent(share, even)} of its choices{_when(one) if share.value > 0 else ''}"
+    told = (
+        f"`{one.arm.name}` in {_percent(share, even)} of its"
+        f" choices{_when(one) if share.value > 0 else ''}"
+    )
     change = away(one.arm, other, column)
     return (
         told
         if change is None or other is None
-        else f"{told}, with a {column.removeprefix('metrics.')} {_differs(change)} that of `{other.name}`"
+        else (
+            f"{told}, with a {column.removeprefix('metrics.')} {_differs(change)} that of"
+            f" `{other.name}`"
+        )
     )
 
 
@@ -146,48 +203,95 @@ def _when(one: Routed) -> str:
     if len(kinds) < 2:
         return told
     (often, high), (seldom, low) = kinds[0], kinds[-1]
-    return f"{told}, by kind of token from {100 * low.value:.0f} % ({seldom}) to {100 * high.value:.0f} % ({often})"
+    return (
+        f"{told}, by kind of token from {100 * low.value:.0f} % ({seldom}) to"
+        f" {100 * high.value:.0f} % ({often})"
+    )
 
 
 def _pays(arms: Arms, arm: Arm, column: str) -> str:
     """Against the same arm without halting."""
-    other, used, less = counterpart(arms, arm), arm.mean("metrics.steps_mean"), is_lower_better(column)
+    other, used, less = (
+        counterpart(arms, arm),
+        arm.mean("metrics.steps_mean"),
+        is_lower_better(column),
+    )
     found = away(arm, other, column)
-    steps = "" if used is None else f", using {about(used, '.2f')} of {arm.first('model.steps')} steps"
+    steps = (
+        "" if used is None else f", using {about(used, '.2f')} of {arm.first('model.steps')} steps"
+    )
     if found is None or other is None:
         return f"it cannot tell, nothing stands beside `{arm.name}` that does not halt{steps}"
-    answer = "yes" if _is_told(found, less) else "no" if _is_told(found, not less) else _cannot(found, _pairs(arm, other, column))
+    answer = (
+        "yes"
+        if _is_told(found, less)
+        else "no"
+        if _is_told(found, not less)
+        else _cannot(found, _pairs(arm, other, column))
+    )
     return f"{answer}; `{arm.name}` is {_differs(found)} `{other.name}`{steps}"
 
 
 def reading() -> list[str]:
     """How to read the charts."""
     return [
-        "Differences are paired by seed: replicates of equal seed see the same data in the same order. Where an interval reaches over "
-        "zero, these replicates do not tell the two arms apart. The best of several arms looks better than it is: an interval holds for "
-        "an arm that was named before.",
-        "In a heat map a column adds up to what was chosen at one step; a bright cell on the diagonal is a step that keeps the original "
-        "layer. `id` is an identity layer, which leaves a token as it is.",
-        "Layers that begin at random have no names: layer 2 of one seed is not layer 2 of another. So heat maps and orders show one trial.",
-        "An entropy near its start is a router that has not decided; one near zero chooses the same layer for every token.",
-        "Point at a mark to see its values; click it for its trials; `scalelab show DIGEST` tells all of one.",
+        (
+            "Differences are paired by seed: replicates of equal seed see the same data in the same"
+            " order. Where an interval reaches over zero, these replicates do not tell the two arms"
+            " apart. The best of several arms looks better than it is: an interval holds for an arm"
+            " that was named before."
+        ),
+        (
+            "In a heat map a column adds up to what was chosen at one step; a bright cell on the"
+            " diagonal is a step that keeps the original layer. `id` is an identity layer, which"
+            " leaves a token as it is."
+        ),
+        (
+            "Layers that begin at random have no names: layer 2 of one seed is not layer 2 of"
+            " another. So heat maps and orders show one trial."
+        ),
+        (
+            "An entropy near its start is a router that has not decided; one near zero chooses the"
+            " same layer for every token."
+        ),
+        (
+            "Point at a mark to see its values; click it for its trials; `scalelab show DIGEST`"
+            " tells all of one."
+        ),
     ]
 
 
 def methods(rows: Rows, arms: Arms, found: Sequence[Routed], column: str) -> list[str]:
     """Where the numbers come from."""
-    asked = [f"{name}: {spec['about']}" for name, spec in sorted(rows.specs.items()) if spec.get("about")]
+    asked = [
+        f"{name}: {spec['about']}" for name, spec in sorted(rows.specs.items()) if spec.get("about")
+    ]
     states = ", ".join(f"{count:,} {state}" for state, count in state_counts(rows.trials).items())
     drawn = ", ".join(f"{one.arm.label}: seed {one.seed} (`{one.digest[:10]}`)" for one in found)
     return [
         *asked,
-        f"Trials by state: {states}. Done and stopped trials count with their final {column.removeprefix('metrics.')}.",
-        f"Arms are told apart by {', '.join(arms.axes) or 'nothing'}. `equal parameters` is at equal tokens too; `equal FLOPs` at equal "
-        "parameters and equal training FLOPs, metered where they depend on the data.",
-        "The held-out loss is the test loss of text, and the loss on questions that were never trained on in arithmetic.",
-        "Routes are counted over the whole validation split, or over all questions, with the most probable layers and no noise. Of several "
-        "layers that are mixed the most probable one counts.",
-        "Intervals are Student's t over the replicates, n - 1 degrees of freedom. They are not corrected for the number of arms.",
+        (
+            f"Trials by state: {states}. Done and stopped trials count with their final"
+            f" {column.removeprefix('metrics.')}."
+        ),
+        (
+            f"Arms are told apart by {', '.join(arms.axes) or 'nothing'}. `equal parameters` is at"
+            " equal tokens too; `equal FLOPs` at equal parameters and equal training FLOPs,"
+            " metered where they depend on the data."
+        ),
+        (
+            "The held-out loss is the test loss of text, and the loss on questions that were never"
+            " trained on in arithmetic."
+        ),
+        (
+            "Routes are counted over the whole validation split, or over all questions, with the"
+            " most probable layers and no noise. Of several layers that are mixed the most probable"
+            " one counts."
+        ),
+        (
+            "Intervals are Student's t over the replicates, n - 1 degrees of freedom. They are not"
+            " corrected for the number of arms."
+        ),
         f"Heat maps show one replicate of each arm: {drawn}.",
     ]
 
@@ -197,13 +301,26 @@ def warnings(rows: Rows, arms: Arms) -> list[Warned]:
     found = []
     fewest = min((len(arm.digests) for arm in arms.found), default=0)
     if fewest < 3:
-        text = f"Some arm has {fewest} replicate{'s' if fewest > 1 else ''}: an interval worth its name needs three."
+        text = (
+            f"Some arm has {fewest} replicate{'s' if fewest > 1 else ''}: an interval worth its"
+            " name needs three."
+        )
         found.append(Warned("few_replicates", text))
     found += [warned for setting in arms.settings for warned in _unequal(arms, setting)]
-    lost = {state: count for state, count in state_counts(rows.trials).items() if state in ("diverged", "failed")}
+    lost = {
+        state: count
+        for state, count in state_counts(rows.trials).items()
+        if state in ("diverged", "failed")
+    }
     if lost:
         listed = " and ".join(f"{count:,} {state}" for state, count in lost.items())
-        found.append(Warned("left_out", f"{listed} trials are left out: an arm that loses its worst replicates looks better than it is."))
+        found.append(
+            Warned(
+                "left_out",
+                f"{listed} trials are left out: an arm that loses its worst replicates looks better"
+                " than it is.",
+            )
+        )
     return found
 
 
@@ -211,11 +328,22 @@ def _unequal(arms: Arms, setting: str) -> list[Warned]:
     """Arms of a setting that have not what is said to be equal."""
     group, found = arms.of_setting(setting), []
     equal = "flops" if any("FLOPs" in str(arm.first("budget.equal")) for arm in group) else "tokens"
-    for name, column in (("parameters", "params.total"), ("training FLOPs" if equal == "flops" else "tokens", f"metrics.{equal}")):
+    for name, column in (
+        ("parameters", "params.total"),
+        ("training FLOPs" if equal == "flops" else "tokens", f"metrics.{equal}"),
+    ):
         sizes = {arm.name: mean.value for arm in group if (mean := arm.mean(column))}
         if len(sizes) > 1 and max(sizes.values()) > (1 + _ALIKE) * min(sizes.values()):
-            small, large = min(sizes, key=lambda one: sizes[one]), max(sizes, key=lambda one: sizes[one])
+            small, large = (
+                min(sizes, key=lambda one: sizes[one]),
+                max(sizes, key=lambda one: sizes[one]),
+            )
             share = 100 * (sizes[large] / sizes[small] - 1)
             where = f" ({setting})" if setting else ""
-            found.append(Warned("unequal_budgets", f"`{large}` has {share:.0f} % more {name} than `{small}`{where}."))
+            found.append(
+                Warned(
+                    "unequal_budgets",
+                    f"`{large}` has {share:.0f} % more {name} than `{small}`{where}.",
+                )
+            )
     return found

@@ -21,23 +21,37 @@ SHOWN = 3000
 
 def axis_columns(trials: pl.DataFrame) -> list[str]:
     """Spec paths among the columns, in the frame's order."""
-    return [column for column in trials.columns if column.startswith(_PREFIXES) or column in _FIELDS]
+    return [
+        column for column in trials.columns if column.startswith(_PREFIXES) or column in _FIELDS
+    ]
 
 
 def varying(trials: pl.DataFrame, but: Sequence[str]) -> list[str]:
     """Spec paths with several values among these rows, some of them left out."""
-    return [column for column in axis_columns(trials) if column not in but and trials[column].drop_nulls().n_unique() > 1]
+    return [
+        column
+        for column in axis_columns(trials)
+        if column not in but and trials[column].drop_nulls().n_unique() > 1
+    ]
 
 
 def free(trials: pl.DataFrame, given: Sequence[str]) -> list[str]:
-    """Spec paths that vary among rows which agree in the given columns: what does not follow from these."""
+    """Spec paths that vary among rows which agree in the given columns: what does not follow from
+    these.
+    """
     paths, given = varying(trials, given), [column for column in given if column in trials.columns]
-    most = trials.group_by(given).agg(pl.col(path).drop_nulls().n_unique() for path in paths).select(pl.col(path).max() for path in paths)
+    most = (
+        trials.group_by(given)
+        .agg(pl.col(path).drop_nulls().n_unique() for path in paths)
+        .select(pl.col(path).max() for path in paths)
+    )
     return [path for path in paths if most[path].item() > 1]
 
 
 def told_apart(trials: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The fewest columns that tell trials apart but for their seeds: the arm and the experiments' axes first, then what else varies."""
+    """The fewest columns that tell trials apart but for their seeds: the arm and the experiments'
+    axes first, then what else varies.
+    """
     written = (path for spec in specs.values() for path in paths(spec.get("axes") or {}))
     declared: list[str] = [path for path in written if path in trials.columns and path != "seed"]
     declared = ["arm", *declared] if "arm" in trials.columns else declared
@@ -53,16 +67,32 @@ def told_apart(trials: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> 
 
 def check_metric(trials: pl.DataFrame, metric: str) -> None:
     """Raises UserError where these trials have metrics, and none of this name."""
-    known = [column.removeprefix("metrics.") for column in trials.columns if column.startswith("metrics.")]
+    known = [
+        column.removeprefix("metrics.")
+        for column in trials.columns
+        if column.startswith("metrics.")
+    ]
     if known and metric not in known:
-        raise UserError(f"no trial has a metric `{metric}`", cure=nearest(metric, [name for name in known if not is_detail(name)]))
+        raise UserError(
+            f"no trial has a metric `{metric}`",
+            cure=nearest(metric, [name for name in known if not is_detail(name)]),
+        )
 
 
 def arm_names(trials: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The arms among these rows, in the order of the specs."""
-    known = trials["arm"].drop_nulls().unique(maintain_order=True).to_list() if "arm" in trials.columns else []
-    declared = list(dict.fromkeys(name for spec in specs.values() for name in spec.get("arms") or ()))
-    return [*(name for name in declared if name in known), *(name for name in known if name not in declared)]
+    known = (
+        trials["arm"].drop_nulls().unique(maintain_order=True).to_list()
+        if "arm" in trials.columns
+        else []
+    )
+    declared = list(
+        dict.fromkeys(name for spec in specs.values() for name in spec.get("arms") or ())
+    )
+    return [
+        *(name for name in declared if name in known),
+        *(name for name in known if name not in declared),
+    ]
 
 
 def names_of(paths: Sequence[str]) -> dict[str, str]:
@@ -78,24 +108,50 @@ def state_counts(trials: pl.DataFrame) -> dict[str, int]:
 
 
 def runs_table(rows: Rows, metric: str) -> Table:
-    """Every run: digest, state, experiment where there are several, what varies, seed, size, metric, commit; and what does not vary."""
+    """Every run: digest, state, experiment where there are several, what varies, seed, size,
+    metric, commit; and what does not vary.
+    """
     trials = rows.trials.filter(~pl.col("state").is_in(["missing", "queued"]))
-    some = ["experiment"] if "experiment" in trials.columns and trials["experiment"].n_unique() > 1 else []
+    some = (
+        ["experiment"]
+        if "experiment" in trials.columns and trials["experiment"].n_unique() > 1
+        else []
+    )
     axes = varying(trials, [])
-    wanted = ["digest", "state", *some, *axes, "seed", "params.total", metric, "step", "seconds", "commit"]
+    wanted = [
+        "digest",
+        "state",
+        *some,
+        *axes,
+        "seed",
+        "params.total",
+        metric,
+        "step",
+        "seconds",
+        "commit",
+    ]
     columns = list(dict.fromkeys(column for column in wanted if column in trials.columns))
-    shown = trials.sort([*axes, "seed", "digest", *some], nulls_last=True).select(columns).head(SHOWN)
-    numeric = frozenset(index for index, column in enumerate(columns) if shown[column].dtype.is_numeric())
+    shown = (
+        trials.sort([*axes, "seed", "digest", *some], nulls_last=True).select(columns).head(SHOWN)
+    )
+    numeric = frozenset(
+        index for index, column in enumerate(columns) if shown[column].dtype.is_numeric()
+    )
     same = [f"{column} {cell(trials[column].drop_nulls()[0])}" for column in _constant(trials)]
     note = f"The same in every run: {', '.join(same)}." if same else ""
     if trials.height > SHOWN:
-        note = f"The first {SHOWN:,} of {trials.height:,} runs; `scalelab ls` lists all. {note}".strip()
+        cut = f"The first {SHOWN:,} of {trials.height:,} runs; `scalelab ls` lists all."
+        note = f"{cut} {note}".strip()
     title = "Every run" if trials.height <= SHOWN else "Runs"
-    return Table(title, columns, [[cell(value) for value in row] for row in shown.iter_rows()], numeric, note)
+    return Table(
+        title, columns, [[cell(value) for value in row] for row in shown.iter_rows()], numeric, note
+    )
 
 
 def _constant(trials: pl.DataFrame) -> list[str]:
-    return [column for column in axis_columns(trials) if trials[column].drop_nulls().n_unique() == 1]
+    return [
+        column for column in axis_columns(trials) if trials[column].drop_nulls().n_unique() == 1
+    ]
 
 
 def environments_table(rows: Rows) -> Table:
@@ -106,10 +162,18 @@ def environments_table(rows: Rows) -> Table:
 
 
 def _environment(data: Any) -> list[str]:
-    packages = ", ".join(f"{name} {version}" for name, version in (data.get("packages") or {}).items())
+    packages = ", ".join(
+        f"{name} {version}" for name, version in (data.get("packages") or {}).items()
+    )
     dirty = str(data.get("dirty") or "no")
     plain = [str(data.get(name) or "") for name in ("python", "platform", "cpus")]
-    return [str(data.get("commit") or ""), dirty, packages, *plain, " ".join(map(str, data.get("argv") or ()))]
+    return [
+        str(data.get("commit") or ""),
+        dirty,
+        packages,
+        *plain,
+        " ".join(map(str, data.get("argv") or ())),
+    ]
 
 
 def cell(value: Any) -> str:

@@ -4,9 +4,24 @@ from dataclasses import dataclass
 
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded
-from scalelab.report.search_charts import front_chart, history_chart, importance_chart, parallel_chart, slice_chart
+from scalelab.report.search_charts import (
+    front_chart,
+    history_chart,
+    importance_chart,
+    parallel_chart,
+    slice_chart,
+)
 from scalelab.report.search_data import Searched, searched_of
-from scalelab.report.search_words import ends_table, methods, reading, samples_table, to_json, trials_table, verdict, warnings
+from scalelab.report.search_words import (
+    ends_table,
+    methods,
+    reading,
+    samples_table,
+    to_json,
+    trials_table,
+    verdict,
+    warnings,
+)
 
 _FEWEST = 2
 """Complete trials that a drawing needs."""
@@ -14,7 +29,9 @@ _FEWEST = 2
 
 @dataclass(frozen=True)
 class Search(Figure):
-    """History, front, importances, slices and parallel coordinates of a search, with its best and worst trials."""
+    """History, front, importances, slices and parallel coordinates of a search, with its best and
+    worst trials.
+    """
 
     needs_notes: bool = True
     needs_settings: bool = True
@@ -45,18 +62,49 @@ class Search(Figure):
 
 def _panels(found: Searched) -> list[Panel]:
     first = found.objectives[0]
-    varied = [path for path in found.paths if len({one.setting[path] for one in found.complete if path in one.setting}) > 1]
-    panels = [Panel("history", "", history_chart(found), f"The {first} of every trial; the line is the best so far.", trials_table(found))]
+    varied = [
+        path
+        for path in found.paths
+        if len({one.setting[path] for one in found.complete if path in one.setting}) > 1
+    ]
+    panels = [
+        Panel(
+            "history",
+            "",
+            history_chart(found),
+            f"The {first} of every trial; the line is the best so far.",
+            trials_table(found),
+        )
+    ]
     if len(found.objectives) > 1:
-        more = "" if len(found.objectives) == 2 else " (in all objectives together others may be on the front too)"
-        caption = f"{first} against {found.objectives[1]}: the trials on the line are beaten by none{more}."
+        more = (
+            ""
+            if len(found.objectives) == 2
+            else " (in all objectives together others may be on the front too)"
+        )
+        caption = (
+            f"{first} against {found.objectives[1]}: the trials on the line are beaten by"
+            f" none{more}."
+        )
         panels.append(Panel("front", "The front", front_chart(found), caption))
     if found.importances:
         caption = "How much each setting separates the best trials from the others."
         panels.append(Panel("importances", "What mattered", importance_chart(found), caption))
     if varied:
         panels.append(
-            Panel("slices", "Setting by setting", slice_chart(found, varied), f"{first} of the complete trials against each setting.")
+            Panel(
+                "slices",
+                "Setting by setting",
+                slice_chart(found, varied),
+                f"{first} of the complete trials against each setting.",
+            )
         )
-        panels.append(Panel("parallel", "All settings together", parallel_chart(found, varied), "A line for each complete trial."))
+        panels.append(
+            Panel(
+                "parallel",
+                "All settings together",
+                parallel_chart(found, varied),
+                "A line for each complete trial.",
+            )
+        )
     return panels

@@ -61,24 +61,43 @@ class Searched:
 
     @cached_property
     def front(self) -> list[Tried]:
-        """Trials that no other beats in one objective and equals in the rest, by the first objective."""
-        return [one for one in self.ranked if not any(self._beats(other, one) for other in self.complete)]
+        """Trials that no other beats in one objective and equals in the rest, by the first
+        objective.
+        """
+        return [
+            one
+            for one in self.ranked
+            if not any(self._beats(other, one) for other in self.complete)
+        ]
 
     @cached_property
     def importances(self) -> dict[str, float]:
         """See `fit.importance.importances`."""
-        return importances([one.setting for one in self.complete], [one.values for one in self.complete], self.lower, self.on_log)
+        return importances(
+            [one.setting for one in self.complete],
+            [one.values for one in self.complete],
+            self.lower,
+            self.on_log,
+        )
 
     def loss(self, one: Tried) -> tuple[float, ...]:
         """The objectives with their signs turned so that less is better."""
-        return tuple(value if less else -value for value, less in zip(one.values, self.lower, strict=True))
+        return tuple(
+            value if less else -value for value, less in zip(one.values, self.lower, strict=True)
+        )
 
     @cached_property
     def ends(self) -> dict[str, Tried]:
-        """Title -> the best and the worst of one objective; of several the best in each. Each trial once."""
+        """Title -> the best and the worst of one objective; of several the best in each.
+
+        Each trial once.
+        """
         named = [("best", self.ranked[0]), ("worst", self.ranked[-1])]
         if len(self.objectives) > 1:
-            named = [(f"best {name}", min(self.front, key=lambda one: self.loss(one)[at])) for at, name in enumerate(self.objectives)]
+            named = [
+                (f"best {name}", min(self.front, key=lambda one: self.loss(one)[at]))
+                for at, name in enumerate(self.objectives)
+            ]
         found: dict[str, Tried] = {}
         for title, one in named:
             if one not in found.values():
@@ -100,20 +119,35 @@ def searched_of(rows: Rows) -> Searched | None:
 
 def _searched(name: str, spec: Mapping[str, Any], rows: Rows) -> Searched:
     space, objectives = spec["search"], list(spec["objectives"])
-    trials = [row for row in rows.trials.iter_rows(named=True) if row["experiment"] == name and row["state"] not in ("missing", "queued")]
+    trials = [
+        row
+        for row in rows.trials.iter_rows(named=True)
+        if row["experiment"] == name and row["state"] not in ("missing", "queued")
+    ]
     tried = [
         Tried(
             number=number,
             digest=row["digest"],
             state=row["state"],
-            setting={path: _said(space[path], value) for path, value in rows.settings.get(row["digest"], {}).items() if path in space},
+            setting={
+                path: _said(space[path], value)
+                for path, value in rows.settings.get(row["digest"], {}).items()
+                if path in space
+            },
             values=tuple(_value(row, objective) for objective in objectives),
             pruned=_is_number(row.get("metrics.pruned")),
         )
         for number, row in enumerate(trials, 1)
     ]
     on_log = frozenset(path for path, given in space.items() if given.get("log"))
-    return Searched(name, list(space), on_log, objectives, [spec["objectives"][one] != "maximize" for one in objectives], tried)
+    return Searched(
+        name,
+        list(space),
+        on_log,
+        objectives,
+        [spec["objectives"][one] != "maximize" for one in objectives],
+        tried,
+    )
 
 
 def _value(row: Mapping[str, Any], objective: str) -> float:

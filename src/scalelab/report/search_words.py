@@ -33,16 +33,29 @@ def _counts(found: Searched) -> str:
 def _best(found: Searched) -> str:
     if len(found.objectives) > 1:
         ends = " and ".join(found.objectives)
-        return f"{len(found.front)} of them are on the front of {ends}: no other is as good in one and better in the other."
+        return (
+            f"{len(found.front)} of them are on the front of {ends}: no other is as good in one and"
+            " better in the other."
+        )
     best, middle = found.ranked[0], median(one.values[0] for one in found.complete)
     who, name = f"trial {best.number} (`{best.digest[:SHORT]}`)", found.objectives[0]
-    return f"The best, {who}, reaches a {name} of {value(best.values[0])}; the median is {value(middle)}."
+    return (
+        f"The best, {who}, reaches a {name} of {value(best.values[0])}; the median is"
+        f" {value(middle)}."
+    )
 
 
 def _mattered(found: Searched) -> list[str]:
     if not found.importances:
-        return [f"What mattered can't be told from {len(found.complete)} complete trials: {FEWEST} are needed."]
-    named = [f"`{path}` ({100 * share:.0f} %)" for path, share in list(found.importances.items())[:_NAMED] if share > 0]
+        return [
+            f"What mattered can't be told from {len(found.complete)} complete trials: {FEWEST} are"
+            " needed."
+        ]
+    named = [
+        f"`{path}` ({100 * share:.0f} %)"
+        for path, share in list(found.importances.items())[:_NAMED]
+        if share > 0
+    ]
     return [f"For being among the best {', '.join(named)} mattered most."] if named else []
 
 
@@ -50,9 +63,17 @@ def ends_table(found: Searched) -> Table:
     """The best and the worst, or the front, side by side: a column each."""
     shown = _shown(found)
     names = [name for name, _ in shown]
-    rows = [[path, *(cell(one.setting.get(path)) or NONE for _, one in shown)] for path in found.paths]
-    reached = [[name, *(value(one.values[at]) for _, one in shown)] for at, name in enumerate(found.objectives)]
-    trials = [["trial", *(f"{one.number} ({one.digest[:SHORT]})" for _, one in shown)], ["state", *(one.state for _, one in shown)]]
+    rows = [
+        [path, *(cell(one.setting.get(path)) or NONE for _, one in shown)] for path in found.paths
+    ]
+    reached = [
+        [name, *(value(one.values[at]) for _, one in shown)]
+        for at, name in enumerate(found.objectives)
+    ]
+    trials = [
+        ["trial", *(f"{one.number} ({one.digest[:SHORT]})" for _, one in shown)],
+        ["state", *(one.state for _, one in shown)],
+    ]
     note = "A dash stands where a setting does not apply."
     title = "The front" if len(found.objectives) > 1 else "The best and the worst"
     return Table(title, ("", *names), [*reached, *rows, *trials], frozenset(), note)
@@ -68,12 +89,22 @@ def _shown(found: Searched) -> list[tuple[str, Tried]]:
 
 def samples_table(found: Searched, notes: Mapping[str, Mapping[str, str]]) -> list[Table]:
     """What the ends wrote, side by side; none where nothing was kept."""
-    said = [(name, one, notes.get(one.digest, {}).get("sample")) for name, one in found.ends.items()]
+    said = [
+        (name, one, notes.get(one.digest, {}).get("sample")) for name, one in found.ends.items()
+    ]
     columns = [f"{name}: trial {one.number}" for name, one, text in said if text is not None]
     if not columns:
         return []
     note = "From the same prompt and the same draws."
-    return [Table("What they write", columns, [[text for _, _, text in said if text is not None]], note=note, texts=True)]
+    return [
+        Table(
+            "What they write",
+            columns,
+            [[text for _, _, text in said if text is not None]],
+            note=note,
+            texts=True,
+        )
+    ]
 
 
 def trials_table(found: Searched) -> Table:
@@ -95,13 +126,26 @@ def trials_table(found: Searched) -> Table:
 def reading(found: Searched) -> list[str]:
     """How to read the charts."""
     return [
-        "Open marks are trials that were pruned: they were behind others at the same step, and their last value is not an end.",
-        "The slices show one setting at a time while all others vary too: a trend in one is a hint, not an effect. Later trials stand "
-        "out more.",
-        "The axis of an objective shows the better nine tenths of the trials; what lies beyond stands at its edge, and its tooltip has "
-        "the value.",
-        "In the parallel coordinates a line is a trial and breaks where a setting does not apply; follow the colour of the best.",
-        "Point at a mark to see its values; click it for its trial; `scalelab show DIGEST` tells all of it.",
+        (
+            "Open marks are trials that were pruned: they were behind others at the same step, and"
+            " their last value is not an end."
+        ),
+        (
+            "The slices show one setting at a time while all others vary too: a trend in one is a"
+            " hint, not an effect. Later trials stand out more."
+        ),
+        (
+            "The axis of an objective shows the better nine tenths of the trials; what lies beyond"
+            " stands at its edge, and its tooltip has the value."
+        ),
+        (
+            "In the parallel coordinates a line is a trial and breaks where a setting does not"
+            " apply; follow the colour of the best."
+        ),
+        (
+            "Point at a mark to see its values; click it for its trial; `scalelab show DIGEST`"
+            " tells all of it."
+        ),
     ]
 
 
@@ -112,10 +156,19 @@ def methods(rows: Rows, found: Searched) -> list[str]:
     sampler, pruner = _kind(spec.get("sampler")), _kind(spec.get("pruner"))
     return [
         *asked,
-        f"Trials were asked by Optuna (sampler `{sampler}`, pruner `{pruner}`), and count in the order of asking.",
-        "Importance: PED-ANOVA (arXiv 2304.10255, as in Optuna) over the complete trials: how much the distribution of a setting among the "
-        "best tenth differs from that among all. It says what separates the best from the rest within what was tried.",
-        "The best of many trials with one seed each is in part the luckiest: run `replicates` of the found spec before believing it.",
+        (
+            f"Trials were asked by Optuna (sampler `{sampler}`, pruner `{pruner}`), and count in"
+            " the order of asking."
+        ),
+        (
+            "Importance: PED-ANOVA (arXiv 2304.10255, as in Optuna) over the complete trials: how"
+            " much the distribution of a setting among the best tenth differs from that among all."
+            " It says what separates the best from the rest within what was tried."
+        ),
+        (
+            "The best of many trials with one seed each is in part the luckiest: run `replicates`"
+            " of the found spec before believing it."
+        ),
     ]
 
 
@@ -126,7 +179,10 @@ def _kind(given: object) -> str:
 def warnings(found: Searched) -> list[Warned]:
     """Few complete trials."""
     few = len(found.complete) < FEWEST
-    text = f"only {len(found.complete)} trials came to their end: importances and slices say little; search on with the same command."
+    text = (
+        f"only {len(found.complete)} trials came to their end: importances and slices say little;"
+        " search on with the same command."
+    )
     return [Warned("few_trials", text)] if few else []
 
 
@@ -137,9 +193,24 @@ def to_json(found: Searched) -> dict[str, object]:
         return [one.digest for one in ones]
 
     trials = [
-        {"number": one.number, "digest": one.digest, "state": one.state, "pruned": one.pruned, "setting": dict(one.setting),
-         "values": dict(zip(found.objectives, one.values, strict=True))}
+        {
+            "number": one.number,
+            "digest": one.digest,
+            "state": one.state,
+            "pruned": one.pruned,
+            "setting": dict(one.setting),
+            "values": dict(zip(found.objectives, one.values, strict=True)),
+        }
         for one in found.tried
-    ]  # fmt: skip
-    ends = {"best": found.ranked[0].digest, "worst": found.ranked[-1].digest, "front": whole(found.front)}
-    return {"objectives": list(found.objectives), **ends, "importances": dict(found.importances), "tried": trials}
+    ]
+    ends = {
+        "best": found.ranked[0].digest,
+        "worst": found.ranked[-1].digest,
+        "front": whole(found.front),
+    }
+    return {
+        "objectives": list(found.objectives),
+        **ends,
+        "importances": dict(found.importances),
+        "tried": trials,
+    }

@@ -35,7 +35,9 @@ class Place:
 
 def places(trials: pl.DataFrame) -> list[Place]:
     """Where some trial's decoding was timed, in order."""
-    found = [_TIMED.fullmatch(column) for column in trials.columns if trials[column].drop_nulls().len()]
+    found = [
+        _TIMED.fullmatch(column) for column in trials.columns if trials[column].drop_nulls().len()
+    ]
     return sorted({Place(int(one[3]), int(one[2])) for one in found if one})
 
 
@@ -45,12 +47,17 @@ def usual(found: Sequence[Place]) -> Place | None:
 
 
 def speed_column(trials: pl.DataFrame, asked: str) -> str:
-    """The column of a speed by its short name (`decode`, `uncached`, `prefill`, `training`) or its metric's.
+    """The column of a speed by its short name (`decode`, `uncached`, `prefill`, `training`) or its
+    metric's.
 
     Raises UserError for one that no trial has.
     """
     place, name = usual(places(trials)), asked.removeprefix("metrics.")
-    known = {column.removeprefix("metrics."): column for column in trials.columns if column.startswith("metrics.") and is_speed(column[8:])}
+    known = {
+        column.removeprefix("metrics."): column
+        for column in trials.columns
+        if column.startswith("metrics.") and is_speed(column[8:])
+    }
     short = {kind: place.column(kind) for kind in KINDS} if place else {}
     short |= {"training": TRAINING}
     column = short.get(name, known.get(name, ""))
@@ -65,4 +72,8 @@ def speed_title(column: str) -> str:
     found = _TIMED.fullmatch(column)
     if found:
         return f"tokens/s, {KINDS[found[1]]} ({Place(int(found[3]), int(found[2])).said})"
-    return "tokens/s, training" if column == TRAINING else column.removeprefix("metrics.").replace("_", " ")
+    return (
+        "tokens/s, training"
+        if column == TRAINING
+        else column.removeprefix("metrics.").replace("_", " ")
+    )

@@ -1,8 +1,10 @@
-"""The desk: between a search, which knows what is worth running, and an executor, which runs it, with the store in their middle.
+"""The desk: between a search, which knows what is worth running, and an executor, which runs it,
+with the store in their middle.
 
-It hands a trial out only with a claim on it, so that two drivers on one store share the work; what another driver runs is
-waited for where the search needs it. Failed attempts are handed out again within a bound. What a search ended early is its
-own result alone, of which a second driver of the same search hears: another search that asks for the trial gets it to go on with.
+It hands a trial out only with a claim on it, so that two drivers on one store share the work; what
+another driver runs is waited for where the search needs it. Failed attempts are handed out again
+within a bound. What a search ended early is its own result alone, of which a second driver of the
+same search hears: another search that asks for the trial gets it to go on with.
 """
 
 import time
@@ -22,7 +24,9 @@ from scalelab.store.tried import is_member
 StopReason = Literal["interrupted", "out of time"]
 
 LEASE_S = 30.0
-"""A claim holds this long after its last renewal: then another machine takes over what a killed driver held."""
+"""A claim holds this long after its last renewal: then another machine takes over what a killed
+driver held.
+"""
 
 POLL_S = 1.0
 """Between two looks at trials that other drivers run."""
@@ -48,7 +52,9 @@ class StoreDesk:
         experiment: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`experiment` is the one whose member each trial becomes when it is asked for; None where all are members already."""
+        """`experiment` is the one whose member each trial becomes when it is asked for; None where
+        all are members already.
+        """
         self.outcomes: Counter[str] = Counter()
         """How the trials that were run here ended."""
         self.pruned = 0
@@ -56,7 +62,12 @@ class StoreDesk:
         self.errors: dict[str, str] = {}
         """Digest -> error of the trials that failed here for good."""
         self.stopped: StopReason | None = None
-        self._search, self._store, self._owner, self._environment = search, store, owner, environment
+        self._search, self._store, self._owner, self._environment = (
+            search,
+            store,
+            owner,
+            environment,
+        )
         self._retries, self._retry_failed, self._deadline = retries, retry_failed, deadline
         self._live, self._experiment, self._clock = live, experiment, clock
         self._stopped_at = 0.0
@@ -66,11 +77,16 @@ class StoreDesk:
         self._failures: Counter[str] = Counter()
         self._again: deque[PlannedTrial] = deque()
         self._elsewhere: dict[str, PlannedTrial] = {}
-        self._shared: set[str] = set()  # members of the experiment before they were asked for here: another driver's too
+        self._shared: set[str] = (
+            set()
+        )  # members of the experiment before they were asked for here: another driver's too
         self._polled = float("-inf")
 
     def stop(self, reason: StopReason) -> None:
-        """Hand nothing more out, and ask the running trials to save and end. The first reason stays."""
+        """Hand nothing more out, and ask the running trials to save and end.
+
+        The first reason stays.
+        """
         if self.stopped is None:
             self.stopped, self._stopped_at = reason, self._clock()
 
@@ -81,7 +97,10 @@ class StoreDesk:
             self.stop("out of time")
         if self.stopped is not None:
             # Not said in `stop`, which a signal may call while a line is being written.
-            self._say_once(f"{self.stopped}: running trials save their position; Ctrl-C ends without waiting for them")
+            self._say_once(
+                f"{self.stopped}: running trials save their position; Ctrl-C ends without waiting"
+                " for them"
+            )
         return self.stopped is not None
 
     @property
@@ -95,7 +114,9 @@ class StoreDesk:
         return self._search.finished or self.stopping
 
     def ask(self) -> PlannedTrial | None:
-        """A trial with a claim on it; one that is to be tried again comes first, then one that another driver left."""
+        """A trial with a claim on it; one that is to be tried again comes first, then one that
+        another driver left.
+        """
         if self.stopping:
             return None
         planned = self._claimed_again() or self._left_by_others() or self._claimed_new()
@@ -104,7 +125,8 @@ class StoreDesk:
         return planned
 
     def tell(self, digest: str, event: Event) -> bool:
-        """Write the event down; an end is told to the search, or the trial is put up to be tried again.
+        """Write the event down; an end is told to the search, or the trial is put up to be tried
+        again.
 
         True where the search has seen enough of the trial: it is to end.
         """
@@ -113,8 +135,12 @@ class StoreDesk:
             self._store.measure(digest, self._attempts[digest], event)
             enough = self._search.measured(digest, event.step, event.values)
         elif isinstance(event, Started) or digest not in self._attempts:
-            started = event if isinstance(event, Started) else Started({})  # a worker that died before its first word
-            self._attempts[digest] = self._store.begin(digest, started, self._environment, self._owner, LEASE_S)
+            started = (
+                event if isinstance(event, Started) else Started({})
+            )  # a worker that died before its first word
+            self._attempts[digest] = self._store.begin(
+                digest, started, self._environment, self._owner, LEASE_S
+            )
         if isinstance(event, Ended):
             self._store.end(digest, self._attempts.pop(digest), event)
             del self._out[digest]
@@ -141,7 +167,10 @@ class StoreDesk:
     def _wait_for(self, planned: PlannedTrial) -> None:
         self._elsewhere[planned.digest] = planned
         self._polled = float("-inf")  # it may have its result by now
-        self._say_once("another driver works on this store: what it runs is not run here, and waited for where it is needed")
+        self._say_once(
+            "another driver works on this store: what it runs is not run here, and waited for where"
+            " it is needed"
+        )
 
     def _claimed_again(self) -> PlannedTrial | None:
         while self._again:
@@ -157,12 +186,16 @@ class StoreDesk:
                 continue
             if self._claimed(planned):
                 return planned
-            if not self._is_told(planned.digest, self._store.results([planned.digest])[planned.digest]):
+            if not self._is_told(
+                planned.digest, self._store.results([planned.digest])[planned.digest]
+            ):
                 self._wait_for(planned)
         return None
 
     def _pruned_by_its_search(self, digest: str) -> bool:
-        """Whether another driver of the same search ended the trial early, of which the search then hears."""
+        """Whether another driver of the same search ended the trial early, of which the search then
+        hears.
+        """
         if self._experiment is None or not is_member(self._store, self._experiment, digest):
             return False
         self._shared.add(digest)
@@ -172,7 +205,9 @@ class StoreDesk:
     def _claimed(self, planned: PlannedTrial) -> bool:
         if self._experiment is None:
             return self._store.claim(planned.digest, self._owner, LEASE_S, retry=self._retry_failed)
-        return self._store.enlist(self._experiment, record(planned), self._owner, LEASE_S, retry=self._retry_failed)
+        return self._store.enlist(
+            self._experiment, record(planned), self._owner, LEASE_S, retry=self._retry_failed
+        )
 
     def _is_told(self, digest: str, result: Result) -> bool:
         """Whether the trial has come to an end, of which the search then hears."""
@@ -183,7 +218,9 @@ class StoreDesk:
         return ended
 
     def _left_by_others(self) -> PlannedTrial | None:
-        """Looks after the trials that other drivers claimed: results go to the search, what was left comes back."""
+        """Looks after the trials that other drivers claimed: results go to the search, what was
+        left comes back.
+        """
         now = self._clock()
         if not self._elsewhere or now - self._polled < POLL_S:
             return None

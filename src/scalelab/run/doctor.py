@@ -1,4 +1,6 @@
-"""Examine the installation, the store and both executors; every finding that is amiss says its cure."""
+"""Examine the installation, the store and both executors; every finding that is amiss says its
+cure.
+"""
 
 import platform
 import shutil
@@ -23,7 +25,9 @@ USEFUL = {
     "optuna": "searches",
     "vl_convert": "pages and pictures",
 }
-"""A bare machine trains without these, with `--executor inline`: their lack is told and not held against it."""
+"""A bare machine trains without these, with `--executor inline`: their lack is told and not held
+against it.
+"""
 
 FREE_BYTES = 1 << 30
 
@@ -44,12 +48,23 @@ class Finding:
 
 def examine(store: str) -> list[Finding]:
     """Every finding, the good ones too."""
-    return [*_python(), *_packages(), _device(), _compiler(), _disk(store), _store(store), _executor("inline"), _ray()]
+    return [
+        *_python(),
+        *_packages(),
+        _device(),
+        _compiler(),
+        _disk(store),
+        _store(store),
+        _executor("inline"),
+        _ray(),
+    ]
 
 
 def _python() -> Iterator[Finding]:
     ok = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    yield Finding("python", ok, platform.python_version(), "make a venv with Python 3.11, 3.12 or 3.13")
+    yield Finding(
+        "python", ok, platform.python_version(), "make a venv with Python 3.11, 3.12 or 3.13"
+    )
 
 
 def _packages() -> Iterator[Finding]:
@@ -64,7 +79,12 @@ def _package(name: str, use: str) -> Finding:
     try:
         module = import_module(name)
     except ImportError as error:
-        return Finding(name, False, f"cannot be imported ({error}); {use}", "install what requirements.lock pins")
+        return Finding(
+            name,
+            False,
+            f"cannot be imported ({error}); {use}",
+            "install what requirements.lock pins",
+        )
     return Finding(name, True, getattr(module, "__version__", "installed"))
 
 
@@ -81,15 +101,21 @@ def _device() -> Finding:
 
 def _compiler() -> Finding:
     found = shutil.which("g++") or shutil.which("clang++")
-    # Only `execution.compile` on a CPU needs one, so its lack is told and not held against the machine.
-    return Finding("C++ compiler", True, found or "none: `execution.compile` will not work on the CPU")
+    # Only `execution.compile` on a CPU needs one, so its lack is told and not held against the
+    # machine.
+    return Finding(
+        "C++ compiler", True, found or "none: `execution.compile` will not work on the CPU"
+    )
 
 
 def _disk(store: str) -> Finding:
     folder = Path() if "://" in store else _existing(Path(store))
     free = shutil.disk_usage(folder).free
     return Finding(
-        "disk", free >= FREE_BYTES, f"{free / 1e9:.0f} GB free at {folder.resolve()}", "make room, or name another place with --store"
+        "disk",
+        free >= FREE_BYTES,
+        f"{free / 1e9:.0f} GB free at {folder.resolve()}",
+        "make room, or name another place with --store",
     )
 
 
@@ -113,7 +139,11 @@ def _store(store: str) -> Finding:
 
 def _ray() -> Finding:
     if not find_spec("ray"):
-        return Finding("executor ray", True, "not examined, as Ray is not installed; run with --executor inline")
+        return Finding(
+            "executor ray",
+            True,
+            "not examined, as Ray is not installed; run with --executor inline",
+        )
     return _executor("ray")
 
 
@@ -121,8 +151,18 @@ def _executor(name: str) -> Finding:
     try:
         state = _run_tiny(name)
     except Exception as error:
-        return Finding(f"executor {name}", False, f"{type(error).__name__}: {error}", "run this command again with --debug")
-    return Finding(f"executor {name}", state == "done", f"a tiny trial is {state}", "see its error with `scalelab run --executor inline`")
+        return Finding(
+            f"executor {name}",
+            False,
+            f"{type(error).__name__}: {error}",
+            "run this command again with --debug",
+        )
+    return Finding(
+        f"executor {name}",
+        state == "done",
+        f"a tiny trial is {state}",
+        "see its error with `scalelab run --executor inline`",
+    )
 
 
 def _run_tiny(name: str) -> str:
@@ -132,10 +172,19 @@ def _run_tiny(name: str) -> str:
     from scalelab.spec.load import Document, check
     from scalelab.store import open_store
 
-    data: dict[str, Any] = {"name": "doctor", "task": {"people": 2}, "model": {"width": 4}, "budget": {"steps": 4}, "batch": 4}
+    data: dict[str, Any] = {
+        "name": "doctor",
+        "task": {"people": 2},
+        "model": {"width": 4},
+        "budget": {"steps": 4},
+        "batch": 4,
+    }
     document = Document(data, {}, "doctor")
     plan = compile_plan(check(document), document)
-    with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "doctor.db", mode="write") as store:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_store(Path(folder) / "doctor.db", mode="write") as store,
+    ):
         with (Path(folder) / "log").open("w") as stream:
             drive(plan, store, Options(executor=cast(ExecutorName, name), jobs=1, stream=stream))
         return store.states([plan.trials[0].digest])[plan.trials[0].digest]

@@ -1,7 +1,9 @@
-"""The driver: runs what is missing of a plan, or what a search over a space asks for, and writes everything down.
+"""The driver: runs what is missing of a plan, or what a search over a space asks for, and writes
+everything down.
 
-It is the store's one writer in this process. What is finished costs nothing, so the same command goes on where the last one
-ended, however that ended. The first Ctrl-C lets running trials save their position, the second one doesn't wait for them.
+It is the store's one writer in this process. What is finished costs nothing, so the same command
+goes on where the last one ended, however that ended. The first Ctrl-C lets running trials save
+their position, the second one doesn't wait for them.
 """
 
 import sys
@@ -50,8 +52,16 @@ class Options:
     """Where the run shows itself."""
 
 
-def drive(plan: Plan, store: Store, options: Options | None = None, *, chosen: Plan | None = None, worker: Worker = train_trial) -> Summary:
-    """Run what is missing of a plan, or of the part of it that was `chosen`; the whole plan is written down.
+def drive(
+    plan: Plan,
+    store: Store,
+    options: Options | None = None,
+    *,
+    chosen: Plan | None = None,
+    worker: Worker = train_trial,
+) -> Summary:
+    """Run what is missing of a plan, or of the part of it that was `chosen`; the whole plan is
+    written down.
 
     Raises UserError where the executor or the store can't do it, and then nothing is written.
     """
@@ -59,7 +69,9 @@ def drive(plan: Plan, store: Store, options: Options | None = None, *, chosen: P
     results = store.results([planned.digest for planned in chosen.trials])
     search = build_search(chosen)
     known = tell_known(search, chosen, results, retry_failed=options.retry_failed)
-    failed_before = 0 if options.retry_failed else sum(result.state == "failed" for result in results.values())
+    failed_before = (
+        0 if options.retry_failed else sum(result.state == "failed" for result in results.values())
+    )
     job = _job(plan.experiment.execution, options, worker)
     ended = _pursue(search, store, options, job, write_down=lambda: register(plan, store))
     return replace(ended, known=known, failed_before=failed_before)
@@ -76,22 +88,32 @@ def drive_search(
     leaving: Sequence[str] = (),
     worker: Worker = train_trial,
 ) -> Summary:
-    """Run a search over a space: each trial that it asks for becomes the next member of the experiment. `spec` is the space as JSON.
+    """Run a search over a space: each trial that it asks for becomes the next member of the
+    experiment. `spec` is the space as JSON.
 
-    What the experiment has already the search knows (`scalelab.store.tried`); of these members its `own` alone count. An experiment is
-    what its spec says now: members that are `leaving` (of another base, out of another range) stay in the store alone. Raises UserError
-    as `drive` does.
+    What the experiment has already the search knows (`scalelab.store.tried`); of these members its
+    `own` alone count. An experiment is what its spec says now: members that are `leaving` (of
+    another base, out of another range) stay in the store alone. Raises UserError as `drive` does.
     """
     options = options or Options()
     own = set(search.own)
-    results = [member.result for member in members(store, experiment) if member.record.digest in own]
+    results = [
+        member.result for member in members(store, experiment) if member.record.digest in own
+    ]
     standing = Standing(spec["objectives"])
     for result in results:
         standing.note(result.state, result.metrics)
     job = replace(_job(execution, options, worker), prunes=True)
     write_down = partial(store.open_experiment, experiment, dict(spec), leaving)
-    ended = _pursue(search, store, options, job, write_down=write_down, experiment=experiment, standing=standing)
-    return replace(ended, known=sum(result.state in FINISHED for result in results), guided=True, exhausted=search.exhausted)
+    ended = _pursue(
+        search, store, options, job, write_down=write_down, experiment=experiment, standing=standing
+    )
+    return replace(
+        ended,
+        known=sum(result.state in FINISHED for result in results),
+        guided=True,
+        exhausted=search.exhausted,
+    )
 
 
 def _pursue(
@@ -104,14 +126,19 @@ def _pursue(
     experiment: str | None = None,
     standing: Standing | None = None,
 ) -> Summary:
-    """Run what the search asks for, until it is finished or somebody says stop. With an `experiment` each trial is enlisted there."""
+    """Run what the search asks for, until it is finished or somebody says stop.
+
+    With an `experiment` each trial is enlisted there.
+    """
     began = time.monotonic()
     if search.finished:
         write_down()
         return Summary({}, 0, {}, time.monotonic() - began)
     owner, deadline = new_owner(), None if options.time_s is None else began + options.time_s
     with ExitStack() as stack:
-        live = stack.enter_context(open_live(options.stream, lambda: search.progress, standing, deadline))
+        live = stack.enter_context(
+            open_live(options.stream, lambda: search.progress, standing, deadline)
+        )
         desk = StoreDesk(
             search,
             store,
@@ -135,9 +162,11 @@ def _pursue(
 
 
 def ready(execution: Execution, options: Options) -> AbstractContextManager[None]:
-    """What a run needs of its executor, held until it ends; `drive` and `drive_search` use it inside.
+    """What a run needs of its executor, held until it ends; `drive` and `drive_search` use it
+    inside.
 
-    For a caller that has no store yet: raises UserError where no trial could run, before a store is made.
+    For a caller that has no store yet: raises UserError where no trial could run, before a store is
+    made.
     """
     return _executor(options.executor).ready(_job(execution, options, train_trial))
 
@@ -148,8 +177,14 @@ def _job(execution: Execution, options: Options, worker: Worker) -> Job:
 
 
 def _located(execution: Execution) -> Execution:
-    """The execution with its data folder as an absolute path: a worker runs in a folder of its own."""
-    return execution if "://" in execution.data else execution.model_copy(update={"data": str(Path(execution.data).resolve())})
+    """The execution with its data folder as an absolute path: a worker runs in a folder
+    of its own.
+    """
+    return (
+        execution
+        if "://" in execution.data
+        else execution.model_copy(update={"data": str(Path(execution.data).resolve())})
+    )
 
 
 def _executor(name: ExecutorName) -> Executor:

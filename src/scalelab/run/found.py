@@ -1,4 +1,6 @@
-"""The found spec: the best of a search as a spec file of its own, which `scalelab run` takes and finds nothing left to run of."""
+"""The found spec: the best of a search as a spec file of its own, which `scalelab run` takes and
+finds nothing left to run of.
+"""
 
 import re
 from collections.abc import Mapping
@@ -37,29 +39,39 @@ class Found:
 
     def data(self) -> dict[str, Any]:
         """The spec: the base with the point's values in their places."""
-        about = f"The best of the space {self.space} by {self.objective}: {self.value:.6g}, trial {self.digest[:SHORT]}."
+        about = (
+            f"The best of the space {self.space} by {self.objective}: {self.value:.6g}, trial"
+            f" {self.digest[:SHORT]}."
+        )
         base = {key: value for key, value in self.base.items() if key not in ("name", "about")}
         return {"name": f"found_{self.space}", "about": about, **laid(base, dict(self.point))}
 
 
 def write_found(found: Found, folder: Path = FOLDER) -> Path:
-    """Write the spec into the folder and give its path: `NAME.yaml`, or where somebody changed that one, `NAME-DIGEST.yaml` beside it.
+    """Write the spec into the folder and give its path: `NAME.yaml`, or where somebody changed that
+    one, `NAME-DIGEST.yaml` beside it.
 
     Raises UserError where it can't be written.
     """
     path = folder / f"{found.space}.yaml"
     if not is_ours(path):
         path = folder / f"{found.space}-{found.digest[:SHORT]}.yaml"
-    body = yaml.safe_dump(found.data(), sort_keys=False, default_flow_style=None, width=_WIDTH, allow_unicode=True)
+    body = yaml.safe_dump(
+        found.data(), sort_keys=False, default_flow_style=None, width=_WIDTH, allow_unicode=True
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False, encoding="utf-8") as file:
+        with NamedTemporaryFile(
+            "w", dir=folder, suffix=".part", delete=False, encoding="utf-8"
+        ) as file:
             file.write(f"{_MARK}{_checksum(body)}\n{body}")
         Path(file.name).chmod(0o644)
         Path(file.name).replace(path)
     except OSError as error:
         cure = "make the folder writable, or run the command elsewhere with `--space PATH`"
-        raise UserError(f"the found spec can't be written: {error.strerror}", cure=cure, where=str(path)) from error
+        raise UserError(
+            f"the found spec can't be written: {error.strerror}", cure=cure, where=str(path)
+        ) from error
     return path
 
 

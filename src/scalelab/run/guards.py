@@ -19,7 +19,9 @@ def heartbeat(beat: Callable[[], None], every_s: float = HEARTBEAT_S) -> Iterato
 
     def run() -> None:
         while not done.wait(every_s):
-            with suppress(Exception):  # The driver's own next write meets the same fault, and reports it.
+            with suppress(
+                Exception
+            ):  # The driver's own next write meets the same fault, and reports it.
                 beat()
 
     thread = threading.Thread(target=run, name="heartbeat", daemon=True)
@@ -33,7 +35,10 @@ def heartbeat(beat: Callable[[], None], every_s: float = HEARTBEAT_S) -> Iterato
 
 @contextmanager
 def interrupts(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C stops in good order, the second one raises KeyboardInterrupt. Outside the main thread nothing changes."""
+    """The first Ctrl-C stops in good order, the second one raises KeyboardInterrupt.
+
+    Outside the main thread nothing changes.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,7 @@
-"""A search as an Optuna study in a journal file, which optuna-dashboard opens. The store stays the memory: a journal is a copy."""
+"""A search as an Optuna study in a journal file, which optuna-dashboard opens.
+
+The store stays the memory: a journal is a copy.
+"""
 
 import math
 from collections.abc import Sequence
@@ -17,16 +20,23 @@ if TYPE_CHECKING:
 
 
 def journal_trials(store: Reader, space: Space) -> "list[FrozenTrial]":
-    """The trials of a space's experiment that have ended, in the order of asking, as Optuna has them.
+    """The trials of a space's experiment that have ended, in the order of asking, as Optuna has
+    them.
 
     Those that are no points of the space, as it was changed since, are left out.
     """
-    found = [_trial(store, space, member) for member in members(store, space.name, next(iter(space.objectives)))]
+    found = [
+        _trial(store, space, member)
+        for member in members(store, space.name, next(iter(space.objectives)))
+    ]
     return [trial for trial in found if trial is not None]
 
 
 def write_journal(path: Path, space: Space, trials: "Sequence[FrozenTrial]") -> None:
-    """Write a study with these trials; a file that is there is replaced. Raises UserError where it can't be written."""
+    """Write a study with these trials; a file that is there is replaced.
+
+    Raises UserError where it can't be written.
+    """
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
@@ -39,13 +49,17 @@ def write_journal(path: Path, space: Space, trials: "Sequence[FrozenTrial]") -> 
         part.unlink(missing_ok=True)
         with quiet():
             storage = optuna.storages.JournalStorage(JournalFileBackend(str(part)))
-            study = optuna.create_study(storage=storage, study_name=space.name, directions=list(space.objectives.values()))
+            study = optuna.create_study(
+                storage=storage, study_name=space.name, directions=list(space.objectives.values())
+            )
             study.set_metric_names(list(space.objectives))
             study.add_trials(trials)
         part.replace(path)
     except OSError as error:
         cure = "take a store in a folder that you can write"
-        raise UserError(f"the journal can't be written: {error.strerror}", cure=cure, where=str(path)) from error
+        raise UserError(
+            f"the journal can't be written: {error.strerror}", cure=cure, where=str(path)
+        ) from error
 
 
 def _trial(store: Reader, space: Space, member: Member) -> "FrozenTrial | None":
@@ -58,7 +72,11 @@ def _trial(store: Reader, space: Space, member: Member) -> "FrozenTrial | None":
     if point is None or result.state not in (*FINISHED, "failed"):
         return None
     values = [objective_of(metric, member) for metric in space.objectives]
-    state = TrialState.COMPLETE if result.state in ("done", "stopped") and all(map(math.isfinite, values)) else TrialState.FAIL
+    state = (
+        TrialState.COMPLETE
+        if result.state in ("done", "stopped") and all(map(math.isfinite, values))
+        else TrialState.FAIL
+    )
     state = TrialState.PRUNED if is_pruned(result.state, result.metrics) else state
     found = create_trial(
         state=state,
@@ -78,7 +96,12 @@ def _trial(store: Reader, space: Space, member: Member) -> "FrozenTrial | None":
 def objective_of(metric: str, member: Member) -> float:
     """A final metric, or what the plan knows: FLOPs, parameters. NaN where the trial has none."""
     record = member.record
-    known: dict[str, float] = {"flops": record.flops, **{f"params.{name}": count for name, count in record.params.items()}}
+    known: dict[str, float] = {
+        "flops": record.flops,
+        **{f"params.{name}": count for name, count in record.params.items()},
+    }
     if record.tokens:
-        known["flops_per_token"] = record.flops / (3 * record.tokens)  # a third of training is the forward pass
+        known["flops_per_token"] = record.flops / (
+            3 * record.tokens
+        )  # a third of training is the forward pass
     return float(member.result.metrics.get(metric, known.get(metric, math.nan)))

@@ -13,7 +13,9 @@ from scalelab.plan.plan import PlannedTrial
 from scalelab.run.search import Progress
 
 TELLING = 0.1
-"""The share of what there was to do that must be done before it tells of the rest: a search's first trials are no fair sample."""
+"""The share of what there was to do that must be done before it tells of the rest: a search's first
+trials are no fair sample.
+"""
 
 
 class Live(Protocol):
@@ -29,20 +31,33 @@ class Live(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
 
-def open_live(stream: TextIO, progress: Callable[[], Progress], standing: "Standing | None" = None, deadline: float | None = None) -> Live:
+def open_live(
+    stream: TextIO,
+    progress: Callable[[], Progress],
+    standing: "Standing | None" = None,
+    deadline: float | None = None,
+) -> Live:
     """The display that fits the stream; `progress` tells how far the search is.
 
-    A search over a space has a `standing`, and ends by the `deadline` (of the monotonic clock) at the latest.
+    A search over a space has a `standing`, and ends by the `deadline` (of the monotonic clock) at
+    the latest.
     """
     meter = Meter(progress, standing=standing, deadline=None if standing is None else deadline)
     return TerminalLive(stream, meter) if stream.isatty() else PlainLive(stream, meter)
 
 
 class Standing:
-    """What a search over a space has found so far: the best of each objective (metric -> minimize or maximize), and what it gave up."""
+    """What a search over a space has found so far: the best of each objective (metric -> minimize
+    or maximize), and what it gave up.
+    """
 
     def __init__(self, objectives: Mapping[str, str]) -> None:
         self.pruned = 0
@@ -62,7 +77,9 @@ class Standing:
 
     def parts(self) -> list[str]:
         """`5 pruned`, `best validation_loss 1.83`."""
-        return [f"{self.pruned} pruned"] * bool(self.pruned) + [f"best {name} {value:.4g}" for name, value in self.best.items()]
+        return [f"{self.pruned} pruned"] * bool(self.pruned) + [
+            f"best {name} {value:.4g}" for name, value in self.best.items()
+        ]
 
 
 class Meter:
@@ -75,7 +92,12 @@ class Meter:
         standing: Standing | None = None,
         deadline: float | None = None,
     ) -> None:
-        self._progress, self._clock, self._standing, self._deadline = progress, clock, standing, deadline
+        self._progress, self._clock, self._standing, self._deadline = (
+            progress,
+            clock,
+            standing,
+            deadline,
+        )
         self._opened = clock()
         self._began: float | None = None
         self._share = progress().share
@@ -84,12 +106,21 @@ class Meter:
         self.running: set[str] = set()
 
     def note(self, planned: PlannedTrial, event: Event) -> None:
-        """Count what an event tells of. The clock runs from the first one: starting an executor is no training."""
+        """Count what an event tells of.
+
+        The clock runs from the first one: starting an executor is no training.
+        """
         self._began = self._clock() if self._began is None else self._began
         step = event.resumed if isinstance(event, Started) else event.step
         if not isinstance(event, Started):
-            step = max(step, self._steps.get(planned.digest, step))  # a resumed attempt tells its curve again
-            self._tokens += (step - self._steps.get(planned.digest, step)) * planned.tokens / max(1, planned.steps)
+            step = max(
+                step, self._steps.get(planned.digest, step)
+            )  # a resumed attempt tells its curve again
+            self._tokens += (
+                (step - self._steps.get(planned.digest, step))
+                * planned.tokens
+                / max(1, planned.steps)
+            )
         self._steps[planned.digest] = step
         (self.running.discard if isinstance(event, Ended) else self.running.add)(planned.digest)
         if self._standing is not None and isinstance(event, Ended):
@@ -110,7 +141,9 @@ class Meter:
 
     @property
     def seconds_left(self) -> float | None:
-        """To the deadline, or by the share of the work that was done since the first trial began; None while that says little."""
+        """To the deadline, or by the share of the work that was done since the first trial began;
+        None while that says little.
+        """
         timed = [] if self._deadline is None else [max(0.0, self._deadline - self._clock())]
         share = self._progress().share
         if share > self._share and share - self._share >= TELLING * (1 - self._share):
@@ -122,11 +155,17 @@ class Meter:
         return 0.0 if self._began is None else self._clock() - self._began
 
     def line(self) -> str:
-        """`12/40 trials, 310k tokens/s, 4m 10s left`; a search over a space tells what it found after the trials."""
+        """`12/40 trials, 310k tokens/s, 4m 10s left`; a search over a space tells what it found
+        after the trials.
+        """
         progress, left = self._progress(), self.seconds_left
         found = [] if self._standing is None else self._standing.parts()
         of = f"/{progress.total}" if progress.total else ""  # a search may have no end but its time
-        parts = [f"{progress.done}{of} {progress.unit}", *found, f"{format_count(self.tokens_per_second)} tokens/s"]
+        parts = [
+            f"{progress.done}{of} {progress.unit}",
+            *found,
+            f"{format_count(self.tokens_per_second)} tokens/s",
+        ]
         return ", ".join(parts + ([f"about {format_seconds(left)} left"] if left else []))
 
 
@@ -147,7 +186,12 @@ class PlainLive:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         pass
 
 
@@ -161,8 +205,18 @@ class TerminalLive:
         from rich.table import Column
 
         self._meter = meter
-        text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
-        self._bar = Bar(SpinnerColumn(), BarColumn(bar_width=20), text, console=Console(file=stream), transient=True)
+        text = TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis"),
+        )
+        self._bar = Bar(
+            SpinnerColumn(),
+            BarColumn(bar_width=20),
+            text,
+            console=Console(file=stream),
+            transient=True,
+        )
         self._task = self._bar.add_task("starting", total=1.0)
         self._last = ""
 
@@ -182,14 +236,26 @@ class TerminalLive:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._bar.stop()
 
 
 def sentence(planned: PlannedTrial, ended: Ended) -> str:
     """`3f2a91c0de task.people=16 model.width=8: stopped at step 1400 after 31s, recall 0.97`."""
-    name = " ".join([planned.digest[:SHORT], *(f"{path}={brief(value)}" for path, value in planned.axes.items())])
-    outcome: Any = ended.error.strip().splitlines()[-1:] if ended.state == "failed" else _metrics(ended.values)
+    name = " ".join(
+        [
+            planned.digest[:SHORT],
+            *(f"{path}={brief(value)}" for path, value in planned.axes.items()),
+        ]
+    )
+    outcome: Any = (
+        ended.error.strip().splitlines()[-1:] if ended.state == "failed" else _metrics(ended.values)
+    )
     state = "pruned" if is_pruned(ended.state, ended.values) else ended.state
     said = f"{name}: {state} at step {ended.step} after {format_seconds(ended.seconds)}"
     return ", ".join([said, *outcome])

@@ -1,6 +1,7 @@
 """Layers of a stored trial: which trial a spec means, whether its layers fit, and where they lie.
 
-A plan rests on full digests: what a spec says in short is looked up in the store before it is compiled.
+A plan rests on full digests: what a spec says in short is looked up in the store before it is
+compiled.
 """
 
 import copy
@@ -43,7 +44,10 @@ class Giver(NamedTuple):
 
 
 def compiled(experiment: Experiment, document: Document, store: str) -> Plan:
-    """The plan of an experiment whose pre-trained layers, if it has any, are found in the store. Raises UserError."""
+    """The plan of an experiment whose pre-trained layers, if it has any, are found in the store.
+
+    Raises UserError.
+    """
     resolved, givers = resolve(document, store)
     plan = compile_plan(check(resolved) if givers else experiment, resolved)
     for planned in plan.trials:
@@ -52,9 +56,11 @@ def compiled(experiment: Experiment, document: Document, store: str) -> Plan:
 
 
 def resolve(document: Document, store: str) -> tuple[Document, dict[str, Giver]]:
-    """A document with the full digest wherever it names a trial to take layers from, and these trials by their digests.
+    """A document with the full digest wherever it names a trial to take layers from, and these
+    trials by their digests.
 
-    A document that names none is given back as it is, and no store is opened. Raises UserError for a trial that has none to give.
+    A document that names none is given back as it is, and no store is opened. Raises UserError for
+    a trial that has none to give.
     """
     found = Document(copy.deepcopy(document.data), document.places, document.path)
     named = list(_named(found.data, (), ""))
@@ -71,23 +77,33 @@ def resolve(document: Document, store: str) -> tuple[Document, dict[str, Giver]]
 
 
 def fit(planned: PlannedTrial, givers: Mapping[str, Giver]) -> None:
-    """Check that the layers which a trial takes are those of its pool. Raises UserError with the first difference."""
+    """Check that the layers which a trial takes are those of its pool.
+
+    Raises UserError with the first difference.
+    """
     model, digest = planned.trial.model, taken(planned.trial)
     if digest is None:
         return
     giver = givers[digest]
     for name in Transformer.model_fields:
         if name != "kind" and name not in FREE:
-            wanted = getattr(model, name) if name in Architecture.model_fields else Transformer.model_fields[name].default
+            wanted = (
+                getattr(model, name)
+                if name in Architecture.model_fields
+                else Transformer.model_fields[name].default
+            )
             _compare(giver, f"model.{name}", wanted, getattr(giver.model, name))
     mine = planned.params.groups
     for name, words in (("embedding", "tokens"), ("positions", "learned positions")):
         if mine[name] != giver.params[name]:
             assert isinstance(model.width, int)
             what = (
-                f"{giver.digest[:SHORT]} knows {giver.params[name] // model.width:,} {words}, and this trial {mine[name] // model.width:,}"
+                f"{giver.digest[:SHORT]} knows {giver.params[name] // model.width:,} {words}, and"
+                f" this trial {mine[name] // model.width:,}"
             )
-            raise UserError(what, cure="take the layers of a trial with the same task", where=giver.place)
+            raise UserError(
+                what, cure="take the layers of a trial with the same task", where=giver.place
+            )
 
 
 def taken(trial: Trial) -> str | None:
@@ -97,23 +113,36 @@ def taken(trial: Trial) -> str | None:
 
 
 def check_there(plan: Plan, store: str, folder: str) -> None:
-    """Check that the layers which open trials take lie where workers look for them, in a folder below `folder`. Raises UserError."""
+    """Check that the layers which open trials take lie where workers look for them, in a folder
+    below `folder`. Raises UserError.
+    """
     takers = [planned for planned in plan.trials if taken(planned.trial)]
     if not takers:
         return
     with open_store(store, mode="read") as reader:
         results = reader.results([planned.digest for planned in takers])
-    for digest in dict.fromkeys(taken(planned.trial) for planned in takers if results[planned.digest].as_planned not in FINISHED):
+    for digest in dict.fromkeys(
+        taken(planned.trial)
+        for planned in takers
+        if results[planned.digest].as_planned not in FINISHED
+    ):
         place = f"{folder.rstrip('/')}/{digest}/{MODEL}"
         files, path = fsspec.url_to_fs(place)
         if not files.exists(path):
-            cure = "name the folder of its artifacts with `--artifacts`, or train it again with another store"
-            raise UserError(f"the layers of {str(digest)[:SHORT]} are not there", cure=cure, where=place)
+            cure = (
+                "name the folder of its artifacts with `--artifacts`, or train it again with"
+                " another store"
+            )
+            raise UserError(
+                f"the layers of {str(digest)[:SHORT]} are not there", cure=cure, where=place
+            )
 
 
 @contextmanager
 def laid_out(stored: StoredTrial) -> Iterator[str | None]:
-    """A folder in which a stored trial can be trained once more: none (None), unless it begins with layers, which must lie beside it."""
+    """A folder in which a stored trial can be trained once more: none (None), unless it begins with
+    layers, which must lie beside it.
+    """
     giver = taken(Trial.model_validate(stored.record.trial))
     if giver is None:
         yield None
@@ -125,15 +154,20 @@ def laid_out(stored: StoredTrial) -> Iterator[str | None]:
             files, path = fsspec.url_to_fs(f"{root}/{giver}/{MODEL}")
             files.get_file(path, str(Path(folder) / giver / MODEL))
         except FileNotFoundError as error:
-            what, cure = f"the layers of {giver[:SHORT]}, with which it began, are not there", "train that trial again with the same store"
+            what, cure = (
+                f"the layers of {giver[:SHORT]}, with which it began, are not there",
+                "train that trial again with the same store",
+            )
             raise UserError(what, cure=cure, where=f"{root}/{giver}/{MODEL}") from error
         yield f"{folder}/{stored.record.digest}"
 
 
 def _named(node: Any, loc: Loc, path: str) -> Iterator[tuple[Loc, Any, str | int]]:
-    """Every place below a node where a trial is named: where it stands, what it stands in, and under which key.
+    """Every place below a node where a trial is named: where it stands, what it stands in, and
+    under which key.
 
-    A key may be a whole path (of an axis, an arm, a searched field), and what is below it a list, or choices.
+    A key may be a whole path (of an axis, an arm, a searched field), and what is below it a list,
+    or choices.
     """
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in items:
@@ -147,7 +181,9 @@ def _named(node: Any, loc: Loc, path: str) -> Iterator[tuple[Loc, Any, str | int
 def _check_store(store: str, place: str) -> None:
     if "://" not in store and not Path(store).exists():
         cure = "train the plain transformer first, with the same `--store`"
-        raise UserError(f"layers are taken from a trial, and there is no store {store}", cure=cure, where=place)
+        raise UserError(
+            f"layers are taken from a trial, and there is no store {store}", cure=cure, where=place
+        )
 
 
 def _giver(reader: "Reader", prefix: str, place: str) -> Giver:
@@ -157,14 +193,30 @@ def _giver(reader: "Reader", prefix: str, place: str) -> Giver:
         raise UserError(error.what, cure=error.cure, where=place) from error
     short, model = stored.record.digest[:SHORT], stored.record.trial.get("model", {})
     if model.get("kind", "transformer") != "transformer" or stored.record.origin != "run":
-        what = f"{short} is an imported trial" if stored.record.origin != "run" else f"the model of {short} is a `{model['kind']}`"
-        raise UserError(f"{what}, and layers are taken from a trained `transformer`", cure="name another trial", where=place)
+        what = (
+            f"{short} is an imported trial"
+            if stored.record.origin != "run"
+            else f"the model of {short} is a `{model['kind']}`"
+        )
+        raise UserError(
+            f"{what}, and layers are taken from a trained `transformer`",
+            cure="name another trial",
+            where=place,
+        )
     if stored.result.as_planned not in ("done", "stopped"):
         what = f"the trial {short}, from which layers are taken, is {stored.result.as_planned}"
-        raise UserError(what, cure="run its experiment to the end, or name a finished one", where=place)
+        raise UserError(
+            what, cure="run its experiment to the end, or name a finished one", where=place
+        )
     if "model" not in stored.artifacts:
-        raise UserError(f"the trial {short} kept no model to take layers from", cure="train it again with another store", where=place)
-    return Giver(stored.record.digest, Transformer.model_validate(model), stored.record.params, place)
+        raise UserError(
+            f"the trial {short} kept no model to take layers from",
+            cure="train it again with another store",
+            where=place,
+        )
+    return Giver(
+        stored.record.digest, Transformer.model_validate(model), stored.record.params, place
+    )
 
 
 def _compare(giver: Giver, path: str, mine: Any, theirs: Any) -> None:
@@ -174,8 +226,13 @@ def _compare(giver: Giver, path: str, mine: Any, theirs: Any) -> None:
             _compare(giver, f"{path}.{name}", getattr(mine, name), getattr(theirs, name))
     elif mine != theirs:
         ours, others = (_shown(value) for value in (mine, theirs))
-        what = f"the layers of {giver.digest[:SHORT]} are of another model: its `{path}` is {others}, and this trial's is {ours}"
-        raise UserError(what, cure="make the two alike, or take the layers of another trial", where=giver.place)
+        what = (
+            f"the layers of {giver.digest[:SHORT]} are of another model: its `{path}` is {others},"
+            f" and this trial's is {ours}"
+        )
+        raise UserError(
+            what, cure="make the two alike, or take the layers of another trial", where=giver.place
+        )
 
 
 def _shown(value: Any) -> str:

@@ -7,7 +7,11 @@ from scalelab.store.store import Store
 
 def register(plan: Plan, store: Store) -> None:
     """Write the plan down."""
-    store.register(plan.experiment.name, plan.experiment.model_dump(mode="json"), [record(planned) for planned in plan.trials])
+    store.register(
+        plan.experiment.name,
+        plan.experiment.model_dump(mode="json"),
+        [record(planned) for planned in plan.trials],
+    )
 
 
 def record(planned: PlannedTrial) -> TrialRecord:

@@ -26,7 +26,9 @@ class Summary:
     pruned: int = 0
     """How many of the `stopped` ones their search ended early."""
     guided: bool = False
-    """Whether this was a search over a space: to end when the time is over is then as good an end as any."""
+    """Whether this was a search over a space: to end when the time is over is then as good an end
+    as any.
+    """
     exhausted: bool = False
     """Whether the search over a space ended because it found nothing new to try."""
 
@@ -38,21 +40,37 @@ class Summary:
 
     def __str__(self) -> str:
         """Some lines for the user."""
-        lines = [f"{self._ran} in {format_seconds(self.seconds)}; {self.known} trials had their result before"]
+        lines = [
+            f"{self._ran} in {format_seconds(self.seconds)}; {self.known} trials had their result"
+            " before"
+        ]
         for digest, error in self.failed.items():
-            lines.append(f"failed: {digest[:SHORT]} {''.join(error.strip().splitlines()[-1:])} (see `scalelab show {digest[:SHORT]}`)")
+            lines.append(
+                f"failed: {digest[:SHORT]} {''.join(error.strip().splitlines()[-1:])} (see"
+                f" `scalelab show {digest[:SHORT]}`)"
+            )
         if self.failed_before:
-            lines.append(f"{self.failed_before} trials failed in an earlier run; try them again with --retry-failed")
+            lines.append(
+                f"{self.failed_before} trials failed in an earlier run; try them again with"
+                " --retry-failed"
+            )
         if self.exhausted:
-            lines.append("nothing new was found to try: what the space has left is known, or can be no trial")
+            lines.append(
+                "nothing new was found to try: what the space has left is known, or can be no trial"
+            )
         if self.stopped:
             lines.append(
-                f"{self.stopped}: what was finished is kept, what was running saved its position, and the same command goes on from here"
+                f"{self.stopped}: what was finished is kept, what was running saved its position,"
+                " and the same command goes on from here"
             )
         return "\n".join(lines)
 
     @property
     def _ran(self) -> str:
-        ended = {**self.outcomes, "stopped": self.outcomes.get("stopped", 0) - self.pruned, "pruned": self.pruned}
+        ended = {
+            **self.outcomes,
+            "stopped": self.outcomes.get("stopped", 0) - self.pruned,
+            "pruned": self.pruned,
+        }
         told = ", ".join(f"{count} {state}" for state, count in sorted(ended.items()) if count)
         return told or ("nothing ended" if self.stopped else "nothing to run")

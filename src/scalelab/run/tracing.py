@@ -1,4 +1,6 @@
-"""Examine a spec's trials: do they compile in one graph, and do their activations move alike at every width?"""
+"""Examine a spec's trials: do they compile in one graph, and do their activations move alike at
+every width?
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +28,12 @@ class Traced:
     @property
     def name(self) -> str:
         """The short digest, and the arm where there is one."""
-        return " ".join([self.planned.digest[:SHORT], *([str(self.planned.axes["arm"])] if "arm" in self.planned.axes else [])])
+        return " ".join(
+            [
+                self.planned.digest[:SHORT],
+                *([str(self.planned.axes["arm"])] if "arm" in self.planned.axes else []),
+            ]
+        )
 
     @property
     def phases(self) -> list[str]:
@@ -35,12 +42,19 @@ class Traced:
 
     def as_dict(self) -> dict[str, Any]:
         """One row of `--json`."""
-        row = {"digest": self.planned.digest, "axes": dict(self.planned.axes), "trials": self.trials}
+        row = {
+            "digest": self.planned.digest,
+            "axes": dict(self.planned.axes),
+            "trials": self.trials,
+        }
         return row | {"faults": [fault.as_dict() for fault in self.faults]}
 
 
 def trace(plan: Plan) -> Iterator[Traced]:
-    """The faults of each distinct model and shape, as they are found. Takes some seconds for each."""
+    """The faults of each distinct model and shape, as they are found.
+
+    Takes some seconds for each.
+    """
     from scalelab.train.tracing import examine
 
     execution, alike = plan.experiment.execution, dict[str, list[PlannedTrial]]()
@@ -58,10 +72,23 @@ def coordinates(plan: Plan) -> "list[Coordinate]":
 
 
 def _traces_as(planned: PlannedTrial, execution: Execution) -> str:
-    """Equal for trials whose compiled code is the same: seeds, budgets and learning rates do not enter it."""
+    """Equal for trials whose compiled code is the same: seeds, budgets and learning rates do not
+    enter it.
+    """
     from scalelab.train.tracing import small
 
     trial = small(planned.trial, execution)
     shape = describe(trial.task, execution.data)
     task = trial.task.model_dump(include={"kind", "objective", "documents"})
-    return repr((trial.model, task, shape.vocab, shape.context, shape.targets, trial.precision, trial.batch, trial.optim.z_loss > 0))
+    return repr(
+        (
+            trial.model,
+            task,
+            shape.vocab,
+            shape.context,
+            shape.targets,
+            trial.precision,
+            trial.batch,
+            trial.optim.z_loss > 0,
+        )
+    )

@@ -1,4 +1,6 @@
-"""Run a stored trial again under the numerics of the attempt that finished it, and compare the bits."""
+"""Run a stored trial again under the numerics of the attempt that finished it, and compare the
+bits.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,46 +32,85 @@ class Verdict:
     first: str = ""
     """The first difference, in words."""
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    """Numerics that are not what they were, in any of the attempts that led to the result: then equal bits are not promised."""
+    """Numerics that are not what they were, in any of the attempts that led to the result: then
+    equal bits are not promised.
+    """
 
     @property
     def sentence(self) -> str:
         """The verdict in words."""
         short = self.digest[:SHORT]
-        moved = ", ".join(f"{name} was {was}, is {now}" for name, (was, now) in self.changed.items())
+        moved = ", ".join(
+            f"{name} was {was}, is {now}" for name, (was, now) in self.changed.items()
+        )
         if self.equal:
-            return f"{short}: all {self.compared} values and the weights are equal, bit for bit" + (f", though {moved}" if moved else "")
+            return f"{short}: all {self.compared} values and the weights are equal, bit for bit" + (
+                f", though {moved}" if moved else ""
+            )
         excuse = f"; equal bits are promised only for equal numerics, and {moved}" if moved else ""
         return f"{short}: the runs differ: {self.first}{excuse}"
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict for `--json`."""
-        return {"digest": self.digest, "equal": self.equal, "compared": self.compared, "first": self.first, "changed": self.changed}
+        return {
+            "digest": self.digest,
+            "equal": self.equal,
+            "compared": self.compared,
+            "first": self.first,
+            "changed": self.changed,
+        }
 
 
 def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
-    """Train a stored trial again in this process; `kept` is its stored curve, `data` where prepared corpora lie.
+    """Train a stored trial again in this process; `kept` is its stored curve, `data` where prepared
+    corpora lie.
 
     Raises UserError for a trial that its search ended early.
     """
     if is_pruned(stored.result.state, stored.result.metrics):
-        what = f"trial {stored.record.digest[:SHORT]} was ended early by its search, and has no result to verify"
-        raise UserError(what, cure="run a spec of it to its end first, or name another trial of `scalelab ls`")
+        what = (
+            f"trial {stored.record.digest[:SHORT]} was ended early by its search, and has no result"
+            " to verify"
+        )
+        raise UserError(
+            what, cure="run a spec of it to its end first, or name another trial of `scalelab ls`"
+        )
     from scalelab.train import train
     from scalelab.train.numerics import numerics, pick_device
 
     chain = leading_to_result(stored.attempts)
     before = chain[-1].numerics
-    execution = Execution.model_validate({"data": data, **{name: before[name] for name in EXECUTION if name in before}})
+    execution = Execution.model_validate(
+        {"data": data, **{name: before[name] for name in EXECUTION if name in before}}
+    )
     now = numerics(execution, pick_device(execution))
-    changed = {name: (value, now.get(name)) for one in chain for name, value in one.numerics.items() if now.get(name) != value}
+    changed = {
+        name: (value, now.get(name))
+        for one in chain
+        for name, value in one.numerics.items()
+        if now.get(name) != value
+    }
     events: list[Event] = []
     with laid_out(stored) as folder:
-        ended = train(Trial.model_validate(stored.record.trial), execution, folder=folder, emit=events.append)
-    again = {(event.step, name): value for event in events if isinstance(event, Measured) for name, value in event.values.items()}
+        ended = train(
+            Trial.model_validate(stored.record.trial), execution, folder=folder, emit=events.append
+        )
+    again = {
+        (event.step, name): value
+        for event in events
+        if isinstance(event, Measured)
+        for name, value in event.values.items()
+    }
     again |= {(ended.step, name): value for name, value in ended.values.items()}
     compared = sorted(key for key in kept.keys() | again.keys() if not is_speed(key[1]))
-    first = next((_difference(key, kept, again) for key in compared if not _equal(kept.get(key), again.get(key))), "")
+    first = next(
+        (
+            _difference(key, kept, again)
+            for key in compared
+            if not _equal(kept.get(key), again.get(key))
+        ),
+        "",
+    )
     weights = stored.artifacts.get("weights_sha256")
     if not first and weights is not None and weights != ended.artifacts["weights_sha256"]:
         first = "the weights at the end"
@@ -77,14 +118,17 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
 
 
 def leading_to_result(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """The attempt that finished the trial, and before it those that it went on from, the first one first.
+    """The attempt that finished the trial, and before it those that it went on from, the first one
+    first.
 
     What came after it (interrupted, lost) changed nothing.
     """
     last = max(index for index, one in enumerate(attempts) if one.state in FINISHED)
     chain = [attempts[last]]
     for one in reversed(attempts[:last]):
-        if one.resumed < chain[0].resumed:  # it came further than where it began, and its checkpoint was gone on from
+        if (
+            one.resumed < chain[0].resumed
+        ):  # it came further than where it began, and its checkpoint was gone on from
             chain.insert(0, one)
     return chain
 

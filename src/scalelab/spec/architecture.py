@@ -1,4 +1,7 @@
-"""The parts of an attentive architecture, and the plain transformer. Each class here has its module in `models/`."""
+"""The parts of an attentive architecture, and the plain transformer.
+
+Each class here has its module in `models/`.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -15,7 +18,10 @@ class Norm(Spec):
     kind: Literal["rms", "layer"] = "rms"
     """`rms` (a gain) or `layer` (a gain and a bias)."""
     place: Literal["pre", "post", "peri", "sandwich"] = "pre"
-    """`pre`: x + F(n(x)). `post`: n(x + F(x)). `peri`: x + n(F(n(x))). `sandwich`: n(x + F(n(x)))."""
+    """`pre`: x + F(n(x)).
+
+    `post`: n(x + F(x)). `peri`: x + n(F(n(x))). `sandwich`: n(x + F(n(x))).
+    """
     eps: Annotated[Number, Field(gt=0)] = 1e-5
     """Added to the mean square (or variance) before the root."""
 
@@ -44,15 +50,21 @@ class Init(Spec):
     """How weights begin."""
 
     kind: Literal["normal", "fan_in", "xavier"] = "fan_in"
-    """`normal`: N(0, std^2) everywhere. `fan_in`: N(0, 1/fan_in) for matrices, N(0, std^2) for embeddings. `xavier`: Glorot's uniform."""
+    """`normal`: N(0, std^2) everywhere. `fan_in`: N(0, 1/fan_in) for matrices, N(0, std^2) for
+    embeddings. `xavier`: Glorot's uniform.
+    """
     std: Annotated[Number, Field(gt=0)] = 0.02
     """Standard deviation of `normal`, and of the embeddings under every kind."""
     depth_scaled: bool = True
-    """Divide the projections that write to the residual stream by sqrt(2 * layers) (Radford et al. 2019)."""
+    """Divide the projections that write to the residual stream by sqrt(2 * layers) (Radford et al.
+    2019).
+    """
 
 
 class Architecture(Spec):
-    """What every family of attentive models has in common: its layers, and how tokens go in and logits come out."""
+    """What every family of attentive models has in common: its layers, and how tokens go in and
+    logits come out.
+    """
 
     layers: Count = 2
     """Number of layers."""
@@ -70,14 +82,20 @@ class Architecture(Spec):
     """Normalisation."""
     qk_norm: bool = False
     """Normalise queries and keys in each head."""
-    position: Annotated[Rope | LearnedPositions | NoPositions, Field(discriminator="kind"), default_kind("rope")] = Rope()
+    position: Annotated[
+        Rope | LearnedPositions | NoPositions, Field(discriminator="kind"), default_kind("rope")
+    ] = Rope()
     """Positional signal: `rope`, `learned` or `none`."""
     tied: bool = False
     """Use the embedding as the output head."""
     mask: Literal["causal", "prefix", "full"] = "causal"
-    """`causal`; `prefix`: the given text sees itself in both directions; `full`: every position sees all, for masked prediction."""
+    """`causal`; `prefix`: the given text sees itself in both directions; `full`: every position
+    sees all, for masked prediction.
+    """
     window: Count | None = None
-    """Positions that a token sees, itself counted in (a sliding window); all of them where it is not given."""
+    """Positions that a token sees, itself counted in (a sliding window); all of them where it is
+    not given.
+    """
     embedding_norm: bool = False
     """Normalise the embedding."""
     embedding_dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
@@ -96,19 +114,30 @@ class Architecture(Spec):
             self._check_heads(self.heads)
         head_width = self.resolved_head_width
         if self.position.kind == "rope" and head_width is not None and head_width % 2:
-            raise ValueError(f"rope turns pairs, and a head of width {head_width} is odd; take an even head width")
+            raise ValueError(
+                f"rope turns pairs, and a head of width {head_width} is odd; take an even head"
+                " width"
+            )
         return self
 
     def _check_heads(self, heads: int) -> None:
         if self.kv_heads is not None and heads % self.kv_heads:
-            raise ValueError(f"{self.kv_heads} kv_heads do not divide {heads} heads; take a divisor of heads")
+            raise ValueError(
+                f"{self.kv_heads} kv_heads do not divide {heads} heads; take a divisor of heads"
+            )
         if isinstance(self.width, int) and self.head_width is None and self.width % heads:
-            raise ValueError(f"{heads} heads do not divide the width {self.width}; take a multiple of {heads} as width, or set head_width")
+            raise ValueError(
+                f"{heads} heads do not divide the width {self.width}; take a multiple of {heads} as"
+                " width, or set head_width"
+            )
 
     @model_validator(mode="after")
     def _window_slides(self) -> Self:
         if self.window is not None and self.mask != "causal":
-            raise ValueError(f"a `window` slides over a causal mask, and the mask is `{self.mask}`; leave one of them out")
+            raise ValueError(
+                f"a `window` slides over a causal mask, and the mask is `{self.mask}`; leave one of"
+                " them out"
+            )
         return self
 
     @property
@@ -126,19 +155,32 @@ class Architecture(Spec):
         """Width of a head, or None while it is to be solved."""
         if self.head_width is not None:
             return self.head_width
-        return self.width // self.heads if isinstance(self.width, int) and isinstance(self.heads, int) else None
+        return (
+            self.width // self.heads
+            if isinstance(self.width, int) and isinstance(self.heads, int)
+            else None
+        )
 
     def resolved(self) -> Self:
-        """The same model with every size that follows from others written down. Width and heads must be known."""
+        """The same model with every size that follows from others written down.
+
+        Width and heads must be known.
+        """
         assert isinstance(self.width, int) and isinstance(self.heads, int), "solve the sizes first"
-        hidden = self.ffn.width if self.ffn.width is not None else max(1, round(self.ffn.ratio * self.width))
+        hidden = (
+            self.ffn.width
+            if self.ffn.width is not None
+            else max(1, round(self.ffn.ratio * self.width))
+        )
         assert isinstance(hidden, int), "solve the hidden width first"
         return self.model_copy(
             update={
                 "kv_heads": self.kv_heads or self.heads,
                 "head_width": self.resolved_head_width,
                 # The ratio has done its work: two specs that meet at one width are one trial.
-                "ffn": self.ffn.model_copy(update={"width": hidden, "ratio": type(self.ffn)().ratio}),
+                "ffn": self.ffn.model_copy(
+                    update={"width": hidden, "ratio": type(self.ffn)().ratio}
+                ),
             }
         )
 
@@ -148,18 +190,28 @@ class Transformer(Architecture):
 
     kind: Literal["transformer"] = "transformer"
     global_every: Count | None = None
-    """Under a `window`, every layer of this number sees all positions (5 local layers and a global one: 6)."""
+    """Under a `window`, every layer of this number sees all positions (5 local layers and a global
+    one: 6).
+    """
     value_embeddings: bool = False
-    """In every second layer, counted from the last, each token adds a learned vector to its values, by a learned gain
-    (value embeddings of the NanoGPT speed-runs, after arXiv 2410.17897)."""
+    """In every second layer, counted from the last, each token adds a learned vector to its values,
+    by a learned gain (value embeddings of the NanoGPT speed-runs, after arXiv 2410.17897).
+    """
     residual_gains: bool = False
-    """Each layer's input is g x + h x0, with x0 the embedding and learned gains that begin at 1 and 0."""
+    """Each layer's input is g x + h x0, with x0 the embedding and learned gains that begin at 1 and
+    0.
+    """
     mup: Count | None = None
-    """Maximal update parametrisation (arXiv 2203.03466), with this as its base width: learning rates found there hold at
-    every width. The hidden width and heads times head_width are taken to grow with the width."""
+    """Maximal update parametrisation (arXiv 2203.03466), with this as its base width: learning
+    rates found there hold at every width. The hidden width and heads times head_width are taken to
+    grow with the width.
+    """
 
     @model_validator(mode="after")
     def _globals_fit(self) -> Self:
         if self.global_every is not None and self.window is None:
-            raise ValueError("`global_every` says which layers see past the window, and there is no `window`; give one")
+            raise ValueError(
+                "`global_every` says which layers see past the window, and there is no `window`;"
+                " give one"
+            )
         return self

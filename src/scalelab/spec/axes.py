@@ -1,4 +1,7 @@
-"""Axes: spec paths with several values. A mapping is the product of its entries; `zip` lets entries go in step."""
+"""Axes: spec paths with several values.
+
+A mapping is the product of its entries; `zip` lets entries go in step.
+"""
 
 import copy
 import math
@@ -25,7 +28,8 @@ class AxisError(ValueError):
 
 
 def values(axis: Any) -> list[Any]:
-    """A list as it is, `{range: [from, to, step]}` with both ends, or `{logspace: [from, to, num]}` without repetitions.
+    """A list as it is, `{range: [from, to, step]}` with both ends, or `{logspace: [from, to, num]}`
+    without repetitions.
 
     Raises ValueError where there is no value, or where the form is unknown.
     """
@@ -36,7 +40,9 @@ def values(axis: Any) -> list[Any]:
     elif isinstance(axis, dict) and len(axis) == 1 and "logspace" in axis:
         found = _logspace(*_three(axis["logspace"], "logspace: [from, to, num]"))
     else:
-        raise ValueError("an axis is a list, `{range: [from, to, step]}` or `{logspace: [from, to, num]}`")
+        raise ValueError(
+            "an axis is a list, `{range: [from, to, step]}` or `{logspace: [from, to, num]}`"
+        )
     if not found:
         raise ValueError("the axis is empty; give it at least one value")
     return found
@@ -50,11 +56,16 @@ def _three(given: Any, form: str) -> list[float]:
 
 def _check_many(count: float) -> None:
     if count > MOST:
-        raise ValueError(f"{count:,.0f} values or combinations are more than {MOST:,}; take fewer, or wider steps")
+        raise ValueError(
+            f"{count:,.0f} values or combinations are more than {MOST:,}; take fewer, or wider"
+            " steps"
+        )
 
 
 def _plain(number: float) -> float | int:
-    """Without rounding noise (0.1 + 2 * 0.1 would be another trial than 0.3), and whole where it is whole."""
+    """Without rounding noise (0.1 + 2 * 0.1 would be another trial than 0.3), and whole where it is
+    whole.
+    """
     number = float(f"{number:.15g}")
     return int(number) if number == int(number) else number
 
@@ -72,14 +83,19 @@ def _logspace(first: float, last: float, num: float) -> list[Any]:
         raise ValueError("a logspace runs between positive numbers")
     steps = parse_count(num)
     _check_many(steps)
-    found = [_plain(first * (last / first) ** (index / max(1, steps - 1))) for index in range(steps)]
+    found = [
+        _plain(first * (last / first) ** (index / max(1, steps - 1))) for index in range(steps)
+    ]
     if first == int(first) and last == int(last):  # whole ends make whole values
         found = [round(value) for value in found]
     return list(dict.fromkeys(found))
 
 
 def points(node: dict[str, Any]) -> list[Point]:
-    """Every combination of an `axes` mapping, in the order in which it is written. Raises ValueError for more than MOST."""
+    """Every combination of an `axes` mapping, in the order in which it is written.
+
+    Raises ValueError for more than MOST.
+    """
     parts = [part for key, entry in node.items() for part in _entry(key, entry)]
     _check_many(math.prod(map(len, parts)))
     return [_merge(combination) for combination in product(*parts)]
@@ -90,7 +106,11 @@ def paths(node: dict[str, Any]) -> list[str]:
     found: list[str] = []
     for key, entry in node.items():
         groups = entry if isinstance(entry, list) else [entry]
-        found += [key] if key not in ("zip", "product") else [path for group in groups for path in paths(group)]
+        found += (
+            [key]
+            if key not in ("zip", "product")
+            else [path for group in groups for path in paths(group)]
+        )
     return found
 
 
@@ -109,7 +129,10 @@ def _entry(key: str, entry: Any) -> list[list[Point]]:
 def _zipped(node: dict[str, Any]) -> list[Point]:
     parts = [part for key, entry in node.items() for part in _entry(key, entry)]
     if len({len(part) for part in parts}) > 1:
-        raise ValueError(f"axes that go in step have equally many values, and these have {[len(part) for part in parts]}")
+        raise ValueError(
+            "axes that go in step have equally many values, and these have"
+            f" {[len(part) for part in parts]}"
+        )
     return [_merge(row) for row in zip(*parts, strict=True)]
 
 
@@ -118,7 +141,8 @@ def _merge(parts: tuple[Point, ...]) -> Point:
 
 
 def laid(base: dict[str, Any], point: Point) -> dict[str, Any]:
-    """A copy of a trial's data with the values of a point in their places; a length of the budget replaces the one that stands there.
+    """A copy of a trial's data with the values of a point in their places; a length of the budget
+    replaces the one that stands there.
 
     Raises AxisError where a value lies inside what is no mapping.
     """
@@ -131,8 +155,12 @@ def laid(base: dict[str, Any], point: Point) -> dict[str, Any]:
             if not isinstance(inner, dict):
                 parent = ".".join(above[:depth])
                 cure = f"write `{parent}` as a mapping, or leave it out"
-                raise AxisError(path, f"sets a field of `{parent}`, which the spec gives as {inner!r}; {cure}")
+                raise AxisError(
+                    path, f"sets a field of `{parent}`, which the spec gives as {inner!r}; {cure}"
+                )
         if above == ["budget"] and last in LENGTHS:
-            data["budget"] = inner = {key: kept for key, kept in inner.items() if key not in LENGTHS}
+            data["budget"] = inner = {
+                key: kept for key, kept in inner.items() if key not in LENGTHS
+            }
         inner[last] = copy.deepcopy(value)
     return data

@@ -1,4 +1,6 @@
-"""The base of every spec class: frozen, no unknown keys, field docstrings as the one source of help."""
+"""The base of every spec class: frozen, no unknown keys, field docstrings as the one source of
+help.
+"""
 
 from typing import Any, ClassVar
 
@@ -6,9 +8,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Spec(BaseModel):
-    """A part of an experiment. A `recipe` above 1 says that a default or a meaning changed; it enters the digest."""
+    """A part of an experiment.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    A `recipe` above 1 says that a default or a meaning changed; it enters the digest.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
     recipe: ClassVar[int] = 1
 
     def implied(self) -> frozenset[str]:

@@ -19,8 +19,9 @@ class Params(Spec):
     target: Count
     """Number of parameters."""
     convention: Convention = "total"
-    """What is counted: `total`, `non_embedding` (without embedding and head), `active` (for each token), or `used` (without the rows of
-    tokens that never occur; for biographies)."""
+    """What is counted: `total`, `non_embedding` (without embedding and head), `active` (for each
+    token), or `used` (without the rows of tokens that never occur; for biographies).
+    """
     tolerance: Annotated[Number, Field(gt=0, lt=1)] = 0.01
     """Largest relative distance from the target."""
 
@@ -29,7 +30,9 @@ class Budget(Spec):
     """Exactly one of `exposures`, `tokens`, `steps`, `flops`; with or without `params`."""
 
     exposures: Count | None = None
-    """Training passes over each fact, over each person's biography, or over the training split of a text."""
+    """Training passes over each fact, over each person's biography, or over the training split of a
+    text.
+    """
     tokens: Count | None = None
     """Positions trained on: sequences times context."""
     steps: Count | None = None
@@ -48,7 +51,9 @@ class Budget(Spec):
     def _exactly_one(self) -> Self:
         given = sorted(name for name in LENGTHS if getattr(self, name) is not None)
         if len(given) > 1:
-            raise ValueError(f"two budgets at once, `{given[0]}` and `{given[1]}`; keep one of them")
+            raise ValueError(
+                f"two budgets at once, `{given[0]}` and `{given[1]}`; keep one of them"
+            )
         if not given:
             raise ValueError("no budget; give one of `exposures`, `tokens`, `steps`, `flops`")
         return self

@@ -1,4 +1,6 @@
-"""Conditions of searched paths: in which order paths get their values, which apply at a point, and every point of a finite space."""
+"""Conditions of searched paths: in which order paths get their values, which apply at a point, and
+every point of a finite space.
+"""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +16,8 @@ Search = Mapping[str, Distribution]
 
 
 def in_order(search: Search) -> list[str]:
-    """Every path behind those that its condition names and the whole parts that it lies in; else as written.
+    """Every path behind those that its condition names and the whole parts that it lies in; else as
+    written.
 
     Raises AxisError where conditions go in a circle.
     """
@@ -23,7 +26,9 @@ def in_order(search: Search) -> list[str]:
     def visit(path: str, above: tuple[str, ...]) -> None:
         if path in above:
             circle = " -> ".join((*above[above.index(path) :], path))
-            raise AxisError(path, f"its conditions go in a circle ({circle}); leave one of them out")
+            raise AxisError(
+                path, f"its conditions go in a circle ({circle}); leave one of them out"
+            )
         for other in search:
             if other in search[path].when or path.startswith(f"{other}."):
                 visit(other, (*above, path))
@@ -36,21 +41,33 @@ def in_order(search: Search) -> list[str]:
 
 def applies(given: Distribution, point: Point) -> bool:
     """Whether a path is searched, where the paths before it have these values."""
-    return all(path in point and any(same(point[path], value) for value in values) for path, values in given.when.items())
+    return all(
+        path in point and any(same(point[path], value) for value in values)
+        for path, values in given.when.items()
+    )
 
 
 def demands(path: str, search: Search) -> dict[str, list[Any]]:
-    """The values that other paths must have for this one to be searched, conditions of conditions counted in.
+    """The values that other paths must have for this one to be searched, conditions of conditions
+    counted in.
 
     Raises AxisError where no value is left.
     """
     found: dict[str, list[Any]] = {}
     for other, values in search[path].when.items():
         for name, allowed in ({other: list(values)} | demands(other, search)).items():
-            found[name] = [value for value in found.get(name, allowed) if any(same(value, one) for one in allowed)]
+            found[name] = [
+                value
+                for value in found.get(name, allowed)
+                if any(same(value, one) for one in allowed)
+            ]
     for name, left in found.items():
         if not left:
-            raise AxisError(path, f"it is searched at no value of `{name}`: its conditions contradict each other; mend its `when`")
+            raise AxisError(
+                path,
+                f"it is searched at no value of `{name}`: its conditions contradict each other;"
+                " mend its `when`",
+            )
     return found
 
 
@@ -72,7 +89,17 @@ def drawn(search: Search, chance: Random) -> Point:
             return chance.choice(values)
         assert isinstance(given, Float)
         low, high = given.ends
-        return min(high, max(low, low * (high / low) ** chance.random() if given.log else low + (high - low) * chance.random()))
+        return min(
+            high,
+            max(
+                low,
+                (
+                    low * (high / low) ** chance.random()
+                    if given.log
+                    else low + (high - low) * chance.random()
+                ),
+            ),
+        )
 
     return settled(search, choose)
 
@@ -89,7 +116,9 @@ def every_value(given: Distribution) -> list[Any] | None:
 
 
 def every_point(search: Search, most: int) -> list[Point] | None:
-    """Every point of a space; None where it has more than `most`, or a path with uncounted values."""
+    """Every point of a space; None where it has more than `most`, or a path with
+    uncounted values.
+    """
     values = {path: every_value(search[path]) for path in in_order(search)}
     found: list[Point] = [{}]
     for path, some in values.items():
@@ -109,14 +138,18 @@ def _grown(point: Point, path: str, given: Distribution, values: list[Any]) -> I
 
 
 def check_conditions(search: Search) -> None:
-    """Raises AxisError for a condition that names no searched path, a value that this path can't take, or that contradicts another."""
+    """Raises AxisError for a condition that names no searched path, a value that this path can't
+    take, or that contradicts another.
+    """
     for path, given in search.items():
         for other, values in given.when.items():
             if other == path:
                 raise AxisError(path, "its condition is on itself; leave it out")
             if other not in search:
                 cure = f"search `{other}` too, or leave the condition out"
-                raise AxisError(path, f"its condition is on `{other}`, which is not searched; {cure}")
+                raise AxisError(
+                    path, f"its condition is on `{other}`, which is not searched; {cure}"
+                )
             _check_values(path, other, search[other], values)
     in_order(search)
     for path in search:
@@ -126,14 +159,24 @@ def check_conditions(search: Search) -> None:
 
 def _check_values(path: str, other: str, given: Distribution, values: tuple[Any, ...]) -> None:
     if isinstance(given, Float):
-        raise AxisError(path, f"its condition is on `{other}`, a `float`, which hits no value twice; make that a choice")
+        raise AxisError(
+            path,
+            f"its condition is on `{other}`, a `float`, which hits no value twice; make that a"
+            " choice",
+        )
     if not values:
-        raise AxisError(path, f"its condition on `{other}` has no value; give it one, or leave it out")
+        raise AxisError(
+            path, f"its condition on `{other}` has no value; give it one, or leave it out"
+        )
     known = every_value(given) or []
     for value in values:
         if not any(same(value, one) for one in known):
             shown = ", ".join(map(canonical_json, known[:8])) + (", ..." if len(known) > 8 else "")
-            raise AxisError(path, f"its condition is on `{other}` being {canonical_json(value)}, which it can't be; it can be {shown}")
+            raise AxisError(
+                path,
+                f"its condition is on `{other}` being {canonical_json(value)}, which it can't be;"
+                f" it can be {shown}",
+            )
 
 
 def _check_parts(path: str, search: Search) -> None:
@@ -142,8 +185,16 @@ def _check_parts(path: str, search: Search) -> None:
         if isinstance(given, Choice) and path.startswith(f"{other}."):
             at = demands(path, search).get(other, list(given.choice))
             steps = path.removeprefix(f"{other}.").split(".")
-            if any(_sets(choice, steps) for choice in given.choice if any(same(choice, one) for one in at)):
-                raise AxisError(path, f"it is searched, and a choice of `{other}` sets it too; keep one of them, or add a `when`")
+            if any(
+                _sets(choice, steps)
+                for choice in given.choice
+                if any(same(choice, one) for one in at)
+            ):
+                raise AxisError(
+                    path,
+                    f"it is searched, and a choice of `{other}` sets it too; keep one of them, or"
+                    " add a `when`",
+                )
 
 
 def _sets(value: Any, steps: list[str]) -> bool:

@@ -1,4 +1,7 @@
-"""When a trial is evaluated, and when it may stop early. Both can change the numbers, so both are identity."""
+"""When a trial is evaluated, and when it may stop early.
+
+Both can change the numbers, so both are identity.
+"""
 
 from typing import Annotated, Self
 
@@ -17,13 +20,18 @@ class Threshold(Spec):
     at_least: Number = 0.95
     """The threshold."""
     at_most: Number | None = None
-    """The threshold of a metric of which less is better, such as a loss; `at_least` then means nothing."""
+    """The threshold of a metric of which less is better, such as a loss; `at_least` then means
+    nothing.
+    """
 
     @model_validator(mode="after")
     def _ways_fit(self) -> Self:
         if is_lower_better(self.metric) != (self.at_most is not None):
             wanted = "at_most" if self.at_most is None else "at_least"
-            raise ValueError(f"of `{self.metric}` {'less' if self.at_most is None else 'more'} is better; write `{wanted}`")
+            raise ValueError(
+                f"of `{self.metric}` {'less' if self.at_most is None else 'more'} is better; write"
+                f" `{wanted}`"
+            )
         return self
 
     def is_met(self, value: float) -> bool:
@@ -35,17 +43,23 @@ class Stop(Threshold):
     """Early stop: the metric has reached the threshold in `patience` evaluations in a row."""
 
     metric: str = "recall"
-    """The metric to watch: `recall` or `bits_per_fact`; for biographies `loss`, `bits`, `bits_per_param` or `recall`; for text `loss` or
-    `validation_loss`; for arithmetic `loss` or `accuracy`."""
+    """The metric to watch: `recall` or `bits_per_fact`; for biographies `loss`, `bits`,
+    `bits_per_param` or `recall`; for text `loss` or `validation_loss`; for arithmetic `loss` or
+    `accuracy`.
+    """
     patience: Count = 2
     """Evaluations in a row that must reach it."""
 
 
 class Decoding(Spec):
-    """How fast a trained text model decodes: measured at the end of its trial, for every context and number of lanes."""
+    """How fast a trained text model decodes: measured at the end of its trial, for every context
+    and number of lanes.
+    """
 
     contexts: tuple[Count, ...] = ()
-    """Positions that lie in the cache while decoding is timed; the task's context where none is given."""
+    """Positions that lie in the cache while decoding is timed; the task's context where none is
+    given.
+    """
     lanes: tuple[Count, ...] = (1,)
     """Sequences that are decoded at once."""
 

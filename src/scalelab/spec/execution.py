@@ -16,15 +16,20 @@ class Execution(Spec):
     threads: Count = 1
     """Threads of a trial on the CPU; more than one is slower for small models."""
     gpus: Annotated[Number, Field(ge=0)] | None = None
-    """GPUs of a trial, fractions too (`0.25`: four trials on one GPU); one where the device is a GPU and nothing is said."""
+    """GPUs of a trial, fractions too (`0.25`: four trials on one GPU); one where the device is a
+    GPU and nothing is said.
+    """
     compile: bool = False
     """Compile the training step with torch.compile."""
     micro_batch: Count | Literal["auto"] | None = None
-    """Sequences in one forward pass; gradients accumulate to the batch. The whole batch where it is not given; `auto`: as many as
-    the device has memory for."""
+    """Sequences in one forward pass; gradients accumulate to the batch.
+
+    The whole batch where it is not given; `auto`: as many as the device has memory for.
+    """
     recompute: bool = False
-    """Keep each layer's input alone and compute the rest again in the backward pass (activation checkpointing): less memory, a third
-    more time."""
+    """Keep each layer's input alone and compute the rest again in the backward pass (activation
+    checkpointing): less memory, a third more time.
+    """
     data: str = "results/data"
     """Folder or URL where prepared corpora lie."""
     checkpoint_every: Seconds = 30.0

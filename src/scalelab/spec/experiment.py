@@ -31,8 +31,10 @@ class Trial(Spec):
     batch: Count = 128
     """Sequences in an update."""
     micro_batch: Count | None = None
-    """Sequences in one forward pass, where the loss couples them (experts balanced over a batch); elsewhere it is `execution.micro_batch`,
-    which moves no number. The whole batch where it is not given."""
+    """Sequences in one forward pass, where the loss couples them (experts balanced over a batch);
+    elsewhere it is `execution.micro_batch`, which moves no number. The whole batch where it is not
+    given.
+    """
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward pass; parameters and optimizer are fp32."""
     evaluation: Evaluation = Evaluation()
@@ -43,34 +45,64 @@ class Trial(Spec):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.micro_batch is not None and not self.model.couples_batch:
-            raise ValueError("`micro_batch` changes no number of this trial; write `execution.micro_batch`")
-        if self.evaluation.decoding is not None and not (isinstance(self.task, Text) and self.task.objective.kind != "masked"):
-            raise ValueError("`evaluation.decoding` times how text is written, which this task does not do; leave it out")
+            raise ValueError(
+                "`micro_batch` changes no number of this trial; write `execution.micro_batch`"
+            )
+        if self.evaluation.decoding is not None and not (
+            isinstance(self.task, Text) and self.task.objective.kind != "masked"
+        ):
+            raise ValueError(
+                "`evaluation.decoding` times how text is written, which this task does not do;"
+                " leave it out"
+            )
         if isinstance(self.task, Text):
             self._check_decoding(self.task.context)
-            if isinstance(self.model, LayerRouter) and self.model.granularity == "sequence" and self.task.documents == "apart":
-                what = "one route of a sequence goes by its first document, and `task.documents` is `apart`"
+            if (
+                isinstance(self.model, LayerRouter)
+                and self.model.granularity == "sequence"
+                and self.task.documents == "apart"
+            ):
+                what = (
+                    "one route of a sequence goes by its first document, and `task.documents` is"
+                    " `apart`"
+                )
                 raise ValueError(f"{what}; take `model.granularity: token`, or `joined` documents")
             if isinstance(self.model, Lstm):
                 _check_reading(self.task)
-            wanted = {"causal": ("causal",), "prefix": ("prefix",), "masked": ("full",)}[self.task.objective.kind]
+            wanted = {"causal": ("causal",), "prefix": ("prefix",), "masked": ("full",)}[
+                self.task.objective.kind
+            ]
             if self.model.mask not in wanted:
-                what = f"the {self.task.objective.kind} objective needs the mask `{wanted[0]}`, and `model.mask` is `{self.model.mask}`"
+                what = (
+                    f"the {self.task.objective.kind} objective needs the mask `{wanted[0]}`, and"
+                    f" `model.mask` is `{self.model.mask}`"
+                )
                 raise ValueError(f"{what}; write `model.mask: {wanted[0]}`")
         elif self.model.mask == "full":
-            raise ValueError("under the mask `full` a token sees what it should predict; it is for text with the masked objective")
+            raise ValueError(
+                "under the mask `full` a token sees what it should predict; it is for text with the"
+                " masked objective"
+            )
         return self
 
     def _check_decoding(self, context: int) -> None:
         leaks = self.model.mixture is not None and self.model.mixture.choice == "expert"
         if self.evaluation.decoding is not None and leaks:
-            raise ValueError("experts that choose their tokens see whole texts, so the model writes none; leave `evaluation.decoding` out")
+            raise ValueError(
+                "experts that choose their tokens see whole texts, so the model writes none; leave"
+                " `evaluation.decoding` out"
+            )
         contexts = () if self.evaluation.decoding is None else self.evaluation.decoding.contexts
         if any(asked > context for asked in contexts):
-            raise ValueError(f"`evaluation.decoding` asks for {max(contexts)} positions, and `task.context` is {context}; ask for less")
+            raise ValueError(
+                f"`evaluation.decoding` asks for {max(contexts)} positions, and `task.context` is"
+                f" {context}; ask for less"
+            )
 
     def identity(self) -> dict[str, Any]:
-        """What the digest covers: defaults left out, every `kind` written, a recipe above 1 written."""
+        """What the digest covers: defaults left out, every `kind` written, a recipe above 1
+        written.
+        """
         return _identity(self)
 
     def digest(self) -> str:
@@ -81,7 +113,9 @@ class Trial(Spec):
 class Experiment(Trial):
     """One spec file: a trial with axes."""
 
-    outside: ClassVar[frozenset[str]] = frozenset({"name", "about", "extends", "arms", "axes", "replicates", "search", "execution"})
+    outside: ClassVar[frozenset[str]] = frozenset(
+        {"name", "about", "extends", "arms", "axes", "replicates", "search", "execution"}
+    )
     """Fields that are not a trial's."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -89,10 +123,13 @@ class Experiment(Trial):
     about: str = ""
     """What it asks, for the reports."""
     arms: dict[str, dict[str, Any]] = {}
-    """Name -> what it sets (spec path -> value): alternatives with names, such as a base and its variants. Each runs at every point
-    of `axes`, and its name stands in the axis `arm`."""
+    """Name -> what it sets (spec path -> value): alternatives with names, such as a base and its
+    variants. Each runs at every point of `axes`, and its name stands in the axis `arm`.
+    """
     axes: dict[str, Any] = {}
-    """Spec path -> values: a list, `{range: [from, to, step]}` or `{logspace: [from, to, num]}`; `zip` lets axes go in step."""
+    """Spec path -> values: a list, `{range: [from, to, step]}` or `{logspace: [from, to, num]}`;
+    `zip` lets axes go in step.
+    """
     replicates: Count = 1
     """The same trial under this many seeds, from `seed` on."""
     search: Search = Grid()
@@ -104,10 +141,16 @@ class Experiment(Trial):
 def _check_reading(task: Text) -> None:
     """What a model can be asked that reads one token after the other."""
     if task.objective.kind != "causal":
-        what = f"an LSTM reads one token after the other, and `task.objective.kind` is `{task.objective.kind}`"
+        what = (
+            "an LSTM reads one token after the other, and `task.objective.kind` is"
+            f" `{task.objective.kind}`"
+        )
         raise ValueError(f"{what}; take the causal objective, or another model")
     if task.documents == "apart":
-        raise ValueError("an LSTM's state is not reset between documents, and `task.documents` is `apart`; take `joined`, or another model")
+        raise ValueError(
+            "an LSTM's state is not reset between documents, and `task.documents` is `apart`; take"
+            " `joined`, or another model"
+        )
 
 
 def _identity(spec: Spec) -> dict[str, Any]:

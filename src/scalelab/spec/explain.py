@@ -1,4 +1,6 @@
-"""What a spec path means: the field's docstring, type and default, from the spec classes themselves."""
+"""What a spec path means: the field's docstring, type and default, from the spec classes
+themselves.
+"""
 
 from collections.abc import Iterator
 from functools import cache
@@ -35,17 +37,25 @@ def paths_below(root: type[BaseModel] = Trial) -> list[str]:
 
 
 def fields_at(path: str, root: type[BaseModel] = Trial) -> list[tuple[type[BaseModel], FieldInfo]]:
-    """The fields that a path names: several where kinds share a key, none where it does not exist."""
+    """The fields that a path names: several where kinds share a key, none where it does
+    not exist.
+    """
     return [(owner, field) for known, owner, field in walk(root) if known == path]
 
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a spec file, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Experiment.model_json_schema()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Experiment.model_json_schema(),
+    }
 
 
 def describe(path: str, root: type[BaseModel] = Experiment) -> list[dict[str, str | None]]:
-    """What a path and the fields right below it mean; empty where there is no such path. `""` is the whole spec."""
+    """What a path and the fields right below it mean; empty where there is no such path.
+
+    `""` is the whole spec.
+    """
     depth = path.count(".") + 1 if path else 0
     return [
         {
@@ -55,14 +65,17 @@ def describe(path: str, root: type[BaseModel] = Experiment) -> list[dict[str, st
             "help": field.description or (owner.__doc__ or ""),
         }
         for known, owner, field in walk(root)
-        if known == path or ((not path or known.startswith(f"{path}.")) and known.count(".") == depth)
+        if known == path
+        or ((not path or known.startswith(f"{path}.")) and known.count(".") == depth)
     ]
 
 
 def _type_name(annotation: Any) -> str:
     kinds = classes_in(annotation)
     if kinds:
-        return " | ".join(_kind(kind) for kind in kinds) + (" | null" if type(None) in get_args(annotation) else "")
+        return " | ".join(_kind(kind) for kind in kinds) + (
+            " | null" if type(None) in get_args(annotation) else ""
+        )
     if get_origin(annotation) in (Union, UnionType):
         return " | ".join(_type_name(part) for part in get_args(annotation))
     if get_origin(annotation) is Annotated:
@@ -72,19 +85,33 @@ def _type_name(annotation: Any) -> str:
     if get_origin(annotation) is dict:
         return f"mapping of names to {_type_name(get_args(annotation)[1])}"
     if get_args(annotation):
-        words = [repr(part) if isinstance(part, str) else _type_name(part) for part in get_args(annotation)]
+        words = [
+            repr(part) if isinstance(part, str) else _type_name(part)
+            for part in get_args(annotation)
+        ]
         return (
             " | ".join(words)
             if get_origin(annotation) is Literal
             else f"{get_origin(annotation).__name__} of {', '.join(dict.fromkeys(words))}"
         )
-    names = {int: "whole number", float: "number", str: "text", bool: "true | false", type(None): "null", Any: "anything"}
+    names = {
+        int: "whole number",
+        float: "number",
+        str: "text",
+        bool: "true | false",
+        type(None): "null",
+        Any: "anything",
+    }
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _kind(spec: type[BaseModel]) -> str:
     kind = spec.model_fields.get("kind")
-    return f"{{kind: {kind.default}}}" if kind is not None and isinstance(kind.default, str) else f"{{{', '.join(spec.model_fields)}}}"
+    return (
+        f"{{kind: {kind.default}}}"
+        if kind is not None and isinstance(kind.default, str)
+        else f"{{{', '.join(spec.model_fields)}}}"
+    )
 
 
 def _default(field: FieldInfo) -> str | None:

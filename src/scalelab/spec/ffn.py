@@ -31,21 +31,29 @@ class Balance(Spec):
     """What keeps the load of the experts even. Several can be on at once."""
 
     bias: Coefficient = 0.0
-    """Loss-free balancing (arXiv 2408.15664): after each update the score of an expert, for the choice alone, moves by this much
-    towards an even load; 0.001 is usual."""
+    """Loss-free balancing (arXiv 2408.15664): after each update the score of an expert, for the
+    choice alone, moves by this much towards an even load; 0.001 is usual.
+    """
     loss: Coefficient = 0.0
-    """Coefficient of the auxiliary loss E sum_i f_i P_i (Switch; arXiv 2101.03961, with top-k as in DeepSeek-V3): 0.01 is usual per
-    batch, 1e-4 per sequence."""
+    """Coefficient of the auxiliary loss E sum_i f_i P_i (Switch; arXiv 2101.03961, with top-k as in
+    DeepSeek-V3): 0.01 is usual per batch, 1e-4 per sequence.
+    """
     per: Literal["batch", "sequence"] = "batch"
     """Over what the auxiliary loss counts the load: a whole micro-batch, or each sequence alone."""
     entropy: Coefficient = 0.0
-    """Coefficient of the negative entropy of the mean gate over a micro-batch (sigma-MoE, arXiv 2310.10837)."""
+    """Coefficient of the negative entropy of the mean gate over a micro-batch (sigma-MoE, arXiv
+    2310.10837).
+    """
     z_loss: Coefficient = 0.0
-    """Coefficient of the router's z-loss, the mean squared log-sum-exp of its logits (ST-MoE, arXiv 2202.08906); 0.001 is usual."""
+    """Coefficient of the router's z-loss, the mean squared log-sum-exp of its logits (ST-MoE, arXiv
+    2202.08906); 0.001 is usual.
+    """
 
 
 class Moe(Spec):
-    """A mixture of experts: shared ones see every token, of the routed ones each token chooses some (DeepSeekMoE, arXiv 2401.06066)."""
+    """A mixture of experts: shared ones see every token, of the routed ones each token chooses some
+    (DeepSeekMoE, arXiv 2401.06066).
+    """
 
     kind: Literal["moe"] = "moe"
     expert: Activation = "swiglu"
@@ -67,26 +75,40 @@ class Moe(Spec):
     scale: Annotated[Number, Field(gt=0)] = 1.0
     """Factor on the weights of the chosen experts."""
     choice: Literal["token", "expert"] = "token"
-    """`token`: each token chooses its experts; nothing is dropped. `expert`: each expert chooses its tokens among all positions of a
-    sequence (arXiv 2202.09368), which lets the future leak into the past: for study, not for a language model that decodes."""
+    """`token`: each token chooses its experts; nothing is dropped.
+
+    `expert`: each expert chooses its tokens among all positions of a sequence (arXiv 2202.09368),
+    which lets the future leak into the past: for study, not for a language model that decodes.
+    """
     balance: Balance = Balance()
     """What keeps the load even."""
 
     @model_validator(mode="after")
     def _enough_experts(self) -> Self:
         if self.chosen > self.experts:
-            raise ValueError(f"{self.chosen} experts are chosen and there are {self.experts}; take `chosen: {self.experts}` or fewer")
+            raise ValueError(
+                f"{self.chosen} experts are chosen and there are {self.experts}; take `chosen:"
+                f" {self.experts}` or fewer"
+            )
         return self
 
     @model_validator(mode="after")
     def _router_learns(self) -> Self:
         if self.chosen == 1 < self.experts and self.renormalise:
-            raise ValueError("one chosen expert, renormalised, always weighs 1, and the router learns nothing; say `renormalise: false`")
+            raise ValueError(
+                "one chosen expert, renormalised, always weighs 1, and the router learns nothing;"
+                " say `renormalise: false`"
+            )
         if self.choice == "expert" and self.balance.bias > 0:
-            raise ValueError("experts that choose their tokens have an even load already; leave `balance.bias` out")
+            raise ValueError(
+                "experts that choose their tokens have an even load already; leave"
+                " `balance.bias` out"
+            )
         return self
 
     @property
     def couples_batch(self) -> bool:
-        """Whether the loss of one sequence depends on the others of its micro-batch: then the micro-batch is identity."""
+        """Whether the loss of one sequence depends on the others of its micro-batch: then the
+        micro-batch is identity.
+        """
         return (self.balance.loss > 0 and self.balance.per == "batch") or self.balance.entropy > 0

@@ -9,8 +9,9 @@ from scalelab.spec.base import Spec, default_kind
 
 
 class Tpe(Spec):
-    """Tree-structured Parzen estimators: densities of good and of bad trials (Bergstra et al. 2011), over all paths together that have
-    no condition, and over each of the others for itself."""
+    """Tree-structured Parzen estimators: densities of good and of bad trials (Bergstra et al.
+    2011), over all paths together that have no condition, and over each of the others for itself.
+    """
 
     kind: Literal["tpe"] = "tpe"
     startup: Count = 10
@@ -24,7 +25,10 @@ class Random(Spec):
 
 
 class Gp(Spec):
-    """A Gaussian process and its expected improvement: for few, costly trials. It takes some tenths of a second for each."""
+    """A Gaussian process and its expected improvement: for few, costly trials.
+
+    It takes some tenths of a second for each.
+    """
 
     kind: Literal["gp"] = "gp"
     startup: Count = 10
@@ -32,7 +36,9 @@ class Gp(Spec):
 
 
 class Cmaes(Spec):
-    """The covariance matrix adaptation evolution strategy over all numbers that have no condition; the rest is drawn at random."""
+    """The covariance matrix adaptation evolution strategy over all numbers that have no condition;
+    the rest is drawn at random.
+    """
 
     kind: Literal["cmaes"] = "cmaes"
     population: Count | None = None
@@ -54,7 +60,9 @@ class NoPruner(Spec):
 
 
 class Asha(Spec):
-    """Asynchronous successive halving (arXiv 1810.05934): at `first`, `first` x `reduction`, ... steps the best part goes on."""
+    """Asynchronous successive halving (arXiv 1810.05934): at `first`, `first` x `reduction`, ...
+    steps the best part goes on.
+    """
 
     kind: Literal["asha"] = "asha"
     reduction: Annotated[Count, Field(ge=2)] = 3
@@ -74,7 +82,9 @@ class Hyperband(Spec):
 
 
 class Median(Spec):
-    """A trial ends where its best value so far is worse than the median of the others at the same step."""
+    """A trial ends where its best value so far is worse than the median of the others at the same
+    step.
+    """
 
     kind: Literal["median"] = "median"
     startup: Count = 5
@@ -87,8 +97,18 @@ def _name_alone(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-Sampler = Annotated[Tpe | Random | Gp | Cmaes | Nsga2, Field(discriminator="kind"), default_kind("tpe"), BeforeValidator(_name_alone)]
+Sampler = Annotated[
+    Tpe | Random | Gp | Cmaes | Nsga2,
+    Field(discriminator="kind"),
+    default_kind("tpe"),
+    BeforeValidator(_name_alone),
+]
 """Every sampler, told apart by `kind`; its name alone is enough."""
 
-Pruner = Annotated[NoPruner | Asha | Hyperband | Median, Field(discriminator="kind"), default_kind("asha"), BeforeValidator(_name_alone)]
+Pruner = Annotated[
+    NoPruner | Asha | Hyperband | Median,
+    Field(discriminator="kind"),
+    default_kind("asha"),
+    BeforeValidator(_name_alone),
+]
 """Every pruner, told apart by `kind`; its name alone is enough."""

@@ -19,13 +19,17 @@ Loc = tuple[str | int, ...]
 
 
 class Document:
-    """The data of a spec with the place (`file:line`, or `--set a.b=c`) that each value comes from."""
+    """The data of a spec with the place (`file:line`, or `--set a.b=c`) that each value
+    comes from.
+    """
 
     def __init__(self, data: dict[str, Any], places: dict[Loc, str], path: str) -> None:
         self.data, self.places, self.path = data, places, path
 
     def place(self, loc: Sequence[str | int]) -> str:
-        """Where a value was written; else what is inside it, last said; else what is nearest around it."""
+        """Where a value was written; else what is inside it, last said; else what is nearest around
+        it.
+        """
         loc = tuple(loc)
         if loc and loc not in self.places:
             inside = [place for known, place in self.places.items() if known[: len(loc)] == loc]
@@ -52,7 +56,11 @@ def read(path: Path, seen: tuple[Path, ...]) -> Document:
     """A spec file with what it extends under it. Raises UserError."""
     resolved = path.resolve()
     if resolved in seen:
-        raise UserError("`extends` goes in a circle", cure=" -> ".join(part.name for part in (*seen, resolved)), where=str(path))
+        raise UserError(
+            "`extends` goes in a circle",
+            cure=" -> ".join(part.name for part in (*seen, resolved)),
+            where=str(path),
+        )
     document = parse(path)
     base_name = document.data.pop("extends", None)
     if base_name is None:
@@ -77,32 +85,53 @@ def parse(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(
-            f"cannot be read: {error.strerror}", cure="name an existing spec, such as one in specs/", where=str(path)
+            f"cannot be read: {error.strerror}",
+            cure="name an existing spec, such as one in specs/",
+            where=str(path),
         ) from error
     except UnicodeDecodeError as error:
-        raise UserError("is not text, so it is no YAML", cure="name a spec file", where=str(path)) from error
+        raise UserError(
+            "is not text, so it is no YAML", cure="name a spec file", where=str(path)
+        ) from error
     try:
         node = yaml.compose(text, Loader=_Loader)
         if node is None:
             raise UserError("is empty", cure="write at least `name` and `budget`", where=str(path))
         if not isinstance(node, yaml.MappingNode):
-            raise UserError("is not a mapping of keys to values", cure="write it as `name: ...` on lines of its own", where=f"{path}:1")
+            raise UserError(
+                "is not a mapping of keys to values",
+                cure="write it as `name: ...` on lines of its own",
+                where=f"{path}:1",
+            )
         places: dict[Loc, str] = {}
         data = _build(node, (), str(path), places)
     except RecursionError as error:
-        raise UserError("goes in a circle: an alias (`*name`) stands inside what it names", cure="write it out", where=str(path)) from error
+        raise UserError(
+            "goes in a circle: an alias (`*name`) stands inside what it names",
+            cure="write it out",
+            where=str(path),
+        ) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"is not YAML: {error.problem}", cure="mend the syntax there", where=f"{path}:{line}") from error
+        raise UserError(
+            f"is not YAML: {error.problem}", cure="mend the syntax there", where=f"{path}:{line}"
+        ) from error
     except yaml.YAMLError as error:
         raise UserError("is not YAML", cure="mend the syntax", where=str(path)) from error
     return Document(data, places, str(path))
 
 
 def check(document: Document) -> Experiment:
-    """The experiment that a document describes. Raises UserError with the place of the first fault."""
+    """The experiment that a document describes.
+
+    Raises UserError with the place of the first fault.
+    """
     if {"base", "objectives"} <= document.data.keys():
-        raise UserError("this is a space to search, no experiment", cure="run `scalelab optimize --space` with it", where=document.path)
+        raise UserError(
+            "this is a space to search, no experiment",
+            cure="run `scalelab optimize --space` with it",
+            where=document.path,
+        )
     _check_axes(document)
     _check_arms(document)
     try:
@@ -112,12 +141,22 @@ def check(document: Document) -> Experiment:
 
 
 def _with_length(data: dict[str, Any]) -> dict[str, Any]:
-    """The data with a length in its budget, where only the axes give one: the experiment then has the first."""
+    """The data with a length in its budget, where only the axes give one: the experiment then has
+    the first.
+    """
     arms, written_down = [*data.get("arms", {}).values(), {}], data.get("budget", {})
     axes = arms[0] | points(data.get("axes", {}))[0]
     budget = axes.get("budget", written_down)
-    lengths = {path.removeprefix("budget."): value for path, value in axes.items() if path.removeprefix("budget.") in LENGTHS}
-    if not isinstance(budget, dict) or not isinstance(written_down, dict) or LENGTHS & written_down.keys():
+    lengths = {
+        path.removeprefix("budget."): value
+        for path, value in axes.items()
+        if path.removeprefix("budget.") in LENGTHS
+    }
+    if (
+        not isinstance(budget, dict)
+        or not isinstance(written_down, dict)
+        or LENGTHS & written_down.keys()
+    ):
         return data
     return {**data, "budget": {**budget, **lengths}} if lengths or "budget" in axes else data
 
@@ -126,14 +165,20 @@ def _check_axes(document: Document) -> None:
     axes = document.data.get("axes", {})
     try:
         if not isinstance(axes, dict):
-            raise ValueError("`axes` maps spec paths to values; write `model.width: [8, 16]` below it")
+            raise ValueError(
+                "`axes` maps spec paths to values; write `model.width: [8, 16]` below it"
+            )
         for path in paths(axes):
             _check_path("axis", path, document.place(axis_loc(document, path)))
             _check_setting(path, document)
         points(axes)
     except AxisError as error:
         what, _, cure = str(error).partition("; ")
-        raise UserError(f"the axis `{error.path}`: {what}", cure=cure, where=document.place(axis_loc(document, error.path))) from error
+        raise UserError(
+            f"the axis `{error.path}`: {what}",
+            cure=cure,
+            where=document.place(axis_loc(document, error.path)),
+        ) from error
     except UserError:
         raise
     except ValueError as error:
@@ -145,34 +190,54 @@ def _check_setting(axis: str, document: Document) -> None:
     """An axis would overwrite what `--set` says, and nobody would notice."""
     for loc, place in document.places.items():
         path = ".".join(map(str, loc))
-        if place.startswith("--set ") and loc[0] not in ("axes", "arms") and (path == axis or path.startswith(f"{axis}.")):
+        if (
+            place.startswith("--set ")
+            and loc[0] not in ("axes", "arms")
+            and (path == axis or path.startswith(f"{axis}."))
+        ):
             cure = f"write --set 'axes.{axis}=[...]'"
-            raise UserError(f"the axis `{axis}` sets `{path}` again for every trial", cure=cure, where=place)
+            raise UserError(
+                f"the axis `{axis}` sets `{path}` again for every trial", cure=cure, where=place
+            )
 
 
 def _check_arms(document: Document) -> None:
     arms, axes = document.data.get("arms", {}), paths(document.data.get("axes", {}))
-    if not isinstance(arms, dict) or not all(isinstance(settings, dict) for settings in arms.values()):
+    if not isinstance(arms, dict) or not all(
+        isinstance(settings, dict) for settings in arms.values()
+    ):
         cure = "write `base: {}` and `wide: {model.width: 64}` below it"
-        raise UserError("`arms` maps names to what each sets", cure=cure, where=document.place(("arms",)))
+        raise UserError(
+            "`arms` maps names to what each sets", cure=cure, where=document.place(("arms",))
+        )
     for name, settings in arms.items():
         for path in settings:
             where = document.place(("arms", name, path))
             _check_path(f"arm `{name}` sets", path, where)
             if path in axes:
-                raise UserError(f"`{path}` is set by the arm `{name}` and by an axis", cure="keep one of them", where=where)
+                raise UserError(
+                    f"`{path}` is set by the arm `{name}` and by an axis",
+                    cure="keep one of them",
+                    where=where,
+                )
 
 
 def _check_path(who: str, path: str, where: str) -> None:
     if not fields_at(path):
-        raise UserError(f"the {who} `{path}`, which is no path of a trial", cure=nearest(path, paths_below()), where=where)
+        raise UserError(
+            f"the {who} `{path}`, which is no path of a trial",
+            cure=nearest(path, paths_below()),
+            where=where,
+        )
 
 
 def axis_loc(document: Document, path: str, arm: str = "") -> Loc:
     """Where in the document an axis, or what this arm sets, is written."""
     if ("arms", arm, path) in document.places:
         return "arms", arm, path
-    return next((loc for loc in document.places if loc and loc[0] == "axes" and loc[-1] == path), ("axes",))
+    return next(
+        (loc for loc in document.places if loc and loc[0] == "axes" and loc[-1] == path), ("axes",)
+    )
 
 
 def explained(error: ValidationError, document: Document, root: type[BaseModel]) -> UserError:
@@ -181,13 +246,19 @@ def explained(error: ValidationError, document: Document, root: type[BaseModel])
     loc = written(first["loc"], document.data, missing=first["type"] == "missing")
     what, cure = _sentence(first, loc, root)
     named = _named(what, document)
-    return UserError(what, cure=cure, where=document.place(named if named[: len(loc)] == loc else loc))
+    return UserError(
+        what, cure=cure, where=document.place(named if named[: len(loc)] == loc else loc)
+    )
 
 
 def _named(sentence: str, document: Document) -> Loc:
-    """The first path that a sentence names and the document has; a fault of a whole trial has no place of its own."""
+    """The first path that a sentence names and the document has; a fault of a whole trial has no
+    place of its own.
+    """
     paths = (tuple(path.split(".")) for path in re.findall(r"`([a-z_.]+)`", sentence))
-    return next((path for path in paths if any(known[: len(path)] == path for known in document.places)), ())
+    return next(
+        (path for path in paths if any(known[: len(path)] == path for known in document.places)), ()
+    )
 
 
 def _sentence(fault: ErrorDetails, loc: Loc, root: type[BaseModel]) -> tuple[str, str]:
@@ -197,7 +268,10 @@ def _sentence(fault: ErrorDetails, loc: Loc, root: type[BaseModel]) -> tuple[str
         if loc[-1] in known:
             return (
                 f"`{path}` is a key of another `kind`",
-                f"say which `kind` with it, or leave it out: `scalelab explain {'.'.join(map(str, loc[:-1]))}`",
+                (
+                    "say which `kind` with it, or leave it out: `scalelab explain"
+                    f" {'.'.join(map(str, loc[:-1]))}`"
+                ),
             )
         return f"unknown key `{path}`", nearest(str(loc[-1]), known)
     if fault["type"] == "missing":
@@ -232,7 +306,9 @@ def _siblings(loc: Loc, root: type[BaseModel]) -> list[str]:
 
 
 def written(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> Loc:
-    """A pydantic location without the names of union members that stand in it: the file has no such keys. What is missing stands last."""
+    """A pydantic location without the names of union members that stand in it: the file has no such
+    keys. What is missing stands last.
+    """
     found: list[str | int] = []
     for index, part in enumerate(loc):
         if isinstance(data, dict) and (part in data or (missing and index == len(loc) - 1)):
@@ -253,7 +329,9 @@ def setting(text: str) -> Document:
     try:
         data = _build(yaml.compose(value or "''", Loader=_Loader), (), place, {})
     except yaml.YAMLError as error:
-        raise UserError("has a value that is not YAML", cure="write it as --set model.width=32", where=place) from error
+        raise UserError(
+            "has a value that is not YAML", cure="write it as --set model.width=32", where=place
+        ) from error
     steps = path.strip().split(".")
     if steps[0] == "axes":  # the keys of `axes` are paths themselves
         steps = ["axes", ".".join(steps[1:])] if len(steps) > 1 else steps
@@ -268,8 +346,14 @@ def setting(text: str) -> Document:
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> None:
     for key, value in above.items():
         kept = below.get(key)
-        if isinstance(value, dict) and isinstance(kept, dict) and value.get("kind", kept.get("kind")) == kept.get("kind"):
-            if LENGTHS & value.keys():  # a budget said anew replaces the one below, and leaves `params`
+        if (
+            isinstance(value, dict)
+            and isinstance(kept, dict)
+            and value.get("kind", kept.get("kind")) == kept.get("kind")
+        ):
+            if (
+                LENGTHS & value.keys()
+            ):  # a budget said anew replaces the one below, and leaves `params`
                 for length in LENGTHS:
                     kept.pop(length, None)
             _merge(kept, value)
@@ -281,11 +365,18 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that reads `1e6` and `1e-3` as numbers (YAML 1.1 takes them for text)."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
 
 
 def _build(node: yaml.Node | None, loc: Loc, path: str, places: dict[Loc, str]) -> Any:
-    """Data of a YAML node; the line of each value goes into `places`. A key given twice is an error."""
+    """Data of a YAML node; the line of each value goes into `places`.
+
+    A key given twice is an error.
+    """
     if node is None:
         return None
     places.setdefault(loc, f"{path}:{node.start_mark.line + 1}")
@@ -294,12 +385,18 @@ def _build(node: yaml.Node | None, loc: Loc, path: str, places: dict[Loc, str]) 
         for key_node, value_node in node.value:
             key, line = str(key_node.value), key_node.start_mark.line + 1
             if key in found:
-                raise UserError(f"the key `{key}` stands there twice", cure="keep one of them", where=f"{path}:{line}")
+                raise UserError(
+                    f"the key `{key}` stands there twice",
+                    cure="keep one of them",
+                    where=f"{path}:{line}",
+                )
             places[(*loc, key)] = f"{path}:{line}"
             found[key] = _build(value_node, (*loc, key), path, places)
         return found
     if isinstance(node, yaml.SequenceNode):
-        return [_build(child, (*loc, index), path, places) for index, child in enumerate(node.value)]
+        return [
+            _build(child, (*loc, index), path, places) for index, child in enumerate(node.value)
+        ]
     try:
         return _Loader("").construct_object(node)  # pyright: ignore[reportUnknownMemberType]
     except ValueError:  # it looks like a date, and is none: 2024-13-45

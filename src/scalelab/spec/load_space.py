@@ -17,7 +17,9 @@ from scalelab.spec.objectives import check_objectives, check_sampler
 from scalelab.spec.space import Choice, Distribution, Float, Int, Space
 
 TRIES = 30
-"""Points that are tried before a value is called impossible: one that goes with few values of the other paths."""
+"""Points that are tried before a value is called impossible: one that goes with few values of the
+other paths.
+"""
 
 KINDS = frozenset(kind.keys[0] for kind in (Float, Int, Choice))
 """The keys that tell distributions apart."""
@@ -34,7 +36,10 @@ _NOT_IN_A_BASE = ("axes", "arms", "replicates", "search")
 
 
 def load_space(path: str | Path, settings: Sequence[str] = ()) -> tuple[Space, Document]:
-    """Read, merge (`extends`, `base`, `--set a.b=c`) and check a space. The document has the base written out. Raises UserError."""
+    """Read, merge (`extends`, `base`, `--set a.b=c`) and check a space.
+
+    The document has the base written out. Raises UserError.
+    """
     document = read(Path(path), ())
     if "budget" in document.data and "base" not in document.data:
         cure = "run `scalelab run` with it, or name it as the `base` of a space"
@@ -47,7 +52,9 @@ def load_space(path: str | Path, settings: Sequence[str] = ()) -> tuple[Space, D
 
 
 def experiment_of(space: Space, document: Document) -> tuple[Experiment, Document]:
-    """The base as an experiment, at a point of the space, and its document, in which searched paths stand as axes do."""
+    """The base as an experiment, at a point of the space, and its document, in which searched paths
+    stand as axes do.
+    """
     base = {**space.base, "name": space.name, "about": space.about}
     places: dict[Loc, str] = {}
     for loc, place in document.places.items():
@@ -63,16 +70,30 @@ def experiment_of(space: Space, document: Document) -> tuple[Experiment, Documen
 def _write_base_out(document: Document, folder: Path) -> None:
     """The base as a mapping: a spec that it names is read, and what it extends is laid under it."""
     base, where = document.data.get("base"), document.place(("base",))
-    name = base if isinstance(base, str) else base.get("extends") if isinstance(base, dict) else None
+    name = (
+        base if isinstance(base, str) else base.get("extends") if isinstance(base, dict) else None
+    )
     if name is not None:
         below = read(_existing(folder, name, where), ())
         for outside in ("name", "about"):
             below.data.pop(outside, None)
         if isinstance(base, dict):
-            own = {loc[1:]: place for loc, place in document.places.items() if loc[:1] == ("base",) and loc != ("base",)}
-            below.update(Document({key: value for key, value in base.items() if key != "extends"}, own, document.path))
+            own = {
+                loc[1:]: place
+                for loc, place in document.places.items()
+                if loc[:1] == ("base",) and loc != ("base",)
+            }
+            below.update(
+                Document(
+                    {key: value for key, value in base.items() if key != "extends"},
+                    own,
+                    document.path,
+                )
+            )
         document.data["base"] = below.data
-        document.places = {loc: place for loc, place in document.places.items() if loc[:1] != ("base",)}
+        document.places = {
+            loc: place for loc, place in document.places.items() if loc[:1] != ("base",)
+        }
         document.places |= {("base", *loc): place for loc, place in below.places.items()}
 
 
@@ -80,12 +101,18 @@ def _existing(folder: Path, name: Any, where: str) -> Path:
     written = Path(where.rpartition(":")[0])  # a space may extend another one, in another folder
     path = (written.parent if written.is_file() else folder) / str(name)
     if not path.is_file():
-        raise UserError(f"`base` names {name}, which does not exist", cure="give a path relative to this file", where=where)
+        raise UserError(
+            f"`base` names {name}, which does not exist",
+            cure="give a path relative to this file",
+            where=where,
+        )
     return path
 
 
 def _lay(document: Document, text: str) -> None:
-    """A setting over the document: of a space's own field, or in short of the base (`model.width=32`)."""
+    """A setting over the document: of a space's own field, or in short of the base
+    (`model.width=32`).
+    """
     given = setting(text)
     [place] = given.places.values()
     first = next(iter(given.data))
@@ -93,20 +120,35 @@ def _lay(document: Document, text: str) -> None:
         paths = dict(_flat(given.data["search"], ()))
         for path, value in paths.items():
             kept = document.data.get("search", {}).get(path, {})
-            if isinstance(value, dict) and value.keys() & KINDS and value.keys() & KINDS != kept.keys() & KINDS:
-                document.data["search"].pop(path, None)  # another distribution, not a change of this one
+            if (
+                isinstance(value, dict)
+                and value.keys() & KINDS
+                and value.keys() & KINDS != kept.keys() & KINDS
+            ):
+                document.data["search"].pop(
+                    path, None
+                )  # another distribution, not a change of this one
         places: dict[Loc, str] = {("search", path): place for path in paths}
-        places |= {("search", path, key): place for path, value in paths.items() if isinstance(value, dict) for key in value}
+        places |= {
+            ("search", path, key): place
+            for path, value in paths.items()
+            if isinstance(value, dict)
+            for key in value
+        }
         given = Document({"search": paths}, places, place)
     elif first not in Space.model_fields:
-        given = Document({"base": given.data}, {("base", *loc): place for loc in given.places}, place)
+        given = Document(
+            {"base": given.data}, {("base", *loc): place for loc in given.places}, place
+        )
     elif ("objectives",) in given.places:
         document.data.pop("objectives", None)
     document.update(given)
 
 
 def _flat(value: Any, above: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """`{optim: {lr: {float: [1, 2]}}}` -> `optim.lr`, `{float: [1, 2]}`: the keys of `search` are paths themselves."""
+    """`{optim: {lr: {float: [1, 2]}}}` -> `optim.lr`, `{float: [1, 2]}`: the keys of `search` are
+    paths themselves.
+    """
     known = {key for kind in (Float, Int, Choice) for key in kind.keys} | {"when"}
     if not isinstance(value, dict) or (above and value.keys() <= known):
         yield ".".join(above), value
@@ -127,7 +169,11 @@ def _checked(document: Document) -> Space:
         check_conditions(space.search)
     except AxisError as error:
         what, _, cure = str(error).partition("; ")
-        raise UserError(f"the searched path `{error.path}`: {what}", cure=cure, where=document.place(("search", error.path))) from error
+        raise UserError(
+            f"the searched path `{error.path}`: {what}",
+            cure=cure,
+            where=document.place(("search", error.path)),
+        ) from error
     check_sampler(space, document)
     experiment, inner = experiment_of(space, document)
     check_objectives(space, experiment, document)
@@ -143,7 +189,11 @@ def _check_keys(document: Document) -> None:
             raise UserError(f"a space has no `{key}`", cure=cure, where=document.place((key,)))
     for key, form in _FORMS.items():
         if key not in document.data:
-            raise UserError(f"a space has `{key}`, and this one has none", cure=f"write `{form}`", where=document.path)
+            raise UserError(
+                f"a space has `{key}`, and this one has none",
+                cure=f"write `{form}`",
+                where=document.path,
+            )
 
 
 def _check_base(document: Document) -> None:
@@ -154,14 +204,20 @@ def _check_base(document: Document) -> None:
     for key in _NOT_IN_A_BASE:
         if key in base:
             cure = "leave it out; what varies stands under `search`"
-            raise UserError(f"`base` has `{key}`, and a space searches one trial at a time", cure=cure, where=document.place(("base", key)))
+            raise UserError(
+                f"`base` has `{key}`, and a space searches one trial at a time",
+                cure=cure,
+                where=document.place(("base", key)),
+            )
 
 
 def _check_paths(space: Space, document: Document) -> None:
     for path, given in space.search.items():
         if not fields_at(path):
             what = f"the searched path `{path}` is no path of a trial"
-            raise UserError(what, cure=nearest(path, paths_below()), where=document.place(("search", path)))
+            raise UserError(
+                what, cure=nearest(path, paths_below()), where=document.place(("search", path))
+            )
         for other in given.when:
             if not fields_at(other):
                 where = document.place(("search", path, "when", other))
@@ -185,11 +241,16 @@ def _check_value(space: Space, document: Document, path: str, value: Any) -> Non
         _valid(space, document, {path: value})
     except UserError as error:
         where = document.place(("axes", path))
-        raise UserError(f"no trial has `{path}: {value}`: {error.what}", cure=error.cure, where=where) from error
+        raise UserError(
+            f"no trial has `{path}: {value}`: {error.what}", cure=error.cure, where=where
+        ) from error
 
 
 def _valid(space: Space, document: Document, fixed: Point) -> Experiment:
-    """The experiment at the first point that is one: first values are tried, then random ones. Raises the first point's UserError."""
+    """The experiment at the first point that is one: first values are tried, then random ones.
+
+    Raises the first point's UserError.
+    """
     faults: list[UserError] = []
     for attempt in range(TRIES):
         point = _point(space, fixed, random.Random(attempt) if attempt else None)
@@ -198,9 +259,21 @@ def _valid(space: Space, document: Document, fixed: Point) -> Experiment:
             return Experiment.model_validate(data)
         except AxisError as error:
             what, _, cure = str(error).partition("; ")
-            faults.append(UserError(f"the searched path `{error.path}` {what}", cure=cure, where=document.place(("axes", error.path))))
+            faults.append(
+                UserError(
+                    f"the searched path `{error.path}` {what}",
+                    cure=cure,
+                    where=document.place(("axes", error.path)),
+                )
+            )
         except ValidationError as error:
-            faults.append(explained(error, Document(laid(document.data, point), document.places, document.path), Experiment))
+            faults.append(
+                explained(
+                    error,
+                    Document(laid(document.data, point), document.places, document.path),
+                    Experiment,
+                )
+            )
     raise faults[0]
 
 

@@ -1,10 +1,21 @@
-"""Model families: what a user may say of an architecture. Each class here has its module in `models/`."""
+"""Model families: what a user may say of an architecture.
+
+Each class here has its module in `models/`.
+"""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from scalelab.spec.architecture import Architecture, Init, LearnedPositions, NoPositions, Norm, Rope, Transformer
+from scalelab.spec.architecture import (
+    Architecture,
+    Init,
+    LearnedPositions,
+    NoPositions,
+    Norm,
+    Rope,
+    Transformer,
+)
 from scalelab.spec.base import default_kind
 from scalelab.spec.ffn import Ffn, Moe
 from scalelab.spec.recurrent import Lstm
@@ -25,5 +36,7 @@ __all__ = [
     "Transformer",
 ]
 
-Model = Annotated[Transformer | LayerRouter | Lstm, Field(discriminator="kind"), default_kind("transformer")]
+Model = Annotated[
+    Transformer | LayerRouter | Lstm, Field(discriminator="kind"), default_kind("transformer")
+]
 """Every model family, told apart by `kind`."""

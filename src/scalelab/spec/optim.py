@@ -50,11 +50,14 @@ class Wsd(Spec):
     """The last learning rate, as a share of the peak."""
 
 
-Schedule = Annotated[Constant | Cosine | Linear | Wsd, Field(discriminator="kind"), default_kind("cosine")]
+Schedule = Annotated[
+    Constant | Cosine | Linear | Wsd, Field(discriminator="kind"), default_kind("cosine")
+]
 
 Role = Literal["embedding", "head", "matrix", "router", "gain"]
-"""What a parameter is for, as its module declares it: embeddings (positions too), the output head, hidden matrices (stacks of experts
-too), a router's matrix, gains and biases."""
+"""What a parameter is for, as its module declares it: embeddings (positions too), the output head,
+hidden matrices (stacks of experts too), a router's matrix, gains and biases.
+"""
 
 
 class _Optimizer(Spec):
@@ -65,7 +68,9 @@ class _Optimizer(Spec):
     schedule: Schedule = Cosine()
     """Learning rate over the steps."""
     z_loss: Annotated[Number, Field(ge=0)] = 0.0
-    """Coefficient of the mean squared log-partition of the logits, added to the loss (PaLM, arXiv 2204.02311; 1e-4 there)."""
+    """Coefficient of the mean squared log-partition of the logits, added to the loss (PaLM, arXiv
+    2204.02311; 1e-4 there).
+    """
     decayed: tuple[Role, ...] = ("embedding", "head", "matrix", "router", "gain")
     """Which parameters decay."""
 
@@ -76,7 +81,10 @@ class AdamW(_Optimizer):
     kind: Literal["adamw"] = "adamw"
     lr: Annotated[Number, Field(gt=0)] = 1e-3
     """Peak learning rate."""
-    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.95,
+    )
     """Decay of the first and second moment."""
     eps: Annotated[Number, Field(gt=0)] = 1e-8
     """Added to the root of the second moment."""
@@ -85,7 +93,9 @@ class AdamW(_Optimizer):
 
 
 class Muon(_Optimizer):
-    """Muon for hidden matrices (Jordan et al. 2024), AdamW for embeddings, head, routers and gains."""
+    """Muon for hidden matrices (Jordan et al. 2024), AdamW for embeddings, head,
+    routers and gains.
+    """
 
     kind: Literal["muon"] = "muon"
     lr: Annotated[Number, Field(gt=0)] = 0.02
@@ -95,13 +105,19 @@ class Muon(_Optimizer):
     newton_schulz: Count = 5
     """Newton-Schulz steps that make an update orthogonal."""
     scaling: Literal["original", "match_rms_adamw"] = "original"
-    """`original`: the update times sqrt(max(1, rows / columns)). `match_rms_adamw`: times 0.2 sqrt(max(rows, columns)), for the
-    learning rate and decay of AdamW (arXiv 2502.16982)."""
+    """`original`: the update times sqrt(max(1, rows / columns)).
+
+    `match_rms_adamw`: times 0.2 sqrt(max(rows, columns)), for the learning rate and decay of AdamW
+    (arXiv 2502.16982).
+    """
     weight_decay: Annotated[Number, Field(ge=0)] = 0.1
     """Decoupled weight decay of the parameters that `decayed` names."""
     adamw_lr: Annotated[Number, Field(gt=0)] = 1e-3
     """Peak learning rate of the other parameters."""
-    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.95,
+    )
     """Decay of the first and second moment of the other parameters."""
     eps: Annotated[Number, Field(gt=0)] = 1e-8
     """Added to the root of the second moment of the other parameters."""

@@ -11,7 +11,9 @@ from scalelab.spec.ffn import Solved
 
 
 class Lstm(Spec):
-    """A stack of LSTM layers (Hochreiter and Schmidhuber 1997), with a residual connection around each but the first."""
+    """A stack of LSTM layers (Hochreiter and Schmidhuber 1997), with a residual connection around
+    each but the first.
+    """
 
     mask: ClassVar[Literal["causal"]] = "causal"
     mixture: ClassVar[None] = None
@@ -26,7 +28,9 @@ class Lstm(Spec):
     tied: bool = False
     """Use the embedding as the output head."""
     forget: Number = 1.0
-    """Where the forget gates' biases begin: at 1 memories last from the start (Jozefowicz et al. 2015)."""
+    """Where the forget gates' biases begin: at 1 memories last from the start (Jozefowicz et al.
+    2015).
+    """
     embedding_dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """Share of the embedding's features that are dropped while training."""
     init: Init = Init()
@@ -35,4 +39,6 @@ class Lstm(Spec):
     def resolved(self) -> Self:
         """The same model: no size follows from another; with what has no meaning at its default."""
         assert isinstance(self.width, int), "solve the width first"
-        return self.model_copy(update={"init": self.init.model_copy(update={"depth_scaled": Init().depth_scaled})})
+        return self.model_copy(
+            update={"init": self.init.model_copy(update={"depth_scaled": Init().depth_scaled})}
+        )

@@ -15,7 +15,9 @@ class Grid(Spec):
 
 
 class Frontier(Threshold):
-    """For each cell the smallest size that passes, by galloping from the last cell's answer and bisecting."""
+    """For each cell the smallest size that passes, by galloping from the last cell's answer and
+    bisecting.
+    """
 
     kind: Literal["frontier"] = "frontier"
     size: str = "model.width"
@@ -23,7 +25,9 @@ class Frontier(Threshold):
     along: str = "task.people"
     """The axis along which an answer is the next one's first guess."""
     metric: str = "recall"
-    """The final metric that decides: `recall`, `recall_unseen`, `recall_permuted`, `bits` or `bits_per_fact`; for text `test_loss`..."""
+    """The final metric that decides: `recall`, `recall_unseen`, `recall_permuted`, `bits` or
+    `bits_per_fact`; for text `test_loss`...
+    """
 
 
 Search = Annotated[Grid | Frontier, Field(discriminator="kind"), default_kind("grid")]

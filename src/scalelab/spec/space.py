@@ -1,8 +1,18 @@
-"""Spaces: what a guided search may try, spec paths with their distributions, and what it looks for."""
+"""Spaces: what a guided search may try, spec paths with their distributions, and what
+it looks for.
+"""
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from scalelab.core.canon import canonical_json
 from scalelab.core.units import Count, parse_number
@@ -18,23 +28,38 @@ class Distribution(Spec):
     """What may be written of it beside `when`; the first one tells it from the others."""
 
     when: dict[str, tuple[Any, ...]] = {}
-    """Searched path -> the values at which this path is searched too; at others it is not set. All of several must hold."""
+    """Searched path -> the values at which this path is searched too; at others it is not set.
+
+    All of several must hold.
+    """
 
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, value: Any) -> Any:
-        unknown = [key for key in value if key not in (*cls.keys, "when")] if isinstance(value, dict) else []
+        unknown = (
+            [key for key in value if key not in (*cls.keys, "when")]
+            if isinstance(value, dict)
+            else []
+        )
         if unknown:
             known = ", ".join(f"`{key}`" for key in (*cls.keys, "when"))
-            raise ValueError(f"the distribution `{cls.keys[0]}` has no `{unknown[0]}`; it takes {known}")
+            raise ValueError(
+                f"the distribution `{cls.keys[0]}` has no `{unknown[0]}`; it takes {known}"
+            )
         return value
 
     @field_validator("when", mode="before")
     @classmethod
     def _value_alone(cls, value: Any) -> Any:
         if not isinstance(value, dict):
-            raise ValueError("`when` maps searched paths to values; write `when: {model.router.kind: [mlp, gru]}`")
-        return {path: tuple(values) if isinstance(values, list | tuple) else (values,) for path, values in value.items()}
+            raise ValueError(
+                "`when` maps searched paths to values; write `when: {model.router.kind: [mlp,"
+                " gru]}`"
+            )
+        return {
+            path: tuple(values) if isinstance(values, list | tuple) else (values,)
+            for path, values in value.items()
+        }
 
 
 class Float(Distribution):
@@ -75,13 +100,19 @@ class Int(Distribution):
     def _two_whole_ends(cls, value: Any) -> Any:
         ends = _two(value)
         if any(end != int(end) for end in ends):
-            raise ValueError(f"the range {_shown(ends)} of whole numbers has a fraction; write `float`, or whole ends")
+            raise ValueError(
+                f"the range {_shown(ends)} of whole numbers has a fraction; write `float`, or whole"
+                " ends"
+            )
         return tuple(map(int, ends))
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:
         if self.step > self.ends[1] - self.ends[0]:
-            raise ValueError(f"a step of {self.step} leaves one value of the range {_shown(self.ends)}; take a smaller step")
+            raise ValueError(
+                f"a step of {self.step} leaves one value of the range {_shown(self.ends)}; take a"
+                " smaller step"
+            )
         if self.log and self.step > 1:
             raise ValueError("`log` and `step` do not go together; keep one of them")
         _check_log(self)
@@ -105,10 +136,14 @@ class Choice(Distribution):
     @classmethod
     def _different_ones(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple) or not value:
-            raise ValueError("a choice is a list of values, of one at least; write `{choice: [linear, mlp]}`")
+            raise ValueError(
+                "a choice is a list of values, of one at least; write `{choice: [linear, mlp]}`"
+            )
         for index, one in enumerate(value):
             if any(same(one, other) for other in value[:index]):
-                raise ValueError(f"the choice {canonical_json(one)} stands there twice; keep one of them")
+                raise ValueError(
+                    f"the choice {canonical_json(one)} stands there twice; keep one of them"
+                )
         return tuple(value)
 
 
@@ -122,9 +157,14 @@ def _two(value: Any) -> tuple[float, float]:
         raise ValueError(f"a range has two ends, and this is {value!r}; write `[low, high]`")
     low, high = map(parse_number, value)
     if low > high:
-        raise ValueError(f"the range {_shown((low, high))} is inverted; write the smaller end first")
+        raise ValueError(
+            f"the range {_shown((low, high))} is inverted; write the smaller end first"
+        )
     if low == high:
-        raise ValueError(f"the range {_shown((low, high))} has one value; write it in `base`, or take a wider range")
+        raise ValueError(
+            f"the range {_shown((low, high))} has one value; write it in `base`, or take a wider"
+            " range"
+        )
     return low, high
 
 
@@ -149,7 +189,9 @@ def _which(value: Any) -> str | None:
 def _one_distribution(value: Any) -> Any:
     if _which(value) is None:
         what = f"{value!r} is not one of the distributions"
-        raise ValueError(f"{what}; write `{{float: [low, high]}}`, `{{int: [low, high]}}` or `{{choice: [...]}}`")
+        raise ValueError(
+            f"{what}; write `{{float: [low, high]}}`, `{{int: [low, high]}}` or `{{choice: [...]}}`"
+        )
     return value
 
 
@@ -172,11 +214,19 @@ class Space(Spec):
     about: str = ""
     """What it asks, for the reports."""
     base: dict[str, Any]
-    """What every trial has: an experiment without axes, as a mapping or as the path of a spec. What is searched may stand there too."""
+    """What every trial has: an experiment without axes, as a mapping or as the path of a spec.
+
+    What is searched may stand there too.
+    """
     search: Annotated[dict[str, Searched], Field(min_length=1)]
-    """Spec path -> distribution: `{float: [low, high], log: true}`, `{int: [low, high]}` or `{choice: [...]}`, and `when` it applies."""
+    """Spec path -> distribution: `{float: [low, high], log: true}`, `{int: [low, high]}` or
+    `{choice: [...]}`, and `when` it applies.
+    """
     objectives: Annotated[dict[str, Direction], Field(min_length=1)]
-    """Final metric, or `flops`, `flops_per_token`, `params.total` -> `minimize` or `maximize`. Of several the front is found."""
+    """Final metric, or `flops`, `flops_per_token`, `params.total` -> `minimize` or `maximize`.
+
+    Of several the front is found.
+    """
     sampler: Sampler = Tpe()
     """Who proposes trials: `tpe`, `random`, `gp`, `cmaes` or `nsga2`."""
     pruner: Pruner = NoPruner()

@@ -10,30 +10,52 @@ from scalelab.spec.text import Arithmetic, Text
 
 
 class Facts(Spec):
-    """Questions about people with four attributes each, answered from the weights or through a database."""
+    """Questions about people with four attributes each, answered from the weights or through a
+    database.
+    """
 
     measures: ClassVar[tuple[str, ...]] = ("recall", "bits_per_fact")
     """Metrics of every evaluation: an early stop may watch them."""
-    concludes: ClassVar[tuple[str, ...]] = ("recall", "recall_unseen", "recall_permuted", "bits", "bits_per_fact")
+    concludes: ClassVar[tuple[str, ...]] = (
+        "recall",
+        "recall_unseen",
+        "recall_permuted",
+        "bits",
+        "bits_per_fact",
+    )
     """Metrics of a trial's end: a search may decide by them."""
 
     kind: Literal["facts"] = "facts"
     people: Count = 16
     """Number of people; each has four facts."""
     recall: Literal["in_weight", "in_tool"] = "in_weight"
-    """`in_weight`: the answer is stored in the parameters. `in_tool`: the model writes an SQL query and copies the result."""
+    """`in_weight`: the answer is stored in the parameters.
+
+    `in_tool`: the model writes an SQL query and copies the result.
+    """
     templates: Annotated[Count, Field(le=4)] = 4
-    """Question templates for each attribute; one is drawn at each exposure, recall asks every fact with every one."""
+    """Question templates for each attribute; one is drawn at each exposure, recall asks every fact
+    with every one.
+    """
     dependence: Annotated[Number, Field(ge=0, le=1)] = 0.0
-    """Share of the facts that follow from the person's family name: 0, independent facts; 1, facts that compress fully."""
+    """Share of the facts that follow from the person's family name: 0, independent facts; 1, facts
+    that compress fully.
+    """
     world: Annotated[int, Field(ge=0)] = 0
-    """Which assignment of names and values; person i is the same for every number of people and on every machine."""
+    """Which assignment of names and values; person i is the same for every number of people and on
+    every machine.
+    """
     context: Count | None = None
-    """Tokens in a window: the longest dialog where it is not given. A context too short for it is an error."""
+    """Tokens in a window: the longest dialog where it is not given.
+
+    A context too short for it is an error.
+    """
 
 
 class BioS(Spec):
-    """Six sentences about a person; templates and their order are drawn anew at each exposure (arXiv 2404.05405, bioS)."""
+    """Six sentences about a person; templates and their order are drawn anew at each exposure
+    (arXiv 2404.05405, bioS).
+    """
 
     kind: Literal["bioS"] = "bioS"
     templates: Annotated[Count, Field(le=50)] = 50
@@ -41,7 +63,9 @@ class BioS(Spec):
 
 
 class BioSSimple(Spec):
-    """One biography for each person: templates and order are drawn once (arXiv 2404.05405, bioS_simple)."""
+    """One biography for each person: templates and order are drawn once (arXiv 2404.05405,
+    bioS_simple).
+    """
 
     kind: Literal["bioS_simple"] = "bioS_simple"
     templates: Annotated[Count, Field(le=50)] = 50
@@ -53,7 +77,9 @@ MOST_SYMBOLS = 50_000_000
 
 
 class BioD(Spec):
-    """Attributes whose values are strings of their own; sentences in random order (arXiv 2404.05405, bioD)."""
+    """Attributes whose values are strings of their own; sentences in random order (arXiv
+    2404.05405, bioD).
+    """
 
     kind: Literal["bioD"] = "bioD"
     attributes: Annotated[Count, Field(le=100)] = 5
@@ -71,11 +97,15 @@ class BioD(Spec):
     def _sets_exist(self) -> Self:
         if self.diversity > self.alphabet**self.length:
             raise ValueError(
-                f"there are no {self.diversity} distinct strings of {self.length} out of {self.alphabet} symbols; "
-                "take a smaller `diversity`, or a larger `length` or `alphabet`"
+                f"there are no {self.diversity} distinct strings of {self.length} out of"
+                f" {self.alphabet} symbols; take a smaller `diversity`, or a larger `length` or"
+                " `alphabet`"
             )
         if self.attributes * self.diversity * self.length > MOST_SYMBOLS:
-            raise ValueError(f"the diversity sets hold more than {MOST_SYMBOLS:,} symbols; take fewer or shorter strings")
+            raise ValueError(
+                f"the diversity sets hold more than {MOST_SYMBOLS:,} symbols; take fewer or shorter"
+                " strings"
+            )
         return self
 
 
@@ -91,7 +121,9 @@ class Junk(Spec):
 
 
 class Biography(Spec):
-    """Biographies learned by heart, packed into windows: how many bits does a model hold (arXiv 2404.05405)?"""
+    """Biographies learned by heart, packed into windows: how many bits does a model hold (arXiv
+    2404.05405)?
+    """
 
     measures: ClassVar[tuple[str, ...]] = ("loss", "bits", "bits_per_param", "recall")
     """Metrics of every evaluation: an early stop may watch them."""
@@ -101,18 +133,27 @@ class Biography(Spec):
     kind: Literal["biography"] = "biography"
     people: Count = 100
     """Number of people; an exposure shows one biography of each."""
-    text: Annotated[BioS | BioSSimple | BioD, Field(discriminator="kind"), default_kind("bioS")] = BioS()
+    text: Annotated[BioS | BioSSimple | BioD, Field(discriminator="kind"), default_kind("bioS")] = (
+        BioS()
+    )
     """What a biography says: `bioS`, `bioS_simple` or `bioD`."""
     junk: Junk | None = None
     """Windows about other people in between; `null` for none."""
     tokens: Literal["words", "bytes", "gpt2"] = "words"
-    """`words`: the words of the templates and pools. `bytes`: the 256 bytes. `gpt2`: GPT-2's tokenizer, from tiktoken's cache or the folder
-    that the environment variable SCALELAB_GPT2 names."""
+    """`words`: the words of the templates and pools.
+
+    `bytes`: the 256 bytes. `gpt2`: GPT-2's tokenizer, from tiktoken's cache or the folder that the
+    environment variable SCALELAB_GPT2 names.
+    """
     context: Count = 512
     """Tokens in a window. It holds a whole biography."""
     world: Annotated[int, Field(ge=0)] = 0
-    """Which assignment of names and values; person i is the same for every number of people and on every machine."""
+    """Which assignment of names and values; person i is the same for every number of people and on
+    every machine.
+    """
 
 
-Task = Annotated[Facts | Biography | Text | Arithmetic, Field(discriminator="kind"), default_kind("facts")]
+Task = Annotated[
+    Facts | Biography | Text | Arithmetic, Field(discriminator="kind"), default_kind("facts")
+]
 """Every task, told apart by `kind`."""

@@ -21,7 +21,9 @@ class Tiktoken(Spec):
     encoding: str = "gpt2"
     """Name of the encoding: `gpt2`, `cl100k_base`, `o200k_base`..."""
     folder: str | None = None
-    """For `gpt2`: a folder with its two files, `vocab.bpe` and `encoder.json`; without it tiktoken's own cache, or a download."""
+    """For `gpt2`: a folder with its two files, `vocab.bpe` and `encoder.json`; without it
+    tiktoken's own cache, or a download.
+    """
 
 
 class HuggingFace(Spec):
@@ -36,7 +38,10 @@ class HuggingFace(Spec):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.source is None) == (self.train is None):
-            raise ValueError("a Hugging Face tokenizer is loaded or trained; give `source` (a file or a name) or `train` (a vocabulary)")
+            raise ValueError(
+                "a Hugging Face tokenizer is loaded or trained; give `source` (a file or a name) or"
+                " `train` (a vocabulary)"
+            )
         return self
 
 
@@ -52,11 +57,18 @@ def _named(value: Any) -> Any:
     """`bytes` and `gpt2` are short for a mapping."""
     short = {"bytes": {"kind": "bytes"}, "gpt2": {"kind": "tiktoken", "encoding": "gpt2"}}
     if isinstance(value, str) and value not in short:
-        raise ValueError(f"{value!r} names no tokenizer; write `bytes`, `gpt2`, or a mapping such as {{kind: huggingface, train: 8192}}")
+        raise ValueError(
+            f"{value!r} names no tokenizer; write `bytes`, `gpt2`, or a mapping such as {{kind:"
+            " huggingface, train: 8192}"
+        )
     return short[value] if isinstance(value, str) else value
 
 
-Tokenizer = Annotated[Bytes | Tiktoken | HuggingFace | SentencePiece, Field(discriminator="kind"), default_kind("bytes")]
+Tokenizer = Annotated[
+    Bytes | Tiktoken | HuggingFace | SentencePiece,
+    Field(discriminator="kind"),
+    default_kind("bytes"),
+]
 """Every tokenizer, told apart by `kind`."""
 
 
@@ -64,15 +76,17 @@ class Corpus(Spec):
     """Where text comes from, and how it is split. `scalelab data prepare` turns it into shards."""
 
     source: str = "shakespeare"
-    """A name (`shakespeare`, `wikitext103`, `smollm`), a path (text, JSONL or Parquet; a file or a folder), or a Hugging Face
-    data set id."""
+    """A name (`shakespeare`, `wikitext103`, `smollm`), a path (text, JSONL or Parquet; a file or a
+    folder), or a Hugging Face data set id.
+    """
     field: str = "text"
     """The field of a JSONL or Parquet row that holds the text."""
     tokens: Count | None = None
     """Tokens to prepare at most: a long corpus is streamed up to here."""
     validation: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
-    """Share of the text held out for evaluation while a model trains, and as much again for the test at the end, where the corpus
-    has no such splits of its own."""
+    """Share of the text held out for evaluation while a model trains, and as much again for the
+    test at the end, where the corpus has no such splits of its own.
+    """
     split: Annotated[int, Field(ge=0)] = 0
     """Seed of the split."""
 
@@ -84,7 +98,9 @@ class Causal(Spec):
 
 
 class Prefix(Spec):
-    """The first part of a window is given, and sees itself in both directions; the rest is predicted (prefix LM; arXiv 1910.10683)."""
+    """The first part of a window is given, and sees itself in both directions; the rest is
+    predicted (prefix LM; arXiv 1910.10683).
+    """
 
     kind: Literal["prefix"] = "prefix"
     share: Annotated[Number, Field(gt=0, lt=1)] = 0.5
@@ -107,7 +123,10 @@ class Masked(Spec):
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:
         if self.hide + self.corrupt > 1:
-            raise ValueError(f"`hide` and `corrupt` are shares of the same positions, and {self.hide} + {self.corrupt} is more than 1")
+            raise ValueError(
+                f"`hide` and `corrupt` are shares of the same positions, and {self.hide} +"
+                f" {self.corrupt} is more than 1"
+            )
         return self
 
 
@@ -116,7 +135,14 @@ class Text(Spec):
 
     measures: ClassVar[tuple[str, ...]] = ("loss", "validation_loss")
     """Metrics of every evaluation: an early stop may watch them."""
-    concludes: ClassVar[tuple[str, ...]] = ("loss", "validation_loss", "test_loss", "perplexity", "bits_per_byte", "flops_per_token")
+    concludes: ClassVar[tuple[str, ...]] = (
+        "loss",
+        "validation_loss",
+        "test_loss",
+        "perplexity",
+        "bits_per_byte",
+        "flops_per_token",
+    )
     """Metrics of a trial's end: a search may decide by them."""
 
     kind: Literal["text"] = "text"
@@ -127,15 +153,23 @@ class Text(Spec):
     context: Count = 256
     """Positions that a model runs over; a window holds one token more, which is only predicted."""
     documents: Literal["joined", "apart"] = "joined"
-    """`joined`: a token sees what stands before it in its window, other documents too. `apart`: its own document alone
-    (a block-diagonal mask)."""
-    objective: Annotated[Causal | Prefix | Masked, Field(discriminator="kind"), default_kind("causal")] = Causal()
+    """`joined`: a token sees what stands before it in its window, other documents too.
+
+    `apart`: its own document alone (a block-diagonal mask).
+    """
+    objective: Annotated[
+        Causal | Prefix | Masked, Field(discriminator="kind"), default_kind("causal")
+    ] = Causal()
     """What is predicted: `causal`, `prefix` or `masked`."""
     shards: str | None = None
-    """Digest of the prepared shards; the plan writes it down, so that other text is another trial."""
+    """Digest of the prepared shards; the plan writes it down, so that other text is
+    another trial.
+    """
 
     def implied(self) -> frozenset[str]:
-        """Shards have a digest of their tokens: from which file and by which tokenizer's file they came moves no number."""
+        """Shards have a digest of their tokens: from which file and by which tokenizer's file they
+        came moves no number.
+        """
         return frozenset() if self.shards is None else frozenset({"corpus", "tokens"})
 
     @field_validator("corpus", mode="before")
@@ -155,7 +189,9 @@ class Text(Spec):
 
 
 class Arithmetic(Spec):
-    """Sums as bytes: `12+7=19`, and an end. How far does what is learned carry to longer numbers?"""
+    """Sums as bytes: `12+7=19`, and an end. How far does what is learned carry to
+    longer numbers?
+    """
 
     measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "validation_loss")
     """Metrics of every evaluation: an early stop may watch them."""
@@ -164,9 +200,13 @@ class Arithmetic(Spec):
 
     kind: Literal["arithmetic"] = "arithmetic"
     operation: Literal["addition", "multiplication", "chain"] = "addition"
-    """`addition` and `multiplication` of two numbers; `chain`: one-digit steps (+, -, *) modulo 10 from left to right."""
+    """`addition` and `multiplication` of two numbers; `chain`: one-digit steps (+, -, *) modulo 10
+    from left to right.
+    """
     length: Count = 3
-    """Most digits of a number (or operations of a chain) that are trained on; examples are drawn evenly from 1 to here."""
+    """Most digits of a number (or operations of a chain) that are trained on; examples are drawn
+    evenly from 1 to here.
+    """
     longest: Count = 5
     """Lengths beyond `length` and up to here are tested, and never trained on."""
     reversed: bool = False
@@ -180,6 +220,7 @@ class Arithmetic(Spec):
     def _lengths_ascend(self) -> Self:
         if self.longest < self.length:
             raise ValueError(
-                f"`longest` ({self.longest}) is below `length` ({self.length}); it is the longest that is tested, trained on or not"
+                f"`longest` ({self.longest}) is below `length` ({self.length}); it is the longest"
+                " that is tested, trained on or not"
             )
         return self

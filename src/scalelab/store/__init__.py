@@ -1,4 +1,6 @@
-"""The store: one SQLite file, or a PostgreSQL database, that holds every trial, curve and environment."""
+"""The store: one SQLite file, or a PostgreSQL database, that holds every trial, curve and
+environment.
+"""
 
 import time
 from collections.abc import Callable
@@ -14,11 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "Result", "StoredExperiment", "StoredTrial", "TrialRecord", "open_store"]
 
 
-def open_store(where: str | Path, *, mode: "Mode", clock: Callable[[], float] = time.time) -> "Store":
+def open_store(
+    where: str | Path, *, mode: "Mode", clock: Callable[[], float] = time.time
+) -> "Store":
     """Open the store at a path or a `postgresql://` URL; to write, it is made where there is none.
 
-    `clock` gives seconds since the epoch. Raises UserError where the place is no store, is missing (to read), is read-only
-    (to write), is full, or belongs to a newer version.
+    `clock` gives seconds since the epoch. Raises UserError where the place is no store, is missing
+    (to read), is read-only (to write), is full, or belongs to a newer version.
     """
     from scalelab.store.opening import open_at  # SQLAlchemy, a third of a second
 

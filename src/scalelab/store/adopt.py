@@ -17,9 +17,12 @@ _trials, _experiments = table_of(Trials), table_of(Experiments)
 
 
 def adopt(store: Store, table: Path, mapping: Path) -> int:
-    """Import a CSV table through a mapping (see `mapping`); returns how many trials it has. Again, it changes nothing.
+    """Import a CSV table through a mapping (see `mapping`); returns how many trials it has.
 
-    Raises UserError with file, row and column where a cell does not parse, and then nothing is imported.
+    Again, it changes nothing.
+
+    Raises UserError with file, row and column where a cell does not parse, and then nothing is
+    imported.
     """
     published = read_published(table, mapping)
     name, trials = published.experiment, published.trials
@@ -28,12 +31,22 @@ def adopt(store: Store, table: Path, mapping: Path) -> int:
         if spec is not None and "imported" not in spec:
             cure = f"name another experiment in {mapping}"
             raise UserError(
-                f"the experiment `{name}` was run here, and is not mixed with a table", cure=cure, where=store.database.kind.name
+                f"the experiment `{name}` was run here, and is not mixed with a table",
+                cure=cure,
+                where=store.database.kind.name,
             )
-        write_experiment(store.database, connection, name, _spec(name, table, mapping), store.clock())
+        write_experiment(
+            store.database, connection, name, _spec(name, table, mapping), store.clock()
+        )
         ids = insert_new(connection, trials)
         rows = [
-            {"of": ids[trial.digest], "state": result.state, "metrics": result.metrics, "seconds": result.seconds, "step": result.step}
+            {
+                "of": ids[trial.digest],
+                "state": result.state,
+                "metrics": result.metrics,
+                "seconds": result.seconds,
+                "step": result.step,
+            }
             for trial, result in zip(trials, published.results, strict=True)
         ]
         connection.execute(update(_trials).where(_trials.c.id == bindparam("of")), rows)
@@ -48,4 +61,8 @@ def _spec(name: str, table: Path, mapping: Path) -> dict[str, Any]:
         "table_sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
         "mapping": mapping.read_text(encoding="utf-8"),
     }
-    return {"name": name, "about": f"Published results, imported from {table.name}.", "imported": origin}
+    return {
+        "name": name,
+        "about": f"Published results, imported from {table.name}.",
+        "imported": origin,
+    }

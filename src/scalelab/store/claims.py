@@ -1,6 +1,8 @@
-"""Claims: at most one driver runs a trial. A claim is a lease: whoever stops renewing it, for whatever reason, loses it.
+"""Claims: at most one driver runs a trial. A claim is a lease: whoever stops renewing it, for
+whatever reason, loses it.
 
-A driver that was killed on this machine is known to be gone at once, and nobody waits for its leases.
+A driver that was killed on this machine is known to be gone at once, and nobody waits for its
+leases.
 """
 
 import os
@@ -28,7 +30,9 @@ def new_owner() -> str:
 
 
 def is_gone(owner: str) -> bool:
-    """Whether the owner is known to be dead: a process of this machine (and container) that is no more."""
+    """Whether the owner is known to be dead: a process of this machine (and container) that is no
+    more.
+    """
     place, _, process = owner.rpartition("/")[0].rpartition("/")
     if place != _here() or not process.isdecimal():
         return False
@@ -41,17 +45,32 @@ def is_gone(owner: str) -> bool:
     return False
 
 
-def take(database: Database, digest: str, owner: str, *, now: float, lease_s: float, retry: bool) -> bool:
-    """Claim a trial for `owner`, or say no: it is claimed by another, unknown, finished, or failed and not to be retried.
+def take(
+    database: Database, digest: str, owner: str, *, now: float, lease_s: float, retry: bool
+) -> bool:
+    """Claim a trial for `owner`, or say no: it is claimed by another, unknown, finished, or failed
+    and not to be retried.
 
-    A trial that was `missing` is `queued` from now on, whatever becomes of the claim. One that a search ended early is open.
+    A trial that was `missing` is `queued` from now on, whatever becomes of the claim. One that a
+    search ended early is open.
     """
     with database.writing() as connection:
         trial = connection.scalar(select(_trials.c.id).where(_trials.c.digest == digest))
-        return trial is not None and take_known(database, connection, trial, owner, now=now, lease_s=lease_s, retry=retry)
+        return trial is not None and take_known(
+            database, connection, trial, owner, now=now, lease_s=lease_s, retry=retry
+        )
 
 
-def take_known(database: Database, connection: Connection, trial: int, owner: str, *, now: float, lease_s: float, retry: bool) -> bool:
+def take_known(
+    database: Database,
+    connection: Connection,
+    trial: int,
+    owner: str,
+    *,
+    now: float,
+    lease_s: float,
+    retry: bool,
+) -> bool:
     """`take` as a part of its caller's transaction, by the trial's row."""
     closed = HAS_RESULT if retry else or_(HAS_RESULT, _trials.c.state == "failed")
     try:
@@ -59,11 +78,18 @@ def take_known(database: Database, connection: Connection, trial: int, owner: st
             if not lease(database, connection, trial, owner, now=now, lease_s=lease_s):
                 raise Taken
             # Only now: whoever had the claim a moment ago may have given it back with a result.
-            if connection.scalar(select(_trials.c.id).where(_trials.c.id == trial, closed)) is not None:
+            if (
+                connection.scalar(select(_trials.c.id).where(_trials.c.id == trial, closed))
+                is not None
+            ):
                 raise Taken
     except Taken:
         return False
-    connection.execute(update(_trials).where(_trials.c.id == trial, _trials.c.state == "missing").values(state="queued"))
+    connection.execute(
+        update(_trials)
+        .where(_trials.c.id == trial, _trials.c.state == "missing")
+        .values(state="queued")
+    )
     return True
 
 
@@ -72,17 +98,42 @@ def take_new(connection: Connection, trial: int, owner: str, *, until: float) ->
     connection.execute(insert(_claims).values(trial=trial, owner=owner, until=until))
 
 
-def lease(database: Database, connection: Connection, trial: int, owner: str, *, now: float, lease_s: float) -> bool:
+def lease(
+    database: Database,
+    connection: Connection,
+    trial: int,
+    owner: str,
+    *,
+    now: float,
+    lease_s: float,
+) -> bool:
     """Take or renew the claim on a trial, where it is free or the owner's own."""
-    if _leased(database, connection, trial, owner, until=now + lease_s, is_free=or_(_claims.c.until < now, _claims.c.owner == owner)):
+    if _leased(
+        database,
+        connection,
+        trial,
+        owner,
+        until=now + lease_s,
+        is_free=or_(_claims.c.until < now, _claims.c.owner == owner),
+    ):
         return True
     holder = connection.scalar(select(_claims.c.owner).where(_claims.c.trial == trial))
     if holder is None or not is_gone(holder):
         return False
-    return _leased(database, connection, trial, owner, until=now + lease_s, is_free=_claims.c.owner == holder)
+    return _leased(
+        database, connection, trial, owner, until=now + lease_s, is_free=_claims.c.owner == holder
+    )
 
 
-def _leased(database: Database, connection: Connection, trial: int, owner: str, *, until: float, is_free: ColumnElement[bool]) -> bool:
+def _leased(
+    database: Database,
+    connection: Connection,
+    trial: int,
+    owner: str,
+    *,
+    until: float,
+    is_free: ColumnElement[bool],
+) -> bool:
     statement = database.kind.insert(_claims).values(trial=trial, owner=owner, until=until)
     # One statement, so that the database itself decides between two that come at once.
     taken = {"owner": statement.excluded.owner, "until": statement.excluded.until}
@@ -99,17 +150,24 @@ def release(connection: Connection, owner: str, *, now: float) -> None:
     """Give every claim of the owner back; its open attempts are interrupted."""
     connection.execute(delete(_claims).where(_claims.c.owner == owner))
     is_open = (_attempts.c.owner == owner) & (_attempts.c.state == "running")
-    ended: dict[str, Any] = {"state": "interrupted", "ended": now, "seconds": now - _attempts.c.started}
+    ended: dict[str, Any] = {
+        "state": "interrupted",
+        "ended": now,
+        "seconds": now - _attempts.c.started,
+    }
     connection.execute(update(_attempts).where(is_open).values(**ended))
 
 
 def give_back(connection: Connection, trial: int, attempt: int) -> None:
-    """Drop the claim on a trial whose attempt ended, unless another owner has taken the trial over."""
+    """Drop the claim on a trial whose attempt ended, unless another owner has taken the
+    trial over.
+    """
     owner = select(_attempts.c.owner).where(_attempts.c.id == attempt).scalar_subquery()
     connection.execute(delete(_claims).where(_claims.c.trial == trial, _claims.c.owner == owner))
 
 
 def _here() -> str:
-    # Two containers may share a host's name; process ids mean something only inside one process namespace.
+    # Two containers may share a host's name; process ids mean something only inside one process
+    # namespace.
     namespace = Path("/proc/self/ns/pid")
     return f"{platform.node()}/{namespace.readlink().name if namespace.is_symlink() else '-'}"

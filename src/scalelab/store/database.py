@@ -27,7 +27,9 @@ class Kind(Protocol):
     errors: tuple[type[Exception], ...]
     """What the driver itself raises, where it is used without SQLAlchemy."""
     reading: Mapping[str, Any]
-    """Connection options under which a transaction sees one state of the store from its begin to its end."""
+    """Connection options under which a transaction sees one state of the store from its begin to
+    its end.
+    """
     writing: Mapping[str, Any]
     """Connection options of a transaction that writes."""
 
@@ -40,7 +42,10 @@ class Kind(Protocol):
         ...
 
     def version(self, connection: Connection) -> int:
-        """The schema version that stands there; 0 where there is no store yet. Raises UserError in another program's database."""
+        """The schema version that stands there; 0 where there is no store yet.
+
+        Raises UserError in another program's database.
+        """
         ...
 
     def stamp(self, connection: Connection, version: int) -> None:
@@ -56,7 +61,10 @@ class Kind(Protocol):
         ...
 
     def write_metrics(self, connection: Connection, rows: Sequence[Point]) -> None:
-        """Upsert rows of the table `metrics`, each key once. The one place where SQLAlchemy is too slow."""
+        """Upsert rows of the table `metrics`, each key once.
+
+        The one place where SQLAlchemy is too slow.
+        """
         ...
 
     def explain(self, error: Exception) -> UserError | None:
@@ -89,21 +97,37 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that writes: all of it, or, with an exception, nothing. Raises UserError."""
+        """A transaction that writes: all of it, or, with an exception, nothing.
+
+        Raises UserError.
+        """
         if self.mode == "read":
-            raise UserError("the store is opened for reading", cure="open it for writing", where=self.kind.name)
+            raise UserError(
+                "the store is opened for reading", cure="open it for writing", where=self.kind.name
+            )
         with self._explained(), self.engine.connect() as plain:
             connection = plain.execution_options(**self.kind.writing)
             with connection.begin():
                 yield connection
 
-    def upsert(self, connection: Connection, model: type[SQLModel], rows: Sequence[Mapping[str, Any]], *, keys: Sequence[str]) -> None:
-        """Insert rows; where the key stands there already, its other columns take the new values."""
+    def upsert(
+        self,
+        connection: Connection,
+        model: type[SQLModel],
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        keys: Sequence[str],
+    ) -> None:
+        """Insert rows; where the key stands there already, its other columns take the
+        new values.
+        """
         if not rows:
             return
         statement = self.kind.insert(table_of(model))
         others = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-        connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=others), list(rows))
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=list(keys), set_=others), list(rows)
+        )
 
     def close(self) -> None:
         """Give every connection back."""

@@ -16,10 +16,12 @@ Format = Literal["csv", "parquet", "bundle"]
 
 README = """An export of scalelab.
 
-trials.csv         one row for each trial in each experiment: every field of its spec, sizes, lengths, last metrics
-                   (where `metrics.pruned` has a value, a search ended the trial early, at that step)
+trials.csv         one row for each trial in each experiment: every field of its spec, sizes,
+                   lengths, last metrics (where `metrics.pruned` has a value, a search ended the
+                   trial early, at that step)
 metrics.csv        the curves: digest, name, step, value
-attempts.csv       every execution of a trial: when, for how long, under which numerics, in which environment
+attempts.csv       every execution of a trial: when, for how long, under which numerics, in which
+                   environment
 fits.csv           laws fitted to the experiments: what was asked, what came out
 draws/             the coefficients in every draw of the bootstrap, by the key of the fit
 environments.json  code, packages and machine, by the digest in the column `environment`
@@ -27,10 +29,14 @@ specs/             what was asked, experiment by experiment
 """
 
 
-def export(store: Reader, out: Path, format: Format, experiments: Sequence[str] | None = None) -> list[Path]:
-    """Write trials, metrics, attempts and fits as tables into the folder `out`, or everything as the zip `out`; returns the files.
+def export(
+    store: Reader, out: Path, format: Format, experiments: Sequence[str] | None = None
+) -> list[Path]:
+    """Write trials, metrics, attempts and fits as tables into the folder `out`, or everything as
+    the zip `out`; returns the files.
 
-    A file is replaced as a whole or not at all. Raises UserError where it can't be written, or for an unknown experiment.
+    A file is replaced as a whole or not at all. Raises UserError where it can't be written, or for
+    an unknown experiment.
     """
     tables = {
         "trials": frames.trials(store, experiments, pruned=True),
@@ -58,10 +64,16 @@ def _replace(path: Path, write: Callable[[Any], Any]) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise UserError(f"cannot be written: {error.strerror}", cure="name another place with --out", where=str(path)) from error
+        raise UserError(
+            f"cannot be written: {error.strerror}",
+            cure="name another place with --out",
+            where=str(path),
+        ) from error
 
 
-def _bundle(store: Reader, tables: dict[str, Any], experiments: Sequence[str] | None, file: Any) -> None:
+def _bundle(
+    store: Reader, tables: dict[str, Any], experiments: Sequence[str] | None, file: Any
+) -> None:
     import polars as pl
     import yaml
 
@@ -80,4 +92,6 @@ def _bundle(store: Reader, tables: dict[str, Any], experiments: Sequence[str] | 
     with ZipFile(file, "w") as bundle:
         for name in sorted(content):
             # A fixed date: the same store gives the same bytes.
-            bundle.writestr(ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content[name], compress_type=ZIP_DEFLATED)
+            bundle.writestr(
+                ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content[name], compress_type=ZIP_DEFLATED
+            )

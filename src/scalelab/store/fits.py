@@ -1,4 +1,6 @@
-"""Fits that a store keeps: what was asked, what came out, and the draws that its intervals rest on."""
+"""Fits that a store keeps: what was asked, what came out, and the draws that its
+intervals rest on.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -41,16 +43,31 @@ class StoredFit:
 def write_fit(database: Database, connection: Connection, fit: StoredFit) -> None:
     """Keep a fit; one with the same key is replaced."""
     row = {
-        "key": fit.key, "experiment": fit.experiment, "law": fit.law, "created": fit.created,
-        "record": dict(fit.record), "result": dict(fit.result), "draws": packed(fit.draws),
-    }  # fmt: skip
+        "key": fit.key,
+        "experiment": fit.experiment,
+        "law": fit.law,
+        "created": fit.created,
+        "record": dict(fit.record),
+        "result": dict(fit.result),
+        "draws": packed(fit.draws),
+    }
     database.upsert(connection, Fits, [row], keys=("key",))
 
 
-def read_fits(database: Database, connection: Connection, experiments: Sequence[str] | None) -> list[StoredFit]:
+def read_fits(
+    database: Database, connection: Connection, experiments: Sequence[str] | None
+) -> list[StoredFit]:
     """The fits of these experiments (of all, where None), the newest last."""
     return [
-        StoredFit(row.key, row.experiment, row.law, row.created, row.record, row.result, unpacked(row.draws))
+        StoredFit(
+            row.key,
+            row.experiment,
+            row.law,
+            row.created,
+            row.record,
+            row.result,
+            unpacked(row.draws),
+        )
         for row in fit_rows(database, connection)
         if experiments is None or row.experiment in experiments
     ]
@@ -68,7 +85,9 @@ def packed(draws: "Mapping[str, np.ndarray]") -> bytes:
     import numpy as np
 
     buffer = io.BytesIO()
-    values_KB = np.array([np.asarray(values, dtype=np.float64) for values in draws.values()], dtype=np.float64)
+    values_KB = np.array(
+        [np.asarray(values, dtype=np.float64) for values in draws.values()], dtype=np.float64
+    )
     np.savez_compressed(buffer, names=np.array(list(draws), dtype=str), draws=values_KB)
     return buffer.getvalue()
 

@@ -17,10 +17,22 @@ from scalelab.store.database import table_of
 from scalelab.store.pruning import IS_PRUNED
 from scalelab.store.reader import CLAIM, CLAIMED, Reader
 from scalelab.store.table import Published
-from scalelab.store.tables import Artifacts, Attempts, Environments, Experiments, Memberships, Metrics, Trials
+from scalelab.store.tables import (
+    Artifacts,
+    Attempts,
+    Environments,
+    Experiments,
+    Memberships,
+    Metrics,
+    Trials,
+)
 
 _trials, _members, _metrics = table_of(Trials), table_of(Memberships), table_of(Metrics)
-_attempts, _environments, _experiments = table_of(Attempts), table_of(Environments), table_of(Experiments)
+_attempts, _environments, _experiments = (
+    table_of(Attempts),
+    table_of(Environments),
+    table_of(Experiments),
+)
 _artifacts = table_of(Artifacts)
 
 SCHEMA: dict[str, Any] = {
@@ -41,8 +53,11 @@ SCHEMA: dict[str, Any] = {
     "environment": pl.String,
     "configuration": pl.String,
 }
-"""Columns that every frame of trials has. `step` and `seconds` are what was run, `steps` to `flops` the whole budget.
-Trials of one `configuration` differ in nothing but the seed."""
+"""Columns that every frame of trials has.
+
+`step` and `seconds` are what was run, `steps` to `flops` the whole budget. Trials of one
+`configuration` differ in nothing but the seed.
+"""
 
 ATTEMPT_SCHEMA: dict[str, Any] = {
     "digest": pl.String,
@@ -69,23 +84,35 @@ FIT_SCHEMA: dict[str, Any] = {
 }
 
 
-def trials(store: Reader, experiments: Sequence[str] | None = None, *, pruned: bool = False) -> pl.DataFrame:
-    """One row for each trial in each experiment (all of them, where none is named), in the order of the plan.
+def trials(
+    store: Reader, experiments: Sequence[str] | None = None, *, pruned: bool = False
+) -> pl.DataFrame:
+    """One row for each trial in each experiment (all of them, where none is named), in the order of
+    the plan.
 
-    Columns: those of `SCHEMA`; every path of the resolved trial (`task.people`, `model.width`, ...), the experiment's axes
-    among them; `params.*`; `metrics.*` (the last values); `extra.*` of imported rows. What a row doesn't have is null.
-    `commit`, `dirty` and `environment` (see `Store.environments`) are those of the last attempt. Lists are JSON text.
-    Trials that a search ended early have no result: only with `pruned` are they there, `metrics.pruned` the step of their end.
-    Raises UserError for an experiment that the store does not know.
+    Columns: those of `SCHEMA`; every path of the resolved trial (`task.people`, `model.width`,
+    ...), the experiment's axes among them; `params.*`; `metrics.*` (the last values); `extra.*` of
+    imported rows. What a row doesn't have is null. `commit`, `dirty` and `environment` (see
+    `Store.environments`) are those of the last attempt. Lists are JSON text. Trials that a search
+    ended early have no result: only with `pruned` are they there, `metrics.pruned` the step of
+    their end. Raises UserError for an experiment that the store does not know.
     """
     if experiments is not None:
         store.known(experiments)
-    joined = CLAIMED.join(_members, _members.c.trial == _trials.c.id).join(_experiments, _experiments.c.name == _members.c.experiment)
-    query = select(_trials, *CLAIM, _members.c.experiment, _members.c.axes, _members.c.replicate).select_from(joined)
+    joined = CLAIMED.join(_members, _members.c.trial == _trials.c.id).join(
+        _experiments, _experiments.c.name == _members.c.experiment
+    )
+    query = select(
+        _trials, *CLAIM, _members.c.experiment, _members.c.axes, _members.c.replicate
+    ).select_from(joined)
     query = query if pruned else query.where(not_(IS_PRUNED))
-    query = query.order_by(_experiments.c.created, _members.c.experiment, _members.c.position, _trials.c.id)
+    query = query.order_by(
+        _experiments.c.created, _members.c.experiment, _members.c.position, _trials.c.id
+    )
     with store.database.reading() as connection:
-        rows = connection.execute(query if experiments is None else query.where(_members.c.experiment.in_(experiments))).all()
+        rows = connection.execute(
+            query if experiments is None else query.where(_members.c.experiment.in_(experiments))
+        ).all()
         origins = _origins(connection)
     return _frame([_columns(row, store.state_of(row)) | origins.get(row.id, {}) for row in rows])
 
@@ -93,34 +120,59 @@ def trials(store: Reader, experiments: Sequence[str] | None = None, *, pruned: b
 def published(table: Published) -> pl.DataFrame:
     """The rows of a published table as `trials` gives them once it is imported."""
     pairs = zip(table.trials, table.results, strict=True)
-    rows = [SimpleNamespace(**vars(record), **vars(result), experiment=table.experiment) for record, result in pairs]
+    rows = [
+        SimpleNamespace(**vars(record), **vars(result), experiment=table.experiment)
+        for record, result in pairs
+    ]
     return _frame([_columns(row, row.state) for row in rows])
 
 
-def metrics(store: Reader, experiments: Sequence[str] | None = None, names: Sequence[str] | None = None) -> pl.DataFrame:
-    """The curves, one after the other: `digest`, `step`, `name`, `value`; all of them, where no experiment or no metric is named.
+def metrics(
+    store: Reader, experiments: Sequence[str] | None = None, names: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """The curves, one after the other: `digest`, `step`, `name`, `value`; all of them, where no
+    experiment or no metric is named.
 
     Raises UserError for an experiment that the store does not know.
     """
     keys = (_metrics.c.trial, _metrics.c.name, _metrics.c.step)
     query = select(*keys, _metrics.c.value).order_by(*keys)
     if experiments is not None:
-        members = select(_members.c.trial).where(_members.c.experiment.in_(store.known(experiments)))
+        members = select(_members.c.trial).where(
+            _members.c.experiment.in_(store.known(experiments))
+        )
         query = query.where(_metrics.c.trial.in_(members))
     if names is not None:
         query = query.where(_metrics.c.name.in_(names))
     with store.database.reading() as connection:
-        points = _table(connection, query, {"trial": pl.Int64, "name": pl.String, "step": pl.Int64, "value": pl.Float64})
-        digests = _table(connection, select(_trials.c.id, _trials.c.digest), {"trial": pl.Int64, "digest": pl.String})
+        points = _table(
+            connection,
+            query,
+            {"trial": pl.Int64, "name": pl.String, "step": pl.Int64, "value": pl.Float64},
+        )
+        digests = _table(
+            connection,
+            select(_trials.c.id, _trials.c.digest),
+            {"trial": pl.Int64, "digest": pl.String},
+        )
     values = points.with_columns(pl.col("value").fill_null(float("nan")))
-    return values.join(digests, on="trial", maintain_order="left").select("digest", "step", "name", "value")
+    return values.join(digests, on="trial", maintain_order="left").select(
+        "digest", "step", "name", "value"
+    )
 
 
 def metric_names(store: Reader, experiments: Sequence[str]) -> list[str]:
-    """Every name that the curves of these experiments have. Raises UserError for an experiment that the store does not know."""
+    """Every name that the curves of these experiments have.
+
+    Raises UserError for an experiment that the store does not know.
+    """
     members = select(_members.c.trial).where(_members.c.experiment.in_(store.known(experiments)))
     with store.database.reading() as connection:
-        return sorted(connection.scalars(select(_metrics.c.name).where(_metrics.c.trial.in_(members)).distinct()))
+        return sorted(
+            connection.scalars(
+                select(_metrics.c.name).where(_metrics.c.trial.in_(members)).distinct()
+            )
+        )
 
 
 def attempts(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFrame:
@@ -129,32 +181,57 @@ def attempts(store: Reader, experiments: Sequence[str] | None = None) -> pl.Data
     Raises UserError for an experiment that the store does not know.
     """
     joined = _attempts.join(_trials).join(_environments)
-    query = select(_trials.c.digest, _attempts, _environments.c.digest.label("origin")).select_from(joined)
+    query = select(_trials.c.digest, _attempts, _environments.c.digest.label("origin")).select_from(
+        joined
+    )
     if experiments is not None:
-        members = select(_members.c.trial).where(_members.c.experiment.in_(store.known(experiments)))
+        members = select(_members.c.trial).where(
+            _members.c.experiment.in_(store.known(experiments))
+        )
         query = query.where(_trials.c.id.in_(members))
     with store.database.reading() as connection:
         rows = [dict(row._mapping) for row in connection.execute(query.order_by(_attempts.c.id))]
-    rows = [row | {"environment": row["origin"], "numerics": json.dumps(row["numerics"])} for row in rows]
-    return pl.DataFrame([pl.Series(name, [row[name] for row in rows], dtype=kind) for name, kind in ATTEMPT_SCHEMA.items()])
+    rows = [
+        row | {"environment": row["origin"], "numerics": json.dumps(row["numerics"])}
+        for row in rows
+    ]
+    return pl.DataFrame(
+        [
+            pl.Series(name, [row[name] for row in rows], dtype=kind)
+            for name, kind in ATTEMPT_SCHEMA.items()
+        ]
+    )
 
 
 def fits(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFrame:
-    """Every fit that is kept, the newest last, without its draws; `record` and `result` are JSON text.
+    """Every fit that is kept, the newest last, without its draws; `record` and `result` are JSON
+    text.
 
     Raises UserError for an experiment that the store does not know.
     """
     found = store.fits(experiments)
-    plain = {name: [getattr(fit, name) for fit in found] for name in ("key", "experiment", "law", "created")}
-    texts = {name: [json.dumps(getattr(fit, name)) for fit in found] for name in ("record", "result")}
+    plain = {
+        name: [getattr(fit, name) for fit in found]
+        for name in ("key", "experiment", "law", "created")
+    }
+    texts = {
+        name: [json.dumps(getattr(fit, name)) for fit in found] for name in ("record", "result")
+    }
     return pl.DataFrame(plain | texts, schema=FIT_SCHEMA)
 
 
 def settings(store: Reader, experiments: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Digest -> the values of the experiments' axes, as they were set. Raises UserError for an experiment that the store does not know."""
-    query = select(_trials.c.digest, _members.c.axes).join(_members, _members.c.trial == _trials.c.id)
+    """Digest -> the values of the experiments' axes, as they were set.
+
+    Raises UserError for an experiment that the store does not know.
+    """
+    query = select(_trials.c.digest, _members.c.axes).join(
+        _members, _members.c.trial == _trials.c.id
+    )
     with store.database.reading() as connection:
-        rows = connection.execute(query.where(_members.c.experiment.in_(store.known(experiments)))).all()
+        rows = connection.execute(
+            query.where(_members.c.experiment.in_(store.known(experiments)))
+        ).all()
     return {row.digest: row.axes for row in rows}
 
 
@@ -164,15 +241,21 @@ def notes(store: Reader, experiments: Sequence[str]) -> dict[str, dict[str, str]
     Raises UserError for an experiment that the store does not know.
     """
     members = select(_members.c.trial).where(_members.c.experiment.in_(store.known(experiments)))
-    query = select(_trials.c.digest, _artifacts.c.name, _artifacts.c.place).join(_artifacts, _artifacts.c.trial == _trials.c.id)
+    query = select(_trials.c.digest, _artifacts.c.name, _artifacts.c.place).join(
+        _artifacts, _artifacts.c.trial == _trials.c.id
+    )
     found: dict[str, dict[str, str]] = {}
     with store.database.reading() as connection:
-        for row in connection.execute(query.where(_trials.c.id.in_(members), _artifacts.c.place.startswith("data:"))):
+        for row in connection.execute(
+            query.where(_trials.c.id.in_(members), _artifacts.c.place.startswith("data:"))
+        ):
             found.setdefault(row.digest, {})[row.name] = unquote(row.place.partition(",")[2])
     return found
 
 
-def _table(connection: Connection, query: Select[*tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
+def _table(
+    connection: Connection, query: Select[*tuple[Any, ...]], schema: dict[str, Any]
+) -> pl.DataFrame:
     # The driver's own tuples: SQLAlchemy's rows take longer to make than all the rest.
     cursor = connection.execute(query).cursor
     assert cursor is not None
@@ -183,7 +266,9 @@ def _table(connection: Connection, query: Select[*tuple[Any, ...]], schema: dict
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """No search for garbage, which takes half the time where a million rows are made and none is garbage."""
+    """No search for garbage, which takes half the time where a million rows are made and none is
+    garbage.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -196,10 +281,19 @@ def _no_collection() -> Iterator[None]:
 def _columns(row: Any, state: str) -> dict[str, Any]:
     """One membership as a flat row. A length of 0 is one that nobody knows."""
     fixed = {
-        "digest": row.digest, "experiment": row.experiment, "state": state, "origin": row.origin, "replicate": row.replicate,
-        "steps": row.steps or None, "tokens": row.tokens or None, "exposures": row.exposures or None, "flops": row.flops or None,
-        "step": row.step, "seconds": row.seconds, "configuration": _configuration(row.identity),
-    }  # fmt: skip
+        "digest": row.digest,
+        "experiment": row.experiment,
+        "state": state,
+        "origin": row.origin,
+        "replicate": row.replicate,
+        "steps": row.steps or None,
+        "tokens": row.tokens or None,
+        "exposures": row.exposures or None,
+        "flops": row.flops or None,
+        "step": row.step,
+        "seconds": row.seconds,
+        "configuration": _configuration(row.identity),
+    }
     parts = {"params": row.params, "metrics": row.metrics, "extra": row.extra}
     return {**flatten(row.trial), **flatten(row.axes), **flatten(parts), **fixed, "seed": row.seed}
 
@@ -211,9 +305,17 @@ def _configuration(identity: Mapping[str, Any]) -> str:
 def _origins(connection: Connection) -> dict[int, dict[str, Any]]:
     """Trial -> where the code of its last attempt came from."""
     last = select(func.max(_attempts.c.id)).group_by(_attempts.c.trial)
-    query = select(_attempts.c.trial, _environments.c.digest, _environments.c.data).join(_environments).where(_attempts.c.id.in_(last))
+    query = (
+        select(_attempts.c.trial, _environments.c.digest, _environments.c.data)
+        .join(_environments)
+        .where(_attempts.c.id.in_(last))
+    )
     return {
-        row.trial: {"environment": row.digest, "commit": row.data.get("commit"), "dirty": row.data.get("dirty")}
+        row.trial: {
+            "environment": row.digest,
+            "commit": row.data.get("commit"),
+            "dirty": row.data.get("dirty"),
+        }
         for row in connection.execute(query)
     }
 

@@ -1,4 +1,5 @@
-"""Which column of a published table is what: the YAML beside it, checked, with a parser for the cells of each column.
+"""Which column of a published table is what: the YAML beside it, checked, with a parser for the
+cells of each column.
 
 experiment: published_grid
 columns:
@@ -40,18 +41,30 @@ def _flops(text: str) -> int:
     return number
 
 
-LENGTHS: dict[str, Parser] = {"steps": _whole, "tokens": _whole, "flops": _flops, "exposures": parse_number, "seconds": parse_number}
+LENGTHS: dict[str, Parser] = {
+    "steps": _whole,
+    "tokens": _whole,
+    "flops": _flops,
+    "exposures": parse_number,
+    "seconds": parse_number,
+}
 """Columns beside spec paths, `params.*` and `metrics.*`."""
 
-BUDGETS: dict[str, Parser] = {f"budget.{name}": LENGTHS[name] for name in ("steps", "tokens", "flops")}
-"""Budgets are read as lengths are: a published one may be a fraction, or more than a spec's may be."""
+BUDGETS: dict[str, Parser] = {
+    f"budget.{name}": LENGTHS[name] for name in ("steps", "tokens", "flops")
+}
+"""Budgets are read as lengths are: a published one may be a fraction, or more than a
+spec's may be.
+"""
 
 _OPEN: dict[str, Parser] = {"params": _whole, "metrics": parse_number, "extra": str}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One entry of a mapping: the spec path (or `params.*`, ...), the table's column and how its cells are read."""
+    """One entry of a mapping: the spec path (or `params.*`, ...), the table's column and how its
+    cells are read.
+    """
 
     key: str
     name: str
@@ -78,20 +91,38 @@ def read_mapping(path: Path) -> Mapping:
     document = parse(path)
     for key in document.data:
         if key not in ("experiment", "columns"):
-            raise UserError(f"unknown key `{key}`", cure=nearest(key, ["experiment", "columns"]), where=document.place((key,)))
+            raise UserError(
+                f"unknown key `{key}`",
+                cure=nearest(key, ["experiment", "columns"]),
+                where=document.place((key,)),
+            )
     experiment, columns = document.data.get("experiment"), document.data.get("columns")
-    if not isinstance(experiment, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", experiment):
+    if not isinstance(experiment, str) or not re.fullmatch(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]*", experiment
+    ):
         cure = "write it as `experiment: published_grid`"
-        raise UserError("`experiment` is not the name of an experiment", cure=cure, where=document.place(("experiment",)))
+        raise UserError(
+            "`experiment` is not the name of an experiment",
+            cure=cure,
+            where=document.place(("experiment",)),
+        )
     if not isinstance(columns, dict) or not columns:
         cure = "write it as `columns: {task.people: n_people}`"
-        raise UserError("`columns` maps spec paths to columns of the table", cure=cure, where=document.place(("columns",)))
+        raise UserError(
+            "`columns` maps spec paths to columns of the table",
+            cure=cure,
+            where=document.place(("columns",)),
+        )
     return Mapping(experiment, [_column(document, key, entry) for key, entry in columns.items()])
 
 
 def _column(document: Document, key: str, entry: Any) -> Column:
     place = document.place(("columns", key))
-    if isinstance(entry, dict) and isinstance(entry.get("values"), dict) and entry.keys() <= {"column", "values"}:
+    if (
+        isinstance(entry, dict)
+        and isinstance(entry.get("values"), dict)
+        and entry.keys() <= {"column", "values"}
+    ):
         name, translation = entry.get("column"), entry["values"]
     else:
         name, translation = entry, None
@@ -100,12 +131,30 @@ def _column(document: Document, key: str, entry: Any) -> Column:
         raise UserError(f"`{key}` names no column", cure=cure, where=place)
     parser = _parser(key, place)
     if translation is not None:
-        parser = _translator({theirs: _translated(document, key, theirs, ours, parser) for theirs, ours in translation.items()})
+        parser = _translator(
+            {
+                theirs: _translated(document, key, theirs, ours, parser)
+                for theirs, ours in translation.items()
+            }
+        )
     return Column(key, str(name), parser, place)
 
 
-PARAMS = ("total", "non_embedding", "active", "used", "embedding", "positions", "attention", "ffn", "norm", "head")
-"""Numbers of parameters that a trial has, by convention and by group (see `plan.counts.Parameters`)."""
+PARAMS = (
+    "total",
+    "non_embedding",
+    "active",
+    "used",
+    "embedding",
+    "positions",
+    "attention",
+    "ffn",
+    "norm",
+    "head",
+)
+"""Numbers of parameters that a trial has, by convention and by group (see
+`plan.counts.Parameters`).
+"""
 
 
 def _parser(key: str, place: str) -> Parser:
@@ -113,17 +162,37 @@ def _parser(key: str, place: str) -> Parser:
     if key in LENGTHS | BUDGETS:
         return (LENGTHS | BUDGETS)[key]
     if above == "params" and below not in PARAMS:
-        raise UserError(f"`{key}` is no way to count parameters", cure=nearest(key, [f"params.{name}" for name in PARAMS]), where=place)
+        raise UserError(
+            f"`{key}` is no way to count parameters",
+            cure=nearest(key, [f"params.{name}" for name in PARAMS]),
+            where=place,
+        )
     if above in _OPEN and re.fullmatch(r"[A-Za-z0-9_]+", below):
         return _OPEN[above]
     fields = [field for _, field in fields_at(key)]
     if not fields:
-        known = [*paths_below(), *LENGTHS, "params.total", "params.non_embedding", "params.active", "metrics.loss", "metrics.recall"]
+        known = [
+            *paths_below(),
+            *LENGTHS,
+            "params.total",
+            "params.non_embedding",
+            "params.active",
+            "metrics.loss",
+            "metrics.recall",
+        ]
         close = nearest(key, known)
-        cure = close if close.startswith("did") else f"name a spec path, params.*, metrics.*, extra.*, or one of {', '.join(LENGTHS)}"
+        cure = (
+            close
+            if close.startswith("did")
+            else f"name a spec path, params.*, metrics.*, extra.*, or one of {', '.join(LENGTHS)}"
+        )
         raise UserError(f"`{key}` is no path of a trial", cure=cure, where=place)
     if any(classes_in(field.annotation) for field in fields):
-        raise UserError(f"`{key}` has fields of its own", cure=f"name one of them: `scalelab explain {key}`", where=place)
+        raise UserError(
+            f"`{key}` has fields of its own",
+            cure=f"name one of them: `scalelab explain {key}`",
+            where=place,
+        )
     return _field_parser(fields)
 
 
@@ -137,8 +206,14 @@ def _field_parser(fields: list[FieldInfo]) -> Parser:
             try:
                 return model.model_validate({"value": text}).__dict__["value"]
             except ValidationError as error:
-                faults.append(error.errors(include_url=False)[0]["msg"].removeprefix("Value error, "))
-        raise ValueError(faults[0] if repr(text) in faults[0] else f"{text!r}: {faults[0][:1].lower()}{faults[0][1:]}")
+                faults.append(
+                    error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+                )
+        raise ValueError(
+            faults[0]
+            if repr(text) in faults[0]
+            else f"{text!r}: {faults[0][:1].lower()}{faults[0][1:]}"
+        )
 
     return read
 
@@ -147,13 +222,18 @@ def _translated(document: Document, key: str, theirs: str, ours: Any, parser: Pa
     try:
         return parser(str(ours))
     except ValueError as error:
-        raise UserError(f"`{key}`: {error}", where=document.place(("columns", key, "values", theirs))) from error
+        raise UserError(
+            f"`{key}`: {error}", where=document.place(("columns", key, "values", theirs))
+        ) from error
 
 
 def _translator(translation: dict[str, Any]) -> Parser:
     def read(text: str) -> Any:
         if text not in translation:
-            raise ValueError(f"{text!r} is not among the mapping's values; known are {', '.join(map(repr, translation))}")
+            raise ValueError(
+                f"{text!r} is not among the mapping's values; known are"
+                f" {', '.join(map(repr, translation))}"
+            )
         return translation[text]
 
     return read

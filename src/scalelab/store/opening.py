@@ -28,4 +28,7 @@ def kind_of(where: str | Path) -> Kind:
         return Sqlite(Path(where))
     if where.startswith(("postgresql://", "postgres://")):
         return Postgres(where.replace("postgres://", "postgresql://", 1))
-    raise UserError(f"`{where}` is no store", cure="name a file, or a database as postgresql://user@host/database")
+    raise UserError(
+        f"`{where}` is no store",
+        cure="name a file, or a database as postgresql://user@host/database",
+    )

@@ -1,10 +1,25 @@
-"""A store on a PostgreSQL server, for a team: in a schema of its own, and everything else that is special to PostgreSQL."""
+"""A store on a PostgreSQL server, for a team: in a schema of its own, and everything else that is
+special to PostgreSQL.
+"""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, Engine, Table, Text, cast, create_engine, event, func, make_url, type_coerce
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    Text,
+    cast,
+    create_engine,
+    event,
+    func,
+    make_url,
+    type_coerce,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, OperationalError
 
@@ -28,19 +43,25 @@ class Postgres:
         except (ArgumentError, ValueError) as error:
             # What stands before the @ may be a password.
             place = url.rpartition("@")[2]
-            raise UserError(f"`{place}` is no database URL", cure="write it as postgresql://user@host/database") from error
+            raise UserError(
+                f"`{place}` is no database URL", cure="write it as postgresql://user@host/database"
+            ) from error
         self.name = self.url.set(drivername="postgresql").render_as_string(hide_password=True)
 
     def engine(self, mode: Mode) -> Engine:
         """Raises UserError where the driver is not installed."""
         if find_spec("psycopg") is None:
-            raise self._fault("needs the PostgreSQL driver", 'install it with `pip install "scalelab[postgres]"`')
+            raise self._fault(
+                "needs the PostgreSQL driver", 'install it with `pip install "scalelab[postgres]"`'
+            )
         engine = create_engine(self.url, pool_pre_ping=True)
 
         @event.listens_for(engine, "connect")
         def _prepare(connection: Any, record: Any) -> None:
             connection.execute(f"SET search_path TO {SCHEMA}")
-            connection.execute(f"SET default_transaction_read_only TO {'on' if mode == 'read' else 'off'}")
+            connection.execute(
+                f"SET default_transaction_read_only TO {'on' if mode == 'read' else 'off'}"
+            )
             connection.commit()
 
         return engine
@@ -53,7 +74,10 @@ class Postgres:
                 connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
 
     def version(self, connection: Connection) -> int:
-        """The one row of the table `version`. Holds a lock to the end of a transaction that writes."""
+        """The one row of the table `version`.
+
+        Holds a lock to the end of a transaction that writes.
+        """
         if connection.get_execution_options()["isolation_level"] == self.writing["isolation_level"]:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         if connection.exec_driver_sql(f"SELECT to_regclass('{SCHEMA}.version')").scalar() is None:
@@ -89,12 +113,20 @@ class Postgres:
         """By SQLSTATE; a connection that fails has none."""
         state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
         if state.startswith("53"):
-            return self._fault("the server has no room left", "make room and run the same command again: nothing that was finished is lost")
+            return self._fault(
+                "the server has no room left",
+                "make room and run the same command again: nothing that was finished is lost",
+            )
         if state in ("25006", "42501"):
-            return self._fault("is read-only for this user", "ls, show and report work on it; to run, ask for the right to write")
+            return self._fault(
+                "is read-only for this user",
+                "ls, show and report work on it; to run, ask for the right to write",
+            )
         if isinstance(error, OperationalError):
             reason = str(error.orig).strip().splitlines()[-1]
-            return self._fault(f"cannot be reached: {reason}", "check the URL, the server and your password")
+            return self._fault(
+                f"cannot be reached: {reason}", "check the URL, the server and your password"
+            )
         return None
 
     def close(self) -> None:

@@ -1,4 +1,6 @@
-"""In SQL: which trials have a result, and which a search ended early (`scalelab.core.events.is_pruned`)."""
+"""In SQL: which trials have a result, and which a search ended early
+(`scalelab.core.events.is_pruned`).
+"""
 
 from sqlalchemy import Text, and_, not_, type_coerce
 
@@ -8,7 +10,8 @@ from scalelab.store.tables import Trials
 
 _trials = table_of(Trials)
 
-# Metrics are compact JSON: the same text on every database, and a quoted name with a colon stands nowhere but as a key.
+# Metrics are compact JSON: the same text on every database, and a quoted name with a colon stands
+# nowhere but as a key.
 _TOLD = type_coerce(_trials.c.metrics, Text).contains(f'"{PRUNED}":', autoescape=True)
 
 IS_PRUNED = and_(_trials.c.state == "stopped", _TOLD)

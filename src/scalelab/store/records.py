@@ -7,12 +7,17 @@ from scalelab.core.events import Outcome, State, is_pruned
 
 Origin = Literal["run", "imported"]
 AttemptState = Outcome | Literal["running", "interrupted", "lost"]
-"""`interrupted`: its driver gave it back; `lost`: its driver vanished, and another attempt followed."""
+"""`interrupted`: its driver gave it back; `lost`: its driver vanished, and another attempt
+followed.
+"""
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as the plan knows it. A length of 0 (steps, tokens, exposures, flops) is one that nobody knows."""
+    """A trial as the plan knows it.
+
+    A length of 0 (steps, tokens, exposures, flops) is one that nobody knows.
+    """
 
     digest: str
     """sha256 of the identity, in hex."""
@@ -38,7 +43,10 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class Result:
-    """Where a trial stands. `seconds` is the wall time of the attempts that lead to it, as far as they are known."""
+    """Where a trial stands.
+
+    `seconds` is the wall time of the attempts that lead to it, as far as they are known.
+    """
 
     state: State
     metrics: dict[str, float] = field(default_factory=dict)
@@ -47,7 +55,9 @@ class Result:
 
     @property
     def as_planned(self) -> State:
-        """The state for whoever wants the trial's result: one that a search ended early is `queued`, as it goes on from its checkpoint."""
+        """The state for whoever wants the trial's result: one that a search ended early is
+        `queued`, as it goes on from its checkpoint.
+        """
         return "queued" if is_pruned(self.state, self.metrics) else self.state
 
 
@@ -71,7 +81,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """Everything that a store knows of a trial, its curves left out. The record's axes are those of its first experiment."""
+    """Everything that a store knows of a trial, its curves left out.
+
+    The record's axes are those of its first experiment.
+    """
 
     record: TrialRecord
     result: Result

@@ -1,4 +1,7 @@
-"""Experiments, trials and memberships into the tables. Each function is a part of its caller's transaction."""
+"""Experiments, trials and memberships into the tables.
+
+Each function is a part of its caller's transaction.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,8 +19,12 @@ CHUNK = 5000
 _trials, _members, _experiments = table_of(Trials), table_of(Memberships), table_of(Experiments)
 
 
-def check_name(database: Database, connection: Connection, name: str, spec: Mapping[str, Any]) -> None:
-    """Raises UserError where an experiment of another kind has the name: a plan's, a search's and an imported table's are not mixed."""
+def check_name(
+    database: Database, connection: Connection, name: str, spec: Mapping[str, Any]
+) -> None:
+    """Raises UserError where an experiment of another kind has the name: a plan's, a search's and
+    an imported table's are not mixed.
+    """
     stored = connection.scalar(select(_experiments.c.spec).where(_experiments.c.name == name))
     if stored is not None and _kind(stored) != _kind(spec):
         what = f"the experiment `{name}` is {_kind(stored)}, and is not mixed with {_kind(spec)}"
@@ -25,20 +32,34 @@ def check_name(database: Database, connection: Connection, name: str, spec: Mapp
 
 
 def _kind(spec: Mapping[str, Any]) -> str:
-    return "an imported table" if "imported" in spec else "a search over a space" if "objectives" in spec else "the runs of a plan"
+    return (
+        "an imported table"
+        if "imported" in spec
+        else "a search over a space"
+        if "objectives" in spec
+        else "the runs of a plan"
+    )
 
 
-def write_experiment(database: Database, connection: Connection, name: str, spec: dict[str, Any], now: float) -> None:
+def write_experiment(
+    database: Database, connection: Connection, name: str, spec: dict[str, Any], now: float
+) -> None:
     """A new experiment, or the new spec of a known one."""
     statement = database.kind.insert(_experiments).values(name=name, spec=spec, created=now)
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"spec": statement.excluded.spec}))
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name"], set_={"spec": statement.excluded.spec}
+        )
+    )
 
 
 def ids_of(connection: Connection, digests: Sequence[str]) -> dict[str, int]:
     """Row ids of the digests that are known."""
     found: dict[str, int] = {}
     for begin in range(0, len(digests), CHUNK):
-        query = select(_trials.c.digest, _trials.c.id).where(_trials.c.digest.in_(digests[begin : begin + CHUNK]))
+        query = select(_trials.c.digest, _trials.c.id).where(
+            _trials.c.digest.in_(digests[begin : begin + CHUNK])
+        )
         found |= {row.digest: row.id for row in connection.execute(query)}
     return found
 
@@ -55,16 +76,28 @@ def insert_new(connection: Connection, records: Iterable[TrialRecord]) -> dict[s
 
 
 def insert_one(database: Database, connection: Connection, record: TrialRecord) -> tuple[int, bool]:
-    """Write down one trial as `queued`, where it is not known yet; its row id, and whether it was new."""
-    statement = database.kind.insert(_trials).values(row_of(record) | {"state": "queued"}).on_conflict_do_nothing(index_elements=["digest"])
+    """Write down one trial as `queued`, where it is not known yet; its row id, and whether it was
+    new.
+    """
+    statement = (
+        database.kind.insert(_trials)
+        .values(row_of(record) | {"state": "queued"})
+        .on_conflict_do_nothing(index_elements=["digest"])
+    )
     new = connection.execute(statement.returning(_trials.c.id)).scalar()
-    return (new, True) if new is not None else (ids_of(connection, [record.digest])[record.digest], False)
+    return (
+        (new, True)
+        if new is not None
+        else (ids_of(connection, [record.digest])[record.digest], False)
+    )
 
 
 def end_others(connection: Connection, experiment: str, records: Sequence[TrialRecord]) -> None:
     """End the membership of trials that are none of these. The trials stay."""
     kept = {record.digest for record in records}
-    query = select(_members.c.trial, _trials.c.digest).join(_trials, _trials.c.id == _members.c.trial)
+    query = select(_members.c.trial, _trials.c.digest).join(
+        _trials, _trials.c.id == _members.c.trial
+    )
     members = connection.execute(query.where(_members.c.experiment == experiment)).all()
     end_members(connection, experiment, [row.trial for row in members if row.digest not in kept])
 
@@ -77,28 +110,66 @@ def end_members(connection: Connection, experiment: str, trials: Sequence[int]) 
 
 
 def write_members(
-    database: Database, connection: Connection, experiment: str, records: Sequence[TrialRecord], ids: Mapping[str, int]
+    database: Database,
+    connection: Connection,
+    experiment: str,
+    records: Sequence[TrialRecord],
+    ids: Mapping[str, int],
 ) -> None:
     """The trials as members of the experiment, in this order."""
     rows = [
-        {"experiment": experiment, "trial": ids[record.digest], "position": position, "axes": record.axes, "replicate": record.replicate}
+        {
+            "experiment": experiment,
+            "trial": ids[record.digest],
+            "position": position,
+            "axes": record.axes,
+            "replicate": record.replicate,
+        }
         for position, record in enumerate(records)
     ]
     database.upsert(connection, Memberships, rows, keys=("experiment", "trial"))
 
 
-def write_next_member(database: Database, connection: Connection, experiment: str, record: TrialRecord, trial: int) -> None:
-    """The trial as the last member of the experiment; a member keeps its place and takes these axes."""
-    place = select(func.coalesce(func.max(_members.c.position), -1) + 1).where(_members.c.experiment == experiment).scalar_subquery()
-    row = {"experiment": experiment, "trial": trial, "position": place, "axes": record.axes, "replicate": record.replicate}
+def write_next_member(
+    database: Database, connection: Connection, experiment: str, record: TrialRecord, trial: int
+) -> None:
+    """The trial as the last member of the experiment; a member keeps its place and takes these
+    axes.
+    """
+    place = (
+        select(func.coalesce(func.max(_members.c.position), -1) + 1)
+        .where(_members.c.experiment == experiment)
+        .scalar_subquery()
+    )
+    row = {
+        "experiment": experiment,
+        "trial": trial,
+        "position": place,
+        "axes": record.axes,
+        "replicate": record.replicate,
+    }
     statement = database.kind.insert(_members).values(row)
-    connection.execute(statement.on_conflict_do_update(index_elements=["experiment", "trial"], set_={"axes": statement.excluded.axes}))
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["experiment", "trial"], set_={"axes": statement.excluded.axes}
+        )
+    )
 
 
 def row_of(record: TrialRecord) -> dict[str, Any]:
     """The row of a trial that nobody has asked for."""
     return {
-        "digest": record.digest, "identity": record.identity, "trial": record.trial, "seed": record.seed, "params": record.params,
-        "steps": record.steps, "tokens": record.tokens, "exposures": record.exposures, "flops": float(record.flops),
-        "origin": record.origin, "extra": record.extra, "state": "missing", "metrics": {},
-    }  # fmt: skip
+        "digest": record.digest,
+        "identity": record.identity,
+        "trial": record.trial,
+        "seed": record.seed,
+        "params": record.params,
+        "steps": record.steps,
+        "tokens": record.tokens,
+        "exposures": record.exposures,
+        "flops": float(record.flops),
+        "origin": record.origin,
+        "extra": record.extra,
+        "state": "missing",
+        "metrics": {},
+    }

@@ -1,4 +1,6 @@
-"""Schema versions: a new store gets the newest, an older one is brought up to it when it is written, a newer one is refused."""
+"""Schema versions: a new store gets the newest, an older one is brought up to it when it is
+written, a newer one is refused.
+"""
 
 from collections.abc import Callable
 
@@ -19,11 +21,17 @@ def _add_fits(connection: Connection) -> None:
 
 
 MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_fits}
-"""Version -> what turns its tables into the next version's. A change of `tables` raises VERSION and writes one here."""
+"""Version -> what turns its tables into the next version's.
+
+A change of `tables` raises VERSION and writes one here.
+"""
 
 
 def prepare(database: Database) -> None:
-    """Make, migrate or accept the tables, in one transaction. Raises UserError, and then nothing is written."""
+    """Make, migrate or accept the tables, in one transaction.
+
+    Raises UserError, and then nothing is written.
+    """
     with database.reading() as connection:
         refuse_newer(database, database.kind.version(connection))
     database.settle()
@@ -40,21 +48,37 @@ def prepare(database: Database) -> None:
 
 
 def check(database: Database) -> None:
-    """Accept the tables for reading. Raises UserError where there are none, or of a version that is too old or too new."""
+    """Accept the tables for reading.
+
+    Raises UserError where there are none, or of a version that is too old or too new.
+    """
     with database.reading() as connection:
         found = database.kind.version(connection)
     refuse_newer(database, found)
     if found == 0:
-        raise UserError("is empty: there is no store in it", cure="fill it with `scalelab run SPEC`", where=database.kind.name)
+        raise UserError(
+            "is empty: there is no store in it",
+            cure="fill it with `scalelab run SPEC`",
+            where=database.kind.name,
+        )
     if found < READABLE:
         cure = "`scalelab run` or `scalelab import` on it brings it up to date"
         raise UserError(
-            f"has the older schema version {found}, and this scalelab reads {READABLE} and later", cure=cure, where=database.kind.name
+            f"has the older schema version {found}, and this scalelab reads {READABLE} and later",
+            cure=cure,
+            where=database.kind.name,
         )
 
 
 def refuse_newer(database: Database, found: int) -> None:
     """Raises UserError for a store that a newer scalelab made."""
     if found > VERSION:
-        what = f"belongs to a newer scalelab: it has schema version {found}, and this one knows up to {VERSION}"
-        raise UserError(what, cure="update scalelab, or name another store with --store", where=database.kind.name)
+        what = (
+            f"belongs to a newer scalelab: it has schema version {found}, and this one knows up to"
+            f" {VERSION}"
+        )
+        raise UserError(
+            what,
+            cure="update scalelab, or name another store with --store",
+            where=database.kind.name,
+        )

@@ -1,8 +1,10 @@
-"""A store in one SQLite file: WAL, one writer at a time, and everything else that is special to SQLite.
+"""A store in one SQLite file: WAL, one writer at a time, and everything else that is special to
+SQLite.
 
-A reader never blocks the writer and sees one state of the store. A writer begins with BEGIN IMMEDIATE: a transaction that
-reads first and then writes would fail at once, whatever the timeout, where another writer came between.
-`synchronous=NORMAL` in WAL: a killed process loses nothing that was committed; a power cut may lose the last moments, never the file.
+A reader never blocks the writer and sees one state of the store. A writer begins with BEGIN
+IMMEDIATE: a transaction that reads first and then writes would fail at once, whatever the timeout,
+where another writer came between. `synchronous=NORMAL` in WAL: a killed process loses nothing that
+was committed; a power cut may lose the last moments, never the file.
 """
 
 import os
@@ -15,7 +17,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, Text, create_engine, event, func, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    Text,
+    create_engine,
+    event,
+    func,
+    type_coerce,
+)
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
@@ -46,13 +58,25 @@ class Sqlite:
         if self.path.is_dir():
             raise self._fault("is a folder", "name a file in it, such as scalelab.db")
         if mode == "read" and not self.path.exists():
-            raise self._fault("does not exist", "name an existing store with --store, or make one with `scalelab run`")
+            raise self._fault(
+                "does not exist",
+                "name an existing store with --store, or make one with `scalelab run`",
+            )
         if mode == "write":
             self._check_writable()
         uri = self._readable() if mode == "read" else f"{self.path.absolute().as_uri()}?mode=rwc"
-        engine = create_engine("sqlite://", creator=lambda: _connect(uri, mode), poolclass=QueuePool)
-        # The driver's own BEGIN comes too late and is never immediate: ours is the first word of a transaction.
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(connection.get_execution_options()["begin"]))
+        engine = create_engine(
+            "sqlite://", creator=lambda: _connect(uri, mode), poolclass=QueuePool
+        )
+        # The driver's own BEGIN comes too late and is never immediate: ours is the first word of a
+        # transaction.
+        event.listen(
+            engine,
+            "begin",
+            lambda connection: connection.exec_driver_sql(
+                connection.get_execution_options()["begin"]
+            ),
+        )
         return engine
 
     def settle(self, engine: Engine) -> None:
@@ -87,21 +111,35 @@ class Sqlite:
     def write_metrics(self, connection: Connection, rows: Sequence[Point]) -> None:
         """One prepared statement for them all."""
         if rows:
-            connection.exec_driver_sql("INSERT OR REPLACE INTO metrics (trial, name, step, value) VALUES (?, ?, ?, ?)", list(rows))
+            connection.exec_driver_sql(
+                "INSERT OR REPLACE INTO metrics (trial, name, step, value) VALUES (?, ?, ?, ?)",
+                list(rows),
+            )
 
     def explain(self, error: Exception) -> UserError | None:
         """By SQLite's own error names."""
-        name = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlite_errorname", "")
+        name = getattr(
+            error.orig if isinstance(error, DBAPIError) else error, "sqlite_errorname", ""
+        )
         if name == "SQLITE_NOTADB":
             return self._fault("is not a database", "name a store, or a new file, with --store")
         if name == "SQLITE_CORRUPT":
-            return self._fault("is damaged", "bring back a copy of it, or rescue what is left with `sqlite3 FILE .recover`")
+            return self._fault(
+                "is damaged",
+                "bring back a copy of it, or rescue what is left with `sqlite3 FILE .recover`",
+            )
         if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and self._disk_is_full()):
-            return self._fault("the disk is full", "make room and run the same command again: nothing that was finished is lost")
+            return self._fault(
+                "the disk is full",
+                "make room and run the same command again: nothing that was finished is lost",
+            )
         if name.startswith("SQLITE_READONLY"):
             return self._read_only()
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return self._fault(f"another process has held it for more than {BUSY_S:.0f} seconds", "end that process, or wait for it")
+            return self._fault(
+                f"another process has held it for more than {BUSY_S:.0f} seconds",
+                "end that process, or wait for it",
+            )
         if name.startswith("SQLITE_CANTOPEN"):
             return self._fault("cannot be opened", "check the path and its permissions")
         return None
@@ -113,7 +151,8 @@ class Sqlite:
 
     def _readable(self) -> str:
         """The URI under which the file can be read, also where nothing can be written beside it."""
-        # Whoever may write tidies up behind itself: a reader that may not leaves the WAL's files lying beside the store.
+        # Whoever may write tidies up behind itself: a reader that may not leaves the WAL's files
+        # lying beside the store.
         uri = f"{self.path.absolute().as_uri()}?mode={'rw' if _may_write(self.path) else 'ro'}"
         try:
             with closing(_connect(uri, "read")) as probe:
@@ -124,7 +163,10 @@ class Sqlite:
         return uri
 
     def _unshared(self) -> str:
-        """WAL wants to write beside the file, and can't. Without a WAL the file itself is all; else the two are read from a copy."""
+        """WAL wants to write beside the file, and can't.
+
+        Without a WAL the file itself is all; else the two are read from a copy.
+        """
         wal = self.path.with_name(f"{self.path.name}-wal")
         if not wal.exists() or not wal.stat().st_size:
             return f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
@@ -137,7 +179,10 @@ class Sqlite:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._fault(f"cannot be made: {error.strerror}", "name a folder that you may write to with --store") from error
+            raise self._fault(
+                f"cannot be made: {error.strerror}",
+                "name a folder that you may write to with --store",
+            ) from error
         for place in (self.path.parent, self.path):
             if place.exists() and not _may_write(place):
                 raise self._read_only()
@@ -146,19 +191,29 @@ class Sqlite:
         return shutil.disk_usage(self.path.parent).free < 2**20
 
     def _read_only(self) -> UserError:
-        return self._fault("is read-only", "ls, show and report work on it; to run, name a store that you may write to with --store")
+        return self._fault(
+            "is read-only",
+            "ls, show and report work on it; to run, name a store that you may write to with"
+            " --store",
+        )
 
     def _fault(self, what: str, cure: str) -> UserError:
         return UserError(what, cure=cure, where=self.name)
 
 
 def _may_write(place: Path) -> bool:
-    """Permissions are believed for root too, who could write all the same: a file made read-only is meant so."""
-    return os.access(place, os.W_OK) and bool(place.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    """Permissions are believed for root too, who could write all the same: a file made read-only is
+    meant so.
+    """
+    return os.access(place, os.W_OK) and bool(
+        place.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    )
 
 
 def _connect(uri: str, mode: Mode) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_S, check_same_thread=False, isolation_level=None
+    )
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(f"PRAGMA query_only={'ON' if mode == 'read' else 'OFF'}")

@@ -30,9 +30,16 @@ from scalelab.store.registering import (
 from scalelab.store.tables import Artifacts, Attempts, Environments, Metrics, Trials
 
 BATCH_ROWS, BATCH_S = 2000, 0.5
-"""Metric rows wait for each other until there are this many, or until the first has waited this long."""
+"""Metric rows wait for each other until there are this many, or until the first has waited this
+long.
+"""
 
-_trials, _attempts, _environments, _metrics = table_of(Trials), table_of(Attempts), table_of(Environments), table_of(Metrics)
+_trials, _attempts, _environments, _metrics = (
+    table_of(Trials),
+    table_of(Attempts),
+    table_of(Environments),
+    table_of(Metrics),
+)
 
 Row = tuple[int, str, int]
 """Trial, name, step."""
@@ -49,39 +56,66 @@ class Store(Reader):
         self._since = 0.0
         self._current: dict[int, int] = {}
 
-    def register(self, experiment: str, spec: dict[str, Any], trials: Sequence[TrialRecord]) -> None:
-        """Write an experiment down with all its trials: new ones are `missing` until one claims them, known ones stay as they are.
+    def register(
+        self, experiment: str, spec: dict[str, Any], trials: Sequence[TrialRecord]
+    ) -> None:
+        """Write an experiment down with all its trials: new ones are `missing` until one claims
+        them, known ones stay as they are.
 
-        A trial may belong to many experiments: its axes and its replicate are kept with the membership. An experiment is what
-        its spec says now: what is no longer among its trials leaves it, and stays in the store. Raises UserError where the
-        name is that of an imported table, or of a search's experiment.
+        A trial may belong to many experiments: its axes and its replicate are kept with the
+        membership. An experiment is what its spec says now: what is no longer among its trials
+        leaves it, and stays in the store. Raises UserError where the name is that of an imported
+        table, or of a search's experiment.
         """
         with self._lock, self.database.writing() as connection:
             check_name(self.database, connection, experiment, spec)
             write_experiment(self.database, connection, experiment, spec, self.clock())
             end_others(connection, experiment, trials)
-            write_members(self.database, connection, experiment, trials, insert_new(connection, trials))
+            write_members(
+                self.database, connection, experiment, trials, insert_new(connection, trials)
+            )
 
-    def open_experiment(self, experiment: str, spec: dict[str, Any], leaving: Sequence[str] = ()) -> None:
-        """Write down an experiment whose trials are found one by one (see `enlist`). Those that it has stay, but for the digests that
-        are `leaving`, which stay in the store.
+    def open_experiment(
+        self, experiment: str, spec: dict[str, Any], leaving: Sequence[str] = ()
+    ) -> None:
+        """Write down an experiment whose trials are found one by one (see `enlist`).
 
-        `spec` has `objectives`: by these one knows such an experiment again. Raises UserError where the name is that of a plan's
-        experiment, or of an imported table.
+        Those that it has stay, but for the digests that are `leaving`, which stay in the store.
+
+        `spec` has `objectives`: by these one knows such an experiment again. Raises UserError where
+        the name is that of a plan's experiment, or of an imported table.
         """
         with self._lock, self.database.writing() as connection:
             check_name(self.database, connection, experiment, spec)
             write_experiment(self.database, connection, experiment, spec, self.clock())
             end_members(connection, experiment, list(ids_of(connection, leaving).values()))
 
-    def enlist(self, experiment: str, record: TrialRecord, owner: str, lease_s: float = 60.0, *, retry: bool = False) -> bool:
-        """Make a trial the experiment's next member, where it is none yet, and claim it (see `claim`), in one transaction."""
+    def enlist(
+        self,
+        experiment: str,
+        record: TrialRecord,
+        owner: str,
+        lease_s: float = 60.0,
+        *,
+        retry: bool = False,
+    ) -> bool:
+        """Make a trial the experiment's next member, where it is none yet, and claim it (see
+        `claim`), in one transaction.
+        """
         with self._lock, self.database.writing() as connection:
             trial, is_new = insert_one(self.database, connection, record)
             write_next_member(self.database, connection, experiment, record, trial)
             if is_new:
                 claims.take_new(connection, trial, owner, until=self.clock() + lease_s)
-            elif not claims.take_known(self.database, connection, trial, owner, now=self.clock(), lease_s=lease_s, retry=retry):
+            elif not claims.take_known(
+                self.database,
+                connection,
+                trial,
+                owner,
+                now=self.clock(),
+                lease_s=lease_s,
+                retry=retry,
+            ):
                 return False
         self._ids[record.digest] = trial
         return True
@@ -95,12 +129,18 @@ class Store(Reader):
     def claim(self, digest: str, owner: str, lease_s: float = 60.0, *, retry: bool = False) -> bool:
         """Take a trial, so that no other driver runs it; True also where it is the owner's already.
 
-        False: another holds it, it has its result, it is unknown, or it failed and `retry` is not set.
+        False: another holds it, it has its result, it is unknown, or it failed and `retry` is not
+        set.
         """
-        return claims.take(self.database, digest, owner, now=self.clock(), lease_s=lease_s, retry=retry)
+        return claims.take(
+            self.database, digest, owner, now=self.clock(), lease_s=lease_s, retry=retry
+        )
 
     def renew(self, owner: str, lease_s: float = 60.0) -> None:
-        """The heartbeat: hold every claim of the owner for another lease. Waiting metric rows are written too."""
+        """The heartbeat: hold every claim of the owner for another lease.
+
+        Waiting metric rows are written too.
+        """
         with self._lock, self.database.writing() as connection:
             claims.renew(connection, owner, until=self.clock() + lease_s)
         self.flush()
@@ -110,61 +150,118 @@ class Store(Reader):
         with self._lock, self.database.writing() as connection:
             claims.release(connection, owner, now=self.clock())
 
-    def begin(self, digest: str, started: Started, environment: dict[str, Any], owner: str, lease_s: float = 60.0) -> int:
-        """Write down that an attempt began; returns its id. The curve keeps what the attempt goes on from, and no more."""
+    def begin(
+        self,
+        digest: str,
+        started: Started,
+        environment: dict[str, Any],
+        owner: str,
+        lease_s: float = 60.0,
+    ) -> int:
+        """Write down that an attempt began; returns its id.
+
+        The curve keeps what the attempt goes on from, and no more.
+        """
         trial, now = self._id(digest), self.clock()
         self.flush()  # What an earlier attempt left waiting goes first: the curve is cut after it.
         with self._lock, self.database.writing() as connection:
             claims.lease(self.database, connection, trial, owner, now=now, lease_s=lease_s)
             lost = and_(_attempts.c.trial == trial, _attempts.c.state == "running")
             connection.execute(update(_attempts).where(lost).values(state="lost"))
-            # A finished trial keeps its result: an attempt that was overtaken by another driver adds nothing to it.
+            # A finished trial keeps its result: an attempt that was overtaken by another driver
+            # adds nothing to it.
             is_open = and_(_trials.c.id == trial, not_(HAS_RESULT))
-            running = update(_trials).where(is_open).values(state="running", metrics={}, seconds=None, step=started.resumed)
+            running = (
+                update(_trials)
+                .where(is_open)
+                .values(state="running", metrics={}, seconds=None, step=started.resumed)
+            )
             if connection.execute(running).rowcount:
-                connection.execute(delete(_metrics).where(_metrics.c.trial == trial, _metrics.c.step > started.resumed))
+                connection.execute(
+                    delete(_metrics).where(
+                        _metrics.c.trial == trial, _metrics.c.step > started.resumed
+                    )
+                )
             row = {
-                "key": uuid4().hex, "trial": trial, "environment": self._environment(connection, environment), "owner": owner,
-                "numerics": started.numerics, "state": "running", "started": now, "resumed": started.resumed, "error": "",
-            }  # fmt: skip
-            attempt = int(connection.execute(insert(_attempts).values(row).returning(_attempts.c.id)).scalar_one())
+                "key": uuid4().hex,
+                "trial": trial,
+                "environment": self._environment(connection, environment),
+                "owner": owner,
+                "numerics": started.numerics,
+                "state": "running",
+                "started": now,
+                "resumed": started.resumed,
+                "error": "",
+            }
+            attempt = int(
+                connection.execute(
+                    insert(_attempts).values(row).returning(_attempts.c.id)
+                ).scalar_one()
+            )
             self._current[trial] = attempt
             return attempt
 
     def measure(self, digest: str, attempt: int, measured: Measured) -> None:
-        """Add a point of the trial's curves; it is written with others that come in the same half second."""
+        """Add a point of the trial's curves; it is written with others that come in the same half
+        second.
+        """
         trial, now = self._id(digest), self.clock()
         with self._lock:
             if self._current.get(trial, attempt) != attempt:
                 return  # Late news of an attempt that another one has replaced.
             self._since = self._since if self._pending else now
-            self._pending |= {(trial, name, measured.step): value for name, value in measured.values.items()}
+            self._pending |= {
+                (trial, name, measured.step): value for name, value in measured.values.items()
+            }
             if len(self._pending) >= BATCH_ROWS or now - self._since >= BATCH_S:
                 self.flush()
 
     def end(self, digest: str, attempt: int, ended: Ended) -> None:
-        """Write the trial's state, its last metrics and all that waits in one transaction: `done` means complete."""
+        """Write the trial's state, its last metrics and all that waits in one transaction: `done`
+        means complete.
+        """
         trial = self._id(digest)
         with self._lock:
-            if not is_pruned(ended.state, ended.values):  # else they are its last measurement's, which the curve has
-                self._pending |= {(trial, name, ended.step): value for name, value in ended.values.items()}
+            if not is_pruned(
+                ended.state, ended.values
+            ):  # else they are its last measurement's, which the curve has
+                self._pending |= {
+                    (trial, name, ended.step): value for name, value in ended.values.items()
+                }
             with self.database.writing() as connection:
                 self._write_pending(connection)
-                values = {"state": ended.state, "step": ended.step, "seconds": ended.seconds, "ended": self.clock(), "error": ended.error}
-                connection.execute(update(_attempts).where(_attempts.c.id == attempt).values(values))
+                values = {
+                    "state": ended.state,
+                    "step": ended.step,
+                    "seconds": ended.seconds,
+                    "ended": self.clock(),
+                    "error": ended.error,
+                }
+                connection.execute(
+                    update(_attempts).where(_attempts.c.id == attempt).values(values)
+                )
                 self._finish(connection, trial, ended)
-                places = [{"trial": trial, "name": name, "place": place} for name, place in ended.artifacts.items()]
+                places = [
+                    {"trial": trial, "name": name, "place": place}
+                    for name, place in ended.artifacts.items()
+                ]
                 self.database.upsert(connection, Artifacts, places, keys=("trial", "name"))
                 claims.give_back(connection, trial, attempt)
             self._pending.clear()
 
     def keep_fit(self, fit: StoredFit) -> None:
-        """Keep a fit with its draws; one with the same key is replaced. Its experiment must be in the store."""
+        """Keep a fit with its draws; one with the same key is replaced.
+
+        Its experiment must be in the store.
+        """
         with self._lock, self.database.writing() as connection:
             write_fit(self.database, connection, fit)
 
     def flush(self) -> None:
-        """Write the metric rows that wait. With a UserError (a full disk, say) they wait on, and none is lost."""
+        """Write the metric rows that wait.
+
+        With a UserError (a full disk, say) they wait on, and none is lost.
+        """
         with self._lock:
             if self._pending:
                 with self.database.writing() as connection:
@@ -181,17 +278,36 @@ class Store(Reader):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _write_pending(self, connection: Connection) -> None:
         # A NaN is NULL: SQLite has no other form for it.
-        self.database.kind.write_metrics(connection, [(*key, value if value == value else None) for key, value in self._pending.items()])
+        self.database.kind.write_metrics(
+            connection,
+            [(*key, value if value == value else None) for key, value in self._pending.items()],
+        )
 
     def _finish(self, connection: Connection, trial: int, ended: Ended) -> None:
-        chain = select(func.max(_attempts.c.id)).where(_attempts.c.trial == trial, _attempts.c.resumed == 0).scalar_subquery()
-        seconds = select(func.sum(_attempts.c.seconds)).where(_attempts.c.trial == trial, _attempts.c.id >= func.coalesce(chain, 0))
-        values = {"state": ended.state, "step": ended.step, "metrics": ended.values, "seconds": seconds.scalar_subquery()}
+        chain = (
+            select(func.max(_attempts.c.id))
+            .where(_attempts.c.trial == trial, _attempts.c.resumed == 0)
+            .scalar_subquery()
+        )
+        seconds = select(func.sum(_attempts.c.seconds)).where(
+            _attempts.c.trial == trial, _attempts.c.id >= func.coalesce(chain, 0)
+        )
+        values = {
+            "state": ended.state,
+            "step": ended.step,
+            "metrics": ended.values,
+            "seconds": seconds.scalar_subquery(),
+        }
         finish = update(_trials).where(_trials.c.id == trial).values(values)
         # A result is never replaced by a failure, nor by what a search ended early.
         is_result = ended.state in FINISHED and not is_pruned(ended.state, ended.values)
@@ -202,7 +318,9 @@ class Store(Reader):
         known = select(_environments.c.id).where(_environments.c.digest == digest)
         found = connection.scalar(known)
         if found is None:
-            statement = self.database.kind.insert(_environments).values(digest=digest, data=environment)
+            statement = self.database.kind.insert(_environments).values(
+                digest=digest, data=environment
+            )
             connection.execute(statement.on_conflict_do_nothing(index_elements=["digest"]))
             found = connection.scalar(known)
         return int(found or 0)

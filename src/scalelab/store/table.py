@@ -25,33 +25,52 @@ class Published:
 
 
 def read_published(table: Path, mapping: Path, *, repeats: bool = False) -> Published:
-    """Read a CSV table through a mapping. Raises UserError with file, row and column of the first fault.
+    """Read a CSV table through a mapping.
 
-    A trial's digest covers the experiment, every mapped column but `metrics.*` and `seconds`, and the seed (0 where none is
-    mapped), so that the same table gives the same trials again. Rows that are equal in all of it are an error, or, with
-    `repeats`, replicates of one configuration.
+    Raises UserError with file, row and column of the first fault.
+
+    A trial's digest covers the experiment, every mapped column but `metrics.*` and `seconds`, and
+    the seed (0 where none is mapped), so that the same table gives the same trials again. Rows that
+    are equal in all of it are an error, or, with `repeats`, replicates of one configuration.
     """
     checked = read_mapping(mapping)
     header, rows = _read(table)
     for column in checked.columns:
         if column.name not in header:
-            raise UserError(f"the table {table} has no column `{column.name}`", cure=nearest(column.name, header), where=column.place)
-    parsed = _parse_extras([_parse(table, number, row, header, checked) for number, row in enumerate(rows, 1)], checked)
+            raise UserError(
+                f"the table {table} has no column `{column.name}`",
+                cure=nearest(column.name, header),
+                where=column.place,
+            )
+    parsed = _parse_extras(
+        [_parse(table, number, row, header, checked) for number, row in enumerate(rows, 1)], checked
+    )
     extras = _extras(header, rows, checked)
     published, replicates, seen = Published(checked.experiment), Counter[str](), dict[str, int]()
     for number, (values, extra) in enumerate(zip(parsed, extras, strict=True), 1):
-        identity = {column.key: values[column.key] for column in checked.columns if column.is_identity}
+        identity = {
+            column.key: values[column.key] for column in checked.columns if column.is_identity
+        }
         record = _record(checked.experiment, identity, extra, replicates)
         if record.digest in seen and repeats:
             record = replace(record, digest=sha256(record.identity | {"row": number}))
         elif record.digest in seen:
             what = f"row {number} is the same trial as row {seen[record.digest]}"
-            cure = "map a column that tells them apart: `seed`, or any other, as `extra.dataset: dataset`"
+            cure = (
+                "map a column that tells them apart: `seed`, or any other, as `extra.dataset:"
+                " dataset`"
+            )
             raise UserError(what, cure=cure, where=f"{table}:{rows[number - 1][0]}")
         seen[record.digest] = number
-        metrics = {key.removeprefix("metrics."): value for key, value in values.items() if key.startswith("metrics.")}
+        metrics = {
+            key.removeprefix("metrics."): value
+            for key, value in values.items()
+            if key.startswith("metrics.")
+        }
         published.trials.append(record)
-        published.results.append(Result("done", metrics, values.get("seconds"), record.steps or None))
+        published.results.append(
+            Result("done", metrics, values.get("seconds"), record.steps or None)
+        )
     return published
 
 
@@ -59,19 +78,35 @@ def _read(table: Path) -> tuple[list[str], list[Row]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+            rows = [
+                (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells
+            ]
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", cure="name a CSV table", where=str(table)) from error
+        raise UserError(
+            f"cannot be read: {error.strerror}", cure="name a CSV table", where=str(table)
+        ) from error
     except UnicodeDecodeError as error:
-        raise UserError("is not text in UTF-8", cure="save it as CSV in UTF-8", where=str(table)) from error
+        raise UserError(
+            "is not text in UTF-8", cure="save it as CSV in UTF-8", where=str(table)
+        ) from error
     except csv.Error as error:
-        raise UserError(f"is not CSV: {error}", cure="save it as CSV with commas", where=str(table)) from error
+        raise UserError(
+            f"is not CSV: {error}", cure="save it as CSV with commas", where=str(table)
+        ) from error
     if len(rows) < 2:
-        raise UserError("has no rows", cure="name a table with a line of column names and rows below it", where=str(table))
+        raise UserError(
+            "has no rows",
+            cure="name a table with a line of column names and rows below it",
+            where=str(table),
+        )
     (_, header), *below = rows
     for name, count in Counter(header).items():
         if count > 1:
-            raise UserError(f"has {count} columns named `{name}`", cure="give each a name of its own", where=f"{table}:1")
+            raise UserError(
+                f"has {count} columns named `{name}`",
+                cure="give each a name of its own",
+                where=f"{table}:1",
+            )
     for number, (line, cells) in enumerate(below, 1):
         if len(cells) != len(header):
             what = f"row {number} has {len(cells)} cells, and there are {len(header)} columns"
@@ -79,7 +114,9 @@ def _read(table: Path) -> tuple[list[str], list[Row]]:
     return header, below
 
 
-def _parse(table: Path, number: int, row: Row, header: list[str], mapping: Mapping) -> dict[str, Any]:
+def _parse(
+    table: Path, number: int, row: Row, header: list[str], mapping: Mapping
+) -> dict[str, Any]:
     line, cells = row
     values: dict[str, Any] = {}
     for column in mapping.columns:
@@ -87,7 +124,9 @@ def _parse(table: Path, number: int, row: Row, header: list[str], mapping: Mappi
             values[column.key] = column.parse(cells[header.index(column.name)])
         except ValueError as error:
             what, _, cure = str(error).partition("; ")
-            raise UserError(f"row {number}, column `{column.name}`: {what}", cure=cure, where=f"{table}:{line}") from error
+            raise UserError(
+                f"row {number}, column `{column.name}`: {what}", cure=cure, where=f"{table}:{line}"
+            ) from error
     return values
 
 
@@ -100,9 +139,15 @@ def _parse_extras(parsed: list[dict[str, Any]], mapping: Mapping) -> list[dict[s
 
 
 def _extras(header: list[str], rows: list[Row], mapping: Mapping) -> list[dict[str, Any]]:
-    """The columns that the mapping does not name: numbers where the whole column is numbers, else text; empty is null."""
+    """The columns that the mapping does not name: numbers where the whole column is numbers, else
+    text; empty is null.
+    """
     named = {column.name for column in mapping.columns}
-    kept = {name: _typed([cells[index] for _, cells in rows]) for index, name in enumerate(header) if name not in named}
+    kept = {
+        name: _typed([cells[index] for _, cells in rows])
+        for index, name in enumerate(header)
+        if name not in named
+    }
     return [{name: cells[index] for name, cells in kept.items()} for index in range(len(rows))]
 
 
@@ -117,14 +162,23 @@ def _typed(cells: list[str]) -> list[Any]:
     return [cell or None for cell in cells]
 
 
-def _record(experiment: str, identity: dict[str, Any], extra: dict[str, Any], replicates: Counter[str]) -> TrialRecord:
+def _record(
+    experiment: str, identity: dict[str, Any], extra: dict[str, Any], replicates: Counter[str]
+) -> TrialRecord:
     seed = identity.get("seed", 0)
     others = {key: value for key, value in identity.items() if key != "seed"}
     place = canonical_json(others)
     replicates[place] += 1
-    axes = {key: value for key, value in others.items() if key not in LENGTHS and not key.startswith("params.")}
+    axes = {
+        key: value
+        for key, value in others.items()
+        if key not in LENGTHS and not key.startswith("params.")
+    }
     whole = {"imported": experiment, "columns": others, "seed": seed}
-    length = {name: others.get(name, others.get(f"budget.{name}", 0)) for name in ("steps", "tokens", "exposures", "flops")}
+    length = {
+        name: others.get(name, others.get(f"budget.{name}", 0))
+        for name in ("steps", "tokens", "exposures", "flops")
+    }
     return TrialRecord(
         digest=sha256(whole),
         identity=whole,
@@ -132,7 +186,11 @@ def _record(experiment: str, identity: dict[str, Any], extra: dict[str, Any], re
         axes=axes,
         replicate=replicates[place] - 1,
         seed=seed,
-        params={key.removeprefix("params."): value for key, value in others.items() if key.startswith("params.")},
+        params={
+            key.removeprefix("params."): value
+            for key, value in others.items()
+            if key.startswith("params.")
+        },
         **length,
         origin="imported",
         extra=extra,

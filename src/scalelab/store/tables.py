@@ -3,8 +3,9 @@
     experiments --< memberships >-- trials --< attempts >-- environments
     experiments --< fits            trials --< metrics, artifacts;   trials --- claims
 
-A trial's last metrics stand in its own row, its curves in `metrics`. Objects are kept as JSON text: it reads the same
-on every database, and in SQL as `json_extract(params, '$.total')` or `params::json`.
+A trial's last metrics stand in its own row, its curves in `metrics`. Objects are kept as JSON text:
+it reads the same on every database, and in SQL as `json_extract(params, '$.total')` or
+`params::json`.
 """
 
 import json
@@ -34,20 +35,31 @@ class Json(TypeDecorator[dict[str, Any]]):
 
 
 class Values(Json):
-    """Metric values as JSON text. JSON has no NaN and no infinity, so these are written as words."""
+    """Metric values as JSON text.
+
+    JSON has no NaN and no infinity, so these are written as words.
+    """
 
     cache_ok = True
 
     def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str | None:
-        plain = {name: number if math.isfinite(number) else str(number) for name, number in (value or {}).items()}
+        plain = {
+            name: number if math.isfinite(number) else str(number)
+            for name, number in (value or {}).items()
+        }
         return super().process_bind_param(plain, dialect)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any] | None:
-        return {name: _WORDS[number] if isinstance(number, str) else number for name, number in json.loads(value or "{}").items()}
+        return {
+            name: _WORDS[number] if isinstance(number, str) else number
+            for name, number in json.loads(value or "{}").items()
+        }
 
 
 class Base(SQLModel, registry=registry()):
-    """Tables of the store have their own catalogue, so that other users of SQLModel don't meet them."""
+    """Tables of the store have their own catalogue, so that other users of SQLModel don't meet
+    them.
+    """
 
 
 class Experiments(Base, table=True):
@@ -137,7 +149,10 @@ class Artifacts(Base, table=True):
 
 
 class Claims(Base, table=True):
-    """Who runs a trial, until when (seconds since the epoch). A claim past its time binds nobody."""
+    """Who runs a trial, until when (seconds since the epoch).
+
+    A claim past its time binds nobody.
+    """
 
     trial: int = Field(primary_key=True, foreign_key="trials.id")
     owner: str = Field(index=True)

@@ -1,4 +1,6 @@
-"""What a search over a space can learn from: the trials of its own experiment in the order of asking, and every other result."""
+"""What a search over a space can learn from: the trials of its own experiment in the order of
+asking, and every other result.
+"""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -42,24 +44,38 @@ class Other:
 
 
 def members(store: Reader, experiment: str, metric: str | None = None) -> list[Member]:
-    """The experiment's trials in the order of asking, each with the curve of a metric; none where the store does not know it."""
+    """The experiment's trials in the order of asking, each with the curve of a metric; none where
+    the store does not know it.
+    """
     if not store.has(experiment):
         return []
     curves = {} if metric is None else _curves(store, experiment, metric)
-    return [Member(record, result, curves.get(record.digest, ())) for record, _, result in store.members(experiment)]
+    return [
+        Member(record, result, curves.get(record.digest, ()))
+        for record, _, result in store.members(experiment)
+    ]
 
 
 def is_member(store: Reader, experiment: str, digest: str) -> bool:
     """Whether the trial belongs to the experiment already."""
     query = select(_members.c.trial).join(_trials, _trials.c.id == _members.c.trial)
     with store.database.reading() as connection:
-        return connection.scalar(query.where(_members.c.experiment == experiment, _trials.c.digest == digest)) is not None
+        return (
+            connection.scalar(
+                query.where(_members.c.experiment == experiment, _trials.c.digest == digest)
+            )
+            is not None
+        )
 
 
 def _curves(store: Reader, experiment: str, metric: str) -> dict[str, list[tuple[int, float]]]:
     query = select(_trials.c.digest, _metrics.c.step, _metrics.c.value).select_from(_members)
-    query = query.join(_trials, _trials.c.id == _members.c.trial).join(_metrics, _metrics.c.trial == _members.c.trial)
-    query = query.where(_members.c.experiment == experiment, _metrics.c.name == metric).order_by(_metrics.c.trial, _metrics.c.step)
+    query = query.join(_trials, _trials.c.id == _members.c.trial).join(
+        _metrics, _metrics.c.trial == _members.c.trial
+    )
+    query = query.where(_members.c.experiment == experiment, _metrics.c.name == metric).order_by(
+        _metrics.c.trial, _metrics.c.step
+    )
     curves: dict[str, list[tuple[int, float]]] = {}
     with store.database.reading() as connection:
         for digest, step, value in connection.execute(query):
@@ -68,13 +84,20 @@ def _curves(store: Reader, experiment: str, metric: str) -> dict[str, list[tuple
 
 
 def others(store: Reader, experiment: str, only: Mapping[str, Collection[str]]) -> list[Other]:
-    """Every result that was run here and is no trial of the experiment, in the order in which the store came to know them.
+    """Every result that was run here and is no trial of the experiment, in the order in which the
+    store came to know them.
 
-    `only` says which words may stand at a path of the trial, as `{"task.kind": ["text"]}`. What a search ended early is left out.
+    `only` says which words may stand at a path of the trial, as `{"task.kind": ["text"]}`. What a
+    search ended early is left out.
     """
     own = select(_members.c.trial).where(_members.c.experiment == experiment)
-    words = [store.database.kind.text_at(_trials.c.trial, path).in_(list(allowed)) for path, allowed in only.items()]
+    words = [
+        store.database.kind.text_at(_trials.c.trial, path).in_(list(allowed))
+        for path, allowed in only.items()
+    ]
     query = select(_trials.c.digest, _trials.c.trial, _trials.c.state, _trials.c.metrics)
-    query = query.where(HAS_RESULT, _trials.c.origin == "run", _trials.c.id.not_in(own), *words).order_by(_trials.c.id)
+    query = query.where(
+        HAS_RESULT, _trials.c.origin == "run", _trials.c.id.not_in(own), *words
+    ).order_by(_trials.c.id)
     with store.database.reading() as connection:
         return [Other(*row) for row in connection.execute(query)]

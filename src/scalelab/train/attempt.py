@@ -27,13 +27,17 @@ from scalelab.train.source import open_source
 
 
 class Attempt:
-    """Everything that a training run holds. `step` counts the updates done, `flops` what they have run, and `steps` is how many there may
+    """Everything that a training run holds.
+
+    `step` counts the updates done, `flops` what they have run, and `steps` is how many there may
     be; evaluations raise Interrupted once `stopping()` is true.
 
     Raises UserError where the execution and the trial do not go together.
     """
 
-    def __init__(self, trial: Trial, execution: Execution, folder: str | None, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, trial: Trial, execution: Execution, folder: str | None, stopping: Callable[[], bool]
+    ) -> None:
         self.trial, self.execution, self.folder = trial, execution, folder
         self.size = micro_batch.settled(trial, execution)
         self.device = pick_device(execution)
@@ -46,7 +50,11 @@ class Attempt:
         self.test = build_test(trial, data, self.device, stopping)
         self._begin()
         self._resume()
-        self.loss_of = compiling.compiled_loss(self.model) if compiling.is_compiled(trial.model, execution) else summed_loss
+        self.loss_of = (
+            compiling.compiled_loss(self.model)
+            if compiling.is_compiled(trial.model, execution)
+            else summed_loss
+        )
         if self.size is None:
             self.size = self._found_size()
         if execution.micro_batch is not None:  # what was used, for the numerics
@@ -55,7 +63,9 @@ class Attempt:
         self.saved = time.perf_counter()
 
     def update(self) -> None:
-        """One optimizer update on the next batch; gradients, FLOPs and the experts' loads accumulate over its micro-batches."""
+        """One optimizer update on the next batch; gradients, FLOPs and the experts' loads
+        accumulate over its micro-batches.
+        """
         assert self.size is not None
         self.pace.updating(self.position)
         expected = self.expected
@@ -76,8 +86,14 @@ class Attempt:
 
     def is_finite(self) -> bool:
         """Whether the loss, the routers and the weights are still numbers. Waits for the device."""
-        kept = (part for part in chain(self.model.parameters(), self.model.buffers()) if part.is_floating_point())
-        return bool(torch.stack([self.meters.are_finite(), *(part.isfinite().all() for part in kept)]).all())
+        kept = (
+            part
+            for part in chain(self.model.parameters(), self.model.buffers())
+            if part.is_floating_point()
+        )
+        return bool(
+            torch.stack([self.meters.are_finite(), *(part.isfinite().all() for part in kept)]).all()
+        )
 
     @property
     def position(self) -> Position:
@@ -86,8 +102,10 @@ class Attempt:
 
     @property
     def expected(self) -> float:
-        """Updates of the whole trial, for its schedule; under a budget of FLOPs as many as it would have if all cost what those until now
-        did. With equal costs this is no other number than `steps`."""
+        """Updates of the whole trial, for its schedule; under a budget of FLOPs as many as it would
+        have if all cost what those until now did. With equal costs this is no other number than
+        `steps`.
+        """
         asked = self.trial.budget.flops
         return self.steps if asked is None or not self.flops else self.step * asked / self.flops
 
@@ -100,14 +118,22 @@ class Attempt:
     @property
     def is_due(self) -> bool:
         """Whether this step is to be evaluated and has not been."""
-        return (self.step in self.evaluated or self.is_over) and not (self.curve and self.curve[-1].step == self.step)
+        return (self.step in self.evaluated or self.is_over) and not (
+            self.curve and self.curve[-1].step == self.step
+        )
 
     def measure(self) -> Measured:
-        """Metrics at this step; the loss is the mean over the targets since the last measurement, in nats.
+        """Metrics at this step; the loss is the mean over the targets since the last measurement,
+        in nats.
 
-        Where the evaluation is interrupted nothing has changed: whoever goes on from here measures this step.
+        Where the evaluation is interrupted nothing has changed: whoever goes on from here measures
+        this step.
         """
-        values = {**self.meters.values(), **self.pace.position(self.position), **self.pace.speed(self.position)}
+        values = {
+            **self.meters.values(),
+            **self.pace.position(self.position),
+            **self.pace.speed(self.position),
+        }
         values |= self.test.quick(self.model)
         self.meters.clear()
         self.curve.append(Measured(self.step, values))
@@ -115,19 +141,29 @@ class Attempt:
 
     @property
     def has_passed(self) -> bool:
-        """Whether the early stop is due: its metric was high enough in several evaluations in a row."""
+        """Whether the early stop is due: its metric was high enough in several evaluations in a
+        row.
+        """
         stop = self.trial.evaluation.stop
         if stop is None or len(self.curve) < stop.patience:
             return False
-        return all(stop.is_met(measured.values[stop.metric]) for measured in self.curve[-stop.patience :])
+        return all(
+            stop.is_met(measured.values[stop.metric]) for measured in self.curve[-stop.patience :]
+        )
 
     def final(self, state: Outcome) -> dict[str, float]:
-        """The trial's final metrics, with the loss and the experts' use as last measured; a diverged trial has only position and speed."""
+        """The trial's final metrics, with the loss and the experts' use as last measured; a
+        diverged trial has only position and speed.
+        """
         values = self.pace.position(self.position) | self.pace.speed(self.position)
         if state == "diverged":
             return values
         last = self.curve[-1].values
-        return values | {name: last[name] for name in ("loss", *OVER_LAYERS) if name in last} | self.test.full(self.model)
+        return (
+            values
+            | {name: last[name] for name in ("loss", *OVER_LAYERS) if name in last}
+            | self.test.full(self.model)
+        )
 
     def save_when_due(self) -> None:
         """Save a checkpoint where the last one is old enough."""
@@ -154,22 +190,35 @@ class Attempt:
         checkpoint.save(self.folder, checkpoint.CHECKPOINT, content)
 
     def keep(self) -> dict[str, str]:
-        """The trained model in the folder instead of the checkpoint; returns the artifacts, notes among them, and the weights' digest."""
-        artifacts = {"weights_sha256": checkpoint.weights_digest(self.model), **notes(self.test, self.model)}
+        """The trained model in the folder instead of the checkpoint; returns the artifacts, notes
+        among them, and the weights' digest.
+        """
+        artifacts = {
+            "weights_sha256": checkpoint.weights_digest(self.model),
+            **notes(self.test, self.model),
+        }
         if self.folder is not None:
-            artifacts["model"] = checkpoint.save(self.folder, checkpoint.MODEL, self.model.state_dict())
+            artifacts["model"] = checkpoint.save(
+                self.folder, checkpoint.MODEL, self.model.state_dict()
+            )
             checkpoint.remove(self.folder, checkpoint.CHECKPOINT)
         return artifacts
 
     def _loss(self, loss_of: Callable[..., Loss], batch: Batch) -> Loss:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"
+        ):
             return loss_of(self.model, batch, z_loss=self.trial.optim.z_loss > 0)
 
     def _mean(self, loss: Loss, batch: Batch, targets: Tensor) -> Tensor:
-        return mean_loss(loss, targets, len(batch.tokens_BT) / self.trial.batch, self.trial.optim.z_loss)
+        return mean_loss(
+            loss, targets, len(batch.tokens_BT) / self.trial.batch, self.trial.optim.z_loss
+        )
 
     def _found_size(self) -> int:
-        """The micro-batch that this device has memory for; found on the first update's sequences, uncompiled."""
+        """The micro-batch that this device has memory for; found on the first update's sequences,
+        uncompiled.
+        """
 
         def run(size: int) -> Tensor:
             targets, batches = self.source.draw(0, size)
@@ -195,7 +244,10 @@ class Attempt:
         torch.manual_seed(derive(trial.seed, "noise"))
 
     def _resume(self) -> None:
-        """Go on from the checkpoint. One that can't be read, or doesn't fit, is set aside, and the trial begins anew."""
+        """Go on from the checkpoint.
+
+        One that can't be read, or doesn't fit, is set aside, and the trial begins anew.
+        """
         if self.folder is None:
             return
         try:
@@ -214,7 +266,9 @@ class Attempt:
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.meters.load_state_dict(content["meters"])
-        self.size = self.size or content["micro_batch"]  # found by the attempt before: other sizes move the last bits
+        self.size = (
+            self.size or content["micro_batch"]
+        )  # found by the attempt before: other sizes move the last bits
         torch.set_rng_state(content["rng"].cpu())
         if content["cuda_rng"]:
             torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])

@@ -1,6 +1,8 @@
-"""Checkpoints: written beside, then moved into place, so that a reader sees a whole one or none; and digests of weights.
+"""Checkpoints: written beside, then moved into place, so that a reader sees a whole one or none;
+and digests of weights.
 
-A folder is a local path or any fsspec URL. It holds `checkpoint.pt` while the trial runs and `model.pt` once it ended.
+A folder is a local path or any fsspec URL. It holds `checkpoint.pt` while the trial runs and
+`model.pt` once it ended.
 """
 
 import hashlib
@@ -25,7 +27,9 @@ def save(folder: str, name: str, content: dict[str, Any]) -> str:
     half, whole = f"{path}/{name}.part", f"{path}/{name}"
     with files.open(half, "wb") as file:
         file.write(buffer.getvalue())
-        if isinstance(files, LocalFileSystem):  # else a power cut could leave the new name on an empty file
+        if isinstance(
+            files, LocalFileSystem
+        ):  # else a power cut could leave the new name on an empty file
             file.flush()
             os.fsync(file.fileno())
     files.mv(half, whole)
@@ -33,7 +37,10 @@ def save(folder: str, name: str, content: dict[str, Any]) -> str:
 
 
 def load(folder: str, name: str, device: torch.device) -> dict[str, Any] | None:
-    """The content of `folder/name`, or None where there is none. Only tensors and plain values are read."""
+    """The content of `folder/name`, or None where there is none.
+
+    Only tensors and plain values are read.
+    """
     if not exists(folder, name):
         return None
     files, path = fsspec.url_to_fs(folder)

@@ -1,7 +1,8 @@
 """torch.compile: what of a trial is compiled, and how.
 
-Of a router over layers its layers are: which tokens go where is no matter for a graph, and their numbers change with every batch. An
-LSTM runs in torch's own fused kernels, and is not. Else all of the loss is one graph, and all that an evaluation runs.
+Of a router over layers its layers are: which tokens go where is no matter for a graph, and their
+numbers change with every batch. An LSTM runs in torch's own fused kernels, and is not. Else all of
+the loss is one graph, and all that an evaluation runs.
 """
 
 from collections.abc import Callable
@@ -27,9 +28,15 @@ def is_compiled(model: spec.Model, execution: Execution) -> bool:
 def compiled(function: F, **options: Any) -> F:
     """The function in one graph for each shape that it meets.
 
-    Its graphs are its own: a process runs many trials, and a cache that they shared would be full after eight models.
+    Its graphs are its own: a process runs many trials, and a cache that they shared would be full
+    after eight models.
     """
-    return cast(F, torch.compile(function, **{"fullgraph": True, "dynamic": False, "isolate_recompiles": True, **options}))
+    return cast(
+        F,
+        torch.compile(
+            function, **{"fullgraph": True, "dynamic": False, "isolate_recompiles": True, **options}
+        ),
+    )
 
 
 def compiled_loss(model: Family, **options: Any) -> Callable[..., Loss]:
@@ -38,9 +45,13 @@ def compiled_loss(model: Family, **options: Any) -> Callable[..., Loss]:
 
 
 def compile_evaluation(model: Family, **options: Any) -> None:
-    """Compile what evaluations run of a model, or its layers. Weights, their names and the training of others stay as they are."""
+    """Compile what evaluations run of a model, or its layers.
+
+    Weights, their names and the training of others stay as they are.
+    """
     if isinstance(model, LayerRouter):
-        # One for all layers, which differ in their weights alone; beyond torch's limit of variants it runs as it is.
+        # One for all layers, which differ in their weights alone; beyond torch's limit of variants
+        # it runs as it is.
         forward = compiled(Layer.forward, **{**options, "fullgraph": False, "dynamic": True})
         for layer in model.layers:
             layer.forward = partial(forward, cast(Layer, layer))

@@ -1,7 +1,9 @@
-"""The coordinate check of muP (arXiv 2203.03466, appendix D.1): do activations move as much in a wide model as in a narrow one?
+"""The coordinate check of muP (arXiv 2203.03466, appendix D.1): do activations move as much in a
+wide model as in a narrow one?
 
-A model is trained for a few updates at several widths, at its trial's learning rate. How far each activation has moved goes as a
-power of the width: 0 under muP, where a learning rate then holds at every width, and above 0 where some wider model will blow up.
+A model is trained for a few updates at several widths, at its trial's learning rate. How far each
+activation has moved goes as a power of the width: 0 under muP, where a learning rate then holds at
+every width, and above 0 where some wider model will blow up.
 """
 
 from collections.abc import Iterator, Sequence
@@ -61,21 +63,31 @@ class Coordinate:
 
 
 def coordinate_check(
-    trial: Trial, factors: Sequence[float] = FACTORS, steps: int = 5, seeds: int = 2, data: str = Execution().data
+    trial: Trial,
+    factors: Sequence[float] = FACTORS,
+    steps: int = 5,
+    seeds: int = 2,
+    data: str = Execution().data,
 ) -> list[Coordinate]:
-    """Train the trial's model on the CPU at several widths for a few updates, and tell how far each activation has moved.
+    """Train the trial's model on the CPU at several widths for a few updates, and tell how far each
+    activation has moved.
 
     `data` is the folder of prepared corpora. The learning rate is the peak at once.
     Raises UserError where the task cannot be built.
     """
-    trial, built = trial.model_copy(update={"batch": SEQUENCES, "precision": "fp32"}), build_data(trial.task, data)
+    trial, built = (
+        trial.model_copy(update={"batch": SEQUENCES, "precision": "fp32"}),
+        build_data(trial.task, data),
+    )
     _, batches = open_source(trial, built, torch.device("cpu")).draw(0, SEQUENCES)
     batch, shape = next(iter(batches)), built.shape
     found: dict[str, dict[int, float]] = {}
     for given in (at_width(trial.model, factor) for factor in factors):
         assert isinstance(given.width, int)
         for seed in range(seeds):
-            model = build_model(given, shape.vocab, shape.context).initialise(derive(seed, "weights"))
+            model = build_model(given, shape.vocab, shape.context).initialise(
+                derive(seed, "weights")
+            )
             for name, moved in _moved(trial, model, batch, steps).items():
                 of_name = found.setdefault(name, {})
                 of_name[given.width] = of_name.get(given.width, 0.0) + moved / seeds
@@ -83,11 +95,18 @@ def coordinate_check(
 
 
 def at_width(model: spec.Model, factor: float) -> spec.Model:
-    """A resolved model made wider or narrower: more heads of the same width, where that leaves whole heads, else wider heads."""
+    """A resolved model made wider or narrower: more heads of the same width, where that leaves
+    whole heads, else wider heads.
+    """
     if isinstance(model, spec.Lstm):
         assert isinstance(model.width, int), "a resolved model is scaled"
         return model.model_copy(update={"width": round(model.width * factor)})
-    assert isinstance(model.width, int) and isinstance(model.heads, int) and model.kv_heads is not None and model.head_width is not None
+    assert (
+        isinstance(model.width, int)
+        and isinstance(model.heads, int)
+        and model.kv_heads is not None
+        and model.head_width is not None
+    )
     assert isinstance(model.ffn.width, int), "a resolved model is scaled"
     scaled: dict[str, Any] = {"width": round(model.width * factor)}
     heads, kv_heads = model.heads * factor, model.kv_heads * factor
@@ -95,17 +114,26 @@ def at_width(model: spec.Model, factor: float) -> spec.Model:
         scaled |= {"heads": int(heads), "kv_heads": int(kv_heads)}
     else:
         scaled |= {"head_width": round(model.head_width * factor)}
-    return model.model_copy(update=scaled | {"ffn": model.ffn.model_copy(update={"width": max(1, round(model.ffn.width * factor))})})
+    return model.model_copy(
+        update=scaled
+        | {"ffn": model.ffn.model_copy(update={"width": max(1, round(model.ffn.width * factor))})}
+    )
 
 
 def _moved(trial: Trial, model: Family, batch: Batch, steps: int) -> dict[str, float]:
     """Mean absolute change of each activation on a batch by some updates on it."""
-    targets = torch.tensor(float(batch.labels_BM.numel())) if batch.weights_BM is None else batch.weights_BM.sum()
+    targets = (
+        torch.tensor(float(batch.labels_BM.numel()))
+        if batch.weights_BM is None
+        else batch.weights_BM.sum()
+    )
     optim = trial.optim.model_copy(update={"schedule": Constant(warmup=0)})
     optimizer = Optimizer(optim, model, torch.device("cpu"))
     before = _activations(model, batch)
     for step in range(steps):
-        mean_loss(summed_loss(model, batch, z_loss=optim.z_loss > 0), targets, 1.0, optim.z_loss).backward()
+        mean_loss(
+            summed_loss(model, batch, z_loss=optim.z_loss > 0), targets, 1.0, optim.z_loss
+        ).backward()
         optimizer.update(step, steps)
     after = _activations(model, batch)
     return {name: (after[name] - before[name]).abs().mean().item() for name in before}
@@ -128,7 +156,11 @@ def _recorded(model: Family, found: dict[str, Tensor]) -> Iterator[None]:
 
         return hook
 
-    chosen = [(name, module) for name, module in model.named_modules() if name.rpartition(".")[2] in ("embedding", "attention", "ffn")]
+    chosen = [
+        (name, module)
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in ("embedding", "attention", "ffn")
+    ]
     handles = [module.register_forward_hook(record(name)) for name, module in chosen]
     try:
         yield

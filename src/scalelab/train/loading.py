@@ -11,13 +11,18 @@ from scalelab.spec.experiment import Trial
 from scalelab.train import checkpoint
 
 
-def load_model(trial: Trial, place: str, shape: TaskShape, device: torch.device, sha256: str | None = None) -> Family:
-    """The trained model of a trial, in evaluation mode; `place` is where its artifact lies, `sha256` what its weights hash to.
+def load_model(
+    trial: Trial, place: str, shape: TaskShape, device: torch.device, sha256: str | None = None
+) -> Family:
+    """The trained model of a trial, in evaluation mode; `place` is where its artifact lies,
+    `sha256` what its weights hash to.
 
     Raises UserError where there is no such file, or it is not this model.
     """
     folder, _, name = place.rpartition("/")
-    cure = "bring it there from the machine that trained it, or run the trial again with another store"
+    cure = (
+        "bring it there from the machine that trained it, or run the trial again with another store"
+    )
     try:
         weights = checkpoint.load(folder or ".", name, device)
     except (RuntimeError, EOFError, UnpicklingError) as fault:
@@ -28,7 +33,11 @@ def load_model(trial: Trial, place: str, shape: TaskShape, device: torch.device,
     try:
         model.load_state_dict(weights)
     except RuntimeError as fault:
-        raise UserError("these are not the weights of this trial's model", cure=cure, where=place) from fault
+        raise UserError(
+            "these are not the weights of this trial's model", cure=cure, where=place
+        ) from fault
     if sha256 is not None and checkpoint.weights_digest(model) != sha256:
-        raise UserError("these are not the weights that the trial ended with", cure=cure, where=place)
+        raise UserError(
+            "these are not the weights that the trial ended with", cure=cure, where=place
+        )
     return model

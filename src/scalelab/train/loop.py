@@ -27,10 +27,11 @@ def train(
 ) -> Ended:
     """Run one trial to its end and tell what happens through `emit`.
 
-    `folder` (a path or URL) keeps the checkpoint and at the end the model; without one nothing is kept. A checkpoint
-    found there is gone on from, bit for bit. Raises Interrupted, after a checkpoint, where `stopping()` turns true,
-    be it in the middle of an evaluation: that one is then repeated. Where `pruned()` is true after an evaluation, the
-    trial ends there: its final metrics are the evaluation's, and it keeps its checkpoint instead of a model.
+    `folder` (a path or URL) keeps the checkpoint and at the end the model; without one nothing is
+    kept. A checkpoint found there is gone on from, bit for bit. Raises Interrupted, after a
+    checkpoint, where `stopping()` turns true, be it in the middle of an evaluation: that one is
+    then repeated. Where `pruned()` is true after an evaluation, the trial ends there: its final
+    metrics are the evaluation's, and it keeps its checkpoint instead of a model.
     """
     prepare(execution.threads)
     began = time.perf_counter()
@@ -52,13 +53,18 @@ def _ended(attempt: Attempt, state: Outcome | Literal["pruned"], began: float) -
     if state == "pruned":
         attempt.save()
         last = attempt.curve[-1]
-        return Ended("stopped", last.step, time.perf_counter() - began, {**last.values, PRUNED: last.step})
+        return Ended(
+            "stopped", last.step, time.perf_counter() - began, {**last.values, PRUNED: last.step}
+        )
     values = attempt.final(state)
     return Ended(state, attempt.step, time.perf_counter() - began, values, artifacts=attempt.keep())
 
 
 def loop(
-    attempt: Attempt, emit: Callable[[Event], None], stopping: Callable[[], bool], pruned: Callable[[], bool]
+    attempt: Attempt,
+    emit: Callable[[Event], None],
+    stopping: Callable[[], bool],
+    pruned: Callable[[], bool],
 ) -> Outcome | Literal["pruned"]:
     """Update and measure until the trial has come to its end, which may be before its budget's."""
     while True:

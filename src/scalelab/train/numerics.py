@@ -1,4 +1,6 @@
-"""What can move the last bits of a trial besides its identity: recorded with every attempt, matched by `verify`."""
+"""What can move the last bits of a trial besides its identity: recorded with every attempt, matched
+by `verify`.
+"""
 
 import platform
 from typing import Any
@@ -39,7 +41,9 @@ def processor() -> str:
     """The processor's name, where the system tells it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a kernel file, not a path of ours
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+            names = [
+                line.partition(":")[2].strip() for line in file if line.startswith("model name")
+            ]
         return names[0] if names else platform.machine()
     except OSError:
         return platform.processor() or platform.machine()

@@ -1,4 +1,6 @@
-"""Optimizers, built from their spec: which parameter is updated how is told by its role, and roles are declared by the modules."""
+"""Optimizers, built from their spec: which parameter is updated how is told by its role, and roles
+are declared by the modules.
+"""
 
 from typing import Any, NamedTuple
 
@@ -25,27 +27,45 @@ class Treatment(NamedTuple):
 
 
 class Optimizer:
-    """What updates a model: one AdamW, or Muon for the matrices and AdamW for the rest. What is frozen (it requires no gradient) stays.
+    """What updates a model: one AdamW, or Muon for the matrices and AdamW for the rest.
 
-    The learning rates are tensors on the device, so that a compiled step sees no new constant and an update waits for nothing.
+    What is frozen (it requires no gradient) stays.
+
+    The learning rates are tensors on the device, so that a compiled step sees no new constant and
+    an update waits for nothing.
     """
 
     def __init__(self, given: AdamW | Muon, model: Family, device: torch.device) -> None:
-        self.given, self.weights = given, [weight for weight in model.parameters() if weight.requires_grad]
+        self.given, self.weights = (
+            given,
+            [weight for weight in model.parameters() if weight.requires_grad],
+        )
         self._parts, self._peaks = [], list[list[float]]()
         treated = _treated(given, model)
         for by_muon in (True, False):
-            chosen = {treatment: weights for treatment, weights in treated.items() if treatment.by_muon == by_muon}
+            chosen = {
+                treatment: weights
+                for treatment, weights in treated.items()
+                if treatment.by_muon == by_muon
+            }
             if chosen:
                 groups = [
-                    {"params": weights, "lr": torch.tensor(treatment.lr, device=device), "weight_decay": treatment.weight_decay}
+                    {
+                        "params": weights,
+                        "lr": torch.tensor(treatment.lr, device=device),
+                        "weight_decay": treatment.weight_decay,
+                    }
                     for treatment, weights in chosen.items()
                 ]
-                self._parts.append(_muon(groups, given, model) if by_muon else _adamw(groups, given))
+                self._parts.append(
+                    _muon(groups, given, model) if by_muon else _adamw(groups, given)
+                )
                 self._peaks.append([treatment.lr for treatment in chosen])
 
     def update(self, step: int, steps: float) -> None:
-        """The update number `step` (from 0) out of `steps`, from the gradients that are there; they are gone afterwards."""
+        """The update number `step` (from 0) out of `steps`, from the gradients that are there; they
+        are gone afterwards.
+        """
         if self.given.clip is not None:
             nn.utils.clip_grad_norm_(self.weights, self.given.clip)
         share = share_of_peak(self.given.schedule, step, steps)
@@ -68,20 +88,27 @@ class Optimizer:
 def treatment(given: AdamW | Muon, model: Model, role: Role) -> Treatment:
     """How a parameter of this role is updated.
 
-    Under muP (arXiv 2203.03466, table 8) the learning rate of a hidden matrix or a router under Adam goes as 1 / width, and that of
-    embeddings, gains and the head (whose logits are scaled instead) stays. Under Muon's `original` scaling an update's spectral norm
-    is what muP asks for already; `match_rms_adamw` lets it grow as sqrt(width), which is taken back.
+    Under muP (arXiv 2203.03466, table 8) the learning rate of a hidden matrix or a router under
+    Adam goes as 1 / width, and that of embeddings, gains and the head (whose logits are scaled
+    instead) stays. Under Muon's `original` scaling an update's spectral norm is what muP asks for
+    already; `match_rms_adamw` lets it grow as sqrt(width), which is taken back.
 
-    The base model is taken to be this one made narrower in proportion, since a resolved spec does not tell which sizes follow the
-    width: the feed-forward hidden width and heads * head_width are assumed to grow with it, so that the fan-in of every hidden matrix
-    is width / base times that of the base. Where one of them is held fixed or solved apart, the matrices that read it (`down` and
-    `out`) get a rate that is too small (it fell behind the width) or too large (it ran ahead of it).
+    The base model is taken to be this one made narrower in proportion, since a resolved spec does
+    not tell which sizes follow the width: the feed-forward hidden width and heads * head_width are
+    assumed to grow with it, so that the fan-in of every hidden matrix is width / base times that of
+    the base. Where one of them is held fixed or solved apart, the matrices that read it (`down` and
+    `out`) get a rate that is too small (it fell behind the width) or too large (it ran ahead of
+    it).
     """
     decay = given.weight_decay if role in given.decayed else 0.0
-    wider = model.width / model.mup if model.mup is not None and isinstance(model.width, int) else 1.0
+    wider = (
+        model.width / model.mup if model.mup is not None and isinstance(model.width, int) else 1.0
+    )
     if isinstance(given, Muon):
         if role == "matrix":
-            return Treatment(True, given.lr / (1.0 if given.scaling == "original" else wider**0.5), decay)
+            return Treatment(
+                True, given.lr / (1.0 if given.scaling == "original" else wider**0.5), decay
+            )
         return Treatment(False, given.adamw_lr / (wider if role == "router" else 1.0), decay)
     return Treatment(False, given.lr / (wider if role in ("matrix", "router") else 1.0), decay)
 
@@ -97,12 +124,18 @@ def _treated(given: AdamW | Muon, model: Family) -> dict[Treatment, list[Tensor]
 
 
 def _adamw(groups: list[dict[str, Any]], given: AdamW | Muon) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=groups[0]["lr"], betas=given.betas, eps=given.eps, fused=True)
+    return torch.optim.AdamW(
+        groups, lr=groups[0]["lr"], betas=given.betas, eps=given.eps, fused=True
+    )
 
 
-def _muon(groups: list[dict[str, Any]], given: AdamW | Muon, model: Family) -> torch.optim.Optimizer:
+def _muon(
+    groups: list[dict[str, Any]], given: AdamW | Muon, model: Family
+) -> torch.optim.Optimizer:
     assert isinstance(given, Muon)
     parts: dict[Tensor, tuple[int, ...]] = {
-        module.weight: module.outputs for module in model.modules() if isinstance(module, Linear | Stack)
+        module.weight: module.outputs
+        for module in model.modules()
+        if isinstance(module, Linear | Stack)
     }
     return muon.Muon(groups, given, parts)

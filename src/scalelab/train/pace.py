@@ -20,9 +20,14 @@ class Position(NamedTuple):
 
 
 class Pace:
-    """The clock of one attempt, which began at some position. The device's peak is measured before the clock starts."""
+    """The clock of one attempt, which began at some position.
 
-    def __init__(self, trial: Trial, shape: TaskShape, device: torch.device, begin: Position) -> None:
+    The device's peak is measured before the clock starts.
+    """
+
+    def __init__(
+        self, trial: Trial, shape: TaskShape, device: torch.device, begin: Position
+    ) -> None:
         self._batch, self._shape = trial.batch, shape
         self._device = device
         self.peak = matmul_peak(trial, device)
@@ -40,29 +45,44 @@ class Pace:
         }
 
     def updating(self, at: Position) -> None:
-        """The update after this position begins. The attempt's first one, which compiles, is not counted in the updates' own time."""
+        """The update after this position begins.
+
+        The attempt's first one, which compiles, is not counted in the updates' own time.
+        """
         if self._since is None and at.step > self._begin.step:
             self._since = self._now(), at
 
     def pausing(self, at: Position) -> None:
-        """The updates make way here for an evaluation or a checkpoint. Waits for the device, as those do."""
+        """The updates make way here for an evaluation or a checkpoint.
+
+        Waits for the device, as those do.
+        """
         if self._since is not None:
             began, since = self._since
-            self._seconds, self._flops = self._seconds + self._now() - began, self._flops + at.flops - since.flops
+            self._seconds, self._flops = (
+                self._seconds + self._now() - began,
+                self._flops + at.flops - since.flops,
+            )
             self._since = None
 
     def speed(self, at: Position) -> dict[str, float]:
-        """Seconds of this attempt and its throughput; none where it only evaluates. Evaluations and checkpoints are counted in.
+        """Seconds of this attempt and its throughput; none where it only evaluates.
 
-        `mfu`, the share of the device's measured matmul peak, is that of the updates alone: without evaluations, checkpoints and the
-        first update, so that it is there from the second one on. What activation checkpointing computes again does not count.
+        Evaluations and checkpoints are counted in.
+
+        `mfu`, the share of the device's measured matmul peak, is that of the updates alone: without
+        evaluations, checkpoints and the first update, so that it is there from the second one on.
+        What activation checkpointing computes again does not count.
         """
         self.pausing(at)
         seconds = time.perf_counter() - self._began
         if at.step == self._begin.step:
             return {"seconds": seconds}
         tokens = (at.step - self._begin.step) * self._batch * self._shape.context
-        throughput = {"tokens_per_second": tokens / seconds, "flops_per_second": (at.flops - self._begin.flops) / seconds}
+        throughput = {
+            "tokens_per_second": tokens / seconds,
+            "flops_per_second": (at.flops - self._begin.flops) / seconds,
+        }
         return {"seconds": seconds} | throughput | self._mfu()
 
     def _mfu(self) -> dict[str, float]:

@@ -1,4 +1,6 @@
-"""The peak of a device: the fastest that it multiplies matrices at a trial's precision, measured."""
+"""The peak of a device: the fastest that it multiplies matrices at a trial's precision,
+measured.
+"""
 
 import time
 from functools import cache
@@ -9,18 +11,25 @@ from torch import Tensor
 from scalelab.spec.experiment import Trial
 
 SIZES = {"cuda": (4096, 8192), "cpu": (256, 512)}
-"""Rows and columns of the matrices: large enough to be bound by arithmetic, small enough to be quick."""
+"""Rows and columns of the matrices: large enough to be bound by arithmetic, small enough to be
+quick.
+"""
 
 SECONDS = 0.03
 """How long each size is tried."""
 
 
 def matmul_peak(trial: Trial, device: torch.device) -> float:
-    """FLOP/s of the fastest square product in the trial's precision on this device, with the threads that torch has now.
+    """FLOP/s of the fastest square product in the trial's precision on this device, with the
+    threads that torch has now.
 
     Measured once in a process, in less than a tenth of a second on a CPU.
     """
-    return _measured(device.type, torch.bfloat16 if trial.precision == "bf16" else torch.float32, torch.get_num_threads())
+    return _measured(
+        device.type,
+        torch.bfloat16 if trial.precision == "bf16" else torch.float32,
+        torch.get_num_threads(),
+    )
 
 
 @cache
@@ -29,7 +38,9 @@ def _measured(device: str, dtype: torch.dtype, threads: int) -> float:
 
 
 def _matrix(size: int, device: str, dtype: torch.dtype) -> Tensor:
-    """Random numbers, from a generator of their own: a GPU is faster on zeros than on any weights."""
+    """Random numbers, from a generator of their own: a GPU is faster on zeros than on
+    any weights.
+    """
     return torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
 
 

@@ -14,10 +14,12 @@ from scalelab.train import checkpoint
 
 
 def take(model: Family, trial: Trial, folder: str | None) -> None:
-    """Begin with the weights of `model.pretrained`: its embedding, positions, layers, last norm and head; frozen where that is asked.
+    """Begin with the weights of `model.pretrained`: its embedding, positions, layers, last norm and
+    head; frozen where that is asked.
 
-    They lie beside the trial's own folder, in that of the trial which they are from. A trial that goes on from a checkpoint has them
-    there, and reads no others. Raises UserError where they are missing, or are another model's.
+    They lie beside the trial's own folder, in that of the trial which they are from. A trial that
+    goes on from a checkpoint has them there, and reads no others. Raises UserError where they are
+    missing, or are another model's.
     """
     if not isinstance(trial.model, LayerRouter) or trial.model.pretrained is None:
         return
@@ -29,7 +31,9 @@ def take(model: Family, trial: Trial, folder: str | None) -> None:
 
 
 def _plain_names(given: LayerRouter, model: Family) -> set[str]:
-    """What the plain transformer's weights are called, which the router's module holds under the same names."""
+    """What the plain transformer's weights are called, which the router's module holds under the
+    same names.
+    """
     with torch.device("meta"):
         plain = build(given.plain(), len(model.embedding.weight), model.context)
     return set(plain.state_dict())
@@ -37,9 +41,15 @@ def _plain_names(given: LayerRouter, model: Family) -> set[str]:
 
 def _weights(digest: str, names: set[str], folder: str | None, model: Family) -> dict[str, Any]:
     if folder is None:
-        raise UserError("layers are taken from another trial's folder, and this trial has none", cure="give it one beside that")
+        raise UserError(
+            "layers are taken from another trial's folder, and this trial has none",
+            cure="give it one beside that",
+        )
     beside = f"{folder.rstrip('/').rpartition('/')[0] or '.'}/{digest}"
-    fault = {"cure": f"train {digest[:SHORT]} again with the same store and artifacts", "where": f"{beside}/{checkpoint.MODEL}"}
+    fault = {
+        "cure": f"train {digest[:SHORT]} again with the same store and artifacts",
+        "where": f"{beside}/{checkpoint.MODEL}",
+    }
     try:
         weights = checkpoint.load(beside, checkpoint.MODEL, model.embedding.weight.device)
     except (RuntimeError, EOFError, UnpicklingError) as error:

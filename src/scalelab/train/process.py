@@ -18,7 +18,9 @@ def prepare(threads: int) -> None:
 
 @cache
 def _keep_memory() -> None:
-    """Let glibc keep freed memory: giving it back and faulting it in again takes a tenth of a small model's update."""
+    """Let glibc keep freed memory: giving it back and faulting it in again takes a tenth of a small
+    model's update.
+    """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):  # not on musl

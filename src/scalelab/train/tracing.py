@@ -1,8 +1,9 @@
 """What would break a compiled trial's graphs, or compile them again.
 
-A graph break leaves compiled code half-way and costs its speed; a recompile in the middle of a run costs a minute. With static shapes
-there is neither. `examine` runs the real update, evaluation and decoding of a trial, with a handful of sequences, and tells
-what there is. Both are matters of tracing, so it compiles with a backend that stops there, in seconds.
+A graph break leaves compiled code half-way and costs its speed; a recompile in the middle of a run
+costs a minute. With static shapes there is neither. `examine` runs the real update, evaluation and
+decoding of a trial, with a handful of sequences, and tells what there is. Both are matters of
+tracing, so it compiles with a backend that stops there, in seconds.
 """
 
 import warnings
@@ -12,7 +13,11 @@ from typing import Any, Literal
 
 import torch
 from torch._dynamo.exc import TorchDynamoException
-from torch._dynamo.utils import clear_compilation_metrics, get_compilation_metrics, graph_break_reasons
+from torch._dynamo.utils import (
+    clear_compilation_metrics,
+    get_compilation_metrics,
+    graph_break_reasons,
+)
 
 from scalelab.evaluate.mode import evaluating
 from scalelab.models import LayerRouter
@@ -33,7 +38,9 @@ LANES, PROMPT, REPLY = 2, 4, 4
 
 @dataclass(frozen=True)
 class Fault:
-    """One graph break, one compilation after warm-up, or one phase that does not run compiled at all."""
+    """One graph break, one compilation after warm-up, or one phase that does not run compiled at
+    all.
+    """
 
     phase: Phase
     kind: Literal["graph break", "recompile", "failure"]
@@ -47,7 +54,10 @@ class Fault:
 
 
 def examine(trial: Trial, execution: Execution) -> list[Fault]:
-    """Every fault of a trial, phase by phase; none is as it should be. The first pass through all phases is the warm-up."""
+    """Every fault of a trial, phase by phase; none is as it should be.
+
+    The first pass through all phases is the warm-up.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of itself while it traces
         return _examine(trial, execution)
@@ -61,7 +71,10 @@ def _examine(trial: Trial, execution: Execution) -> list[Fault]:
     attempt.size = min(2, attempt.trial.batch)
     attempt.loss_of = compiled_loss(attempt.model, **TRACED)
     compile_evaluation(attempt.model, **TRACED)
-    phases: dict[Phase, Callable[[], object]] = {"train": attempt.update, "eval": lambda: attempt.test.quick(attempt.model)}
+    phases: dict[Phase, Callable[[], object]] = {
+        "train": attempt.update,
+        "eval": lambda: attempt.test.quick(attempt.model),
+    }
     if trial.model.mask != "full":  # a model that sees both sides does not decode
         phases["decode"] = _decoding(attempt)
     faults = [fault for phase, run in phases.items() for fault in _warm_up(phase, run)]
@@ -72,7 +85,9 @@ def _examine(trial: Trial, execution: Execution) -> list[Fault]:
 
 
 def small(trial: Trial, execution: Execution) -> Trial:
-    """The trial with a handful of sequences in an update: one micro-batch, several alike, or a smaller last one, as it has now."""
+    """The trial with a handful of sequences in an update: one micro-batch, several alike, or a
+    smaller last one, as it has now.
+    """
     size = micro_batch.settled(trial, execution.model_copy(update={"compile": True})) or trial.batch
     batch = 2 if size == trial.batch else 4 if trial.batch % size == 0 else 3
     return trial.model_copy(update={"batch": min(batch, trial.batch), "micro_batch": None})
@@ -82,13 +97,21 @@ def _decoding(attempt: Attempt) -> Callable[[], None]:
     model, device = attempt.model, attempt.device
     decode: Callable[..., Any] = model.decode  # each family takes its own cache
     decode = decode if isinstance(model, LayerRouter) else compiled(decode, **TRACED)
-    tokens_BT = torch.zeros(LANES, min(PROMPT, attempt.shape.context), dtype=torch.int64, device=device)
+    tokens_BT = torch.zeros(
+        LANES, min(PROMPT, attempt.shape.context), dtype=torch.int64, device=device
+    )
     length = min(PROMPT + REPLY, attempt.shape.context)
 
     @torch.inference_mode()
     def run() -> None:
-        start_B, cache = torch.zeros(LANES, dtype=torch.int64, device=device), model.new_cache(LANES, length)
-        with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=attempt.trial.precision == "bf16"):
+        start_B, cache = (
+            torch.zeros(LANES, dtype=torch.int64, device=device),
+            model.new_cache(LANES, length),
+        )
+        with (
+            evaluating(model),
+            torch.autocast(device.type, torch.bfloat16, enabled=attempt.trial.precision == "bf16"),
+        ):
             decode(tokens_BT, start_B, cache)
             for position in range(tokens_BT.shape[1], length):
                 decode(tokens_BT[:, :1], start_B + position, cache)
@@ -104,7 +127,10 @@ def _warm_up(phase: Phase, run: Callable[[], object]) -> list[Fault]:
     except (RuntimeError, TorchDynamoException) as error:
         return [Fault(phase, "failure", "", _sentence(str(error)))]
     breaks = [reason for reason in graph_break_reasons if reason.graph_break]
-    return [Fault(phase, "graph break", _place(reason.user_stack), _sentence(reason.reason)) for reason in breaks]
+    return [
+        Fault(phase, "graph break", _place(reason.user_stack), _sentence(reason.reason))
+        for reason in breaks
+    ]
 
 
 def _recompiles(phase: Phase, run: Callable[[], object]) -> list[Fault]:
@@ -114,7 +140,10 @@ def _recompiles(phase: Phase, run: Callable[[], object]) -> list[Fault]:
         run()
     seen = [one for one in get_compilation_metrics() if one.co_name is not None]
     reasons = [_sentence(one.recompile_reason or "not compiled before") for one in seen]
-    return [Fault(phase, "recompile", f"{one.co_filename}:{one.co_firstlineno}", reason) for one, reason in zip(seen, reasons, strict=True)]
+    return [
+        Fault(phase, "recompile", f"{one.co_filename}:{one.co_firstlineno}", reason)
+        for one, reason in zip(seen, reasons, strict=True)
+    ]
 
 
 def _place(stack: Any) -> str:

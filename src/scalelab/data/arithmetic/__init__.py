@@ -1,9 +1,10 @@
 """The arithmetic task: sums as bytes, an end, and what is held out for the test.
 
-A row is `12+7=19` and the end token, which also fills the rest of the window; the loss falls on the answer and the one end behind it.
-One problem in ten is never trained on, whichever way round its two numbers stand, and the test asks those: it depends on the task's
-`world` and the problem alone, so that a longer training asks the same. Of the few problems of length 1 it is a tenth exactly. Lengths
-beyond `length` are tested and never trained on.
+A row is `12+7=19` and the end token, which also fills the rest of the window; the loss falls on the
+answer and the one end behind it. One problem in ten is never trained on, whichever way round its
+two numbers stand, and the test asks those: it depends on the task's `world` and the problem alone,
+so that a longer training asks the same. Of the few problems of length 1 it is a tenth exactly.
+Lengths beyond `length` are tested and never trained on.
 
 R rows, S tokens of a window, M targets of a row, P characters of a question.
 """
@@ -31,7 +32,9 @@ ASKED = 500
 
 _TENTH = 10
 _DRAWN = 1 << 14
-"""Problems among which the held-out ones are asked: a tenth of them, of which no more than half come twice."""
+"""Problems among which the held-out ones are asked: a tenth of them, of which no more than half
+come twice.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Sums:
 
 
 def describe(task: Arithmetic) -> TaskShape:
-    """The sizes of an arithmetic task; cached. A pass is as many sequences as there are problems that may be trained on.
+    """The sizes of an arithmetic task; cached.
+
+    A pass is as many sequences as there are problems that may be trained on.
 
     Raises UserError if `task.context` is shorter than the longest problem, or a setting can't be.
     """
@@ -63,7 +68,10 @@ def _describe(task: Arithmetic) -> TaskShape:
     if task.longest > MOST:
         raise UserError(f"a `longest` of {task.longest} is too long", cure=f"take at most {MOST}")
     if task.reversed and task.operation == "chain":
-        raise UserError("the answer of a chain is one digit, which can't be reversed", cure="leave `task.reversed` out")
+        raise UserError(
+            "the answer of a chain is one digit, which can't be reversed",
+            cure="leave `task.reversed` out",
+        )
     asked = operation(task)
     window = asked.window(task.longest)
     if task.context is not None and task.context < window:
@@ -94,12 +102,16 @@ class ArithmeticData:
         return Stream(self.task, seed, batch)
 
     def questions(self, length: int) -> Sums:
-        """Problems of one length that are never trained on, at most `ASKED`; the same for every task of this operation and world."""
+        """Problems of one length that are never trained on, at most `ASKED`; the same for every
+        task of this operation and world.
+        """
         return _questions(self.task, length)  # pyright: ignore[reportArgumentType]
 
 
 class Stream:
-    """Problems for each update, of lengths drawn evenly: a pure function of the seed and the update's number."""
+    """Problems for each update, of lengths drawn evenly: a pure function of the seed and the
+    update's number.
+    """
 
     def __init__(self, task: Arithmetic, seed: int, batch: int) -> None:
         self._task, self._seed, self._batch = task, derive(seed, "arithmetic"), batch
@@ -108,11 +120,19 @@ class Stream:
     def at(self, step: int) -> Sums:
         """The problems of update number `step` (from 0); R is the batch."""
         problem_R = np.arange(step * self._batch, (step + 1) * self._batch)
-        return _written(_problems(self._task, problem_R, self._seed), self._window, self._targets, self._task.reversed)
+        return _written(
+            _problems(self._task, problem_R, self._seed),
+            self._window,
+            self._targets,
+            self._task.reversed,
+        )
 
 
 def _problems(task: Arithmetic, problem_R: Ids, seed: int) -> Problems:
-    """Problems that may be trained on. One that is held out is drawn again, with the same length."""
+    """Problems that may be trained on.
+
+    One that is held out is drawn again, with the same length.
+    """
     length_R = 1 + (words(seed, "length", at=problem_R) % np.uint64(task.length)).astype(np.int64)
     asked, again = operation(task), 0
     found = asked.drawn(length_R, problem_R, task.length, seed, again)
@@ -128,7 +148,9 @@ def _problems(task: Arithmetic, problem_R: Ids, seed: int) -> Problems:
 @lru_cache(maxsize=256)
 def _questions(task: Arithmetic, length: int) -> Sums:
     lengths_R = np.full(_DRAWN, length)
-    found = operation(task).drawn(lengths_R, np.arange(_DRAWN), length, derive(task.world, "arithmetic", "questions", length))
+    found = operation(task).drawn(
+        lengths_R, np.arange(_DRAWN), length, derive(task.world, "arithmetic", "questions", length)
+    )
     shape, digits = describe(task), operation(task).answer(task.longest)
     rows = _written(found, shape.context + 1, digits + 1, task.reversed)
     held_H = np.flatnonzero(_held_out(task, found.key_R, lengths_R))
@@ -146,7 +168,9 @@ def _held_out(task: Arithmetic, key_R: Words, length_R: Ids) -> npt.NDArray[np.b
 
 @lru_cache(maxsize=256)
 def _tenth_of_the_shortest(task: Arithmetic) -> np.uint64:
-    """The place below which a tenth of the problems of length 1 lie: so few that a chance of one in ten might leave none."""
+    """The place below which a tenth of the problems of length 1 lie: so few that a chance of one in
+    ten might leave none.
+    """
     key_K = np.unique(operation(task).shortest().key_R)
     place_K = np.sort(mix(key_K ^ np.uint64(derive(task.world, "arithmetic", "test"))))
     return place_K[-(-len(place_K) // _TENTH) - 1]
@@ -154,7 +178,10 @@ def _tenth_of_the_shortest(task: Arithmetic) -> np.uint64:
 
 def _written(found: Problems, window: int, targets: int, reversed: bool) -> Sums:
     """Problems as rows of `window` tokens with `targets` places for positions that bear loss."""
-    tokens_RS, width = np.full((len(found.length_R), window), END, np.uint16), found.question_RP.shape[1]
+    tokens_RS, width = (
+        np.full((len(found.length_R), window), END, np.uint16),
+        found.question_RP.shape[1],
+    )
     inside_RP = np.arange(width) < found.length_R[:, None]
     tokens_RS[:, :width][inside_RP] = found.question_RP[inside_RP]
     write(tokens_RS, found.answer_RA, found.digits_R, found.length_R, reversed=reversed)

@@ -1,4 +1,5 @@
-"""Numbers of any length as arrays of digits, the last digit first, so that no sum or product overflows.
+"""Numbers of any length as arrays of digits, the last digit first, so that no sum or product
+overflows.
 
 R numbers, N digits of the longest; what lies beyond a number's own digits is 0.
 """

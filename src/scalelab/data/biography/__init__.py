@@ -1,4 +1,5 @@
-"""The biography task: people's biographies packed into windows, and what the bits that a model has learned are measured on.
+"""The biography task: people's biographies packed into windows, and what the bits that a model has
+learned are measured on.
 
 R people who are probed, T tokens of the longest probe.
 """
@@ -23,7 +24,9 @@ class Probes:
     tokens_RT: Tokens
     """EOS (and the domain token, where the task has one) and the biography, padded with EOS."""
     piece_RT: npt.NDArray[np.int8]
-    """What token t + 1 is, [R, T - 1]: 0 other or padding, 1 name, 2 + a value of attribute a, in the order of `BitPools.value_bits`."""
+    """What token t + 1 is, [R, T - 1]: 0 other or padding, 1 name, 2 + a value of attribute a, in
+    the order of `BitPools.value_bits`.
+    """
     first_RT: npt.NDArray[np.bool_]
     """True where token t + 1 is of the first chunk of a value, [R, T - 1]."""
     length_R: npt.NDArray[np.int64]
@@ -31,7 +34,10 @@ class Probes:
 
 
 class BiographyData:
-    """The data of one task. Raises UserError if `task.context` does not hold a biography, or if there are too few names."""
+    """The data of one task.
+
+    Raises UserError if `task.context` does not hold a biography, or if there are too few names.
+    """
 
     def __init__(self, task: Biography) -> None:
         self.task = task
@@ -49,12 +55,20 @@ class BiographyData:
     def probes(self, limit: int | None = None) -> Probes:
         """A biography of each of the first `limit` people, or of all; always the same ones.
 
-        Its employer stands before the city of work, which would tell it. In bioS_simple it is the one that is trained on.
+        Its employer stands before the city of work, which would tell it. In bioS_simple it is the
+        one that is trained on.
         """
-        writer, people = written_by(self.task), np.arange(min(limit or self.task.people, self.task.people))
+        writer, people = (
+            written_by(self.task),
+            np.arange(min(limit or self.task.people, self.task.people)),
+        )
         written = writer.written(people, writer.once(people), is_marked(self.task))
         inside_RT = np.arange(written.lengths_E.max()) < written.lengths_E[:, None]
         tokens_RT = np.full(inside_RT.shape, self.tokenizer.eos, np.uint16)
         piece_RT, first_RT = np.zeros(inside_RT.shape, np.int8), np.zeros(inside_RT.shape, np.bool_)
-        tokens_RT[inside_RT], piece_RT[inside_RT], first_RT[inside_RT] = written.tokens_M, written.pieces_M, written.first_M
+        tokens_RT[inside_RT], piece_RT[inside_RT], first_RT[inside_RT] = (
+            written.tokens_M,
+            written.pieces_M,
+            written.first_M,
+        )
         return Probes(tokens_RT, piece_RT[:, 1:], first_RT[:, 1:], written.lengths_E)

@@ -1,4 +1,5 @@
-"""Pieces of text as tokens, which are joined by their numbers: millions of tokens a second without a loop.
+"""Pieces of text as tokens, which are joined by their numbers: millions of tokens a second without
+a loop.
 
 X texts, F fragments of a text, M tokens in all.
 """
@@ -23,7 +24,9 @@ class Fragments:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.opening, self.closing = (" ", "") if tokenizer.opens else ("", " ")
-        """The space between two words, as the one that follows begins, and as what stands before it ends."""
+        """The space between two words, as the one that follows begins, and as what stands before it
+        ends.
+        """
         self.length = np.zeros(1, np.int64)
         self._start, self._tokens = np.zeros(1, np.int64), np.empty(0, np.uint16)
 
@@ -46,7 +49,9 @@ class Fragments:
         return int(self._keep(np.array(marks, np.uint16), np.array([len(marks)]))[0])
 
     def add_joined(self, numbers_XF: Numbers) -> Numbers:
-        """What rows of fragments give when they are joined, as fragments of their own; returns their numbers."""
+        """What rows of fragments give when they are joined, as fragments of their own; returns
+        their numbers.
+        """
         return self._keep(self.tokens(numbers_XF), self.lengths(numbers_XF))
 
     def lengths(self, numbers_XF: Numbers) -> npt.NDArray[np.int64]:
@@ -64,7 +69,9 @@ class Fragments:
 
     def _keep(self, tokens: Tokens, lengths: npt.NDArray[np.int64]) -> Numbers:
         first = len(self.length)
-        self._start = np.concatenate([self._start, len(self._tokens) + np.cumsum(lengths) - lengths])
+        self._start = np.concatenate(
+            [self._start, len(self._tokens) + np.cumsum(lengths) - lengths]
+        )
         self.length = np.concatenate([self.length, lengths])
         self._tokens = np.concatenate([self._tokens, tokens])
         return np.arange(first, len(self.length), dtype=np.int32)

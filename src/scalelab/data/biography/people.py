@@ -1,4 +1,5 @@
-"""Who the people are: names by a bijection and values by hashing, so that person i is the same for every number of people.
+"""Who the people are: names by a bijection and values by hashing, so that person i is the same for
+every number of people.
 
 E people or exposures.
 """
@@ -16,8 +17,11 @@ Ids = npt.NDArray[np.int64]
 _ROUNDS = 4
 
 
-def shuffled(index_E: Ids, size: int, seed: int, *names: str | int, turn_E: Ids | None = None) -> Ids:
-    """Where a permutation of the numbers below `size` takes each index; every `turn` has a permutation of its own.
+def shuffled(
+    index_E: Ids, size: int, seed: int, *names: str | int, turn_E: Ids | None = None
+) -> Ids:
+    """Where a permutation of the numbers below `size` takes each index; every `turn` has a
+    permutation of its own.
 
     A Feistel network on the rectangle that just holds them; what falls outside goes round again.
     """

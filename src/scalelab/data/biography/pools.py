@@ -1,7 +1,8 @@
 """The pools that biographies draw from: invented names, of the sizes in arXiv 2404.05405.
 
-No entry of a pool begins another one, so that a value's tokens alone tell where it ends, and bits are exact. (Tokens that begin others'
-tokens are a text that begins their text: what holds of the letters holds under every tokenizer.)
+No entry of a pool begins another one, so that a value's tokens alone tell where it ends, and bits
+are exact. (Tokens that begin others' tokens are a text that begins their text: what holds of the
+letters holds under every tokenizer.)
 """
 
 from itertools import cycle, product
@@ -24,35 +25,56 @@ MIDDLE_NAMES = _joined(
     "ley by ford ena us ette ara olm ing ric sel mund dene issa ert oth wick ane ulf ora",
 )
 LAST_NAMES = _joined(
-    "Ab Bar Cald Dun Ed Farn Grim Hal Ir Kes Lang Mor Nor Or Pem Rad Sal Thor Up Win Yar Brack Crow Strat Whit",
-    "acre baine combe dale enby field gate holme ington jorn kirk low mere nall over pole quist ridge shaw thwaite "
-    "urst vane worth yon zell bourne croft don edge fall grove hurst ivers land moor ness port stead ton well",
+    "Ab Bar Cald Dun Ed Farn Grim Hal Ir Kes Lang Mor Nor Or Pem Rad Sal Thor Up Win Yar Brack Crow"
+    " Strat Whit",
+    "acre baine combe dale enby field gate holme ington jorn kirk low mere nall over pole quist"
+    " ridge shaw thwaite urst vane worth yon zell bourne croft don edge fall grove hurst ivers land"
+    " moor ness port stead ton well",
 )
 
-MONTHS = _words("January February March April May June July August September October November December")
+MONTHS = _words(
+    "January February March April May June July August September October November December"
+)
 DAYS = tuple(map(str, range(1, 29)))
 YEARS = tuple(map(str, range(1900, 2100)))
 
 CITIES = _joined(
     "Ald Beck Cran Dray Ems Flint Gran Hart Kel Ling",
-    "bridge chester denfort eaton fossing garth haven inster jarrow kesby lund mouth nock ostrand pool quay rath sund tarrow wich",
+    "bridge chester denfort eaton fossing garth haven inster jarrow kesby lund mouth nock ostrand"
+    " pool quay rath sund tarrow wich",
 )
 
 UNIVERSITIES = tuple(
     form.format(city)
-    for form in ("University of {}", "{} State University", "{} College", "{} Technical Institute", "{} School of Sciences")
+    for form in (
+        "University of {}",
+        "{} State University",
+        "{} College",
+        "{} Technical Institute",
+        "{} School of Sciences",
+    )
     for city in CITIES[:60]
 )
 
-_BRANCHES = _words("Applied Comparative Computational Experimental General Global Historical Modern Social Theoretical")
-_SUBJECTS = _words("Biology Chemistry Design Economics Geography Linguistics Medicine Music Physics Statistics")
+_BRANCHES = _words(
+    "Applied Comparative Computational Experimental General Global Historical Modern Social"
+    " Theoretical"
+)
+_SUBJECTS = _words(
+    "Biology Chemistry Design Economics Geography Linguistics Medicine Music Physics Statistics"
+)
 MAJORS = tuple(map(" ".join, product(_BRANCHES, _SUBJECTS)))
 
-_TRADES = _words("Airlines Bank Books Foods Freight Games Glass Hotels Insurance Motors Paper Robotics Shipping Software Steel Textiles")
+_TRADES = _words(
+    "Airlines Bank Books Foods Freight Games Glass Hotels Insurance Motors Paper Robotics Shipping"
+    " Software Steel Textiles"
+)
 EMPLOYERS = tuple(map(" ".join, zip(LAST_NAMES[:789:3], cycle(_TRADES), strict=False)))
 
 SEATS = tuple(index * 77 % len(CITIES) for index in range(len(EMPLOYERS)))
-"""The city, by its place in CITIES, that an employer's people work in: it follows from the employer and holds no bits of its own."""
+"""The city, by its place in CITIES, that an employer's people work in: it follows from the employer
+and holds no bits of its own.
+"""
 
 PRONOUNS = ("He", "She")
 

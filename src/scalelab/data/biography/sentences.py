@@ -1,7 +1,8 @@
 """The sentences of a person as fragments: bioS with its templates, bioD with its diversity sets.
 
-E biographies, A sentences, W fragments of a sentence after its subject (what stands before the value, the value, what stands after it),
-K attributes, C chunks of a value, D strings in a diversity set, L symbols in a string.
+E biographies, A sentences, W fragments of a sentence after its subject (what stands before the
+value, the value, what stands after it), K attributes, C chunks of a value, D strings in a diversity
+set, L symbols in a string.
 """
 
 import math
@@ -59,28 +60,45 @@ class Sentences(Protocol):
 
 
 class BioSSentences:
-    """Five attributes and the city of work, which follows from the employer; the pronoun is the sixth attribute."""
+    """Five attributes and the city of work, which follows from the employer; the pronoun is the
+    sixth attribute.
+    """
 
     def __init__(self, spec: BioS | BioSSimple, tokens: str, world: int) -> None:
         self.world, self.templates = world, spec.templates
         self.fragments = add = Fragments(_tokenizer(tokens, _bios_texts()))
         self.names = _names(add)
-        self.subjects, self.subject_piece = add.add_words(pools.PRONOUNS), VALUE + list(pools.ATTRIBUTES).index("pronoun")
+        self.subjects, self.subject_piece = (
+            add.add_words(pools.PRONOUNS),
+            VALUE + list(pools.ATTRIBUTES).index("pronoun"),
+        )
         self.after_name = EMPTY
-        dates = [add.add_words(pools.MONTHS), add.add(f" {day},{add.closing}" for day in pools.DAYS), add.add_words(pools.YEARS)]
+        dates = [
+            add.add_words(pools.MONTHS),
+            add.add(f" {day},{add.closing}" for day in pools.DAYS),
+            add.add_words(pools.YEARS),
+        ]
         cities = add.add_words(pools.CITIES)
         self._pools = {
-            "birth_date": add.add_joined(np.stack(np.meshgrid(*dates, indexing="ij"), -1).reshape(-1, 3)),
+            "birth_date": add.add_joined(
+                np.stack(np.meshgrid(*dates, indexing="ij"), -1).reshape(-1, 3)
+            ),
             "birth_city": cities,
             "university": add.add_words(pools.UNIVERSITIES),
             "major": add.add_words(pools.MAJORS),
             "employer": add.add_words(pools.EMPLOYERS),
         }
         self._seats = cities[np.array(pools.SEATS)]
-        texts = [TEMPLATES[attribute][: self.templates] for attribute in (*self._pools, "work_city")]
-        self.before_AT = np.stack([add.add_openings(before for before, _ in pairs) for pairs in texts])
+        texts = [
+            TEMPLATES[attribute][: self.templates] for attribute in (*self._pools, "work_city")
+        ]
+        self.before_AT = np.stack(
+            [add.add_openings(before for before, _ in pairs) for pairs in texts]
+        )
         self.after_AT = np.stack([add.add(after for _, after in pairs) for pairs in texts])
-        self.pieces_AW = np.array([[0, VALUE + a, 0] for a in range(len(self._pools))] + [[0, 0, 0]], np.int8)
+        self.pieces_AW = np.array(
+            [[0, VALUE + a, 0] for a in range(len(self._pools))] + [[0, 0, 0]], np.int8
+        )
         self.first_AW = self.pieces_AW > 0
         self.told_by: tuple[int, int] | None = (len(self._pools) - 1, len(self._pools))
 
@@ -93,27 +111,35 @@ class BioSSentences:
         return np.stack([*found, self._seats[places["employer"]]], 1)[..., None]
 
     def longest_values(self) -> int:
-        return sum(int(self.fragments.length[pool].max()) for pool in (*self._pools.values(), self._seats))
+        return sum(
+            int(self.fragments.length[pool].max()) for pool in (*self._pools.values(), self._seats)
+        )
 
 
 class BioDSentences:
-    """K attributes, each with D strings of its own; nothing else is told, so the subject is `Their`."""
+    """K attributes, each with D strings of its own; nothing else is told, so the subject is
+    `Their`.
+    """
 
     def __init__(self, spec: BioD, tokens: str, world: int) -> None:
         self.spec, self.world, self.templates = spec, world, 1
         symbols = _symbols(spec.alphabet)
         openings = [f" ID {attribute} is " for attribute in range(1, spec.attributes + 1)]
-        self.fragments = add = Fragments(_tokenizer(tokens, [*_words_of_names(), "'s Their,.", *openings, *symbols]))
+        self.fragments = add = Fragments(
+            _tokenizer(tokens, [*_words_of_names(), "'s Their,.", *openings, *symbols])
+        )
         self.names = _names(add)
         self.subjects, self.subject_piece = add.add_words(["Their"]), 0
-        self.after_name, self._comma, end = (int(number) for number in add.add(["'s", f",{add.closing}", "."]))
+        self.after_name, self._comma, end = (
+            int(number) for number in add.add(["'s", f",{add.closing}", "."])
+        )
         self.before_AT = add.add_openings(openings)[:, None]
         self.after_AT = np.full_like(self.before_AT, end)
         alone, following = add.add_words(symbols), add.add(f" {symbol}" for symbol in symbols)
         strings_XL = diversity_sets(spec, world).reshape(-1, spec.length)
-        self._strings_KD = add.add_joined(np.concatenate([alone[strings_XL[:, :1]], following[strings_XL[:, 1:]]], 1)).reshape(
-            spec.attributes, spec.diversity
-        )
+        self._strings_KD = add.add_joined(
+            np.concatenate([alone[strings_XL[:, :1]], following[strings_XL[:, 1:]]], 1)
+        ).reshape(spec.attributes, spec.diversity)
         width = 2 * spec.chunks + 1
         inside = np.arange(width) % (width - 1) != 0
         self.pieces_AW = (inside * (VALUE + np.arange(spec.attributes)[:, None])).astype(np.int8)
@@ -125,24 +151,36 @@ class BioDSentences:
 
     def values(self, person_E: Ids) -> Numbers:
         spec = self.spec
-        counter_EKC = (person_E[:, None] * (spec.attributes * spec.chunks) + np.arange(spec.attributes * spec.chunks)).ravel()
-        place_EKC = drawn(counter_EKC, spec.diversity, self.world, "chunk").reshape(-1, spec.attributes, spec.chunks)
-        found = np.full((len(person_E), spec.attributes, 2 * spec.chunks - 1), self._comma, np.int32)
+        counter_EKC = (
+            person_E[:, None] * (spec.attributes * spec.chunks)
+            + np.arange(spec.attributes * spec.chunks)
+        ).ravel()
+        place_EKC = drawn(counter_EKC, spec.diversity, self.world, "chunk").reshape(
+            -1, spec.attributes, spec.chunks
+        )
+        found = np.full(
+            (len(person_E), spec.attributes, 2 * spec.chunks - 1), self._comma, np.int32
+        )
         found[..., ::2] = self._strings_KD[np.arange(spec.attributes)[:, None], place_EKC]
         return found
 
     def longest_values(self) -> int:
         of_value = self.fragments.length[self._strings_KD[0]].max() * self.spec.chunks
-        return self.spec.attributes * int(of_value + self.fragments.length[self._comma] * (self.spec.chunks - 1))
+        return self.spec.attributes * int(
+            of_value + self.fragments.length[self._comma] * (self.spec.chunks - 1)
+        )
 
 
 def diversity_sets(spec: BioD, world: int) -> npt.NDArray[np.int64]:
     """D distinct strings for each attribute, as symbols, [K, D, L]."""
-    # As many symbols as a 62-bit number holds make the strings distinct; the others are drawn freely.
+    # As many symbols as a 62-bit number holds make the strings distinct; the others are drawn
+    # freely.
     exact = min(spec.length, max(1, int(62 / math.log2(max(2, spec.alphabet)))))
     sets = np.empty((spec.attributes, spec.diversity, spec.length), np.int64)
     for attribute in range(spec.attributes):
-        number = shuffled(np.arange(spec.diversity), spec.alphabet**exact, world, "biography", "set", attribute)
+        number = shuffled(
+            np.arange(spec.diversity), spec.alphabet**exact, world, "biography", "set", attribute
+        )
         for column in range(exact):
             number, sets[attribute, :, column] = np.divmod(number, spec.alphabet)
         free = np.arange(spec.diversity * (spec.length - exact)).reshape(spec.diversity, -1)
@@ -156,7 +194,11 @@ def _tokenizer(kind: str, texts: list[str]) -> Tokenizer:
 
 def _names(fragments: Fragments) -> tuple[Numbers, ...]:
     first, middle, last = POOLS
-    return fragments.add(first), fragments.add(f" {name}" for name in middle), fragments.add(f" {name}" for name in last)
+    return (
+        fragments.add(first),
+        fragments.add(f" {name}" for name in middle),
+        fragments.add(f" {name}" for name in last),
+    )
 
 
 def _words_of_names() -> list[str]:
@@ -165,7 +207,16 @@ def _words_of_names() -> list[str]:
 
 def _bios_texts() -> list[str]:
     written = [text for pairs in TEMPLATES.values() for pair in pairs for text in pair]
-    others = (pools.PRONOUNS, pools.MONTHS, pools.DAYS, pools.YEARS, pools.CITIES, pools.UNIVERSITIES, pools.MAJORS, pools.EMPLOYERS)
+    others = (
+        pools.PRONOUNS,
+        pools.MONTHS,
+        pools.DAYS,
+        pools.YEARS,
+        pools.CITIES,
+        pools.UNIVERSITIES,
+        pools.MAJORS,
+        pools.EMPLOYERS,
+    )
     return [*_words_of_names(), *written, *(text for pool in others for text in pool)]
 
 
@@ -174,4 +225,7 @@ def _symbols(alphabet: int) -> list[str]:
     letters, width = "bcdfghjklmnpqrstvwxz", 1
     while len(letters) ** width < alphabet:
         width += 1
-    return ["".join(word) for word, _ in zip(product(letters, repeat=width), range(alphabet), strict=False)]
+    return [
+        "".join(word)
+        for word, _ in zip(product(letters, repeat=width), range(alphabet), strict=False)
+    ]

@@ -1,4 +1,5 @@
-"""What a plan must know of a biography task, and the constants that bits are counted from; neither writes the stream.
+"""What a plan must know of a biography task, and the constants that bits are counted from; neither
+writes the stream.
 
 A sentences, T templates of a sentence.
 """
@@ -34,7 +35,9 @@ class BitPools:
     name_bits: float
     """log2 N0: a name that may be anyone's."""
     value_bits: dict[str, float]
-    """log2 of the number of values of each counted attribute, in the order of the pieces; they sum to log2 S0, or to K C log2 D."""
+    """log2 of the number of values of each counted attribute, in the order of the pieces; they sum
+    to log2 S0, or to K C log2 D.
+    """
     sets: BioD | None
     """K, C, D, L, T of bioD, where the strings of the diversity sets are learned too."""
 
@@ -43,21 +46,37 @@ def complexity(task: Biography) -> BitPools:
     """The constants that a task's bits are counted from."""
     name_bits, text = math.log2(pools.NAMES), task.text
     if not isinstance(text, BioD):
-        return BitPools(task.people, name_bits, {name: math.log2(size) for name, size in pools.ATTRIBUTES.items()}, None)
+        return BitPools(
+            task.people,
+            name_bits,
+            {name: math.log2(size) for name, size in pools.ATTRIBUTES.items()},
+            None,
+        )
     each = text.chunks * math.log2(text.diversity)
-    return BitPools(task.people, name_bits, {f"id_{k}": each for k in range(1, text.attributes + 1)}, text)
+    return BitPools(
+        task.people, name_bits, {f"id_{k}": each for k in range(1, text.attributes + 1)}, text
+    )
 
 
 def written_by(task: Biography) -> Writer:
-    """The writer of a task's biographies. Raises UserError where GPT-2's files are not to be had, or for too few names."""
+    """The writer of a task's biographies.
+
+    Raises UserError where GPT-2's files are not to be had, or for too few names.
+    """
     everyone = task.people + (task.junk.people if task.junk else 0)
     if everyone > pools.NAMES:
-        raise UserError(f"{everyone:,} people need more names than there are", cure=f"take at most {pools.NAMES:,}, junk counted in")
+        raise UserError(
+            f"{everyone:,} people need more names than there are",
+            cure=f"take at most {pools.NAMES:,}, junk counted in",
+        )
     return writer(task.text, task.tokens, task.world)  # pyright: ignore[reportArgumentType]: pydantic hashes what is frozen
 
 
 def shape(task: Biography) -> TaskShape:
-    """The sizes of a biography task; cached. Raises UserError if `task.context` is shorter than a biography may be."""
+    """The sizes of a biography task; cached.
+
+    Raises UserError if `task.context` is shorter than a biography may be.
+    """
     return _shape(task)  # pyright: ignore[reportArgumentType]: pydantic hashes what is frozen
 
 
@@ -87,12 +106,20 @@ def is_marked(task: Biography) -> bool:
 
 
 def mean_length(task: Biography) -> float:
-    """Tokens of a useful biography, its EOS counted in: the mean over the people and, where they are drawn anew, the templates."""
+    """Tokens of a useful biography, its EOS counted in: the mean over the people and, where they
+    are drawn anew, the templates.
+    """
     writer, marked, count = written_by(task), is_marked(task), min(task.people, COUNTED)
-    written = sum(int(writer.lengths(some, _draws(task, some), marked).sum()) for some in _blocks(writer, np.arange(count)))
+    written = sum(
+        int(writer.lengths(some, _draws(task, some), marked).sum())
+        for some in _blocks(writer, np.arange(count))
+    )
     if isinstance(task.text, BioSSimple):
         return written / count
-    templates_AT = writer.fragments.length[writer.sentences.before_AT] + writer.fragments.length[writer.sentences.after_AT]
+    templates_AT = (
+        writer.fragments.length[writer.sentences.before_AT]
+        + writer.fragments.length[writer.sentences.after_AT]
+    )
     return written / count + float((templates_AT.mean(1) - templates_AT[:, 0]).sum())
 
 
@@ -102,7 +129,9 @@ def used(task: Biography) -> int:
     shown = np.zeros(len(writer.fragments.length), np.bool_)
     for some in _blocks(writer, np.arange(min(task.people, COUNTED))):
         shown[writer.numbers(some, _draws(task, some), is_marked(task))] = True
-    for some in _blocks(writer, pools.NAMES - 1 - np.arange(min(task.junk.people, COUNTED) if task.junk else 0)):
+    for some in _blocks(
+        writer, pools.NAMES - 1 - np.arange(min(task.junk.people, COUNTED) if task.junk else 0)
+    ):
         shown[writer.numbers(some, _draws(task, some), False)] = True
     if not isinstance(task.text, BioSSimple):
         shown[writer.sentences.before_AT] = shown[writer.sentences.after_AT] = True
@@ -110,7 +139,9 @@ def used(task: Biography) -> int:
 
 
 def _draws(task: Biography, people: Ids) -> Words:
-    """Each person's own draws, or the first template of each sentence where templates are drawn anew."""
+    """Each person's own draws, or the first template of each sentence where templates are drawn
+    anew.
+    """
     writer = written_by(task)
     own = writer.once(people)
     return own if isinstance(task.text, BioSSimple) else np.zeros_like(own)

@@ -1,4 +1,5 @@
-"""The endless text of training, cut into windows: a pure function of the seed and the update's number.
+"""The endless text of training, cut into windows: a pure function of the seed and the update's
+number.
 
 B windows of a batch, T tokens of a window, M tokens in all.
 """
@@ -21,10 +22,11 @@ _BLOCK = 1 << 18
 
 
 class Text:
-    """Passes over some people, one after the other, each in an order of its own: exposure k belongs to pass k // people.
+    """Passes over some people, one after the other, each in an order of its own: exposure k belongs
+    to pass k // people.
 
-    Blocks of exposures are written as they are asked for. Where a block begins is known from the lengths of those before it, which
-    are counted without writing them.
+    Blocks of exposures are written as they are asked for. Where a block begins is known from the
+    lengths of those before it, which are counted without writing them.
     """
 
     def __init__(self, task: Biography, seed: int, *, junk: bool) -> None:
@@ -55,7 +57,9 @@ class Text:
     def _draws(self, block: int) -> tuple[Ids, npt.NDArray[np.uint64]]:
         exposure_E = np.arange(block * self._exposures, (block + 1) * self._exposures)
         person_E = self.people(exposure_E)
-        return person_E, self._writer.once(person_E) if self._fixed else self._writer.anew(exposure_E, self._seed)
+        return person_E, self._writer.once(person_E) if self._fixed else self._writer.anew(
+            exposure_E, self._seed
+        )
 
     def _block_at(self, token: int) -> int:
         while self._begins[-1] <= token:
@@ -66,7 +70,9 @@ class Text:
     def _write(self, block: int) -> Tokens:
         """A block's tokens. Only the blocks at hand are kept."""
         if block not in self._written:
-            self._written = {kept: tokens for kept, tokens in self._written.items() if kept == block - 1}
+            self._written = {
+                kept: tokens for kept, tokens in self._written.items() if kept == block - 1
+            }
             self._written[block] = self._writer.tokens(*self._draws(block), self._marked)
             if block == len(self._begins) - 1:
                 self._begins.append(self._begins[-1] + len(self._written[block]))
@@ -74,13 +80,18 @@ class Text:
 
 
 class Stream:
-    """Windows of T tokens for each update. A window begins with the last one's last token, so that each token is predicted once."""
+    """Windows of T tokens for each update.
+
+    A window begins with the last one's last token, so that each token is predicted once.
+    """
 
     def __init__(self, task: Biography, seed: int, batch: int) -> None:
         self._batch, self._positions = batch, task.context - 1
         self._useful = Text(task, seed, junk=False)
         self._junk = Text(task, seed, junk=True) if task.junk else None
-        self._share = Fraction(task.junk.useful).limit_denominator(1_000_000) if task.junk else Fraction(1)
+        self._share = (
+            Fraction(task.junk.useful).limit_denominator(1_000_000) if task.junk else Fraction(1)
+        )
 
     def at(self, step: int) -> Tokens:
         """The windows of update number `step` (from 0), [B, T]."""
@@ -90,11 +101,15 @@ class Stream:
         windows_BT = np.empty((self._batch, self._positions + 1), np.uint16)
         windows_BT[useful_B] = self._windows(self._useful, before, count)
         if self._junk is not None:
-            windows_BT[~useful_B] = self._windows(self._junk, int(window_B[0]) - before, self._batch - count)
+            windows_BT[~useful_B] = self._windows(
+                self._junk, int(window_B[0]) - before, self._batch - count
+            )
         return windows_BT
 
     def is_useful(self, window_B: Ids) -> npt.NDArray[np.bool_]:
-        """Whether windows, counted from the start of training, are about the people of the task: evenly spread."""
+        """Whether windows, counted from the start of training, are about the people of the task:
+        evenly spread.
+        """
         return self._before(window_B + 1) > self._before(window_B)
 
     def _before(self, window_B: Ids) -> Ids:
@@ -105,4 +120,6 @@ class Stream:
         if not count:
             return np.empty((0, self._positions + 1), np.uint16)
         tokens = text.tokens(first * self._positions, (first + count) * self._positions + 1)
-        return np.lib.stride_tricks.sliding_window_view(tokens, self._positions + 1)[:: self._positions].copy()
+        return np.lib.stride_tricks.sliding_window_view(tokens, self._positions + 1)[
+            :: self._positions
+        ].copy()

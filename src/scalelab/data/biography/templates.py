@@ -1,6 +1,7 @@
 """The sentences of bioS: 50 templates for each attribute, ten openings times five endings.
 
-Each follows its subject, the full name or a pronoun, and is written so that it is true of every value.
+Each follows its subject, the full name or a pronoun, and is written so that it is true of every
+value.
 """
 
 OPENINGS = {
@@ -79,16 +80,54 @@ OPENINGS = {
 }
 
 ENDINGS = {
-    "birth_date": (".", ", as the records show.", " according to the family.", ", a day to remember.", " just before noon."),
-    "birth_city": (".", " and still thinks of it.", ", the records show.", ", a place to remember.", " and visits it often."),
-    "university": (".", " and made friends there.", " after some years of work.", ", as a diploma shows.", " on a small grant."),
-    "major": (".", " and liked it.", " after a change of heart.", ", a field to be proud of.", ", as the exams show."),
-    "employer": (".", " and likes the work.", " after the exams.", " to this day.", ", as the contract shows."),
-    "work_city": (".", " for most of the week.", " and likes it there.", " to this day.", ", not far from the station."),
+    "birth_date": (
+        ".",
+        ", as the records show.",
+        " according to the family.",
+        ", a day to remember.",
+        " just before noon.",
+    ),
+    "birth_city": (
+        ".",
+        " and still thinks of it.",
+        ", the records show.",
+        ", a place to remember.",
+        " and visits it often.",
+    ),
+    "university": (
+        ".",
+        " and made friends there.",
+        " after some years of work.",
+        ", as a diploma shows.",
+        " on a small grant.",
+    ),
+    "major": (
+        ".",
+        " and liked it.",
+        " after a change of heart.",
+        ", a field to be proud of.",
+        ", as the exams show.",
+    ),
+    "employer": (
+        ".",
+        " and likes the work.",
+        " after the exams.",
+        " to this day.",
+        ", as the contract shows.",
+    ),
+    "work_city": (
+        ".",
+        " for most of the week.",
+        " and likes it there.",
+        " to this day.",
+        ", not far from the station.",
+    ),
 }
 
 TEMPLATES = {
-    attribute: tuple((f" {opening} ", ending) for ending in ENDINGS[attribute] for opening in openings)
+    attribute: tuple(
+        (f" {opening} ", ending) for ending in ENDINGS[attribute] for opening in openings
+    )
     for attribute, openings in OPENINGS.items()
 }
 """Attribute -> what stands before and after the value. The first ten end with the value."""

@@ -1,6 +1,8 @@
-"""Biographies as tokens: who is written of, with which templates and in which order of the sentences.
+"""Biographies as tokens: who is written of, with which templates and in which order of the
+sentences.
 
-E biographies, A sentences, W fragments of a sentence after its subject, F fragments of a biography, M tokens in all.
+E biographies, A sentences, W fragments of a sentence after its subject, F fragments of a biography,
+M tokens in all.
 """
 
 from dataclasses import dataclass
@@ -31,13 +33,26 @@ class Written:
 
 
 class Writer:
-    """Writes the biographies of one kind of text. `marked` biographies have the domain token after EOS."""
+    """Writes the biographies of one kind of text.
+
+    `marked` biographies have the domain token after EOS.
+    """
 
     def __init__(self, spec: BioS | BioSSimple | BioD, tokens: str, world: int) -> None:
         self.world = world
-        self.sentences: Sentences = BioDSentences(spec, tokens, world) if isinstance(spec, BioD) else BioSSentences(spec, tokens, world)
-        self.fragments, self.tokenizer = self.sentences.fragments, self.sentences.fragments.tokenizer
-        self._heads = [self.fragments.add_marks(self.tokenizer.eos), self.fragments.add_marks(self.tokenizer.eos, self.tokenizer.domain)]
+        self.sentences: Sentences = (
+            BioDSentences(spec, tokens, world)
+            if isinstance(spec, BioD)
+            else BioSSentences(spec, tokens, world)
+        )
+        self.fragments, self.tokenizer = (
+            self.sentences.fragments,
+            self.sentences.fragments.tokenizer,
+        )
+        self._heads = [
+            self.fragments.add_marks(self.tokenizer.eos),
+            self.fragments.add_marks(self.tokenizer.eos, self.tokenizer.domain),
+        ]
         self._space = int(self.fragments.add([self.fragments.closing])[0])
 
     def anew(self, exposure_E: Ids, seed: int) -> Words:
@@ -46,12 +61,17 @@ class Writer:
         return words(seed, "text", at=(exposure_E[:, None] * count + np.arange(count)))
 
     def once(self, person_E: Ids) -> Words:
-        """The draws of each person's one biography, [E, A]: no sentence tells the value of a later one."""
+        """The draws of each person's one biography, [E, A]: no sentence tells the value of a later
+        one.
+        """
         draws_EA = self.anew(person_E, self.world)
         if self.sentences.told_by is not None:
             told, telling = self.sentences.told_by
             early, late = draws_EA[:, told].copy(), draws_EA[:, telling].copy()
-            draws_EA[:, told], draws_EA[:, telling] = np.minimum(early, late), np.maximum(early, late)
+            draws_EA[:, told], draws_EA[:, telling] = (
+                np.minimum(early, late),
+                np.maximum(early, late),
+            )
         return draws_EA
 
     def tokens(self, person_E: Ids, draws_EA: Words, marked: bool) -> Tokens:
@@ -63,8 +83,17 @@ class Writer:
         name_E, subject_E, blocks_EAW = self._parts(person_E, draws_EA)
         length = self.fragments.length
         joints = len(blocks_EAW[0]) - 1
-        fixed = length[self._heads[marked]] + length[self.sentences.after_name] + joints * length[self._space]
-        return fixed + length[name_E].sum(1) + joints * length[subject_E] + length[blocks_EAW].sum((1, 2))
+        fixed = (
+            length[self._heads[marked]]
+            + length[self.sentences.after_name]
+            + joints * length[self._space]
+        )
+        return (
+            fixed
+            + length[name_E].sum(1)
+            + joints * length[subject_E]
+            + length[blocks_EAW].sum((1, 2))
+        )
 
     def numbers(self, person_E: Ids, draws_EA: Words, marked: bool) -> Numbers:
         """Every biography's fragments, [E, F]."""
@@ -74,7 +103,9 @@ class Writer:
         leads[:, 0] = EMPTY, self.sentences.after_name
         ordered = np.take_along_axis(blocks_EAW, _order(draws_EA)[..., None], 1)
         head = np.full((len(person_E), 1), self._heads[marked], np.int32)
-        return np.concatenate([head, name_E, np.concatenate([leads, ordered], 2).reshape(len(person_E), -1)], 1)
+        return np.concatenate(
+            [head, name_E, np.concatenate([leads, ordered], 2).reshape(len(person_E), -1)], 1
+        )
 
     def written(self, person_E: Ids, draws_EA: Words, marked: bool) -> Written:
         """The biographies with what each token is."""
@@ -92,20 +123,32 @@ class Writer:
         """Most tokens that a biography may have, its EOS counted in."""
         parts, length = self.sentences, self.fragments.length
         joints = len(parts.before_AT) - 1
-        fixed = length[self._heads[marked]] + length[parts.after_name] + joints * (length[self._space] + length[parts.subjects].max())
+        fixed = (
+            length[self._heads[marked]]
+            + length[parts.after_name]
+            + joints * (length[self._space] + length[parts.subjects].max())
+        )
         names = sum(int(length[pool].max()) for pool in parts.names)
         templates = int((length[parts.before_AT] + length[parts.after_AT]).max(1).sum())
         return int(fixed) + names + templates + parts.longest_values()
 
     def _parts(self, person_E: Ids, draws_EA: Words) -> tuple[Numbers, Numbers, Numbers]:
-        """Fragments of the names [E, 3], of the subjects [E] and of the sentences in their own order [E, A, W]."""
+        """Fragments of the names [E, 3], of the subjects [E] and of the sentences in their own
+        order [E, A, W].
+        """
         parts = self.sentences
         places = people.names(person_E, self.world)
         name_E = np.stack([pool[place] for pool, place in zip(parts.names, places, strict=True)], 1)
-        template_EA = ((draws_EA & np.uint64(0xFFFFFFFF)) % np.uint64(parts.templates)).astype(np.int64)
+        template_EA = ((draws_EA & np.uint64(0xFFFFFFFF)) % np.uint64(parts.templates)).astype(
+            np.int64
+        )
         at_A = np.arange(len(parts.before_AT))
         before, after = parts.before_AT[at_A, template_EA], parts.after_AT[at_A, template_EA]
-        return name_E, parts.subject(person_E), np.concatenate([before[..., None], parts.values(person_E), after[..., None]], 2)
+        return (
+            name_E,
+            parts.subject(person_E),
+            np.concatenate([before[..., None], parts.values(person_E), after[..., None]], 2),
+        )
 
     def _tags(self, order_EA: Ids) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
         """Piece and first-chunk mark of every fragment, [E, F]."""
@@ -115,11 +158,15 @@ class Writer:
         name = np.tile(np.array([0, NAME, NAME, NAME], np.int8), (count, 1))
         pieces = np.concatenate([leads, parts.pieces_AW[order_EA]], 2).reshape(count, -1)
         first = np.concatenate([leads > 0, parts.first_AW[order_EA]], 2).reshape(count, -1)
-        return np.concatenate([name, pieces], 1), np.concatenate([np.zeros_like(name, np.bool_), first], 1)
+        return np.concatenate([name, pieces], 1), np.concatenate(
+            [np.zeros_like(name, np.bool_), first], 1
+        )
 
 
 def _order(draws_EA: Words) -> Ids:
-    """The order of each biography's sentences, [E, A]: the high half of the draws decides it, the low half the template."""
+    """The order of each biography's sentences, [E, A]: the high half of the draws decides it, the
+    low half the template.
+    """
     return np.argsort(draws_EA >> np.uint64(32), axis=1, kind="stable")
 
 

@@ -1,4 +1,7 @@
-"""Tokens of biographies: bytes, a closed vocabulary of words, or those of GPT-2. All write the same text."""
+"""Tokens of biographies: bytes, a closed vocabulary of words, or those of GPT-2.
+
+All write the same text.
+"""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +12,9 @@ from scalelab.data.text.tokenizers import open_tokenizer
 from scalelab.spec.text import Tiktoken
 
 EOS, DOMAIN = "<eos>", "<domain>"
-"""The marks, as they are shown in decoded text: EOS stands before every biography, DOMAIN tells a useful one from junk."""
+"""The marks, as they are shown in decoded text: EOS stands before every biography, DOMAIN tells a
+useful one from junk.
+"""
 
 _WORD = re.compile(r"'s|[A-Za-z]+|[0-9]+|[.,]")
 _CLOSE = {".", ",", "'s"}
@@ -22,7 +27,9 @@ class Tokenizer(Protocol):
     eos: int
     domain: int
     opens: bool
-    """Whether a word's token holds the space before it, so that a fragment begins with the space and none ends with one."""
+    """Whether a word's token holds the space before it, so that a fragment begins with the space
+    and none ends with one.
+    """
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text without marks."""
@@ -34,7 +41,10 @@ class Tokenizer(Protocol):
 
 
 class Words:
-    """A closed vocabulary: two marks, and the words and points of some texts. A space stands before every word that follows another."""
+    """A closed vocabulary: two marks, and the words and points of some texts.
+
+    A space stands before every word that follows another.
+    """
 
     opens = False
 
@@ -66,14 +76,17 @@ class Bytes:
 
     def decode(self, tokens: Iterable[int]) -> str:
         marks = {self.eos: EOS.encode(), self.domain: DOMAIN.encode()}
-        return b"".join(marks.get(token) or bytes([token]) for token in tokens).decode(errors="replace")
+        return b"".join(marks.get(token) or bytes([token]) for token in tokens).decode(
+            errors="replace"
+        )
 
 
 class Gpt2:
-    """GPT-2's byte-pair encoding (see `data.text.tokenizers.tiktoken` for where its files are looked for).
+    """GPT-2's byte-pair encoding (see `data.text.tokenizers.tiktoken` for where its files are
+    looked for).
 
-    Its end of text is EOS. It has no second mark: DOMAIN is the token of byte 0, which no biography holds, so that the vocabulary stays
-    GPT-2's. Raises UserError where the files are not to be had.
+    Its end of text is EOS. It has no second mark: DOMAIN is the token of byte 0, which no biography
+    holds, so that the vocabulary stays GPT-2's. Raises UserError where the files are not to be had.
     """
 
     opens = True
@@ -89,4 +102,6 @@ class Gpt2:
     def decode(self, tokens: Iterable[int]) -> str:
         marks = {self.eos: EOS, self.domain: DOMAIN}
         parts = groupby(tokens, marks.get)
-        return "".join(mark * len(list(some)) if mark else self._bpe.decode(some) for mark, some in parts)
+        return "".join(
+            mark * len(list(some)) if mark else self._bpe.decode(some) for mark, some in parts
+        )

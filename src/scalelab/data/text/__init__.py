@@ -26,8 +26,9 @@ __all__ = ["Manifest", "NotPrepared", "TextData", "describe"]
 def describe(task: Text, folder: str) -> TaskShape:
     """The sizes of a task, read from the manifest of its corpus in `folder`, a path or a URL.
 
-    Raises NotPrepared where the corpus is not there, UserError where a split is shorter than one context, or where the corpus's file is
-    on this machine and is not what was prepared. A task that names its shards is about those, whatever became of the file.
+    Raises NotPrepared where the corpus is not there, UserError where a split is shorter than one
+    context, or where the corpus's file is on this machine and is not what was prepared. A task that
+    names its shards is about those, whatever became of the file.
     """
     found = find(task, folder)
     if task.shards is None and not is_same(task.corpus, found.origin, whole=False):
@@ -39,8 +40,17 @@ def shape(task: Text, manifest: Manifest) -> TaskShape:
     """The sizes of a task on a prepared corpus."""
     for name, split in manifest.splits.items():
         if not count(split.tokens, task.context):
-            what = f"the {name} split of `{task.corpus.source}` has {split.tokens:,} tokens, too few for a context of {task.context:,}"
-            raise UserError(what, cure="take a shorter `task.context`, a longer corpus, or another `task.corpus.validation`")
+            what = (
+                f"the {name} split of `{task.corpus.source}` has {split.tokens:,} tokens, too few"
+                f" for a context of {task.context:,}"
+            )
+            raise UserError(
+                what,
+                cure=(
+                    "take a shorter `task.context`, a longer corpus, or another"
+                    " `task.corpus.validation`"
+                ),
+            )
     return TaskShape(
         vocab=manifest.vocab + isinstance(task.objective, Masked),
         context=task.context,
@@ -53,7 +63,9 @@ def shape(task: Text, manifest: Manifest) -> TaskShape:
 
 
 class TextData:
-    """The text of a task, from shards in a folder or at a URL. Under the masked objective the mask token is the last one.
+    """The text of a task, from shards in a folder or at a URL.
+
+    Under the masked objective the mask token is the last one.
 
     Raises what `describe` does, and UserError where a shard is missing or cut short.
     """
@@ -67,28 +79,46 @@ class TextData:
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
-        """The tokenizer of the corpus. Raises UserError where it is not the one that the shards were made with."""
+        """The tokenizer of the corpus.
+
+        Raises UserError where it is not the one that the shards were made with.
+        """
         from scalelab.data.text.tokenizers import open_tokenizer
 
         found = open_tokenizer(self.manifest.tokens, self._home)
         if found.digest != self.manifest.tokenizer:
-            what = f"the shards were made with another tokenizer ({self.manifest.tokenizer[:10]}, and this one is {found.digest[:10]})"
-            raise UserError(what, cure="bring that one back, or delete the folder and prepare it again", where=self._home)
+            what = (
+                f"the shards were made with another tokenizer ({self.manifest.tokenizer[:10]}, and"
+                f" this one is {found.digest[:10]})"
+            )
+            raise UserError(
+                what,
+                cure="bring that one back, or delete the folder and prepare it again",
+                where=self._home,
+            )
         return found
 
     def stream(self, seed: int, batch: int) -> Stream:
         """The windows of training under a seed."""
         return Stream(self._text("train"), self.task.context, derive(seed, "text"), batch)
 
-    def held_out(self, split: Literal["validation", "test"], limit: int | None = None) -> npt.NDArray[np.int32]:
-        """The windows of a held-out split, [R, T + 1]; where there are more than `limit`, that many, evenly spread."""
+    def held_out(
+        self, split: Literal["validation", "test"], limit: int | None = None
+    ) -> npt.NDArray[np.int32]:
+        """The windows of a held-out split, [R, T + 1]; where there are more than `limit`, that
+        many, evenly spread.
+        """
         running = self._text(split)
         windows = count(running.tokens, self.task.context)
         rows = windows if limit is None else min(limit, windows)
-        return running.windows(np.arange(rows) * windows // rows * self.task.context, self.task.context + 1)
+        return running.windows(
+            np.arange(rows) * windows // rows * self.task.context, self.task.context + 1
+        )
 
     def bytes_per_token(self, split: Literal["train", "validation", "test"]) -> float:
-        """Bytes of text that a token of a split stands for, on average; ends of documents count as tokens."""
+        """Bytes of text that a token of a split stands for, on average; ends of documents count as
+        tokens.
+        """
         return self.manifest.splits[split].bytes / self.manifest.splits[split].tokens
 
     @cached_property

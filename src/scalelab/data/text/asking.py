@@ -1,4 +1,6 @@
-"""How a corpus and its tokenizer are written on a command line, and the name of the folder that they are prepared in."""
+"""How a corpus and its tokenizer are written on a command line, and the name of the folder that
+they are prepared in.
+"""
 
 import re
 import shlex
@@ -15,7 +17,8 @@ LAYOUT = 1
 """Raised when the same text would be prepared to other shards."""
 
 KINDS = (
-    "`bytes`, `gpt2`, `gpt2:FOLDER` with its files, `tiktoken:NAME`, `bpe:8192` (trained on the corpus), FILE.json, hub:NAME or FILE.model"
+    "`bytes`, `gpt2`, `gpt2:FOLDER` with its files, `tiktoken:NAME`, `bpe:8192` (trained on the"
+    " corpus), FILE.json, hub:NAME or FILE.model"
 )
 
 
@@ -34,7 +37,9 @@ def parse_tokenizer(text: str) -> Tokenizer:
         if name == "hub" and value:
             return HuggingFace(source=value)
     except ValidationError as error:
-        raise UserError(f"`{text}` is no tokenizer", cure="write a vocabulary like bpe:8192", where="--tokens") from error
+        raise UserError(
+            f"`{text}` is no tokenizer", cure="write a vocabulary like bpe:8192", where="--tokens"
+        ) from error
     if Path(text).suffix == ".json":
         return HuggingFace(source=text)
     if Path(text).suffix == ".model":
@@ -70,7 +75,12 @@ def command(corpus: Corpus, tokens: Tokenizer, folder: str) -> str:
         "--split-seed": (corpus.split, 0),
         "--folder": (folder, "results/data"),
     }
-    options = [part for name, (value, default) in given.items() if value != default for part in (name, str(value))]
+    options = [
+        part
+        for name, (value, default) in given.items()
+        if value != default
+        for part in (name, str(value))
+    ]
     return shlex.join(["scalelab", "data", "prepare", corpus.source, *options])
 
 
@@ -78,7 +88,10 @@ def home(corpus: Corpus, tokens: Tokenizer, folder: str) -> str:
     """Where a corpus lies when it is prepared: in a folder of its own, by what was asked for."""
     asked = {
         "layout": LAYOUT,
-        "corpus": {"source": corpus.source, **corpus.model_dump(mode="json", exclude_defaults=True)},
+        "corpus": {
+            "source": corpus.source,
+            **corpus.model_dump(mode="json", exclude_defaults=True),
+        },
         "tokens": {"kind": tokens.kind, **tokens.model_dump(mode="json", exclude_defaults=True)},
     }
     return f"{folder.rstrip('/')}/{_slug(corpus.source)}-{sha256(asked)[:8]}"

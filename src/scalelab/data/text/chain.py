@@ -1,4 +1,5 @@
-"""A hash of a split's tokens that can be gone on with: a link for every `CHUNK` tokens, each over the link before.
+"""A hash of a split's tokens that can be gone on with: a link for every `CHUNK` tokens, each over
+the link before.
 
 It depends on the tokens alone, not on their type nor on how they are cut into blocks and shards.
 """
@@ -14,7 +15,9 @@ CHUNK = 1 << 16
 
 
 class Chain:
-    """The hash of the tokens so far: `link` and the `rest`, fewer than `CHUNK` tokens, are all that a checkpoint needs."""
+    """The hash of the tokens so far: `link` and the `rest`, fewer than `CHUNK` tokens, are all that
+    a checkpoint needs.
+    """
 
     def __init__(self, link: str, rest: Tokens) -> None:
         self.link, self.rest = link, rest

@@ -1,4 +1,6 @@
-"""Where text comes from: local files, corpora with a name, and data sets of the Hugging Face hub."""
+"""Where text comes from: local files, corpora with a name, and data sets of the Hugging
+Face hub.
+"""
 
 import hashlib
 import re
@@ -13,12 +15,17 @@ from scalelab.data.text.manifest import SplitName
 from scalelab.data.text.origin import NAMES, SUFFIXES, Origin, files, local, recorded
 from scalelab.spec.text import Corpus
 
-SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+)
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
 class Source(Protocol):
-    """Documents in an order that stays. Raises UserError, with the file and the line, for what can't be read."""
+    """Documents in an order that stays.
+
+    Raises UserError, with the file and the line, for what can't be read.
+    """
 
     splits: tuple[SplitName, ...]
     """The splits that the corpus comes with; `train` alone where it is to be split."""
@@ -32,12 +39,16 @@ class Source(Protocol):
     """How much of it was read, from 0 to 1."""
 
     def pieces(self, split: SplitName, start: int) -> Iterator[Piece]:
-        """The documents of a split, numbered from 0; the text of those before `start` may be left out."""
+        """The documents of a split, numbered from 0; the text of those before `start` may be left
+        out.
+        """
         ...
 
 
 def open_source(corpus: Corpus, folder: Path, revision: str | None = None) -> Source:
-    """The source of a corpus; what has to be downloaded as a whole lies in `folder` then. Raises UserError where there is none.
+    """The source of a corpus; what has to be downloaded as a whole lies in `folder` then.
+
+    Raises UserError where there is none.
 
     `revision` is the commit that an earlier preparation read of the hub.
     """
@@ -45,24 +56,39 @@ def open_source(corpus: Corpus, folder: Path, revision: str | None = None) -> So
 
     name = corpus.source
     if name == "shakespeare":
-        return FileSource({"shakespeare.txt": _shakespeare(folder / "downloads" / "shakespeare.txt")}, corpus.field)
+        return FileSource(
+            {"shakespeare.txt": _shakespeare(folder / "downloads" / "shakespeare.txt")},
+            corpus.field,
+        )
     if name == "wikitext103":
         return HubSource(WIKITEXT, "text", revision, articles=True)
     if name == "smollm":
         if corpus.tokens is None:
-            raise UserError("`smollm` is streamed, and has no end", cure="say how many tokens to prepare, such as --limit 100M")
+            raise UserError(
+                "`smollm` is streamed, and has no end",
+                cure="say how many tokens to prepare, such as --limit 100M",
+            )
         return HubSource(SMOLLM, "text", revision)
     path = local(corpus)
     if path is not None:
         return FileSource(files(path), corpus.field)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@[\w./-]+)?", name) and Path(name).suffix.lower() not in SUFFIXES:
+    if (
+        re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@[\w./-]+)?", name)
+        and Path(name).suffix.lower() not in SUFFIXES
+    ):
         return HubSource(name, corpus.field, revision)
-    cure = f"name a file, a folder, or a data set of the hub as OWNER/NAME or OWNER/NAME@REVISION; {nearest(name, list(NAMES))}"
+    cure = (
+        "name a file, a folder, or a data set of the hub as OWNER/NAME or OWNER/NAME@REVISION;"
+        f" {nearest(name, list(NAMES))}"
+    )
     raise UserError(f"there is no corpus `{name}`", cure=cure)
 
 
 class FileSource:
-    """Local files, one after the other. A text file is one document, JSONL and Parquet have one in each row."""
+    """Local files, one after the other.
+
+    A text file is one document, JSONL and Parquet have one in each row.
+    """
 
     splits: tuple[SplitName, ...] = ("train",)
     revision: str | None = None
@@ -74,7 +100,9 @@ class FileSource:
         self.share = 0.0
         if not any(file.bytes for file in self.origin.values()):
             what = "the file is empty" if len(paths) == 1 else "all files are empty"
-            raise UserError(what, cure="name text to prepare", where=str(next(iter(paths.values()))))
+            raise UserError(
+                what, cure="name text to prepare", where=str(next(iter(paths.values())))
+            )
 
     def pieces(self, split: SplitName, start: int) -> Iterator[Piece]:
         """See `Source`."""
@@ -101,7 +129,11 @@ def _shakespeare(path: Path) -> Path:
         half.write_bytes(content)
         half.replace(path)
     if hashlib.sha256(path.read_bytes()).hexdigest() != SHAKESPEARE_SHA256:
-        raise UserError("this is not the text of tiny Shakespeare", cure="delete it, and it is downloaded again", where=str(path))
+        raise UserError(
+            "this is not the text of tiny Shakespeare",
+            cure="delete it, and it is downloaded again",
+            where=str(path),
+        )
     return path
 
 
@@ -114,5 +146,6 @@ def _download(address: str, path: Path) -> bytes:
     except OSError as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(
-            f"tiny Shakespeare can't be downloaded from {address} ({reason})", cure=f"check the network, or put the file at {path}"
+            f"tiny Shakespeare can't be downloaded from {address} ({reason})",
+            cure=f"check the network, or put the file at {path}",
         ) from error

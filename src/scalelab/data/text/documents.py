@@ -1,7 +1,8 @@
-"""Documents of local files: text, JSONL and Parquet, read piece by piece so that memory does not grow with them.
+"""Documents of local files: text, JSONL and Parquet, read piece by piece so that memory does not
+grow with them.
 
-A document comes in pieces that end with a line, or before a word: tokenizers do not join tokens across such a place, so the pieces of a
-text encode to what the whole would.
+A document comes in pieces that end with a line, or before a word: tokenizers do not join tokens
+across such a place, so the pieces of a text encode to what the whole would.
 """
 
 import codecs
@@ -34,7 +35,10 @@ Tell = Callable[[float], None]
 
 
 def read(path: Path, field: str, number: int, start: int, tell: Tell) -> Iterator[Piece]:
-    """The documents of a file, counted from `number`; those before `start` are passed over. Raises UserError for what can't be read."""
+    """The documents of a file, counted from `number`; those before `start` are passed over.
+
+    Raises UserError for what can't be read.
+    """
     try:
         if path.suffix.lower() == ".parquet":
             yield from _parquet(path, field, number, start, tell)
@@ -45,7 +49,9 @@ def read(path: Path, field: str, number: int, start: int, tell: Tell) -> Iterato
         else:
             yield Piece(number, "", True)
     except OSError as error:
-        raise UserError(f"can't be read ({error.strerror or error})", cure="check the file", where=str(path)) from error
+        raise UserError(
+            f"can't be read ({error.strerror or error})", cure="check the file", where=str(path)
+        ) from error
 
 
 def pieces(document: int, texts: Iterable[str]) -> Iterator[Piece]:
@@ -76,14 +82,20 @@ def _cut(text: str, start: int, most: int) -> int:
 
 
 def line_end(text: str, start: int) -> int:
-    """The first place from `start` on where a piece may end, or `start` where lines are too long."""
+    """The first place from `start` on where a piece may end, or `start` where lines are
+    too long.
+    """
     found = _LINE_END.search(text, max(0, start - 1), start + _LINE)
     return found.end() if found else start
 
 
 def _plain(path: Path, tell: Tell) -> Iterator[str]:
     """A file of text, newlines as they are. Raises UserError with the line of what is no text."""
-    decoder, line, size = codecs.getincrementaldecoder("utf-8-sig")(), 1, max(1, path.stat().st_size)
+    decoder, line, size = (
+        codecs.getincrementaldecoder("utf-8-sig")(),
+        1,
+        max(1, path.stat().st_size),
+    )
     with path.open("rb") as file:
         while True:
             chunk = file.read(_CHUNK)
@@ -91,10 +103,18 @@ def _plain(path: Path, tell: Tell) -> Iterator[str]:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 line += error.object[: error.start].count(b"\n")
-                raise UserError("this is no UTF-8 text", cure="name a text file, or convert it", where=f"{path}:{line}") from None
+                raise UserError(
+                    "this is no UTF-8 text",
+                    cure="name a text file, or convert it",
+                    where=f"{path}:{line}",
+                ) from None
             if "\0" in text:
                 line += text[: text.index("\0")].count("\n")
-                raise UserError("this is a binary file", cure="name a text, JSONL or Parquet file", where=f"{path}:{line}")
+                raise UserError(
+                    "this is a binary file",
+                    cure="name a text, JSONL or Parquet file",
+                    where=f"{path}:{line}",
+                )
             line += text.count("\n")
             tell(file.tell() / size)
             yield text
@@ -118,9 +138,13 @@ def _text_of(line: bytes, field: str, where: str) -> str:
     try:
         row = json.loads(line)
     except ValueError:
-        raise UserError("this line is no JSON", cure="write one JSON object on each line", where=where) from None
+        raise UserError(
+            "this line is no JSON", cure="write one JSON object on each line", where=where
+        ) from None
     if not isinstance(row, dict):
-        raise UserError("this line is no JSON object", cure="write one JSON object on each line", where=where)
+        raise UserError(
+            "this line is no JSON object", cure="write one JSON object on each line", where=where
+        )
     return field_of(row, field, where)
 
 
@@ -128,12 +152,16 @@ def field_of(row: dict[str, Any], field: str, where: str) -> str:
     """The text of a row. Raises UserError where it has none."""
     if field not in row:
         raise UserError(
-            f"there is no field `{field}`", cure=f"name the field of the text with --field; {nearest(field, list(row))}", where=where
+            f"there is no field `{field}`",
+            cure=f"name the field of the text with --field; {nearest(field, list(row))}",
+            where=where,
         )
     text = row[field]
     if text is not None and not isinstance(text, str):
         raise UserError(
-            f"the field `{field}` holds {type(text).__name__}, not text", cure="name the field of the text with --field", where=where
+            f"the field `{field}` holds {type(text).__name__}, not text",
+            cure="name the field of the text with --field",
+            where=where,
         )
     return text or ""
 
@@ -150,7 +178,9 @@ def _parquet(path: Path, field: str, number: int, start: int, tell: Tell) -> Ite
             raise UserError(f"there is no column `{field}`", cure=cure, where=str(path))
         rows, seen = max(1, table.metadata.num_rows), 0
         for batch in table.iter_batches(batch_size=256, columns=[field]):
-            texts = batch.column(0).to_pylist() if number + len(batch) > start else [""] * len(batch)
+            texts = (
+                batch.column(0).to_pylist() if number + len(batch) > start else [""] * len(batch)
+            )
             for text in texts:
                 yield from pieces(number, [field_of({field: text}, field, str(path))])
                 number += 1
@@ -158,4 +188,8 @@ def _parquet(path: Path, field: str, number: int, start: int, tell: Tell) -> Ite
             tell(seen / rows)
     except pyarrow.ArrowException as error:
         first = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"this is no Parquet file that can be read ({first})", cure="copy or write it again", where=str(path)) from None
+        raise UserError(
+            f"this is no Parquet file that can be read ({first})",
+            cure="copy or write it again",
+            where=str(path),
+        ) from None

@@ -1,7 +1,8 @@
-"""A corpus while it is prepared: tokens become blocks, blocks become shards, and what is finished outlives the process.
+"""A corpus while it is prepared: tokens become blocks, blocks become shards, and what is finished
+outlives the process.
 
-Nothing reads a draft: the manifest is written last. A checkpoint is taken behind every shard; what a killed process wrote after it is
-written again, with the same bytes.
+Nothing reads a draft: the manifest is written last. A checkpoint is taken behind every shard; what
+a killed process wrote after it is written again, with the same bytes.
 """
 
 import json
@@ -26,7 +27,10 @@ _SCRATCH = "shard"
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes of blocks and shards. Shards of 8 MB: little is lost with a process, and a remote is read without a long wait."""
+    """Sizes of blocks and shards.
+
+    Shards of 8 MB: little is lost with a process, and a remote is read without a long wait.
+    """
 
     block: int = 1 << 16
     """Tokens of a block."""
@@ -51,13 +55,19 @@ class Draft:
         self.tokens: dict[SplitName, int] = dict.fromkeys(SPLITS, 0)
         self.bytes: dict[SplitName, int] = dict.fromkeys(SPLITS, 0)
         self.documents: dict[SplitName, int] = dict.fromkeys(SPLITS, 0)
-        self._rest: dict[SplitName, list[Tokens]] = {split: [np.empty(0, dtype)] for split in SPLITS}
-        self._chains: dict[SplitName, Chain] = {split: Chain("", np.empty(0, dtype)) for split in SPLITS}
+        self._rest: dict[SplitName, list[Tokens]] = {
+            split: [np.empty(0, dtype)] for split in SPLITS
+        }
+        self._chains: dict[SplitName, Chain] = {
+            split: Chain("", np.empty(0, dtype)) for split in SPLITS
+        }
         self._shards: dict[SplitName, list[Shard]] = {split: [] for split in SPLITS}
         self._version = 0
 
     def add(self, batch: Iterable[Encoded]) -> bool:
-        """Take in the next tokens; returns whether a shard was written, and a checkpoint is worth it."""
+        """Take in the next tokens; returns whether a shard was written, and a checkpoint is worth
+        it.
+        """
         for part in batch:
             self._rest[part.split].append(part.tokens)
             self.tokens[part.split] += len(part.tokens)
@@ -72,11 +82,19 @@ class Draft:
         for split in SPLITS:
             self._write(split, whole=False)
             entries = [
-                mds.entry(Path(shard.file).name, shard.bytes, shard.sha256, shard.blocks, self._rest[split][0].dtype)
+                mds.entry(
+                    Path(shard.file).name,
+                    shard.bytes,
+                    shard.sha256,
+                    shard.blocks,
+                    self._rest[split][0].dtype,
+                )
                 for shard in self._shards[split]
             ]
             (self.home / split).mkdir(parents=True, exist_ok=True)
-            (self.home / split / "index.json").write_text(json.dumps({"version": 2, "shards": entries}, sort_keys=True))
+            (self.home / split / "index.json").write_text(
+                json.dumps({"version": 2, "shards": entries}, sort_keys=True)
+            )
         return {
             split: Split(
                 documents=self.documents[split],
@@ -104,7 +122,10 @@ class Draft:
     def _shard(self, split: SplitName, tokens: Tokens) -> Shard:
         path = self.home / split / f"shard.{len(self._shards[split]):05}.mds"
         path.parent.mkdir(parents=True, exist_ok=True)
-        blocks = [tokens[start : start + self.layout.block] for start in range(0, len(tokens), self.layout.block)]
+        blocks = [
+            tokens[start : start + self.layout.block]
+            for start in range(0, len(tokens), self.layout.block)
+        ]
         size, sha256 = mds.write(blocks, self.home / _SCRATCH, path)
         return Shard(file=f"{split}/{path.name}", bytes=size, sha256=sha256, blocks=len(blocks))
 
@@ -120,7 +141,10 @@ class Draft:
             "at": self.at,
             **{name: getattr(self, name) for name in ("tokens", "bytes", "documents")},
             "links": {split: chain.link for split, chain in self._chains.items()},
-            "shards": {split: [shard.model_dump() for shard in shards] for split, shards in self._shards.items()},
+            "shards": {
+                split: [shard.model_dump() for shard in shards]
+                for split, shards in self._shards.items()
+            },
         }
         half = self.home / f".{STATE}"
         half.write_text(json.dumps(state))
@@ -128,7 +152,9 @@ class Draft:
         before.unlink(missing_ok=True)
 
     def resume(self, key: dict[str, Any]) -> bool:
-        """Go on from the checkpoint in the folder; returns False where there is none of this key."""
+        """Go on from the checkpoint in the folder; returns False where there is none of
+        this key.
+        """
         try:
             state = json.loads((self.home / STATE).read_text())
             if state["key"] != key:
@@ -136,12 +162,21 @@ class Draft:
             self._version = state["version"]
             with np.load(self._tails(self._version)) as tails:
                 self._rest = {split: [tails[split]] for split in SPLITS}
-                self._chains = {split: Chain(state["links"][split], tails[f"{split}.unlinked"]) for split in SPLITS}
+                self._chains = {
+                    split: Chain(state["links"][split], tails[f"{split}.unlinked"])
+                    for split in SPLITS
+                }
         except (OSError, ValueError, KeyError):
             return False
         self.at = None if state["at"] is None else Position(*state["at"])
-        self.tokens, self.bytes, self.documents = state["tokens"], state["bytes"], state["documents"]
-        self._shards = {split: [Shard(**shard) for shard in state["shards"][split]] for split in SPLITS}
+        self.tokens, self.bytes, self.documents = (
+            state["tokens"],
+            state["bytes"],
+            state["documents"],
+        )
+        self._shards = {
+            split: [Shard(**shard) for shard in state["shards"][split]] for split in SPLITS
+        }
         return True
 
     def clean(self) -> None:

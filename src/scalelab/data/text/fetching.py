@@ -1,6 +1,7 @@
 """Shards of a remote, copied one by one into a cache on this machine as they are needed.
 
-Any number of processes share the cache: a lock, which ends with its process, lets one of them copy a file while the others wait for it.
+Any number of processes share the cache: a lock, which ends with its process, lets one of them copy
+a file while the others wait for it.
 """
 
 import os
@@ -17,13 +18,18 @@ CACHE = "SCALELAB_CACHE"
 
 
 def cache(home: str, shards: list[str]) -> Path:
-    """The folder for the shards (their hashes) of a remote corpus; other shards at the same address have another one."""
+    """The folder for the shards (their hashes) of a remote corpus; other shards at the same address
+    have another one.
+    """
     root = os.environ.get(CACHE) or Path.home() / ".cache" / "scalelab"
     return Path(root) / f"{sha256(home)[:8]}-{sha256(shards)[:16]}"
 
 
 def fetch(remote: str, local: Path, size: int) -> None:
-    """Copy a file of the remote here unless it was before. Raises UserError where that fails, or the file has another size."""
+    """Copy a file of the remote here unless it was before.
+
+    Raises UserError where that fails, or the file has another size.
+    """
     if local.exists():
         return
     local.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +41,11 @@ def fetch(remote: str, local: Path, size: int) -> None:
         try:
             _download(remote, half)
         except FileNotFoundError:
-            raise UserError("the shard is missing", cure="copy the prepared folder to the remote again", where=remote) from None
+            raise UserError(
+                "the shard is missing",
+                cure="copy the prepared folder to the remote again",
+                where=remote,
+            ) from None
         if half.stat().st_size != size:
             what = f"the shard has {half.stat().st_size:,} bytes instead of {size:,}"
             raise UserError(what, cure="copy the prepared folder to the remote again", where=remote)
@@ -43,7 +53,10 @@ def fetch(remote: str, local: Path, size: int) -> None:
 
 
 def read_remote(remote: str) -> bytes:
-    """The content of a small file of a remote. Raises FileNotFoundError where it is missing, UserError where it can't be read."""
+    """The content of a small file of a remote.
+
+    Raises FileNotFoundError where it is missing, UserError where it can't be read.
+    """
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "file"
         _download(remote, local)
@@ -62,5 +75,7 @@ def _download(remote: str, local: Path) -> None:
 
 
 def _unreachable(remote: str, error: Exception) -> UserError:
-    what = f"the remote can't be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    what = (
+        f"the remote can't be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    )
     return UserError(what, cure="check the address, the network and the credentials", where=remote)

@@ -1,4 +1,6 @@
-"""Data sets of the Hugging Face hub (or a folder in their form), streamed: nothing of them is kept."""
+"""Data sets of the Hugging Face hub (or a folder in their form), streamed: nothing of
+them is kept.
+"""
 
 import importlib.util
 import re
@@ -17,15 +19,19 @@ _HEADING = re.compile(r" = [^=].*[^=] = \n?")
 
 
 class HubSource:
-    """A data set, `OWNER/NAME`, with `:CONFIGURATION` and `@REVISION` behind it as wanted (a branch, a tag or a commit).
+    """A data set, `OWNER/NAME`, with `:CONFIGURATION` and `@REVISION` behind it as wanted (a
+    branch, a tag or a commit).
 
-    It keeps its own splits where it has train, validation and test. `revision`, a commit, is read instead of the one that the hub names.
+    It keeps its own splits where it has train, validation and test. `revision`, a commit, is read
+    instead of the one that the hub names.
     """
 
     endless = True
     share = 0.0
 
-    def __init__(self, name: str, field: str, revision: str | None = None, *, articles: bool = False) -> None:
+    def __init__(
+        self, name: str, field: str, revision: str | None = None, *, articles: bool = False
+    ) -> None:
         self._name, self._field, self._articles = name, field, articles
         self.origin: Origin = {}
         data_set, _, asked = name.partition("@")
@@ -33,7 +39,10 @@ class HubSource:
         self.revision = revision or _commit(path, asked or None)
         self._sets = _opened(name, path, configuration or None, self.revision or asked or None)
         if "train" not in self._sets:
-            raise UserError(f"the data set `{name}` has no split `train` but {', '.join(self._sets)}", cure="take another one")
+            raise UserError(
+                f"the data set `{name}` has no split `train` but {', '.join(self._sets)}",
+                cure="take another one",
+            )
         self.splits = SPLITS if all(split in self._sets for split in SPLITS) else ("train",)
 
     def pieces(self, split: SplitName, start: int) -> Iterator[Piece]:
@@ -56,10 +65,15 @@ class HubSource:
             raise _unreachable(self._name, error) from error
 
 
-def _opened(name: str, path: str, configuration: str | None, revision: str | None) -> dict[str, Any]:
+def _opened(
+    name: str, path: str, configuration: str | None, revision: str | None
+) -> dict[str, Any]:
     """The splits of a data set, as streams."""
     if importlib.util.find_spec("datasets") is None:
-        what = f"`{name}` is read as a data set of the hub, which takes the library `datasets`, and that is not installed"
+        what = (
+            f"`{name}` is read as a data set of the hub, which takes the library `datasets`, and"
+            " that is not installed"
+        )
         raise UserError(what, cure="pip install datasets, or name a file that is there")
     import datasets  # pyright: ignore[reportMissingImports]: it is asked for where it is needed
 
@@ -71,7 +85,9 @@ def _opened(name: str, path: str, configuration: str | None, revision: str | Non
 
 
 def _commit(path: str, revision: str | None) -> str | None:
-    """The commit that the hub has under a revision now; None where it does not say, as of a folder."""
+    """The commit that the hub has under a revision now; None where it does not say, as
+    of a folder.
+    """
     try:
         from huggingface_hub import HfApi
 
@@ -81,12 +97,17 @@ def _commit(path: str, revision: str | None) -> str | None:
 
 
 def _unreachable(name: str, error: Exception) -> UserError:
-    what = f"the hub's data set `{name}` can't be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    what = (
+        f"the hub's data set `{name}` can't be read ({type(error).__name__}:"
+        f" {' '.join(str(error).split())[:200]})"
+    )
     return UserError(what, cure="check its name and the network; the same command goes on")
 
 
 def _joined(lines: Iterable[str]) -> Iterator[str]:
-    """Articles of WikiText, whose rows are lines: one begins with a heading of the first level after an empty line."""
+    """Articles of WikiText, whose rows are lines: one begins with a heading of the first level
+    after an empty line.
+    """
     article: list[str] = []
     for line in lines:
         if _HEADING.fullmatch(line) and (not article or not article[-1].strip()):

@@ -10,7 +10,10 @@ _PAUSE = 0.2
 
 @contextmanager
 def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock of a file; it ends with the process, however that ends. `waiting` is called once where another holds it."""
+    """Hold the lock of a file; it ends with the process, however that ends.
+
+    `waiting` is called once where another holds it.
+    """
     import fcntl
 
     with path.open("a") as file:

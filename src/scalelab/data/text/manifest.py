@@ -1,4 +1,7 @@
-"""What a prepared corpus says of itself. It is written last: a folder without one is not prepared."""
+"""What a prepared corpus says of itself.
+
+It is written last: a folder without one is not prepared.
+"""
 
 import os
 from functools import lru_cache
@@ -66,12 +69,19 @@ class Manifest(_Record):
     """The commit of the hub's data set that it came from, where that is known."""
     splits: dict[SplitName, Split]
     digest: str
-    """The sha256 of tokenizer, counts and tokens: of what a model is trained on. Blocks and shards are no part of it."""
+    """The sha256 of tokenizer, counts and tokens: of what a model is trained on.
+
+    Blocks and shards are no part of it.
+    """
 
 
 def digest(tokenizer: str, vocab: int, eos: int, splits: dict[SplitName, Split]) -> str:
-    """The digest of a corpus's content; where it came from, where it lies and how it is cut are no part of it."""
-    parts = {name: split.model_dump(mode="json", exclude={"shards"}) for name, split in splits.items()}
+    """The digest of a corpus's content; where it came from, where it lies and how it is cut are no
+    part of it.
+    """
+    parts = {
+        name: split.model_dump(mode="json", exclude={"shards"}) for name, split in splits.items()
+    }
     return sha256({"tokenizer": tokenizer, "vocab": vocab, "eos": eos, "splits": parts})
 
 
@@ -80,9 +90,15 @@ class NotPrepared(UserError):
 
     def __init__(self, task: Text, folder: str, where: str = "") -> None:
         remote = "://" in folder and not folder.startswith("file://")
-        made = command(task.corpus, task.tokens, "results/data" if remote else folder.removeprefix("file://"))
-        cure = f"run `{made}`" + (f" and copy the folder that it makes to {folder}" if remote else "")
-        super().__init__(f"the corpus `{task.corpus.source}` is not prepared in {folder}", cure=cure, where=where)
+        made = command(
+            task.corpus, task.tokens, "results/data" if remote else folder.removeprefix("file://")
+        )
+        cure = f"run `{made}`" + (
+            f" and copy the folder that it makes to {folder}" if remote else ""
+        )
+        super().__init__(
+            f"the corpus `{task.corpus.source}` is not prepared in {folder}", cure=cure, where=where
+        )
         self.task, self.folder = task, folder
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -95,14 +111,18 @@ class NotPrepared(UserError):
 
 def changed(corpus: Corpus, tokens: Tokenizer, folder: str, home: str) -> UserError:
     """What is said of a corpus whose files are others than those that it was prepared from."""
-    cure = f"delete that folder to prepare the text anew, or name another with --folder: {command(corpus, tokens, folder)}"
+    cure = (
+        "delete that folder to prepare the text anew, or name another with --folder:"
+        f" {command(corpus, tokens, folder)}"
+    )
     return UserError(f"`{corpus.source}` has changed since it was prepared", cure=cure, where=home)
 
 
 def find(task: Text, folder: str) -> Manifest:
     """The manifest of a task's corpus, read once for each version of its file.
 
-    Raises NotPrepared where there is none, UserError where it is none, or of other shards than `task.shards`.
+    Raises NotPrepared where there is none, UserError where it is none, or of other shards than
+    `task.shards`.
     """
     home = home_of(task, folder)
     try:
@@ -110,8 +130,15 @@ def find(task: Text, folder: str) -> Manifest:
     except FileNotFoundError:
         raise NotPrepared(task, folder) from None
     if task.shards is not None and task.shards != found.digest:
-        what = f"the shards of `{task.corpus.source}` are {found.digest[:10]}, and the trial is about {task.shards[:10]}"
-        raise UserError(what, cure="prepare the text of that time again, or leave `task.shards` out", where=f"{home}/{FILE}")
+        what = (
+            f"the shards of `{task.corpus.source}` are {found.digest[:10]}, and the trial is about"
+            f" {task.shards[:10]}"
+        )
+        raise UserError(
+            what,
+            cure="prepare the text of that time again, or leave `task.shards` out",
+            where=f"{home}/{FILE}",
+        )
     return found
 
 
@@ -140,7 +167,11 @@ def parse(content: bytes, where: str) -> Manifest:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
         cure = "delete its folder and prepare the corpus again"
-        raise UserError(f"this is no manifest of a prepared corpus ({error.error_count()} faults)", cure=cure, where=where) from error
+        raise UserError(
+            f"this is no manifest of a prepared corpus ({error.error_count()} faults)",
+            cure=cure,
+            where=where,
+        ) from error
 
 
 def save(home: Path, manifest: Manifest) -> None:

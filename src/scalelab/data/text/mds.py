@@ -33,23 +33,32 @@ def dtype_of(vocab: int) -> type[np.uint16] | type[np.uint32]:
 def load() -> None:
     """Import the library. Raises UserError where it is not installed."""
     if importlib.util.find_spec("streaming") is None:
-        raise UserError("shards of text need mosaicml-streaming, which is not installed", cure="pip install 'scalelab[streaming]'")
+        raise UserError(
+            "shards of text need mosaicml-streaming, which is not installed",
+            cure="pip install 'scalelab[streaming]'",
+        )
     _mend_torchvision()
     import streaming  # noqa: F401
 
 
 def _mend_torchvision() -> None:
-    """Let `import torchvision`, which `import streaming` does, succeed beside a torch that it was not built for.
+    """Let `import torchvision`, which `import streaming` does, succeed beside a torch that it was
+    not built for.
 
-    Where torch is a CPU build and torchvision is not (the usual wheels), torchvision's compiled part can't be loaded and is left out in
-    silence; but its Python part then registers shapes for two of the operators in it, and fails: "operator torchvision::nms does not
-    exist". Their schemas alone cure it. No text goes through them. Where the compiled part loads, it brings the operators itself, and
-    another schema would be one too many.
+    Where torch is a CPU build and torchvision is not (the usual wheels), torchvision's compiled
+    part can't be loaded and is left out in silence; but its Python part then registers shapes for
+    two of the operators in it, and fails: "operator torchvision::nms does not exist". Their schemas
+    alone cure it. No text goes through them. Where the compiled part loads, it brings the operators
+    itself, and another schema would be one too many.
     """
     import torch
 
     found = importlib.util.find_spec("torchvision")
-    if found is None or not found.submodule_search_locations or hasattr(torch.ops.torchvision, "nms"):
+    if (
+        found is None
+        or not found.submodule_search_locations
+        or hasattr(torch.ops.torchvision, "nms")
+    ):
         return
     try:
         for compiled in Path(found.submodule_search_locations[0]).glob("_C*.so"):
@@ -63,16 +72,20 @@ def _mend_torchvision() -> None:
 
 
 def write(blocks: list[Tokens], scratch: Path, path: Path) -> tuple[int, str]:
-    """Write a shard of these blocks at `path`, whole or not at all; returns its bytes and their sha256.
+    """Write a shard of these blocks at `path`, whole or not at all; returns its bytes and their
+    sha256.
 
-    `scratch` is a folder on the same disk, which is emptied before. Raises OSError where the disk has no room.
+    `scratch` is a folder on the same disk, which is emptied before. Raises OSError where the disk
+    has no room.
     """
     load()
     from streaming import MDSWriter
 
     shutil.rmtree(scratch, ignore_errors=True)
     columns = {COLUMN: _encoding(blocks[0].dtype)}
-    writer = MDSWriter(columns=columns, out=str(scratch), hashes=[HASH], size_limit=None, max_workers=1)
+    writer = MDSWriter(
+        columns=columns, out=str(scratch), hashes=[HASH], size_limit=None, max_workers=1
+    )
     for block in blocks:
         writer.write({COLUMN: block})
     writer.finish()
@@ -116,7 +129,8 @@ def _encoding(dtype: npt.DTypeLike) -> str:
 def download(remote: str, local: Path) -> None:
     """Copy a file of a remote (s3://, gs://, oci://, azure://, hf://, sftp://... and file://) here.
 
-    Raises UserError where the library knows no such remote, and what the remote's client raises where the copy fails.
+    Raises UserError where the library knows no such remote, and what the remote's client raises
+    where the copy fails.
     """
     load()
     from streaming.base.storage.download import DOWNLOADER_MAPPINGS, CloudDownloader
@@ -125,7 +139,11 @@ def download(remote: str, local: Path) -> None:
         client = CloudDownloader.get(remote.removeprefix("file://"))
     except ValueError:
         known = ", ".join(sorted(f"{scheme}://" for scheme in DOWNLOADER_MAPPINGS if scheme))
-        raise UserError("shards can't be read from this kind of remote", cure=f"known are file://, {known}", where=remote) from None
+        raise UserError(
+            "shards can't be read from this kind of remote",
+            cure=f"known are file://, {known}",
+            where=remote,
+        ) from None
     try:
         client.download(remote.removeprefix("file://"), str(local))
     finally:

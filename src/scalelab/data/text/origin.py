@@ -1,4 +1,6 @@
-"""The local files that a text comes from, and how they are known again: by content, wherever they lie."""
+"""The local files that a text comes from, and how they are known again: by content, wherever they
+lie.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -43,30 +45,45 @@ def local(corpus: Corpus) -> Path | None:
 
 
 def files(path: Path) -> dict[str, Path]:
-    """A file, or those of a folder and what is in it, by name. Raises UserError where the folder has none."""
+    """A file, or those of a folder and what is in it, by name.
+
+    Raises UserError where the folder has none.
+    """
     if not path.is_dir():
         return {path.name: path}
-    found = sorted(inner for inner in path.rglob("*") if inner.suffix.lower() in SUFFIXES and inner.is_file())
+    found = sorted(
+        inner for inner in path.rglob("*") if inner.suffix.lower() in SUFFIXES and inner.is_file()
+    )
     if not found:
-        raise UserError("no file of this folder is text", cure=f"put {', '.join(SUFFIXES)} files there", where=str(path))
+        raise UserError(
+            "no file of this folder is text",
+            cure=f"put {', '.join(SUFFIXES)} files there",
+            where=str(path),
+        )
     return {inner.relative_to(path).as_posix(): inner for inner in found}
 
 
 def recorded(found: dict[str, Path]) -> Origin:
     """The files as they are now; each is read as a whole. Raises UserError where one can't be."""
-    return {name: File(bytes=path.stat().st_size, ends=_ends(path), sha256=_whole(path)) for name, path in found.items()}
+    return {
+        name: File(bytes=path.stat().st_size, ends=_ends(path), sha256=_whole(path))
+        for name, path in found.items()
+    }
 
 
 def is_same(corpus: Corpus, before: Origin, *, whole: bool) -> bool:
     """Whether a corpus is of the files that were recorded, as far as they are on this machine.
 
-    Files of equal size are read: all of them where `whole`, else their ends. Raises UserError where one can't be.
+    Files of equal size are read: all of them where `whole`, else their ends. Raises UserError where
+    one can't be.
     """
     path = local(corpus)
     if path is None:
         return True
     now = files(path)
-    if now.keys() != before.keys() or any(now[name].stat().st_size != file.bytes for name, file in before.items()):
+    if now.keys() != before.keys() or any(
+        now[name].stat().st_size != file.bytes for name, file in before.items()
+    ):
         return False
     if whole:
         return all(_whole(now[name]) == file.sha256 for name, file in before.items())
@@ -99,4 +116,6 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"can't be read ({error.strerror or error})", cure="check the file", where=str(path)) from error
+        raise UserError(
+            f"can't be read ({error.strerror or error})", cure="check the file", where=str(path)
+        ) from error

@@ -1,6 +1,7 @@
 """`prepare`: a corpus is tokenised once, into shards that every trial reads.
 
-Memory does not grow with the corpus. A preparation that was cut short goes on where it was, and ends with the same bytes.
+Memory does not grow with the corpus. A preparation that was cut short goes on where it was, and
+ends with the same bytes.
 """
 
 import errno
@@ -54,23 +55,35 @@ def prepare(
     workers: int = 1,
     layout: Layout = LAYOUT,
 ) -> Manifest:
-    """The corpus as shards in a folder of its own in `folder`; what is prepared already is left as it is.
+    """The corpus as shards in a folder of its own in `folder`; what is prepared already is left as
+    it is.
 
-    `workers` processes tokenise. Raises UserError for what is wrong with the corpus or the tokenizer, and where the disk is full.
+    `workers` processes tokenise. Raises UserError for what is wrong with the corpus or the
+    tokenizer, and where the disk is full.
     """
     if "://" in folder and not folder.startswith("file://"):
-        raise UserError(f"a corpus is prepared on this machine, not in {folder}", cure="name a local --folder, and copy it there")
+        raise UserError(
+            f"a corpus is prepared on this machine, not in {folder}",
+            cure="name a local --folder, and copy it there",
+        )
     folder = folder.removeprefix("file://")
     place = Path(home(corpus, tokens, folder))
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with locked(Path(folder) / f".{place.name}.lock", lambda: progress(Progress("waiting for another process that prepares it"))):
-            return _known(corpus, tokens, place, folder) or _prepared(corpus, tokens, place, folder, progress, workers, layout)
+        with locked(
+            Path(folder) / f".{place.name}.lock",
+            lambda: progress(Progress("waiting for another process that prepares it")),
+        ):
+            return _known(corpus, tokens, place, folder) or _prepared(
+                corpus, tokens, place, folder, progress, workers, layout
+            )
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
         cure = f"make room; `{command(corpus, tokens, folder)}` goes on from there"
-        raise UserError("the disk is full; what is finished stays", cure=cure, where=str(place)) from error
+        raise UserError(
+            "the disk is full; what is finished stays", cure=cure, where=str(place)
+        ) from error
 
 
 def _known(corpus: Corpus, tokens: spec.Tokenizer, place: Path, folder: str) -> Manifest | None:
@@ -84,14 +97,27 @@ def _known(corpus: Corpus, tokens: spec.Tokenizer, place: Path, folder: str) -> 
     return found
 
 
-def _prepared(corpus: Corpus, tokens: spec.Tokenizer, place: Path, folder: str, progress: Tell, workers: int, layout: Layout) -> Manifest:
+def _prepared(
+    corpus: Corpus,
+    tokens: spec.Tokenizer,
+    place: Path,
+    folder: str,
+    progress: Tell,
+    workers: int,
+    layout: Layout,
+) -> Manifest:
     mds.load()
     progress(Progress("reading the text"))
     before = begun(place)
     source = open_source(corpus, Path(folder), before.get("revision"))
     splitter = Splitter(corpus, source)
     origin = sha256({name: file.sha256 for name, file in source.origin.items()})
-    made_from = {"origin": origin, "revision": source.revision, "block": layout.block, "blocks": layout.blocks}
+    made_from = {
+        "origin": origin,
+        "revision": source.revision,
+        "block": layout.block,
+        "blocks": layout.blocks,
+    }
     place.mkdir(parents=True, exist_ok=True)
     if is_trained(tokens) and made_from != {name: before.get(name) for name in made_from}:
         progress(Progress("training the tokenizer"))
@@ -100,7 +126,9 @@ def _prepared(corpus: Corpus, tokens: spec.Tokenizer, place: Path, folder: str, 
     key = {**made_from, "tokenizer": tokenizer.digest}
     draft = _begun(place, layout, tokenizer, key)
     limit = Limit(corpus.tokens, splitter.quotas(corpus.tokens), draft.tokens)
-    for batch in encoded(splitter.parts(draft.at, limit.full), tokenizer, tokens, str(place), workers):
+    for batch in encoded(
+        splitter.parts(draft.at, limit.full), tokenizer, tokens, str(place), workers
+    ):
         if draft.add(limit.kept(batch, tokenizer)):
             draft.save(key)
         progress(_told(draft, source, corpus.tokens))
@@ -129,20 +157,45 @@ def _training_text(splitter: Splitter) -> Iterator[str]:
 
 def _told(draft: Draft, source: Source, limit: int | None) -> Progress:
     tokens = sum(draft.tokens.values())
-    known = [*([] if source.endless else [source.share]), *([] if limit is None else [tokens / limit])]
+    known = [
+        *([] if source.endless else [source.share]),
+        *([] if limit is None else [tokens / limit]),
+    ]
     share = min(1.0, max(known)) if known else None
-    return Progress("tokenising", sum(draft.documents.values()), tokens, sum(draft.bytes.values()), share)
+    return Progress(
+        "tokenising", sum(draft.documents.values()), tokens, sum(draft.bytes.values()), share
+    )
 
 
-def _finished(corpus: Corpus, tokens: spec.Tokenizer, tokenizer: Tokenizer, draft: Draft, source: Source) -> Manifest:
+def _finished(
+    corpus: Corpus, tokens: spec.Tokenizer, tokenizer: Tokenizer, draft: Draft, source: Source
+) -> Manifest:
     empty = [split for split in SPLITS if not draft.tokens[split]]
     if empty:
-        cure = "take a longer corpus" + ("" if len(empty) == len(SPLITS) else ", a larger share with --validation, or another --split-seed")
-        raise UserError(f"`{corpus.source}` has no text for the splits {', '.join(empty)}", cure=cure)
+        cure = "take a longer corpus" + (
+            ""
+            if len(empty) == len(SPLITS)
+            else ", a larger share with --validation, or another --split-seed"
+        )
+        raise UserError(
+            f"`{corpus.source}` has no text for the splits {', '.join(empty)}", cure=cure
+        )
     splits = draft.finish()
-    content = {"tokenizer": tokenizer.digest, "vocab": tokenizer.vocab, "eos": tokenizer.eos, "splits": splits}
-    made_from = {"corpus": corpus, "tokens": tokens, "origin": source.origin, "revision": source.revision}
-    made = Manifest(**made_from, block=draft.layout.block, digest=manifest.digest(**content), **content)
+    content = {
+        "tokenizer": tokenizer.digest,
+        "vocab": tokenizer.vocab,
+        "eos": tokenizer.eos,
+        "splits": splits,
+    }
+    made_from = {
+        "corpus": corpus,
+        "tokens": tokens,
+        "origin": source.origin,
+        "revision": source.revision,
+    }
+    made = Manifest(
+        **made_from, block=draft.layout.block, digest=manifest.digest(**content), **content
+    )
     manifest.save(draft.home, made)
     draft.clean()
     return made
@@ -151,11 +204,16 @@ def _finished(corpus: Corpus, tokens: spec.Tokenizer, tokenizer: Tokenizer, draf
 class Limit:
     """How many tokens are prepared at most; the last document is cut there."""
 
-    def __init__(self, limit: int | None, quotas: dict[SplitName, int] | None, done: dict[SplitName, int]) -> None:
+    def __init__(
+        self, limit: int | None, quotas: dict[SplitName, int] | None, done: dict[SplitName, int]
+    ) -> None:
         self._limit, self._quotas, self._done = limit, quotas, done
 
     def room(self, split: SplitName) -> int | None:
-        """Tokens that a split may yet have, None for any number. `done` is the draft's own count."""
+        """Tokens that a split may yet have, None for any number.
+
+        `done` is the draft's own count.
+        """
         if self._quotas is not None:
             return self._quotas[split] - self._done[split] if split in self._quotas else None
         return None if self._limit is None else self._limit - sum(self._done.values())
@@ -173,4 +231,6 @@ class Limit:
                 yield part
             elif room > 0:
                 tokens = part.tokens[:room]
-                yield part._replace(tokens=tokens, bytes=len(tokenizer.decode(tokens).encode()), last=True)
+                yield part._replace(
+                    tokens=tokens, bytes=len(tokenizer.decode(tokens).encode()), last=True
+                )

@@ -1,7 +1,7 @@
 """Reading the blocks of a split at random: checked, and kept as long as there is room.
 
-A shard's size is checked when its corpus is opened, its hash when it is first touched. Several processes read one folder at the same time
-and share nothing but the files.
+A shard's size is checked when its corpus is opened, its hash when it is first touched. Several
+processes read one folder at the same time and share nothing but the files.
 """
 
 import hashlib
@@ -27,14 +27,19 @@ KEPT = 1 << 27
 
 
 class Shards:
-    """The files of a prepared corpus, in a folder or at a URL. Raises UserError where one is missing, cut short or changed."""
+    """The files of a prepared corpus, in a folder or at a URL.
+
+    Raises UserError where one is missing, cut short or changed.
+    """
 
     def __init__(self, home: str, manifest: Manifest) -> None:
         self._home, self._manifest = home, manifest
         self._remote = "://" in home
         self._readers: dict[Shard, MDSReader] = {}
         shards = [shard for split in manifest.splits.values() for shard in split.shards]
-        self._folder = cache(home, [shard.sha256 for shard in shards]) if self._remote else Path(home)
+        self._folder = (
+            cache(home, [shard.sha256 for shard in shards]) if self._remote else Path(home)
+        )
         if not self._remote:
             for shard in shards:
                 self._check_size(shard)
@@ -47,8 +52,12 @@ class Shards:
         self._check_size(shard)
         with path.open("rb") as file:
             if hashlib.file_digest(file, mds.HASH).hexdigest() != shard.sha256:
-                raise self._wrong(path, "this shard is corrupt: its content is not what was prepared")
-        entry = mds.entry(path.name, shard.bytes, shard.sha256, shard.blocks, dtype_of(self._manifest.vocab))
+                raise self._wrong(
+                    path, "this shard is corrupt: its content is not what was prepared"
+                )
+        entry = mds.entry(
+            path.name, shard.bytes, shard.sha256, shard.blocks, dtype_of(self._manifest.vocab)
+        )
         return mds.reader(path.parent, entry)
 
     def block(self, shard: Shard, number: int) -> Tokens:
@@ -57,7 +66,10 @@ class Shards:
             self._readers[shard] = self._opened(shard)
         tokens: Tokens = self._readers[shard][number][mds.COLUMN]
         if tokens.max() >= self._manifest.vocab:
-            what = f"this shard holds the token {tokens.max()}, and its tokenizer ends at {self._manifest.vocab - 1}"
+            what = (
+                f"this shard holds the token {tokens.max()}, and its tokenizer ends at"
+                f" {self._manifest.vocab - 1}"
+            )
             raise self._wrong(self._folder / shard.file, what)
         return tokens
 
@@ -79,12 +91,19 @@ class Shards:
 
 
 class Running:
-    """The running text of a split. Any part of it can be had; the blocks that were read last are kept."""
+    """The running text of a split.
+
+    Any part of it can be had; the blocks that were read last are kept.
+    """
 
     def __init__(self, shards: Shards, manifest: Manifest, split: SplitName) -> None:
         self.tokens = manifest.splits[split].tokens
         self._shards, self._size = shards, manifest.block
-        self._places = [(shard, number) for shard in manifest.splits[split].shards for number in range(shard.blocks)]
+        self._places = [
+            (shard, number)
+            for shard in manifest.splits[split].shards
+            for number in range(shard.blocks)
+        ]
         self._blocks: OrderedDict[int, Tokens] = OrderedDict()
         self._room = max(2, KEPT // (self._size * np.dtype(dtype_of(manifest.vocab)).itemsize))
 
@@ -103,7 +122,9 @@ class Running:
     def _across(self, number: int, place: int, length: int) -> Tokens:
         """Tokens of several blocks."""
         last = (number * self._size + place + length - 1) // self._size
-        return np.concatenate([self._block(each) for each in range(number, last + 1)])[place : place + length]
+        return np.concatenate([self._block(each) for each in range(number, last + 1)])[
+            place : place + length
+        ]
 
     def _block(self, number: int) -> Tokens:
         block = self._blocks.get(number)

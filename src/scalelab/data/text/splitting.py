@@ -1,7 +1,10 @@
-"""Which text is for training, which for validation and which for the test. It depends on the corpus and the split's seed alone.
+"""Which text is for training, which for validation and which for the test.
 
-A corpus that comes split stays so. One of many documents is split by a hash of the seed and each document's number. One of few (a single
-text file) is cut where lines end: the last of its text is the test, what stands before that the validation.
+It depends on the corpus and the split's seed alone.
+
+A corpus that comes split stays so. One of many documents is split by a hash of the seed and each
+document's number. One of few (a single text file) is cut where lines end: the last of its text is
+the test, what stands before that the validation.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +26,9 @@ _DEALT = 1 << 16
 
 
 class Position(NamedTuple):
-    """A place in the text: stages (splits that the corpus comes with), documents and their parts ascend."""
+    """A place in the text: stages (splits that the corpus comes with), documents and their parts
+    ascend.
+    """
 
     stage: int
     document: int
@@ -48,7 +53,9 @@ class Splitter:
         self._length = None if self._comes_split or source.endless else _length_if_few(source)
 
     def quotas(self, limit: int | None) -> dict[SplitName, int] | None:
-        """Most tokens of each split where that does not depend on the others: `limit` is shared out, or cuts the training alone."""
+        """Most tokens of each split where that does not depend on the others: `limit` is shared
+        out, or cuts the training alone.
+        """
         if limit is None or (not self._comes_split and self._length is None):
             return None
         if self._comes_split:
@@ -56,12 +63,17 @@ class Splitter:
         held_out = max(1, round(self._corpus.validation * limit))
         return {"train": max(1, limit - 2 * held_out), "validation": held_out, "test": held_out}
 
-    def parts(self, after: Position | None = None, full: Callable[[SplitName], bool] = lambda split: False) -> Iterator[Part]:
-        """The text behind a position, all of it where that is None; that of splits which are full may be left out."""
+    def parts(
+        self, after: Position | None = None, full: Callable[[SplitName], bool] = lambda split: False
+    ) -> Iterator[Part]:
+        """The text behind a position, all of it where that is None; that of splits which are full
+        may be left out.
+        """
         for stage, split in enumerate(self._source.splits):
             if after is not None and stage < after.stage:
                 continue
-            # What is cut is counted from its start; of other text the documents before need not be read again.
+            # What is cut is counted from its start; of other text the documents before need not be
+            # read again.
             start = after.document if after and stage == after.stage and self._length is None else 0
             for part in self._numbered(stage, split, start):
                 if full(part.split) and self._length is None:
@@ -128,7 +140,10 @@ def _dealt(block: int, share: float, seed: int) -> bytes:
 
 
 def _length_if_few(source: Source) -> int | None:
-    """Characters of a corpus of few documents, None for one of many. Memory does not grow with it."""
+    """Characters of a corpus of few documents, None for one of many.
+
+    Memory does not grow with it.
+    """
     found = 0
     for piece in source.pieces("train", 0):
         found += len(piece.text)

@@ -25,7 +25,9 @@ BATCH = 1 << 19
 
 _PARTS = 1 << 12
 _ALONE = 8
-"""Batches that are encoded here before other processes are started: a small corpus is ready by then."""
+"""Batches that are encoded here before other processes are started: a small corpus is ready by
+then.
+"""
 
 _AHEAD = 2
 
@@ -40,8 +42,12 @@ class Encoded(NamedTuple):
     last: bool
 
 
-def encoded(parts: Iterable[Part], tokenizer: Tokenizer, given: spec.Tokenizer, home: str, workers: int) -> Iterator[list[Encoded]]:
-    """The parts' tokens, documents ended, in the order of the parts, whatever the number of worker processes."""
+def encoded(
+    parts: Iterable[Part], tokenizer: Tokenizer, given: spec.Tokenizer, home: str, workers: int
+) -> Iterator[list[Encoded]]:
+    """The parts' tokens, documents ended, in the order of the parts, whatever the number of worker
+    processes.
+    """
     batches = _batches(parts)
     for batch in islice(batches, _ALONE if workers > 1 else None):
         yield _encode(tokenizer, batch)
@@ -50,7 +56,9 @@ def encoded(parts: Iterable[Part], tokenizer: Tokenizer, given: spec.Tokenizer, 
         yield from _in_processes(chain(first, batches), given, home, workers)
 
 
-def _in_processes(batches: Iterator[list[Part]], given: spec.Tokenizer, home: str, workers: int) -> Iterator[list[Encoded]]:
+def _in_processes(
+    batches: Iterator[list[Part]], given: spec.Tokenizer, home: str, workers: int
+) -> Iterator[list[Encoded]]:
     # Spawned: a forked copy of a process that has threads (Ray's, Rust's) may hang.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _follow)
     waiting: deque[Future[list[Encoded]]] = deque()
@@ -62,7 +70,9 @@ def _in_processes(batches: Iterator[list[Part]], given: spec.Tokenizer, home: st
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)  # an interrupted preparation does not wait for what is not begun
+        pool.shutdown(
+            cancel_futures=True
+        )  # an interrupted preparation does not wait for what is not begun
 
 
 def _follow() -> None:
@@ -94,7 +104,11 @@ def _encode(tokenizer: Tokenizer, batch: list[Part]) -> list[Encoded]:
     texts = [well_formed(part.text) for part in batch]
     return [
         Encoded(
-            part.at, part.split, np.concatenate([ids, end]).astype(dtype) if part.last else ids.astype(dtype), len(text.encode()), part.last
+            part.at,
+            part.split,
+            np.concatenate([ids, end]).astype(dtype) if part.last else ids.astype(dtype),
+            len(text.encode()),
+            part.last,
         )
         for part, text, ids in zip(batch, texts, tokenizer.encode_batch(texts), strict=True)
     ]

@@ -1,9 +1,10 @@
 """The order of a corpus's windows: a pure function of the seed and the update's number.
 
-Window j of a split holds the tokens from jT to jT + T, both counted in: the last is only predicted, and begins the next window. What is
-left behind the last whole window is dropped. A pass shows every window once, the next one in another order. Windows are shuffled within
-groups of about `GROUP` tokens that follow each other, and the groups among themselves: near enough to a shuffle of all, and only the
-shards of one group have to be at hand.
+Window j of a split holds the tokens from jT to jT + T, both counted in: the last is only predicted,
+and begins the next window. What is left behind the last whole window is dropped. A pass shows every
+window once, the next one in another order. Windows are shuffled within groups of about `GROUP`
+tokens that follow each other, and the groups among themselves: near enough to a shuffle of all, and
+only the shards of one group have to be at hand.
 
 B windows of a batch, T positions, S = T + 1 tokens.
 """
@@ -76,7 +77,10 @@ def permutation(size: int, seed: int, *names: str | int) -> Ids:
 
 
 class Stream:
-    """Windows for each update of a training. The update's number is all that a checkpoint needs of it."""
+    """Windows for each update of a training.
+
+    The update's number is all that a checkpoint needs of it.
+    """
 
     def __init__(self, running: Running, context: int, seed: int, batch: int) -> None:
         self._running, self._context, self._batch = running, context, batch

@@ -1,7 +1,7 @@
 """Softmax attention: by hand where all scores fit the processor's cache, else by the fused kernels.
 
-B lanes, H query heads, K key heads, G = H/K query heads that share a key head, W width of a head, T queries, S keys;
-N = B K groups and R = G T queries of a group.
+B lanes, H query heads, K key heads, G = H/K query heads that share a key head, W width of a head, T
+queries, S keys; N = B K groups and R = G T queries of a group.
 """
 
 import math
@@ -13,34 +13,53 @@ from torch import Tensor
 from torch.autograd import Function
 
 DENSE = 2**24
-"""Scores up to this many are computed at once by hand. On one CPU core at width 16 that takes a third of the fused kernels' time,
-which work head by head on matrices too small for them."""
+"""Scores up to this many are computed at once by hand.
+
+On one CPU core at width 16 that takes a third of the fused kernels' time, which work head by head
+on matrices too small for them.
+"""
 BLOCK = 64
 """Queries of a causal block, at most."""
 LOG2_E = math.log2(math.e)
 
 
-def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None, causal: bool = True, window: int | None = None) -> Tensor:
+def attend(
+    q_BHWT: Tensor,
+    k_BKWS: Tensor,
+    v_BKWS: Tensor,
+    bias: Tensor | None,
+    causal: bool = True,
+    window: int | None = None,
+) -> Tensor:
     """What the queries see, [B, H, W, T]: values weighted by softmax(q k / sqrt(W) + bias).
 
-    `bias` [B or 1, T, S] holds 0 where a query may look and -inf elsewhere. Without it a query sees every key, or where attention is
-    `causal` those up to its own position, the last `window` of them. Every query must see something.
+    `bias` [B or 1, T, S] holds 0 where a query may look and -inf elsewhere. Without it a query sees
+    every key, or where attention is `causal` those up to its own position, the last `window` of
+    them. Every query must see something.
     """
     queries, keys = q_BHWT.shape[3], k_BKWS.shape[3]
     if queries == 1 and bias is not None and not torch.is_grad_enabled() and not v_BKWS.is_meta:
         return _one(q_BHWT, k_BKWS, v_BKWS, bias)
     scores = q_BHWT.shape[0] * q_BHWT.shape[1] * queries * keys
     if scores <= DENSE and v_BKWS.is_cpu and v_BKWS.dtype == torch.bfloat16:
-        # Matrices so small are no slower in fp32 on a CPU, and the backward pass of its fused kernel is eight times slower in bf16.
+        # Matrices so small are no slower in fp32 on a CPU, and the backward pass of its fused
+        # kernel is eight times slower in bf16.
         with torch.autocast("cpu", enabled=False):
-            return attend(q_BHWT.float(), k_BKWS.float(), v_BKWS.float(), bias, causal, window).to(v_BKWS.dtype)
-    if scores <= DENSE and v_BKWS.dtype == torch.float32 and not v_BKWS.is_meta:  # FLOPs are counted on meta, of all T x S scores
+            return attend(q_BHWT.float(), k_BKWS.float(), v_BKWS.float(), bias, causal, window).to(
+                v_BKWS.dtype
+            )
+    if (
+        scores <= DENSE and v_BKWS.dtype == torch.float32 and not v_BKWS.is_meta
+    ):  # FLOPs are counted on meta, of all T x S scores
         if bias is None and causal:
             return _causal(q_BHWT, k_BKWS, v_BKWS, window)
-        return _dense(q_BHWT, k_BKWS, v_BKWS, q_BHWT.new_zeros(1, queries, keys) if bias is None else bias)
+        return _dense(
+            q_BHWT, k_BKWS, v_BKWS, q_BHWT.new_zeros(1, queries, keys) if bias is None else bias
+        )
     if bias is None and window is not None:
         bias = _band(q_BHWT, 0, queries, 0, keys, window)
-    # The fused kernels take features that lie side by side, and others give way to one that is several times slower.
+    # The fused kernels take features that lie side by side, and others give way to one that is
+    # several times slower.
     q_BHTW, k_BKSW, v_BKSW = (x.transpose(2, 3).contiguous() for x in (q_BHWT, k_BKWS, v_BKWS))
     seen_BHTW = F.scaled_dot_product_attention(
         q_BHTW,
@@ -54,7 +73,9 @@ def attend(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor | None, 
 
 
 def _causal(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, window: int | None) -> Tensor:
-    """Block by block of queries, each with the keys up to its end: less is computed that the mask would throw away."""
+    """Block by block of queries, each with the keys up to its end: less is computed that the mask
+    would throw away.
+    """
     seen: list[Tensor] = []
     length = q_BHWT.shape[3]
     size = math.ceil(length / math.ceil(length / BLOCK))  # even blocks
@@ -70,7 +91,11 @@ def _causal(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, window: int | None) 
 def _band(like: Tensor, start: int, end: int, first: int, last: int, window: int | None) -> Tensor:
     """[1, T, S]: the bias of queries from `start` to `end` and keys from `first` to `last`."""
     bias = like.new_full((1, end - start, last - first), -math.inf).triu(1 + start - first)
-    return bias if window is None else bias + torch.full_like(bias, -math.inf).tril(start - first - window)
+    return (
+        bias
+        if window is None
+        else bias + torch.full_like(bias, -math.inf).tril(start - first - window)
+    )
 
 
 def _dense(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor) -> Tensor:
@@ -81,11 +106,18 @@ def _dense(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor) -> Tens
     q_NWR = q_BKWGT.reshape(lanes * kv_heads, width, shared * queries)
     k_NWS, v_NWS = (x.reshape(lanes * kv_heads, width, keys) for x in (k_BKWS, v_BKWS))
     o_NWR = _Softmax.apply(q_NWR, k_NWS, v_NWS, bias[:, None, None])
-    return o_NWR.view(lanes, kv_heads, width, shared, queries).transpose(2, 3).reshape(lanes, heads, width, queries)
+    return (
+        o_NWR.view(lanes, kv_heads, width, shared, queries)
+        .transpose(2, 3)
+        .reshape(lanes, heads, width, queries)
+    )
 
 
 def _one(q_BHW1: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor) -> Tensor:
-    """One query of each lane, as in decoding. A cache holds its features last, and products in that order are ten times as fast."""
+    """One query of each lane, as in decoding.
+
+    A cache holds its features last, and products in that order are ten times as fast.
+    """
     lanes, heads, width, _ = q_BHW1.shape
     kv_heads, keys = k_BKWS.shape[1], k_BKWS.shape[3]
     q_NGW = q_BHW1.reshape(lanes * kv_heads, heads // kv_heads, width) * (1 / math.sqrt(width))
@@ -99,8 +131,9 @@ def _one(q_BHW1: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor) -> Tensor
 class _Softmax(Function):
     """Attention over all scores at once.
 
-    Features stand before positions, so that every product is wide in its last dimension; powers of two, because CPUs take
-    them faster than powers of e; the weights stay unnormalised, because dividing the result is cheaper.
+    Features stand before positions, so that every product is wide in its last dimension; powers of
+    two, because CPUs take them faster than powers of e; the weights stay unnormalised, because
+    dividing the result is cheaper.
     """
 
     @staticmethod
@@ -122,5 +155,7 @@ class _Softmax(Function):
         along_NR1 = (grad_NWR * o_NWR).sum(1).unsqueeze(2)
         d_scores_NRS = torch.bmm(grad_NWR.transpose(1, 2), v_NWS).sub_(along_NR1).mul_(weights_NRS)
         d_q_NWR = torch.bmm(k_NWS, d_scores_NRS.transpose(1, 2)).mul_(1 / math.sqrt(q_NWR.shape[1]))
-        d_k_NWS = torch.bmm(q_NWR, d_scores_NRS).mul_(1 / LOG2_E)  # the kept queries carry log2(e) / sqrt(W)
+        d_k_NWS = torch.bmm(q_NWR, d_scores_NRS).mul_(
+            1 / LOG2_E
+        )  # the kept queries carry log2(e) / sqrt(W)
         return d_q_NWR, d_k_NWS, torch.bmm(grad_NWR, weights_NRS), None

@@ -1,7 +1,7 @@
 """Who decides which layers of a pool are applied at a step, and what the router learns from.
 
-B lanes, T positions (one of a sequence, where its tokens take one route), D width, S steps, E layers of the pool, K of them that are
-applied.
+B lanes, T positions (one of a sequence, where its tokens take one route), D width, S steps, E
+layers of the pool, K of them that are applied.
 """
 
 from typing import NamedTuple
@@ -22,14 +22,24 @@ class Choice(NamedTuple):
     """The layers of one step."""
 
     chosen_BTK: Tensor
-    """int64, from 0, the best first. Under a `soft` selection all that the step may choose, while training."""
+    """int64, from 0, the best first.
+
+    Under a `soft` selection all that the step may choose, while training.
+    """
     weight_BTK: Tensor
-    """Weights of their outputs, fp32, which sum to 1, with the gradient that the router learns by. One layer weighs exactly 1, and its
-    gradient is that of its probability; several weigh their probabilities, renormalised."""
+    """Weights of their outputs, fp32, which sum to 1, with the gradient that the router learns by.
+
+    One layer weighs exactly 1, and its gradient is that of its probability; several weigh their
+    probabilities, renormalised.
+    """
     probability_BTE: Tensor
-    """What the router gives each layer of the pool, fp32, before bias, noise and dropout; 0 for one that the step may not choose."""
+    """What the router gives each layer of the pool, fp32, before bias, noise and dropout; 0 for one
+    that the step may not choose.
+    """
     log_prob_BT: Tensor
-    """ln of the probability by which REINFORCE drew its layer, with its gradient; zeros elsewhere."""
+    """ln of the probability by which REINFORCE drew its layer, with its gradient; zeros
+    elsewhere.
+    """
     logits_BTE: Tensor
     """Scores over the temperature, whose softmax `probability_BTE` is."""
     step: int
@@ -39,9 +49,10 @@ class Choice(NamedTuple):
 class Chooser(nn.Module):
     """Chooses layers by a `random`, `learned`, `closed` or `open` policy; a `fixed` one has none.
 
-    The choice falls by a score: the logit, a bias that evens the load and, while training, exploration noise, Gumbel noise where layers
-    are drawn, and layers that are dropped. While training means that gradients are wanted too; otherwise the best logits plus biases
-    win, and nothing is drawn. Of equal scores the first wins.
+    The choice falls by a score: the logit, a bias that evens the load and, while training,
+    exploration noise, Gumbel noise where layers are drawn, and layers that are dropped. While
+    training means that gradients are wanted too; otherwise the best logits plus biases win, and
+    nothing is drawn. Of equal scores the first wins.
     """
 
     bias_SE: Tensor
@@ -54,7 +65,9 @@ class Chooser(nn.Module):
         self.given = given
         self.router = Router(given) if given.policy in ("closed", "open") else None
         self.learned = Learned(given.num_steps, given.pool) if given.policy == "learned" else None
-        barred_SE = torch.tensor([[layer not in allowed for layer in range(given.pool)] for allowed in given.allowed])
+        barred_SE = torch.tensor(
+            [[layer not in allowed for layer in range(given.pool)] for allowed in given.allowed]
+        )
         balanced_SE = torch.zeros(given.num_steps, given.pool)
         for step in range(given.num_steps):
             balanced_SE[step, _balanced(given, step)] = 1
@@ -67,12 +80,19 @@ class Chooser(nn.Module):
         return None if self.router is None else self.router.start(lanes, positions, like)
 
     def forward(
-        self, x_BTD: Tensor, step: int, state: State | None, draws: Draws | None = None, position_BT: Tensor | None = None
+        self,
+        x_BTD: Tensor,
+        step: int,
+        state: State | None,
+        draws: Draws | None = None,
+        position_BT: Tensor | None = None,
     ) -> tuple[Choice, State | None]:
-        """The choice at a step (from 0) for tokens in the states [B, T, D], or for sequences that are summed up by [B, 1, D].
+        """The choice at a step (from 0) for tokens in the states [B, T, D], or for sequences that
+        are summed up by [B, 1, D].
 
-        `draws` are needed while training alone, and only where `draw` gives some. `position_BT` are the tokens' positions, 0 to T - 1
-        where it is None: the `random` policy, when nothing is trained, goes by them.
+        `draws` are needed while training alone, and only where `draw` gives some. `position_BT` are
+        the tokens' positions, 0 to T - 1 where it is None: the `random` policy, when nothing is
+        trained, goes by them.
         """
         with torch.autocast(x_BTD.device.type, enabled=False):
             if self.router is not None:
@@ -88,37 +108,69 @@ class Chooser(nn.Module):
 
     def _exploit(self, logits_BTE: Tensor, step: int, position_BT: Tensor | None) -> Choice:
         random = self.given.policy == "random"
-        score_BTE = self._habit(logits_BTE, step, position_BT) if random else logits_BTE + self.bias_SE[step]
+        score_BTE = (
+            self._habit(logits_BTE, step, position_BT)
+            if random
+            else logits_BTE + self.bias_SE[step]
+        )
         chosen_BTK = best(score_BTE, self.given.top)
         probability_BTE = logits_BTE.softmax(-1)
-        return Choice(chosen_BTK, _shares(logits_BTE, chosen_BTK), probability_BTE, _zeros(logits_BTE), logits_BTE, step)
+        return Choice(
+            chosen_BTK,
+            _shares(logits_BTE, chosen_BTK),
+            probability_BTE,
+            _zeros(logits_BTE),
+            logits_BTE,
+            step,
+        )
 
     def _habit(self, logits_BTE: Tensor, step: int, position_BT: Tensor | None) -> Tensor:
-        """What a random policy goes by where nothing is drawn: a token is sent the same way alone, in a batch and from a cache."""
+        """What a random policy goes by where nothing is drawn: a token is sent the same way alone,
+        in a batch and from a cache.
+        """
         if position_BT is None or self.given.granularity == "sequence":
-            position_BT = torch.arange(logits_BTE.shape[1], device=logits_BTE.device).expand(logits_BTE.shape[:2])
-        return hashed(position_BT[..., None], step, torch.arange(self.given.pool, device=logits_BTE.device))
+            position_BT = torch.arange(logits_BTE.shape[1], device=logits_BTE.device).expand(
+                logits_BTE.shape[:2]
+            )
+        return hashed(
+            position_BT[..., None], step, torch.arange(self.given.pool, device=logits_BTE.device)
+        )
 
     def _explore(self, logits_BTE: Tensor, step: int, draws: Draws | None) -> Choice:
         kind, given = self._selection, self.given
         noisy_BTE = self._disturbed(logits_BTE, step, draws)
         score_BTE = noisy_BTE + self.bias_SE[step]
-        drawn_BTE = score_BTE + _needed(draws).gumbel(step) if kind in ("gumbel", "reinforce", "random") else score_BTE
-        chosen_BTK = self._all_allowed(drawn_BTE, step) if kind == "soft" else best(drawn_BTE, given.top)
+        drawn_BTE = (
+            score_BTE + _needed(draws).gumbel(step)
+            if kind in ("gumbel", "reinforce", "random")
+            else score_BTE
+        )
+        chosen_BTK = (
+            self._all_allowed(drawn_BTE, step) if kind == "soft" else best(drawn_BTE, given.top)
+        )
         probability_BTE = logits_BTE.softmax(-1)
         if kind == "soft":
             weight_BTK = noisy_BTE.softmax(-1).gather(-1, chosen_BTK)
         elif given.top > 1:
             weight_BTK = _shares(logits_BTE, chosen_BTK)
         elif kind in ("straight_through", "gumbel"):
-            weight_BTK = _straight(drawn_BTE.softmax(-1) if kind == "gumbel" else probability_BTE, chosen_BTK)
+            weight_BTK = _straight(
+                drawn_BTE.softmax(-1) if kind == "gumbel" else probability_BTE, chosen_BTK
+            )
         else:
             weight_BTK = torch.ones_like(chosen_BTK, dtype=torch.float32)
-        log_prob_BT = score_BTE.log_softmax(-1).gather(-1, chosen_BTK)[..., 0] if kind == "reinforce" else _zeros(logits_BTE)
+        log_prob_BT = (
+            score_BTE.log_softmax(-1).gather(-1, chosen_BTK)[..., 0]
+            if kind == "reinforce"
+            else _zeros(logits_BTE)
+        )
         return Choice(chosen_BTK, weight_BTK, probability_BTE, log_prob_BT, logits_BTE, step)
 
     def _all_allowed(self, score_BTE: Tensor, step: int) -> Tensor:
-        """The layers that the step may choose, the best first. Dropped ones are as bad as barred ones, which must not be among them."""
+        """The layers that the step may choose, the best first.
+
+        Dropped ones are as bad as barred ones, which must not be among them.
+        """
         allowed_A = torch.tensor(self.given.allowed[step], device=score_BTE.device)
         return allowed_A[best(score_BTE.index_select(-1, allowed_A), len(allowed_A))]
 
@@ -133,27 +185,35 @@ class Chooser(nn.Module):
         if given.selection.noise:
             logits_BTE = logits_BTE + given.selection.noise * _needed(draws).normal(step)
         if given.layer_dropout:
-            dropped_B1E = _needed(draws).dropped(step, given.layer_dropout, self.barred_SE[step], given.top)
+            dropped_B1E = _needed(draws).dropped(
+                step, given.layer_dropout, self.barred_SE[step], given.top
+            )
             logits_BTE = logits_BTE.masked_fill(dropped_B1E, -torch.inf)
         return logits_BTE
 
     @torch.no_grad()
     def rebalance(self, load_SE: Tensor) -> None:
-        """Loss-free balancing after an update (arXiv 2408.15664), of the tokens [S, E] of all its micro-batches.
+        """Loss-free balancing after an update (arXiv 2408.15664), of the tokens [S, E] of all its
+        micro-batches.
 
-        A bias moves by the sign of what its layer has too little of. Moves of a step are centred, so that layers that are not counted
-        (identity layers, those that the step may not choose) neither gain nor lose by them.
+        A bias moves by the sign of what its layer has too little of. Moves of a step are centred,
+        so that layers that are not counted (identity layers, those that the step may not choose)
+        neither gain nor lose by them.
         """
         if not self.given.balance.bias:
             return
         count_S1 = self.balanced_SE.sum(1, keepdim=True).clamp(min=1)
         mean_S1 = (load_SE * self.balanced_SE).sum(1, keepdim=True) / count_S1
         move_SE = torch.sign(mean_S1 - load_SE) * self.balanced_SE
-        self.bias_SE += self.given.balance.bias * (move_SE - self.balanced_SE * move_SE.sum(1, keepdim=True) / count_S1)
+        self.bias_SE += self.given.balance.bias * (
+            move_SE - self.balanced_SE * move_SE.sum(1, keepdim=True) / count_S1
+        )
 
 
 def best(score_BTE: Tensor, count: int) -> Tensor:
-    """The layers [B, T, count] with the highest scores, the highest first; of equal ones the first."""
+    """The layers [B, T, count] with the highest scores, the highest first; of equal
+    ones the first.
+    """
     score_BTE = score_BTE.detach()
     if count == 1:
         return score_BTE.argmax(-1, keepdim=True)
@@ -161,17 +221,21 @@ def best(score_BTE: Tensor, count: int) -> Tensor:
 
 
 def to_route(given: LayerRouter, choice: Choice, alive_BT: Tensor) -> Route:
-    """What a step's choice tells, of the tokens that have not halted (bool). A choice for whole sequences, [B, 1], holds for all their
-    tokens.
+    """What a step's choice tells, of the tokens that have not halted (bool).
 
-    The load counts the best layers, `top` of a token: under a `soft` selection the one that is applied when nothing is trained. With
-    one route for a sequence its load alone is one layer, so `per: sequence` counts it over the sequences of the micro-batch too.
+    A choice for whole sequences, [B, 1], holds for all their tokens.
+
+    The load counts the best layers, `top` of a token: under a `soft` selection the one that is
+    applied when nothing is trained. With one route for a sequence its load alone is one layer, so
+    `per: sequence` counts it over the sequences of the micro-batch too.
     """
     choice = _of_tokens(choice, alive_BT)
     alive_BT1 = alive_BT[..., None]
     best_BTK = choice.chosen_BTK[..., : given.top]
     took_BTK = alive_BT1.to(torch.float32).expand(best_BTK.shape)
-    load_BE = took_BTK.new_zeros(len(alive_BT), given.pool).scatter_add_(1, best_BTK.flatten(1), took_BTK.flatten(1))
+    load_BE = took_BTK.new_zeros(len(alive_BT), given.pool).scatter_add_(
+        1, best_BTK.flatten(1), took_BTK.flatten(1)
+    )
     tokens = alive_BT.sum(dtype=torch.float32)
     entropy_BT = torch.special.entr(choice.probability_BTE.detach()).sum(-1)
     routing = Routing(
@@ -198,14 +262,17 @@ def _of_tokens(choice: Choice, alive_BT: Tensor) -> Choice:
 
 
 def _penalty(given: LayerRouter, choice: Choice, load_BE: Tensor, alive_BT: Tensor) -> Tensor:
-    """Over the layers that are balanced and that the step may choose, made to sum to 1 among themselves: how often the others are
-    chosen costs nothing. The z-loss is of all."""
+    """Over the layers that are balanced and that the step may choose, made to sum to 1 among
+    themselves: how often the others are chosen costs nothing. The z-loss is of all.
+    """
     even, counted, total = given.balance, _balanced(given, choice.step), load_BE.new_zeros(())
     if counted and (even.loss or even.entropy):
         logits_BTE = choice.logits_BTE[..., counted]
         share_BTE = logits_BTE.softmax(-1)
         wide = even.model_copy(update={"per": "batch"}) if given.granularity == "sequence" else even
-        total = total + balance.unevenness(wide, Scores(logits_BTE, share_BTE, share_BTE), load_BE[:, counted], alive_BT)
+        total = total + balance.unevenness(
+            wide, Scores(logits_BTE, share_BTE, share_BTE), load_BE[:, counted], alive_BT
+        )
     if even.z_loss:
         total = total + even.z_loss * balance.size(choice.logits_BTE, alive_BT)
     return total
@@ -213,7 +280,9 @@ def _penalty(given: LayerRouter, choice: Choice, load_BE: Tensor, alive_BT: Tens
 
 def _balanced(given: LayerRouter, step: int) -> list[int]:
     """The layers whose use is kept even at a step."""
-    return [layer for layer in given.allowed[step] if given.balance.identity or layer < given.layers]
+    return [
+        layer for layer in given.allowed[step] if given.balance.identity or layer < given.layers
+    ]
 
 
 def _shares(logits_BTE: Tensor, chosen_BTK: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Cross-entropy with a backward pass by hand. N predictions, n of them in a block, V vocabulary, D width."""
+"""Cross-entropy with a backward pass by hand.
+
+N predictions, n of them in a block, V vocabulary, D width.
+"""
 
 import math
 from typing import Any
@@ -12,8 +15,9 @@ BLOCK = 2**18
 """Logits of a block: a megabyte stays in the processor's cache."""
 
 FEW, ROWS = 64, 256
-"""Where a block of that many logits would have fewer than FEW rows it has ROWS: each block reads the whole weight and adds to the whole
-gradient, which costs more than what falls out of the cache."""
+"""Where a block of that many logits would have fewer than FEW rows it has ROWS: each block reads
+the whole weight and adds to the whole gradient, which costs more than what falls out of the cache.
+"""
 
 
 def cross_entropy(logits_NV: Tensor, label_N: Tensor) -> Tensor:
@@ -22,12 +26,16 @@ def cross_entropy(logits_NV: Tensor, label_N: Tensor) -> Tensor:
 
 
 def cross_entropy_and_partition(logits_NV: Tensor, label_N: Tensor) -> tuple[Tensor, Tensor]:
-    """`cross_entropy`, and the log-partition (ln of the sum of exp) of each prediction's logits, [N], from the same pass."""
+    """`cross_entropy`, and the log-partition (ln of the sum of exp) of each prediction's logits,
+    [N], from the same pass.
+    """
     return _CrossEntropy.apply(logits_NV, label_N)
 
 
 class _CrossEntropy(Function):
-    """F.cross_entropy without reduction, and logsumexp; on a CPU in a third of their time (powers of two, no zero-filled gradient)."""
+    """F.cross_entropy without reduction, and logsumexp; on a CPU in a third of their time (powers
+    of two, no zero-filled gradient).
+    """
 
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, label_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,7 +47,9 @@ class _CrossEntropy(Function):
         weights_NV = scaled_NV.exp2_()
         sum_N1 = weights_NV.sum(1, keepdim=True)
         ctx.save_for_backward(weights_NV, sum_N1, label_N)
-        return (sum_N1.log2() - gold_N1).squeeze(1) / LOG2_E, (sum_N1.log2() / LOG2_E + most_N1).squeeze(1)
+        return (sum_N1.log2() - gold_N1).squeeze(1) / LOG2_E, (
+            sum_N1.log2() / LOG2_E + most_N1
+        ).squeeze(1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -50,10 +60,12 @@ class _CrossEntropy(Function):
 
 
 def summed_cross_entropy(x_ND: Tensor, weight_VD: Tensor, label_N: Tensor) -> Tensor:
-    """Sum of -ln p(label) over predictions of logits x W^T, in nats, block by block: the logits never stand in memory at once.
+    """Sum of -ln p(label) over predictions of logits x W^T, in nats, block by block: the logits
+    never stand in memory at once.
 
-    For a CPU and fp32: as fast as a product and its cross-entropy with a vocabulary of some hundreds, and faster beyond.
-    Under torch.compile, which would unroll the loop and be no faster for it, all of them are one product: the logits do stand in memory.
+    For a CPU and fp32: as fast as a product and its cross-entropy with a vocabulary of some
+    hundreds, and faster beyond. Under torch.compile, which would unroll the loop and be no faster
+    for it, all of them are one product: the logits do stand in memory.
     """
     if torch.compiler.is_compiling():
         return cross_entropy(torch.mm(x_ND, weight_VD.t()), label_N).sum()
@@ -74,7 +86,9 @@ class _Blocks(Function):
             gold_n1 = scaled_nV.gather(1, label_n[:, None])
             sum_n1 = scaled_nV.exp2_().sum(1, keepdim=True)
             nats += (sum_n1.log2() - gold_n1).sum() / LOG2_E
-            d_logits_nV = scaled_nV.mul_(sum_n1.reciprocal()).scatter_add_(1, label_n[:, None], -torch.ones_like(gold_n1))
+            d_logits_nV = scaled_nV.mul_(sum_n1.reciprocal()).scatter_add_(
+                1, label_n[:, None], -torch.ones_like(gold_n1)
+            )
             d_x.append(torch.mm(d_logits_nV, weight_VD))
             d_weight_VD.addmm_(d_logits_nV.t(), x_nD)
         ctx.save_for_backward(torch.cat(d_x), d_weight_VD)

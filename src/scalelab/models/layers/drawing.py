@@ -1,6 +1,7 @@
 """The random numbers of a pass through a router over layers, and numbers that only look random.
 
-B lanes, S steps, T positions that choose (one of a sequence, where its tokens take one route), E layers of the pool.
+B lanes, S steps, T positions that choose (one of a sequence, where its tokens take one route), E
+layers of the pool.
 """
 
 import math
@@ -16,7 +17,10 @@ LEAST = 2.0**-25
 
 
 class Draws(NamedTuple):
-    """Uniform numbers in (0, 1) of a whole pass, those of a lane the same however a batch is split. None where nothing needs them."""
+    """Uniform numbers in (0, 1) of a whole pass, those of a lane the same however a batch is split.
+
+    None where nothing needs them.
+    """
 
     choice_BSTE: Tensor | None
     """By which layers are drawn."""
@@ -26,7 +30,9 @@ class Draws(NamedTuple):
     """By which layers are dropped in a lane."""
 
     def gumbel(self, step: int) -> Tensor:
-        """Standard Gumbel noise [B, T, E]: the layer with the largest logit plus noise is drawn by the softmax of the logits."""
+        """Standard Gumbel noise [B, T, E]: the layer with the largest logit plus noise is drawn by
+        the softmax of the logits.
+        """
         assert self.choice_BSTE is not None, "nothing is drawn under this policy and selection"
         return -(-self.choice_BSTE[:, step].log()).log()
 
@@ -36,7 +42,10 @@ class Draws(NamedTuple):
         return math.sqrt(2) * torch.erfinv(2 * self.noise_BSTE[:, step] - 1)
 
     def dropped(self, step: int, probability: float, barred_E: Tensor, remain: int) -> Tensor:
-        """Which layers [B, 1, E] may not be chosen in a lane. Of those that are not barred, `remain` always stay."""
+        """Which layers [B, 1, E] may not be chosen in a lane.
+
+        Of those that are not barred, `remain` always stay.
+        """
         assert self.dropout_BSE is not None, "no layer is dropped under this spec"
         number_BE = self.dropout_BSE[:, step]
         safe_B1 = number_BE.masked_fill(barred_E, 0).topk(remain).values[:, -1:]
@@ -44,10 +53,12 @@ class Draws(NamedTuple):
 
 
 def draw(given: LayerRouter, lanes: int, length: int, device: torch.device | str) -> Draws | None:
-    """What a training pass over `lanes` lanes of `length` positions needs, or None where it draws nothing.
+    """What a training pass over `lanes` lanes of `length` positions needs, or None where it draws
+    nothing.
 
-    Drawn on the CPU from the global generator in one block, sequence by sequence with all its roll-outs (roll-out r of sequence b is
-    lane r * sequences + b), and as uniform numbers, which PyTorch draws one after the other: normal ones of a split batch differ.
+    Drawn on the CPU from the global generator in one block, sequence by sequence with all its
+    roll-outs (roll-out r of sequence b is lane r * sequences + b), and as uniform numbers, which
+    PyTorch draws one after the other: normal ones of a split batch differ.
     """
     positions, rollouts = 1 if given.granularity == "sequence" else length, given.num_rollouts
     assert lanes % rollouts == 0, f"{lanes} lanes are no multiple of {rollouts} roll-outs"
@@ -56,7 +67,9 @@ def draw(given: LayerRouter, lanes: int, length: int, device: torch.device | str
     drops = given.pool if given.layer_dropout else 0
     if not choices + noises + drops:
         return None
-    block = torch.rand(lanes // rollouts, rollouts, given.num_steps, choices + noises + drops, device="cpu")
+    block = torch.rand(
+        lanes // rollouts, rollouts, given.num_steps, choices + noises + drops, device="cpu"
+    )
     lane_first = block.transpose(0, 1).flatten(0, 1).to(device).clamp(min=LEAST)
     choice, noise, dropout = lane_first.split([choices, noises, drops], dim=-1)
     by_position = (positions, given.pool)
@@ -68,7 +81,8 @@ def draw(given: LayerRouter, lanes: int, length: int, device: torch.device | str
 
 
 def hashed(position: Tensor, step: int, layer: Tensor) -> Tensor:
-    """A number in [0, 1] for each position, step and layer (int64, broadcast), the same always and everywhere.
+    """A number in [0, 1] for each position, step and layer (int64, broadcast), the same always and
+    everywhere.
 
     The finaliser of MurmurHash3 (Appleby 2011, public domain) over each of them in turn.
     """

@@ -1,11 +1,14 @@
-"""The networks of all experts, one after the other, each on its own rows: the fastest exact way on a CPU.
+"""The networks of all experts, one after the other, each on its own rows: the fastest exact way on
+a CPU.
 
-N tokens, D width, E experts, F hidden width, G hidden rows of the first matrix (2 F with a gate, else F), R rows (pairs of a token and
-an expert that takes it, expert by expert), n rows of one expert.
+N tokens, D width, E experts, F hidden width, G hidden rows of the first matrix (2 F with a gate,
+else F), R rows (pairs of a token and an expert that takes it, expert by expert), n rows of one
+expert.
 
-Slices of a sorted list need next to no padding, an expert's rows stay in the cache from the first matrix to the last, and nothing of
-size R D is ever written. How long a slice is depends on the data, so under torch.compile the loop is one opaque operator with fixed
-shapes (F.grouped_mm there takes bf16 alone, and in fp32 on a CPU it is a third slower).
+Slices of a sorted list need next to no padding, an expert's rows stay in the cache from the first
+matrix to the last, and nothing of size R D is ever written. How long a slice is depends on the
+data, so under torch.compile the loop is one opaque operator with fixed shapes (F.grouped_mm there
+takes bf16 alone, and in fp32 on a CPU it is a third slower).
 """
 
 from collections.abc import Iterator
@@ -16,8 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 STEP = 32
-"""In half precision the rows of an expert are filled up to a multiple of this: a product of a shape that was not seen before takes four
-times as long as one that was, since oneDNN compiles it, and loads are never the same twice. In fp32 shapes cost nothing."""
+"""In half precision the rows of an expert are filled up to a multiple of this: a product of a shape
+that was not seen before takes four times as long as one that was, since oneDNN compiles it, and
+loads are never the same twice. In fp32 shapes cost nothing.
+"""
 
 
 class Slice(NamedTuple):
@@ -33,21 +38,33 @@ class Slice(NamedTuple):
 
 @torch.library.custom_op("scalelab::expert_loop", mutates_args=())
 def expert_loop(
-    x_ND: Tensor, up_EGD: Tensor, down_EDF: Tensor, gate_R: Tensor, token_R: Tensor, ends_E: Tensor, kind: str, dtype: torch.dtype
+    x_ND: Tensor,
+    up_EGD: Tensor,
+    down_EDF: Tensor,
+    gate_R: Tensor,
+    token_R: Tensor,
+    ends_E: Tensor,
+    kind: str,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """sum over the rows of a token of gate * down(f(up x)), [N, D] in fp32, and the hidden rows [G R] for the backward pass.
+    """sum over the rows of a token of gate * down(f(up x)), [N, D] in fp32, and the hidden rows [G
+    R] for the backward pass.
 
     Products are computed in `dtype` and summed in fp32.
     """
     x_ND = x_ND.to(dtype)
     out_ND = x_ND.new_zeros(x_ND.shape, dtype=_wide(dtype))
     hidden = x_ND.new_empty(_most_rows(token_R, ends_E, dtype) * up_EGD.shape[1])
-    for expert, _, token_n, gate_n, hidden_Gn in _slices(token_R, gate_R.to(dtype), ends_E, hidden, up_EGD.shape[1]):
+    for expert, _, token_n, gate_n, hidden_Gn in _slices(
+        token_R, gate_R.to(dtype), ends_E, hidden, up_EGD.shape[1]
+    ):
         if not len(token_n):
             continue
         torch.mm(up_EGD[expert].to(dtype), x_ND.index_select(0, token_n).t(), out=hidden_Gn)
         weighted_Fn = _activation(hidden_Gn, kind).mul_(gate_n)
-        out_ND.index_add_(0, token_n, torch.mm(weighted_Fn.t(), down_EDF[expert].to(dtype).t()).to(out_ND.dtype))
+        out_ND.index_add_(
+            0, token_n, torch.mm(weighted_Fn.t(), down_EDF[expert].to(dtype).t()).to(out_ND.dtype)
+        )
     return out_ND, hidden
 
 
@@ -67,15 +84,25 @@ def expert_loop_backward(
     """Gradients of tokens, both stacks and gates."""
     given_dtype, grad_ND, x_ND = x_ND.dtype, grad_ND.to(dtype), x_ND.to(dtype)
     d_x_ND = x_ND.new_zeros(x_ND.shape, dtype=_wide(dtype))
-    d_up_EGD, d_down_EDF, d_gate_R = torch.empty_like(up_EGD), torch.empty_like(down_EDF), torch.empty_like(gate_R)
-    for expert, rows, token_n, gate_n, hidden_Gn in _slices(token_R, gate_R.to(dtype), ends_E, hidden, up_EGD.shape[1]):
+    d_up_EGD, d_down_EDF, d_gate_R = (
+        torch.empty_like(up_EGD),
+        torch.empty_like(down_EDF),
+        torch.empty_like(gate_R),
+    )
+    for expert, rows, token_n, gate_n, hidden_Gn in _slices(
+        token_R, gate_R.to(dtype), ends_E, hidden, up_EGD.shape[1]
+    ):
         grad_nD = grad_ND.index_select(0, token_n)
         d_weighted_Fn = torch.mm(down_EDF[expert].to(dtype).t(), grad_nD.t())
-        activated_Fn, d_hidden_Gn, d_gate_n = _activation_backward(hidden_Gn, d_weighted_Fn, gate_n, kind)
+        activated_Fn, d_hidden_Gn, d_gate_n = _activation_backward(
+            hidden_Gn, d_weighted_Fn, gate_n, kind
+        )
         d_gate_R[rows] = d_gate_n[: rows.stop - rows.start]
         _product(grad_nD.t(), activated_Fn.mul_(gate_n).t(), d_down_EDF[expert])
         _product(d_hidden_Gn, x_ND.index_select(0, token_n), d_up_EGD[expert])
-        d_x_ND.index_add_(0, token_n, torch.mm(d_hidden_Gn.t(), up_EGD[expert].to(dtype)).to(d_x_ND.dtype))
+        d_x_ND.index_add_(
+            0, token_n, torch.mm(d_hidden_Gn.t(), up_EGD[expert].to(dtype)).to(d_x_ND.dtype)
+        )
     return d_x_ND.to(given_dtype), d_up_EGD, d_down_EDF, d_gate_R
 
 
@@ -89,14 +116,18 @@ def _most_rows(token_R: Tensor, ends_E: Tensor, dtype: torch.dtype) -> int:
     return len(token_R) + (STEP * len(ends_E) if dtype.itemsize < 4 else 0)
 
 
-def _slices(token_R: Tensor, gate_R: Tensor, ends_E: Tensor, hidden: Tensor, height: int) -> Iterator[Slice]:
+def _slices(
+    token_R: Tensor, gate_R: Tensor, ends_E: Tensor, hidden: Tensor, height: int
+) -> Iterator[Slice]:
     """Every expert, its rows, and their part of the hidden rows."""
     start = at = 0
     for expert, end in enumerate(ends_E.tolist()):
         fill = -(end - start) % STEP if gate_R.dtype.itemsize < 4 and end - start > STEP else 0
         rows, num = slice(start, end), end - start + fill
         hidden_Gn = hidden[height * at : height * (at + num)].view(height, num)
-        yield Slice(expert, rows, F.pad(token_R[rows], (0, fill)), F.pad(gate_R[rows], (0, fill)), hidden_Gn)
+        yield Slice(
+            expert, rows, F.pad(token_R[rows], (0, fill)), F.pad(gate_R[rows], (0, fill)), hidden_Gn
+        )
         start, at = end, at + num
 
 
@@ -115,8 +146,13 @@ def _activation(hidden_Gn: Tensor, kind: str) -> Tensor:
     return F.gelu(hidden_Gn) if kind == "gelu" else hidden_Gn.relu().square_()
 
 
-def _activation_backward(hidden_Gn: Tensor, d_weighted_Fn: Tensor, gate_n: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
-    """The activation, its gradient with respect to the hidden rows, and that of the gates. Overwrites `d_weighted_Fn`."""
+def _activation_backward(
+    hidden_Gn: Tensor, d_weighted_Fn: Tensor, gate_n: Tensor, kind: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The activation, its gradient with respect to the hidden rows, and that of the gates.
+
+    Overwrites `d_weighted_Fn`.
+    """
     if kind == "swiglu":
         return _gated_backward(hidden_Gn, d_weighted_Fn, gate_n)
     activated_Fn = _activation(hidden_Gn, kind)
@@ -127,7 +163,9 @@ def _activation_backward(hidden_Gn: Tensor, d_weighted_Fn: Tensor, gate_n: Tenso
     return activated_Fn, d_weighted_Fn.mul_(hidden_Gn.relu()).mul_(2), d_gate_n
 
 
-def _gated_backward(hidden_Gn: Tensor, d_weighted_Fn: Tensor, gate_n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _gated_backward(
+    hidden_Gn: Tensor, d_weighted_Fn: Tensor, gate_n: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     first_Fn, up_Fn = hidden_Gn.chunk(2)
     sigmoid_Fn = first_Fn.sigmoid()
     silu_Fn = first_Fn * sigmoid_Fn
@@ -137,7 +175,9 @@ def _gated_backward(hidden_Gn: Tensor, d_weighted_Fn: Tensor, gate_n: Tensor) ->
     d_hidden_Gn = torch.empty_like(hidden_Gn)
     d_first_Fn, d_up_Fn = d_hidden_Gn.chunk(2)
     torch.mul(silu_Fn, d_weighted_Fn, out=d_up_Fn)
-    torch.addcmul(silu_Fn, silu_Fn, sigmoid_Fn, value=-1, out=d_first_Fn)  # silu'(x) = s + x s (1 - s)
+    torch.addcmul(
+        silu_Fn, silu_Fn, sigmoid_Fn, value=-1, out=d_first_Fn
+    )  # silu'(x) = s + x s (1 - s)
     d_first_Fn.add_(sigmoid_Fn).mul_(up_Fn).mul_(d_weighted_Fn)
     return activated_Fn, d_hidden_Gn, d_gate_n
 
@@ -149,9 +189,18 @@ def _sum(d_weighted_Fn: Tensor, activated_Fn: Tensor) -> Tensor:
 
 @expert_loop.register_fake
 def _(
-    x_ND: Tensor, up_EGD: Tensor, down_EDF: Tensor, gate_R: Tensor, token_R: Tensor, ends_E: Tensor, kind: str, dtype: torch.dtype
+    x_ND: Tensor,
+    up_EGD: Tensor,
+    down_EDF: Tensor,
+    gate_R: Tensor,
+    token_R: Tensor,
+    ends_E: Tensor,
+    kind: str,
+    dtype: torch.dtype,
 ) -> Any:
-    return x_ND.new_empty(x_ND.shape, dtype=_wide(dtype)), x_ND.new_empty(_most_rows(token_R, ends_E, dtype) * up_EGD.shape[1], dtype=dtype)
+    return x_ND.new_empty(x_ND.shape, dtype=_wide(dtype)), x_ND.new_empty(
+        _most_rows(token_R, ends_E, dtype) * up_EGD.shape[1], dtype=dtype
+    )
 
 
 @expert_loop_backward.register_fake
@@ -167,20 +216,35 @@ def _(
     kind: str,
     dtype: torch.dtype,
 ) -> Any:
-    return torch.empty_like(x_ND), torch.empty_like(up_EGD), torch.empty_like(down_EDF), torch.empty_like(gate_R)
+    return (
+        torch.empty_like(x_ND),
+        torch.empty_like(up_EGD),
+        torch.empty_like(down_EDF),
+        torch.empty_like(gate_R),
+    )
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *tensors, ctx.kind, ctx.dtype = inputs
     ctx.save_for_backward(*tensors, output[1])
     ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)  # the hidden rows have none: zeros of their size would be filled for nothing
+    ctx.set_materialize_grads(
+        False
+    )  # the hidden rows have none: zeros of their size would be filled for nothing
 
 
-def _backward(ctx: Any, grad_ND: Tensor | None, _hidden_grad: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(
+    ctx: Any, grad_ND: Tensor | None, _hidden_grad: Tensor | None
+) -> tuple[Tensor | None, ...]:
     if grad_ND is None:
         return (None,) * 8
-    return *expert_loop_backward(grad_ND, *ctx.saved_tensors, ctx.kind, ctx.dtype), None, None, None, None
+    return (
+        *expert_loop_backward(grad_ND, *ctx.saved_tensors, ctx.kind, ctx.dtype),
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 expert_loop.register_autograd(_backward, setup_context=_keep)

@@ -20,22 +20,36 @@ class Residual(nn.Module):
 
     def __init__(self, given: spec.Norm, width: int) -> None:
         super().__init__()
-        self.before = norm(given, width) if given.place in ("pre", "peri", "sandwich") else nn.Identity()
+        self.before = (
+            norm(given, width) if given.place in ("pre", "peri", "sandwich") else nn.Identity()
+        )
         self.after = norm(given, width) if given.place == "peri" else nn.Identity()
         self.sum = norm(given, width) if given.place in ("post", "sandwich") else nn.Identity()
 
 
 class Layer(nn.Module):
-    """Attention, then the feed-forward network, each with its residual connection. `vocab` is that of the value embeddings."""
+    """Attention, then the feed-forward network, each with its residual connection.
+
+    `vocab` is that of the value embeddings.
+    """
 
     def __init__(self, given: spec.Transformer, index: int, vocab: int) -> None:
         super().__init__()
         assert isinstance(given.width, int)
         has_values = given.value_embeddings and (given.layers - 1 - index) % 2 == 0
-        self.attention_norm, self.attention = Residual(given.norm, given.width), Attention(given, vocab if has_values else None)
+        self.attention_norm, self.attention = (
+            Residual(given.norm, given.width),
+            Attention(given, vocab if has_values else None),
+        )
         self.ffn_norm = Residual(given.norm, given.width)
-        self.ffn = Moe(given.ffn, given.width) if isinstance(given.ffn, spec.Moe) else ffn(given.ffn, given.width)
-        self.own_gain, self.first_gain = (Gain(1.0), Gain(0.0)) if given.residual_gains else (None, None)
+        self.ffn = (
+            Moe(given.ffn, given.width)
+            if isinstance(given.ffn, spec.Moe)
+            else ffn(given.ffn, given.width)
+        )
+        self.own_gain, self.first_gain = (
+            (Gain(1.0), Gain(0.0)) if given.residual_gains else (None, None)
+        )
 
     def forward(
         self,
@@ -46,10 +60,11 @@ class Layer(nn.Module):
         at_BM: Tensor | None = None,
         real_R: Tensor | None = None,
     ) -> tuple[Tensor, Routing | None]:
-        """[B, T, D] -> [B, T, D], or [B, M, D] where only the positions `at_BM` are asked for; and how a mixture routed the tokens.
+        """[B, T, D] -> [B, T, D], or [B, M, D] where only the positions `at_BM` are asked for; and
+        how a mixture routed the tokens.
 
-        `first_BTD` is the input of the first layer. Where some of `at_BM` are padding, `real_R` are the others, as indices into B M:
-        the result is [1, R, D].
+        `first_BTD` is the input of the first layer. Where some of `at_BM` are padding, `real_R` are
+        the others, as indices into B M: the result is [1, R, D].
         """
         if self.own_gain is not None and self.first_gain is not None:
             x_BTD = self.own_gain(x_BTD) + self.first_gain(first_BTD)
@@ -57,7 +72,9 @@ class Layer(nn.Module):
         normed_BTD = queries_BTD = around.before(x_BTD)
         if at_BM is not None:
             x_BTD, queries_BTD = pick(x_BTD, at_BM), pick(normed_BTD, at_BM)
-        x_BTD = around.sum(x_BTD + around.after(self.attention(queries_BTD, normed_BTD, sight, place)))
+        x_BTD = around.sum(
+            x_BTD + around.after(self.attention(queries_BTD, normed_BTD, sight, place))
+        )
         if real_R is not None:
             x_BTD = x_BTD.flatten(0, 1).index_select(0, real_R)[None]
         around, routing = self.ffn_norm, None

@@ -1,4 +1,7 @@
-"""Matrices and embeddings without biases, and how their weights begin. B lanes, T positions, D width."""
+"""Matrices and embeddings without biases, and how their weights begin.
+
+B lanes, T positions, D width.
+"""
 
 import math
 from typing import Any
@@ -14,13 +17,19 @@ from scalelab.spec.optim import Role
 
 
 class Linear(nn.Module):
-    """y = x W^T. Several outputs of one input stand under each other in one matrix: one product is faster than three.
+    """y = x W^T.
 
-    `outputs` are their widths, by which Glorot's initialisation knows the fan-out of each. `residual` marks a projection that
-    writes to the residual stream, which depth scaling makes smaller. `role`: see `spec.optim.Role`.
+    Several outputs of one input stand under each other in one matrix: one product is faster than
+    three.
+
+    `outputs` are their widths, by which Glorot's initialisation knows the fan-out of each.
+    `residual` marks a projection that writes to the residual stream, which depth scaling makes
+    smaller. `role`: see `spec.optim.Role`.
     """
 
-    def __init__(self, width: int, *outputs: int, residual: bool = False, role: Role = "matrix") -> None:
+    def __init__(
+        self, width: int, *outputs: int, residual: bool = False, role: Role = "matrix"
+    ) -> None:
         super().__init__()
         self.outputs, self.residual = outputs, residual
         self.role: Role = role
@@ -31,7 +40,9 @@ class Linear(nn.Module):
         return F.linear(x, self.weight)
 
     def features_first(self, x_BTD: Tensor) -> Tensor:
-        """[B, T, width] -> [outputs, B, T]: the product transposes for free, and what follows reads long rows."""
+        """[B, T, width] -> [outputs, B, T]: the product transposes for free, and what follows reads
+        long rows.
+        """
         return torch.mm(self.weight, x_BTD.flatten(0, 1).t()).unflatten(1, x_BTD.shape[:2])
 
     def from_features(self, x_FBT: Tensor) -> Tensor:
@@ -40,7 +51,9 @@ class Linear(nn.Module):
 
 
 class Stack(nn.Module):
-    """A matrix for each expert, [E, outputs, width]; `outputs` and `residual` mean what they mean for a `Linear`."""
+    """A matrix for each expert, [E, outputs, width]; `outputs` and `residual` mean what they mean
+    for a `Linear`.
+    """
 
     role: Role = "matrix"
 
@@ -61,7 +74,11 @@ class Embedding(nn.Module):
 
     def forward(self, index: Tensor) -> Tensor:
         """int64 [...] -> [..., width]."""
-        return _Lookup.apply(index, self.weight) if self.weight.is_cpu else F.embedding(index, self.weight)
+        return (
+            _Lookup.apply(index, self.weight)
+            if self.weight.is_cpu
+            else F.embedding(index, self.weight)
+        )
 
 
 class _Lookup(Function):
@@ -77,14 +94,18 @@ class _Lookup(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
         (index,) = ctx.saved_tensors
         (grad,) = grads
-        return None, grad.new_zeros(ctx.size, grad.shape[-1]).index_add_(0, index.flatten(), grad.flatten(0, -2))
+        return None, grad.new_zeros(ctx.size, grad.shape[-1]).index_add_(
+            0, index.flatten(), grad.flatten(0, -2)
+        )
 
 
 def initialise(model: nn.Module, init: Init, layers: int, seed: int, wider: float = 1.0) -> None:
-    """Draw every matrix and embedding of the model; norms begin as the identity. `wider` is the width over muP's base width.
+    """Draw every matrix and embedding of the model; norms begin as the identity.
 
-    Drawn on the CPU in fp32, each parameter from a stream of its own name: the same numbers on every device, and a part more or
-    less moves no other part.
+    `wider` is the width over muP's base width.
+
+    Drawn on the CPU in fp32, each parameter from a stream of its own name: the same numbers on
+    every device, and a part more or less moves no other part.
     """
     for name, module in model.named_modules():
         if not isinstance(module, Linear | Stack | Embedding) or module.weight.is_meta:
@@ -115,8 +136,10 @@ def _draw(drawn: Tensor, module: Linear | Stack, init: Init, generator: torch.Ge
 
 
 def _mup_scale(role: Role, init: Init, wider: float) -> float:
-    """What drawn weights are multiplied by under muP: all is as usual at the base width, the variance of a hidden matrix goes as
-    1 / fan_in, and that of the head, whose logits are scaled instead, stays (arXiv 2203.03466, table 8)."""
+    """What drawn weights are multiplied by under muP: all is as usual at the base width, the
+    variance of a hidden matrix goes as 1 / fan_in, and that of the head, whose logits are scaled
+    instead, stays (arXiv 2203.03466, table 8).
+    """
     if role == "head":
         return math.sqrt(wider) if init.kind == "fan_in" else 1.0
     return 1 / math.sqrt(wider) if init.kind == "normal" else 1.0

@@ -42,7 +42,9 @@ class _Rms(Function):
         unit, inverse, gain = ctx.saved_tensors
         (grad,) = grads
         product = grad * unit
-        along = (product * gain).mean(-1, keepdim=True)  # the part of the gradient along x, which scaling takes away
+        along = (product * gain).mean(
+            -1, keepdim=True
+        )  # the part of the gradient along x, which scaling takes away
         d_x = torch.addcmul(grad * gain, unit, along, value=-1).mul_(inverse)
         return d_x.to(grad.dtype), product.flatten(0, -2).sum(0), None
 

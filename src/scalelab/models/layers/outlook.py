@@ -1,4 +1,7 @@
-"""What a router over layers predicts from, gathered step by step. B lanes, M positions asked for, D width."""
+"""What a router over layers predicts from, gathered step by step.
+
+B lanes, M positions asked for, D width.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,8 +16,9 @@ from scalelab.spec.router import LayerRouter
 class Outlook:
     """Features at the positions asked for; `norm` is the model's last one.
 
-    Without halting they are those of the last step, or under a `cumulated` loss the sum over the steps, whose logits are the sum of
-    the logits. With halting they are the norm of the states' mean by the steps' weights.
+    Without halting they are those of the last step, or under a `cumulated` loss the sum over the
+    steps, whose logits are the sum of the logits. With halting they are the norm of the states'
+    mean by the steps' weights.
     """
 
     given: LayerRouter

@@ -1,4 +1,7 @@
-"""Rotary positions (Su et al. 2021). B lanes, T positions, H heads, W width of a head, P = W/2 pairs."""
+"""Rotary positions (Su et al. 2021).
+
+B lanes, T positions, H heads, W width of a head, P = W/2 pairs.
+"""
 
 from typing import Any
 
@@ -11,17 +14,25 @@ Turn = tuple[Tensor, Tensor]
 
 
 class Rope(nn.Module):
-    """Turns pair p of a head by position * theta^(-p/P) radians; a pair is feature p and feature p + P."""
+    """Turns pair p of a head by position * theta^(-p/P) radians; a pair is feature p and feature p
+    + P.
+    """
 
     cos_WT: Tensor
     sin_PT: Tensor
 
     def __init__(self, head_width: int, context: int, theta: float) -> None:
         super().__init__()
-        pair = torch.arange(0, head_width, 2, dtype=torch.float64, device="cpu")  # some devices have no float64
-        angle_PT = torch.outer(theta ** (-pair / head_width), torch.arange(context, dtype=torch.float64, device="cpu"))
+        pair = torch.arange(
+            0, head_width, 2, dtype=torch.float64, device="cpu"
+        )  # some devices have no float64
+        angle_PT = torch.outer(
+            theta ** (-pair / head_width), torch.arange(context, dtype=torch.float64, device="cpu")
+        )
         device = torch.get_default_device()
-        self.register_buffer("cos_WT", angle_PT.cos().repeat(2, 1).float().to(device), persistent=False)
+        self.register_buffer(
+            "cos_WT", angle_PT.cos().repeat(2, 1).float().to(device), persistent=False
+        )
         self.register_buffer("sin_PT", angle_PT.sin().float().to(device), persistent=False)
 
     def turn(self, position_BT: Tensor) -> Turn:

@@ -1,7 +1,8 @@
 """Which experts a token is sent to, and with what weight.
 
-B lanes, T positions, D width, N tokens (B T), E routed experts, K experts of a token, C tokens of an expert in a sequence,
-R rows: every pair of a token and an expert that takes it, expert by expert.
+B lanes, T positions, D width, N tokens (B T), E routed experts, K experts of a token, C tokens of
+an expert in a sequence, R rows: every pair of a token and an expert that takes it, expert by
+expert.
 """
 
 import math
@@ -50,7 +51,9 @@ class Sent(NamedTuple):
 
 
 class Router(nn.Module):
-    """Scores of the experts from one matrix, in fp32 also under autocast: in half precision the choice would be noise."""
+    """Scores of the experts from one matrix, in fp32 also under autocast: in half precision the
+    choice would be noise.
+    """
 
     def __init__(self, given: spec.Moe, width: int) -> None:
         super().__init__()
@@ -75,7 +78,9 @@ class Router(nn.Module):
         return self._tokens_choose(scores.score_BTE, bias_E)
 
     def _tokens_choose(self, score_BTE: Tensor, bias_E: Tensor) -> Sent:
-        """The K best experts of each token (DeepSeek-V3, arXiv 2412.19437, eq. 12-16); of equal ones the first."""
+        """The K best experts of each token (DeepSeek-V3, arXiv 2412.19437, eq. 12-16); of equal
+        ones the first.
+        """
         lanes, length, experts = score_BTE.shape
         chosen = self.given.chosen
         ranked_BTE = torch.sort(score_BTE.detach() + bias_E, stable=True, descending=True).indices
@@ -84,8 +89,12 @@ class Router(nn.Module):
         if self.given.renormalise:
             gate_BTK = gate_BTK / (gate_BTK.sum(-1, keepdim=True) + TINY)
         order_R = expert_BTK.flatten().argsort(stable=True)
-        slot_R = torch.empty_like(order_R).scatter_(0, order_R, torch.arange(len(order_R), device=order_R.device))
-        load_BE = score_BTE.new_zeros(lanes, experts).scatter_add_(1, expert_BTK.flatten(1), score_BTE.new_ones(lanes, length * chosen))
+        slot_R = torch.empty_like(order_R).scatter_(
+            0, order_R, torch.arange(len(order_R), device=order_R.device)
+        )
+        load_BE = score_BTE.new_zeros(lanes, experts).scatter_add_(
+            1, expert_BTK.flatten(1), score_BTE.new_ones(lanes, length * chosen)
+        )
         return Sent(
             token_R=order_R // chosen,
             gate_R=self.given.scale * gate_BTK.flatten().index_select(0, order_R),
@@ -96,25 +105,34 @@ class Router(nn.Module):
         )
 
     def _experts_choose(self, score_BTE: Tensor) -> Sent:
-        """The C = ceil(T K / E) best tokens of each sequence for each expert (arXiv 2202.09368); of equal ones the first.
+        """The C = ceil(T K / E) best tokens of each sequence for each expert (arXiv 2202.09368); of
+        equal ones the first.
 
-        A bias would move all tokens of an expert alike and change nothing, so there is none here. Gates are renormalised over the
-        experts that took a token.
+        A bias would move all tokens of an expert alike and change nothing, so there is none here.
+        Gates are renormalised over the experts that took a token.
         """
         lanes, length, experts = score_BTE.shape
         capacity = math.ceil(length * self.given.chosen / experts)
         score_EBT = score_BTE.permute(2, 0, 1).contiguous()
-        position_EBC = torch.sort(score_EBT.detach(), stable=True, descending=True).indices[..., :capacity]
+        position_EBC = torch.sort(score_EBT.detach(), stable=True, descending=True).indices[
+            ..., :capacity
+        ]
         gate_EBC = score_EBT.gather(-1, position_EBC)
         token_EBC = position_EBC + length * torch.arange(lanes, device=score_BTE.device)[:, None]
-        taken_N = gate_EBC.new_zeros(lanes * length).index_add(0, token_EBC.flatten(), gate_EBC.new_ones(gate_EBC.numel()))
+        taken_N = gate_EBC.new_zeros(lanes * length).index_add(
+            0, token_EBC.flatten(), gate_EBC.new_ones(gate_EBC.numel())
+        )
         if self.given.renormalise:
-            sum_N = gate_EBC.new_zeros(lanes * length).index_add(0, token_EBC.flatten(), gate_EBC.flatten())
+            sum_N = gate_EBC.new_zeros(lanes * length).index_add(
+                0, token_EBC.flatten(), gate_EBC.flatten()
+            )
             gate_EBC = gate_EBC / (sum_N[token_EBC] + TINY)
         return Sent(
             token_R=token_EBC.flatten(),
             gate_R=self.given.scale * gate_EBC.flatten(),
-            ends_E=lanes * capacity * torch.arange(1, experts + 1, device=score_BTE.device, dtype=torch.int32),
+            ends_E=lanes
+            * capacity
+            * torch.arange(1, experts + 1, device=score_BTE.device, dtype=torch.int32),
             load_BE=score_BTE.new_full((lanes, experts), capacity),
             dropped=(taken_N == 0).sum().to(score_BTE.dtype),
             slot_NK=None,

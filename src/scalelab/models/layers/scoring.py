@@ -1,7 +1,7 @@
 """What scores the layers of a pool at a step: a router network, or a learned table.
 
-B lanes, T positions, D width, W hidden width of a router, S steps, E layers of the pool. All in fp32, also under autocast: in half
-precision the choice would be noise.
+B lanes, T positions, D width, W hidden width of a router, S steps, E layers of the pool. All in
+fp32, also under autocast: in half precision the choice would be noise.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,9 @@ from scalelab.spec.optim import Role
 from scalelab.spec.router import LayerRouter
 
 TIE = 1e-6
-"""The most that layers with equal learned scores are told apart by: it decides nothing once anything is learned."""
+"""The most that layers with equal learned scores are told apart by: it decides nothing once
+anything is learned.
+"""
 
 
 class State(NamedTuple):
@@ -28,14 +30,18 @@ class State(NamedTuple):
 
 
 class Router(nn.Module):
-    """Scores of the layers from a token's state, normed without a gain, plus a learned vector of the step."""
+    """Scores of the layers from a token's state, normed without a gain, plus a learned vector of
+    the step.
+    """
 
     def __init__(self, given: LayerRouter) -> None:
         super().__init__()
         assert isinstance(given.width, int), "a module is built from a resolved spec"
         router, width = given.router, given.width
         self.temperature, self.eps = router.temperature, given.norm.eps
-        self.steps = _of_router(Embedding(given.num_steps, width)) if router.step_embedding else None
+        self.steps = (
+            _of_router(Embedding(given.num_steps, width)) if router.step_embedding else None
+        )
         self.hidden = None if router.kind == "linear" else _HIDDEN[router.kind](width, router.width)
         self.out = Linear(width if self.hidden is None else router.width, given.pool, role="router")
 
@@ -73,18 +79,24 @@ class Mlp(nn.Module):
 
 
 class Gru(nn.Module):
-    """A gated recurrent unit over the steps (Cho et al. 2014), without biases; the reset gate scales the product, as in cuDNN."""
+    """A gated recurrent unit over the steps (Cho et al. 2014), without biases; the reset gate
+    scales the product, as in cuDNN.
+    """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.new, self.old = (Linear(inputs, hidden, hidden, hidden, role="router") for inputs in (width, hidden))
+        self.new, self.old = (
+            Linear(inputs, hidden, hidden, hidden, role="router") for inputs in (width, hidden)
+        )
 
     def forward(self, x_BTD: Tensor, state: State) -> State:
         """The state after a step whose input is [B, T, D]."""
         update, reset, new = _times(self.new, x_BTD).chunk(3, dim=-1)
         update_old, reset_old, old = _times(self.old, state.hidden_BTW).chunk(3, dim=-1)
         proposed = torch.tanh(new + (reset + reset_old).sigmoid() * old)
-        return State(torch.lerp(proposed, state.hidden_BTW, (update + update_old).sigmoid()), state.cell_BTW)
+        return State(
+            torch.lerp(proposed, state.hidden_BTW, (update + update_old).sigmoid()), state.cell_BTW
+        )
 
 
 class Lstm(nn.Module):
@@ -92,7 +104,10 @@ class Lstm(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.new, self.old = (Linear(inputs, hidden, hidden, hidden, hidden, role="router") for inputs in (width, hidden))
+        self.new, self.old = (
+            Linear(inputs, hidden, hidden, hidden, hidden, role="router")
+            for inputs in (width, hidden)
+        )
 
     def forward(self, x_BTD: Tensor, state: State) -> State:
         """The state after a step whose input is [B, T, D]."""
@@ -103,7 +118,9 @@ class Lstm(nn.Module):
 
 
 class Learned(nn.Module):
-    """Scores of each step that depend on nothing; zeros at the start, when fixed numbers settle the tie without a liking for any order."""
+    """Scores of each step that depend on nothing; zeros at the start, when fixed numbers settle the
+    tie without a liking for any order.
+    """
 
     role: Role = "router"
     tie_SE: Tensor
@@ -111,7 +128,12 @@ class Learned(nn.Module):
     def __init__(self, steps: int, pool: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(steps, pool))
-        tie_SE = torch.stack([hashed(torch.zeros(pool, dtype=torch.int64), step, torch.arange(pool)) for step in range(steps)])
+        tie_SE = torch.stack(
+            [
+                hashed(torch.zeros(pool, dtype=torch.int64), step, torch.arange(pool))
+                for step in range(steps)
+            ]
+        )
         self.register_buffer("tie_SE", TIE * tie_SE, persistent=False)
 
     def forward(self, x_BTD: Tensor, step: int) -> Tensor:

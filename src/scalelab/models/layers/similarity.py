@@ -8,16 +8,19 @@ from torch import Tensor, nn
 
 
 def similarity(layers: Sequence[nn.Module]) -> Tensor:
-    """The mean squared cosine between the weights of two layers: a scalar in fp32, 0 for fewer than two layers, 1 for equal ones.
+    """The mean squared cosine between the weights of two layers: a scalar in fp32, 0 for fewer than
+    two layers, 1 for equal ones.
 
-    The cosine is taken matrix by matrix, in place of one for a whole layer that its largest matrices would decide; gains, which
-    begin alike, are left out.
+    The cosine is taken matrix by matrix, in place of one for a whole layer that its largest
+    matrices would decide; gains, which begin alike, are left out.
     """
     matrices = [[weight for weight in layer.parameters() if weight.ndim > 1] for layer in layers]
     if len(matrices) < 2:
         return matrices[0][0].new_zeros((), dtype=torch.float32)
     with torch.autocast(matrices[0][0].device.type, enabled=False):
-        return torch.stack([_likeness(torch.stack(same).flatten(1)) for same in zip(*matrices, strict=True)]).mean()
+        return torch.stack(
+            [_likeness(torch.stack(same).flatten(1)) for same in zip(*matrices, strict=True)]
+        ).mean()
 
 
 def _likeness(weight_LN: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""What an executor is: it runs the trials that a desk hands out, here or elsewhere, until the desk is finished."""
+"""What an executor is: it runs the trials that a desk hands out, here or elsewhere, until the desk
+is finished.
+"""
 
 import gc
 import sys
@@ -19,10 +21,11 @@ from scalelab.spec.experiment import Trial
 class Worker(Protocol):
     """Runs one trial; `scalelab.train.train` is the one that trains.
 
-    Emits Started, Measured... and, as its last word, the Ended that it returns. Raises Interrupted, after it has saved its
-    position, where `stopping()` turns true. Where `pruned()` is true after a Measured, the search has given the trial up: it
-    saves its position and ends `stopped`, with the last Measured's values and `pruned`, its step. Any other exception is a
-    failed attempt. Must survive cloudpickle.
+    Emits Started, Measured... and, as its last word, the Ended that it returns. Raises Interrupted,
+    after it has saved its position, where `stopping()` turns true. Where `pruned()` is true after a
+    Measured, the search has given the trial up: it saves its position and ends `stopped`, with the
+    last Measured's values and `pruned`, its step. Any other exception is a failed attempt. Must
+    survive cloudpickle.
     """
 
     def __call__(
@@ -58,21 +61,28 @@ class Job:
 
     execution: Execution
     folder: str | None = None
-    """Path or URL under which every trial has a folder of its own, by digest; None keeps nothing."""
+    """Path or URL under which every trial has a folder of its own, by digest; None
+    keeps nothing.
+    """
     worker: Worker = train_trial
     jobs: int | None = None
     """Trials at once; None is as many as the machine, or the cluster, has room for."""
     address: str | None = None
     """Of a Ray cluster; None starts Ray on this machine."""
     prunes: bool = False
-    """Whether the search may end trials early: then a trial waits for an answer to every Measured."""
+    """Whether the search may end trials early: then a trial waits for an answer to
+    every Measured.
+    """
 
 
 class Executor(Protocol):
     """A module that runs trials."""
 
     def ready(self, job: Job) -> AbstractContextManager[None]:
-        """Whatever it needs, held while trials run. Raises UserError where no trial could: asked before anything is written."""
+        """Whatever it needs, held while trials run.
+
+        Raises UserError where no trial could: asked before anything is written.
+        """
         ...
 
     def execute(self, desk: "Desk", job: Job) -> None:
@@ -84,7 +94,10 @@ class Desk(Protocol):
     """Where an executor gets its work and takes the news."""
 
     def ask(self) -> PlannedTrial | None:
-        """The next trial to run; None where there is nothing to run now. Don't wait: ask again in a moment."""
+        """The next trial to run; None where there is nothing to run now.
+
+        Don't wait: ask again in a moment.
+        """
         ...
 
     def tell(self, digest: str, event: Event) -> bool:
@@ -117,12 +130,20 @@ def check_device(execution: Execution) -> None:
     import torch
 
     if not (torch.cuda if execution.device == "cuda" else torch.backends.mps).is_available():
-        what = f"`execution.device` is {execution.device}, and this machine has none that torch can use"
+        what = (
+            f"`execution.device` is {execution.device}, and this machine has none that torch"
+            " can use"
+        )
         raise UserError(what, cure="set `execution.device: auto`")
 
 
 def attempt(
-    job: Job, trial: Trial, digest: str, emit: Callable[[Event], None], stopping: Callable[[], bool], pruned: Callable[[], bool]
+    job: Job,
+    trial: Trial,
+    digest: str,
+    emit: Callable[[Event], None],
+    stopping: Callable[[], bool],
+    pruned: Callable[[], bool],
 ) -> None:
     """Run one trial; an exception becomes the Ended that records it."""
     began, step = time.perf_counter(), 0
@@ -143,7 +164,9 @@ def attempt(
 
 
 def _free_memory() -> None:
-    """After a failure, which may have been a lack of memory: the next trial in this process shall not fail for it."""
+    """After a failure, which may have been a lack of memory: the next trial in this process shall
+    not fail for it.
+    """
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

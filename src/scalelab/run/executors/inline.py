@@ -1,4 +1,6 @@
-"""The inline executor: one trial after the other in this process, for a debugger, for tests, and where there is no Ray."""
+"""The inline executor: one trial after the other in this process, for a debugger, for tests, and
+where there is no Ray.
+"""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +15,9 @@ PATIENCE_S = 0.2
 
 
 class DeskFault(BaseException):
-    """The desk itself failed, on a full disk perhaps: no worker may take that for a fault of its trial."""
+    """The desk itself failed, on a full disk perhaps: no worker may take that for a fault of its
+    trial.
+    """
 
 
 @contextmanager
@@ -44,7 +48,14 @@ def _run(desk: Desk, job: Job, planned: PlannedTrial) -> None:
             raise DeskFault from error
 
     try:
-        attempt(job, planned.trial, planned.digest, emit, stopping=lambda: desk.stopping, pruned=lambda: pruned)
+        attempt(
+            job,
+            planned.trial,
+            planned.digest,
+            emit,
+            stopping=lambda: desk.stopping,
+            pruned=lambda: pruned,
+        )
     except DeskFault as fault:
         assert fault.__cause__ is not None
         raise fault.__cause__ from None

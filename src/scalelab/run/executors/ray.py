@@ -1,7 +1,8 @@
 """The Ray executor: trials on Ray Tune, on this machine or on a cluster.
 
-Ray is a guest here: it starts silent, sends no usage statistics, writes no logs of trials, and leaves no folder behind. The
-store is the memory of a run, so nothing is ever restored from Ray's own.
+Ray is a guest here: it starts silent, sends no usage statistics, writes no logs of trials, and
+leaves no folder behind. The store is the memory of a run, so nothing is ever restored from Ray's
+own.
 """
 
 import logging
@@ -19,7 +20,8 @@ from scalelab.spec.execution import Execution
 if TYPE_CHECKING:
     from scalelab.run.executors.tune import Slots
 
-# Read by Ray when it is imported. The last three: no warnings about its version 2, no `uv run` in every worker, no dashboard's metrics.
+# Read by Ray when it is imported. The last three: no warnings about its version 2, no `uv run` in
+# every worker, no dashboard's metrics.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -39,7 +41,10 @@ OBJECT_STORE_BYTES = 80_000_000
 
 @contextmanager
 def ready(job: Job) -> Iterator[None]:
-    """Ray, with room for a trial in it. Raises UserError where there is none, or no such device on this machine."""
+    """Ray, with room for a trial in it.
+
+    Raises UserError where there is none, or no such device on this machine.
+    """
     if job.address is None:
         check_device(job.execution)
     with ray_cluster(job):
@@ -48,7 +53,10 @@ def ready(job: Job) -> Iterator[None]:
 
 
 def execute(desk: Desk, job: Job) -> None:
-    """Run what the desk hands out, as many trials at once as there is room for. Raises UserError where there is none."""
+    """Run what the desk hands out, as many trials at once as there is room for.
+
+    Raises UserError where there is none.
+    """
     with ray_cluster(job):
         from scalelab.run.executors.tune import run_tune
 
@@ -57,7 +65,8 @@ def execute(desk: Desk, job: Job) -> None:
 
 @contextmanager
 def ray_cluster(job: Job) -> Iterator[None]:
-    """Ray, started here or connected to; one that this process is connected to already is used and left running.
+    """Ray, started here or connected to; one that this process is connected to already is used and
+    left running.
 
     Raises UserError where Ray is not installed, or where no cluster answers.
     """
@@ -65,7 +74,9 @@ def ray_cluster(job: Job) -> Iterator[None]:
     try:
         import ray
     except ImportError as error:
-        raise UserError("Ray is not installed", cure="install `ray[tune]`, or run with `--executor inline`") from error
+        raise UserError(
+            "Ray is not installed", cure="install `ray[tune]`, or run with `--executor inline`"
+        ) from error
     if ray.is_initialized():
         yield
         return
@@ -79,7 +90,9 @@ def ray_cluster(job: Job) -> Iterator[None]:
 
 
 def _start(ray: Any, job: Job) -> str | None:
-    """Connect to the cluster, or start Ray here; returns the folder that a Ray started here keeps its logs in."""
+    """Connect to the cluster, or start Ray here; returns the folder that a Ray started here keeps
+    its logs in.
+    """
     silence: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if job.address is not None:
         _check_address(job.address)
@@ -88,7 +101,9 @@ def _start(ray: Any, job: Job) -> str | None:
         except ConnectionError as error:
             raise _no_cluster(job.address) from error
         except (ValueError, RuntimeError) as error:  # another version of Ray, or no address at all
-            raise UserError(f"the Ray cluster at `{job.address}` can't be joined: {error}") from error
+            raise UserError(
+                f"the Ray cluster at `{job.address}` can't be joined: {error}"
+            ) from error
         _mute()
         return None
     context = ray.init(
@@ -105,8 +120,13 @@ def _start(ray: Any, job: Job) -> str | None:
 
 def _check_address(address: str) -> None:
     """Raises UserError at once where Ray itself would try for minutes."""
-    if address.startswith("ray://"):  # Tune would move the driver into the cluster, away from its store
-        raise UserError("a Ray client connection can't drive a run", cure="run on a node of the cluster with `--address auto`")
+    if address.startswith(
+        "ray://"
+    ):  # Tune would move the driver into the cluster, away from its store
+        raise UserError(
+            "a Ray client connection can't drive a run",
+            cure="run on a node of the cluster with `--address auto`",
+        )
     host, _, port = address.rpartition(":")
     if port.isdigit():
         try:
@@ -116,7 +136,10 @@ def _check_address(address: str) -> None:
 
 
 def _no_cluster(address: str) -> UserError:
-    return UserError(f"no Ray cluster answers at `{address}`", cure="start one with `ray start --head`, or leave `--address` out")
+    return UserError(
+        f"no Ray cluster answers at `{address}`",
+        cure="start one with `ray start --head`, or leave `--address` out",
+    )
 
 
 def _mute() -> None:
@@ -145,14 +168,26 @@ def find_slots(job: Job) -> "Slots":
     if gpus:
         room = min(room, int(there.get("GPU", 0.0) / gpus + 1e-9))
     if room < 1:
-        what = f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, and Ray has {there.get('CPU', 0.0):g} and {there.get('GPU', 0.0):g}"
+        what = (
+            f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, and Ray has"
+            f" {there.get('CPU', 0.0):g} and {there.get('GPU', 0.0):g}"
+        )
         no_gpu = gpus and not there.get("GPU")
-        raise UserError(what, cure="set `execution.device: auto`" if no_gpu else "set fewer of `execution.threads` and `execution.gpus`")
+        raise UserError(
+            what,
+            cure=(
+                "set `execution.device: auto`"
+                if no_gpu
+                else "set fewer of `execution.threads` and `execution.gpus`"
+            ),
+        )
     return Slots(min(room, job.jobs or room), cpus, gpus)
 
 
 def gpus_of(execution: Execution, available: float) -> float:
-    """GPUs of one trial: what the spec says, else one, where its device is a GPU and, for `auto`, there is one."""
+    """GPUs of one trial: what the spec says, else one, where its device is a GPU and, for `auto`,
+    there is one.
+    """
     if execution.device in ("cpu", "mps") or (execution.device == "auto" and not available):
         return 0.0
     return 1.0 if execution.gpus is None else execution.gpus

@@ -1,6 +1,8 @@
-"""A desk's trials as a Ray Tune experiment: the desk is its searcher, and its callback brings the news back.
+"""A desk's trials as a Ray Tune experiment: the desk is its searcher, and its callback brings the
+news back.
 
-Imported by the Ray executor alone, once Ray is wanted. All of it runs in the driver, but for `_trainable`.
+Imported by the Ray executor alone, once Ray is wanted. All of it runs in the driver, but for
+`_trainable`.
 """
 
 import shutil
@@ -38,7 +40,10 @@ class Slots:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial on its way to a worker. Tune writes what it is given into names and tables, so it shows itself briefly."""
+    """A trial on its way to a worker.
+
+    Tune writes what it is given into names and tables, so it shows itself briefly.
+    """
 
     trial: Trial
     digest: str
@@ -48,7 +53,9 @@ class Assignment:
 
 
 def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
-    """Run the desk's trials in Ray's reused actors; returns when the desk is finished, or overdue."""
+    """Run the desk's trials in Ray's reused actors; returns when the desk is finished,
+    or overdue.
+    """
     board = Board(uuid4().hex)
     searcher, messenger = DeskSearcher(desk, slots.number), Messenger(desk, board)
     scratch = tempfile.mkdtemp(prefix="scalelab-")
@@ -59,9 +66,13 @@ def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
-            trial_dirname_creator=lambda trial: "trial",  # one folder for all: they keep nothing there
+            trial_dirname_creator=lambda trial: (
+                "trial"
+            ),  # one folder for all: they keep nothing there
         ),
-        run_config=tune.RunConfig(name="run", storage_path=scratch, callbacks=[messenger], verbose=0),
+        run_config=tune.RunConfig(
+            name="run", storage_path=scratch, callbacks=[messenger], verbose=0
+        ),
     )
     try:
         tuner.fit()
@@ -79,14 +90,23 @@ def _trainable(job: Job, board: "Board") -> Callable[[dict[str, Any]], None]:
     def run_trial(config: dict[str, Any]) -> None:
         assignment, bell = config["assignment"], Bell(board)
         post = Post(board, tune.get_context().get_trial_id()) if job.prunes else Post()
-        attempt(job, assignment.trial, assignment.digest, post.emit, stopping=bell.rung, pruned=lambda: post.pruned)
+        attempt(
+            job,
+            assignment.trial,
+            assignment.digest,
+            post.emit,
+            stopping=bell.rung,
+            pruned=lambda: post.pruned,
+        )
         post.send()
 
     return run_trial
 
 
 class Board:
-    """Where the driver pins notes that every worker, on whatever node, can look for: keys in the cluster's own key-value store."""
+    """Where the driver pins notes that every worker, on whatever node, can look for: keys in the
+    cluster's own key-value store.
+    """
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -103,10 +123,12 @@ class Board:
 
 
 class Post:
-    """Events on their way to the driver. A report waits until the driver has read it, so that events travel together.
+    """Events on their way to the driver.
 
-    Where the search may end the trial early, by the note `trial` on the board, each Measured travels at once, and its answer
-    is on the board when the report returns.
+    A report waits until the driver has read it, so that events travel together.
+
+    Where the search may end the trial early, by the note `trial` on the board, each Measured
+    travels at once, and its answer is on the board when the report returns.
     """
 
     def __init__(self, board: Board | None = None, trial: str = "") -> None:
@@ -116,7 +138,9 @@ class Post:
         self._sent = float("-inf")
 
     def emit(self, event: Event) -> None:
-        """Send what there is, unless something was sent a moment ago: then the event waits for the next ones."""
+        """Send what there is, unless something was sent a moment ago: then the event waits for the
+        next ones.
+        """
         self._events.append(event)
         if self._board is not None and isinstance(event, Measured):
             self.send()
@@ -166,7 +190,9 @@ class DeskSearcher(Searcher):
         self._running: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial, None or FINISHED; never one more than can start at once, as it would be claimed and wait."""
+        """The next trial, None or FINISHED; never one more than can start at once, as it would be
+        claimed and wait.
+        """
         try:
             if self._desk.finished:
                 return Searcher.FINISHED
@@ -179,7 +205,9 @@ class DeskSearcher(Searcher):
         self._running.add(trial_id)
         return {"assignment": Assignment(planned.trial, planned.digest)}
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """A slot is free."""
         self._running.discard(trial_id)
 
@@ -194,7 +222,9 @@ class DeskSearcher(Searcher):
 
 
 class Messenger(tune.Callback):
-    """Brings events to the desk, and the desk's wishes to the workers: to stop, and to end a trial that its search has given up."""
+    """Brings events to the desk, and the desk's wishes to the workers: to stop, and to end a trial
+    that its search has given up.
+    """
 
     def __init__(self, desk: Desk, board: Board) -> None:
         self.fault: Exception | None = None
@@ -216,7 +246,9 @@ class Messenger(tune.Callback):
         """An attempt begins."""
         self._began[trial.trial_id] = time.monotonic()
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         """Events arrived."""
         for event in result["events"]:
             if isinstance(event, Ended):
@@ -226,11 +258,18 @@ class Messenger(tune.Callback):
             self._tell(trial, event)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The worker died: killed, out of memory, or never started. It may have told its result before."""
+        """The worker died: killed, out of memory, or never started.
+
+        It may have told its result before.
+        """
         if trial.trial_id in self._ended:
             return
         seconds = time.monotonic() - self._began.get(trial.trial_id, time.monotonic())
-        why = Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure #")[2] if trial.error_file else ""
+        why = (
+            Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure #")[2]
+            if trial.error_file
+            else ""
+        )
         error = f"{why}The worker died: it was killed, ran out of memory, or could not start."
         self._tell(trial, Ended("failed", self._steps.get(trial.trial_id, 0), seconds, error=error))
 

@@ -10,7 +10,15 @@ from scalelab.run.search.frontier import FrontierSearch
 from scalelab.run.search.grid import GridSearch
 from scalelab.spec.search import Frontier
 
-__all__ = ["FrontierSearch", "GridSearch", "Progress", "Search", "SpaceSearch", "build_search", "tell_known"]
+__all__ = [
+    "FrontierSearch",
+    "GridSearch",
+    "Progress",
+    "Search",
+    "SpaceSearch",
+    "build_search",
+    "tell_known",
+]
 
 if TYPE_CHECKING:
     from scalelab.store.records import Result
@@ -19,11 +27,16 @@ if TYPE_CHECKING:
 def build_search(plan: Plan) -> Search:
     """The search that a plan's experiment asks for, over the plan's trials."""
     spec = plan.experiment.search
-    return FrontierSearch(spec, plan.trials) if isinstance(spec, Frontier) else GridSearch(plan.trials)
+    return (
+        FrontierSearch(spec, plan.trials) if isinstance(spec, Frontier) else GridSearch(plan.trials)
+    )
 
 
-def tell_known(search: Search, plan: Plan, results: "Mapping[str, Result]", *, retry_failed: bool = False) -> int:
-    """Tell a search what a store knows of a plan's trials; returns how many results that were, failures not counted.
+def tell_known(
+    search: Search, plan: Plan, results: "Mapping[str, Result]", *, retry_failed: bool = False
+) -> int:
+    """Tell a search what a store knows of a plan's trials; returns how many results that were,
+    failures not counted.
 
     A trial that another search ended early has no result for a plan.
     """

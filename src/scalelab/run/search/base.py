@@ -1,4 +1,7 @@
-"""What a search is: it asks for trials and is told what became of them. Pure Python, no executor in sight."""
+"""What a search is: it asks for trials and is told what became of them.
+
+Pure Python, no executor in sight.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +13,9 @@ from scalelab.plan.plan import PlannedTrial
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a search is, in its own unit, and which share of the expected work (0 to 1) that is."""
+    """How far a search is, in its own unit, and which share of the expected work (0 to
+    1) that is.
+    """
 
     done: int
     total: int
@@ -21,8 +26,9 @@ class Progress:
 class Search(Protocol):
     """Decides which of the planned trials are run.
 
-    `tell` is welcome at any time, for trials that were never asked for too: what a store knows costs nothing. For equal
-    results a search asks for the same trials, whatever the order in which they come back.
+    `tell` is welcome at any time, for trials that were never asked for too: what a store knows
+    costs nothing. For equal results a search asks for the same trials, whatever the order in which
+    they come back.
     """
 
     def ask(self) -> PlannedTrial | None:
@@ -34,7 +40,10 @@ class Search(Protocol):
         ...
 
     def measured(self, digest: str, step: int, values: Mapping[str, float]) -> bool:
-        """What a running trial measured; True asks that it be ended early. It may be told again, and is answered as before."""
+        """What a running trial measured; True asks that it be ended early.
+
+        It may be told again, and is answered as before.
+        """
         ...
 
     @property
@@ -58,7 +67,9 @@ class SpaceSearch(Search, Protocol):
 
     @property
     def own(self) -> Sequence[str]:
-        """Digests of the trials that count: asked for in this run or in an earlier one, and trials of the space as it is now."""
+        """Digests of the trials that count: asked for in this run or in an earlier one, and trials
+        of the space as it is now.
+        """
         ...
 
     exhausted: bool

@@ -1,11 +1,18 @@
-"""Searched paths as Optuna's parameters, and points read off trials that were run for other reasons."""
+"""Searched paths as Optuna's parameters, and points read off trials that were run for other
+reasons.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import BaseTrial
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -22,7 +29,9 @@ def parameter(given: Distribution) -> BaseDistribution:
         case Float():
             return FloatDistribution(*given.ends, log=given.log)
         case Int():
-            return IntDistribution(given.values[0], given.values[-1], log=given.log, step=given.step)
+            return IntDistribution(
+                given.values[0], given.values[-1], log=given.log, step=given.step
+            )
         case Choice():
             return CategoricalDistribution(_names(given))
         case _:
@@ -30,7 +39,9 @@ def parameter(given: Distribution) -> BaseDistribution:
 
 
 def suggest(trial: BaseTrial, search: Search, order: Sequence[str]) -> Point:
-    """A point, path by path in this order: those whose condition does not hold are not asked for."""
+    """A point, path by path in this order: those whose condition does not hold are not
+    asked for.
+    """
     point: Point = {}
     for path in order:
         given = search[path]
@@ -40,7 +51,9 @@ def suggest(trial: BaseTrial, search: Search, order: Sequence[str]) -> Point:
             case Float():
                 point[path] = trial.suggest_float(path, *given.ends, log=given.log)
             case Int():
-                point[path] = trial.suggest_int(path, given.values[0], given.values[-1], log=given.log, step=given.step)
+                point[path] = trial.suggest_int(
+                    path, given.values[0], given.values[-1], log=given.log, step=given.step
+                )
             case Choice():
                 names = _names(given)
                 point[path] = given.choice[names.index(trial.suggest_categorical(path, names))]
@@ -55,9 +68,19 @@ def parameters_of(point: Point, search: Search) -> dict[str, Any]:
 
 
 def _names(given: Choice) -> list[Any]:
-    """Words and numbers as they are; everything else as JSON, and so are all where `true` stands beside 1."""
-    plain = [value for value in given.choice if isinstance(value, str | int | float) and not isinstance(value, bool)]
-    return list(given.choice) if len(plain) == len(given.choice) else [canonical_json(value) for value in given.choice]
+    """Words and numbers as they are; everything else as JSON, and so are all where `true` stands
+    beside 1.
+    """
+    plain = [
+        value
+        for value in given.choice
+        if isinstance(value, str | int | float) and not isinstance(value, bool)
+    ]
+    return (
+        list(given.choice)
+        if len(plain) == len(given.choice)
+        else [canonical_json(value) for value in given.choice]
+    )
 
 
 def _name(given: Distribution, value: Any) -> Any:
@@ -70,9 +93,11 @@ def point_at(axes: Mapping[str, Any], search: Search) -> Point | None:
 
 
 def point_of(trial: Mapping[str, Any], search: Search) -> Point | None:
-    """The point of a space that a resolved trial is at, read off its fields; None where it is at none.
+    """The point of a space that a resolved trial is at, read off its fields; None where it is at
+    none.
 
-    A trial of another base is at a point too: whether the point gives the trial is for the caller to see.
+    A trial of another base is at a point too: whether the point gives the trial is for the caller
+    to see.
     """
     resolved = _with_ratio(trial)
     return _point(search, lambda path: _field(resolved, path))
@@ -83,7 +108,11 @@ def _point(search: Search, read: Callable[[str], Any]) -> Point | None:
     for path in in_order(search):
         if applies(search[path], point):
             value = read(path)
-            found = _chosen(path, search[path], value) if isinstance(search[path], Choice) else _number(search[path], value)
+            found = (
+                _chosen(path, search[path], value)
+                if isinstance(search[path], Choice)
+                else _number(search[path], value)
+            )
             if found is None:
                 return None
             [point[path]] = found
@@ -91,10 +120,16 @@ def _point(search: Search, read: Callable[[str], Any]) -> Point | None:
 
 
 def _with_ratio(trial: Mapping[str, Any]) -> dict[str, Any]:
-    """The trial with the ratio that gave its hidden width: a resolved trial keeps the width alone."""
+    """The trial with the ratio that gave its hidden width: a resolved trial keeps the
+    width alone.
+    """
     model = trial["model"]
     ffn = model.get("ffn")
-    return {**trial, "model": {**model, "ffn": {**ffn, "ratio": ffn["width"] / model["width"]}}} if ffn else dict(trial)
+    return (
+        {**trial, "model": {**model, "ffn": {**ffn, "ratio": ffn["width"] / model["width"]}}}
+        if ffn
+        else dict(trial)
+    )
 
 
 def _field(trial: Mapping[str, Any], path: str) -> Any:
@@ -122,17 +157,28 @@ def _chosen(path: str, given: Distribution, value: Any) -> list[Any] | None:
     equal = [choice for choice in given.choice if same(choice, value)]
     if equal:
         return equal
-    fitting = [(len(canonical_json(form)), choice) for choice in given.choice for form in _forms(path, choice) if _within(form, value)]
+    fitting = [
+        (len(canonical_json(form)), choice)
+        for choice in given.choice
+        for form in _forms(path, choice)
+        if _within(form, value)
+    ]
     return [max(fitting, key=lambda pair: pair[0])[1]] if fitting else None
 
 
 def _forms(path: str, choice: Any) -> list[Any]:
-    """What a choice looks like in a resolved trial, in the kinds that have such a field: `10k` is 10,000, `bytes` is `{kind: bytes}`."""
+    """What a choice looks like in a resolved trial, in the kinds that have such a field: `10k` is
+    10,000, `bytes` is `{kind: bytes}`.
+    """
     found: list[Any] = []
     for kind in _kinds(path):
         with suppress(ValidationError):
             read = kind.validate_python(choice)
-            found.append(read.model_dump(mode="json", exclude_unset=True) if isinstance(read, BaseModel) else _plain(read))
+            found.append(
+                read.model_dump(mode="json", exclude_unset=True)
+                if isinstance(read, BaseModel)
+                else _plain(read)
+            )
     return found
 
 
@@ -155,7 +201,13 @@ def _plain(value: Any) -> Any:
 def _within(form: Any, value: Any) -> bool:
     """Whether everything that a form says is so in the value."""
     if isinstance(form, Mapping):
-        return isinstance(value, Mapping) and all(key in value and _within(inner, value[key]) for key, inner in form.items())
+        return isinstance(value, Mapping) and all(
+            key in value and _within(inner, value[key]) for key, inner in form.items()
+        )
     if isinstance(form, list):
-        return isinstance(value, list | tuple) and len(form) == len(value) and all(map(_within, form, value))
+        return (
+            isinstance(value, list | tuple)
+            and len(form) == len(value)
+            and all(map(_within, form, value))
+        )
     return form == value and isinstance(form, bool) == isinstance(value, bool)

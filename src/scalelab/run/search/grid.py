@@ -47,4 +47,9 @@ class GridSearch:
     def progress(self) -> Progress:
         """Trials, weighed by their training FLOPs."""
         left = sum(planned.flops for planned in self._open.values())
-        return Progress(self._trials - len(self._open), self._trials, "trials", 1 - left / self._flops if self._flops else 1.0)
+        return Progress(
+            self._trials - len(self._open),
+            self._trials,
+            "trials",
+            1 - left / self._flops if self._flops else 1.0,
+        )

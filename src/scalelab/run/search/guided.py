@@ -1,8 +1,9 @@
 """The guided search: a sampler proposes points of a space, and learns from what became of them.
 
-The study lies in memory and is made anew from a store's rows. What is not handed out (a trial that is known, one that cannot be) leaves
-no trace in it, so what is asked depends on the seed and on the results alone: with one job a search that was interrupted asks what one
-that was not does. With several jobs it also depends on which trials are on their way, which the sampler keeps away from.
+The study lies in memory and is made anew from a store's rows. What is not handed out (a trial that
+is known, one that cannot be) leaves no trace in it, so what is asked depends on the seed and on the
+results alone: with one job a search that was interrupted asks what one that was not does. With
+several jobs it also depends on which trials are on their way, which the sampler keeps away from.
 """
 
 import math
@@ -29,10 +30,14 @@ from scalelab.spec.load_space import experiment_of
 from scalelab.spec.space import Space
 
 PROPOSALS, DRAWS = 10, 100
-"""How often the sampler, and then chance, may come up with what is known or cannot be, before the points that are left are counted."""
+"""How often the sampler, and then chance, may come up with what is known or cannot be, before the
+points that are left are counted.
+"""
 
 COUNTED = 10_000
-"""A space with more points than this is exhausted once all these proposals and draws were in vain."""
+"""A space with more points than this is exhausted once all these proposals and draws
+were in vain.
+"""
 
 
 class GuidedSearch:
@@ -48,8 +53,13 @@ class GuidedSearch:
         sampler: Sampler | None = None,
         pruner: Pruner | None = None,
     ) -> None:
-        """`trials` are asked for in all, those of earlier runs counted in; None has no end. Raises UserError where no point is a trial."""
-        self.space = space.model_copy(update={"sampler": sampler or space.sampler, "pruner": pruner or space.pruner})
+        """`trials` are asked for in all, those of earlier runs counted in; None has no end.
+
+        Raises UserError where no point is a trial.
+        """
+        self.space = space.model_copy(
+            update={"sampler": sampler or space.sampler, "pruner": pruner or space.pruner}
+        )
         self.experiment, self._document = experiment_of(space, document)
         self._limit, self._compiled = trials, dict[str, PlannedTrial | UserError]()
         self._asked: dict[str, Asked] = {}
@@ -66,7 +76,9 @@ class GuidedSearch:
                 self._recall(row)
 
     def ask(self) -> PlannedTrial | None:
-        """What an earlier run left unfinished, then a new trial; None once there are as many as wanted, or no others."""
+        """What an earlier run left unfinished, then a new trial; None once there are as many as
+        wanted, or no others.
+        """
         if self._again:
             return self._again.popleft()
         if self._is_enough:
@@ -76,8 +88,9 @@ class GuidedSearch:
     def tell(self, digest: str, state: State, metrics: Mapping[str, float]) -> None:
         """A trial's result.
 
-        One that was pruned counts by what it had reached. A diverged one has the worst values there are, so that the sampler
-        keeps away from there. Of a failed one nothing is learnt, for the machine may be at fault; it is not asked for again.
+        One that was pruned counts by what it had reached. A diverged one has the worst values there
+        are, so that the sampler keeps away from there. Of a failed one nothing is learnt, for the
+        machine may be at fault; it is not asked for again.
         """
         asked = self._asked.get(digest)
         if asked is None or asked.state is not None:
@@ -93,7 +106,9 @@ class GuidedSearch:
             self._study.complete(asked.trial, values, warm=not asked.own)
 
     def measured(self, digest: str, step: int, values: Mapping[str, float]) -> bool:
-        """Whether the pruner has seen enough of a trial. What it gave up once it gives up when a resumed trial tells its curve again."""
+        """Whether the pruner has seen enough of a trial. What it gave up once it gives up when a
+        resumed trial tells its curve again.
+        """
         asked = self._asked.get(digest)
         if asked is None or asked.state is not None or len(self.space.objectives) > 1:
             return False
@@ -136,7 +151,16 @@ class GuidedSearch:
         done, total = sum(asked.state is not None for asked in self.asked), self._limit
         if total is None or self.exhausted:
             total = len(self.own)
-        return Progress(done, total, "trials", float(self.finished) if self._limit is None else min(1.0, done / total) if total else 1.0)
+        return Progress(
+            done,
+            total,
+            "trials",
+            float(self.finished)
+            if self._limit is None
+            else min(1.0, done / total)
+            if total
+            else 1.0,
+        )
 
     @property
     def study(self) -> optuna.Study:
@@ -144,7 +168,9 @@ class GuidedSearch:
         return self._study.optuna
 
     def by_chance(self, points: int) -> Iterator[PlannedTrial]:
-        """The trials at so many points that chance draws, where there can be one: they tell what the space is like."""
+        """The trials at so many points that chance draws, where there can be one: they tell what
+        the space is like.
+        """
         for attempt in range(points):
             if (planned := self._compile(drawn(self.space.search, Random(attempt)))) is not None:
                 yield planned
@@ -164,11 +190,15 @@ class GuidedSearch:
         return self._first_new(points)
 
     def _left(self) -> PlannedTrial | None:
-        """Of a space that can be counted what is left, and at last what is known from elsewhere: that costs nothing, and makes it whole."""
+        """Of a space that can be counted what is left, and at last what is known from elsewhere:
+        that costs nothing, and makes it whole.
+        """
         points = every_point(self.space.search, COUNTED) or []
         found = self._first_new(points)
         if found is None:
-            found = next((asked.planned for asked in self._asked.values() if points and not asked.own), None)
+            found = next(
+                (asked.planned for asked in self._asked.values() if points and not asked.own), None
+            )
             if found is not None:
                 asked = self._asked.pop(found.digest)
                 asked.own = True
@@ -182,7 +212,9 @@ class GuidedSearch:
                 return self._enter(planned, self._study.put(point))
         return None
 
-    def _enter(self, planned: PlannedTrial, trial: optuna.Trial, *, own: bool = True) -> PlannedTrial:
+    def _enter(
+        self, planned: PlannedTrial, trial: optuna.Trial, *, own: bool = True
+    ) -> PlannedTrial:
         trial.set_user_attr("digest", planned.digest)
         self._asked[planned.digest] = Asked(planned, trial, own)
         return planned
@@ -199,24 +231,47 @@ class GuidedSearch:
         return None if isinstance(found, UserError) else found
 
     def _probe(self) -> PlannedTrial:
-        """Any trial of the space. Raises the UserError of the first point where there is none: its data may not be prepared."""
+        """Any trial of the space.
+
+        Raises the UserError of the first point where there is none: its data may not be prepared.
+        """
         if (planned := next(self.by_chance(DRAWS), None)) is not None:
             return planned
         raise next(error for error in self._compiled.values() if isinstance(error, UserError))
 
     def _placed(self, row: Known) -> Known:
-        """A member whose axes tell no point of the space, as it was changed since, is known from elsewhere: its trial may tell one."""
-        return row if row.axes is None or point_at(row.axes, self.space.search) is not None else replace(row, axes=None)
+        """A member whose axes tell no point of the space, as it was changed since, is known from
+        elsewhere: its trial may tell one.
+        """
+        return (
+            row
+            if row.axes is None or point_at(row.axes, self.space.search) is not None
+            else replace(row, axes=None)
+        )
 
     def _recall(self, row: Known) -> None:
-        """A row of a store into the study, if it is a trial of this space. One of the search's own that has no end is asked for again."""
+        """A row of a store into the study, if it is a trial of this space.
+
+        One of the search's own that has no end is asked for again.
+        """
         own, search = row.axes is not None, self.space.search
         point = point_of(row.trial, search) if row.axes is None else point_at(row.axes, search)
         planned = None if point is None else self._compile(point)
-        if point is None or planned is None or planned.digest != row.digest or row.digest in self._asked:
+        if (
+            point is None
+            or planned is None
+            or planned.digest != row.digest
+            or row.digest in self._asked
+        ):
             return
-        if not own and not (row.curve if is_pruned(row.state, row.metrics) else self._values(planned, row.state, row.metrics)):
-            return  # an earlier search's own that was pruned tells the pruner its curve; of others nothing is learnt
+        if not own and not (
+            row.curve
+            if is_pruned(row.state, row.metrics)
+            else self._values(planned, row.state, row.metrics)
+        ):
+            # an earlier search's own that was pruned tells the pruner its curve; of others nothing
+            # is learnt
+            return
         self._enter(planned, self._study.put(point, warm=not own), own=own)
         if row.state not in FINISHED | {"failed"}:
             self._again.append(planned)
@@ -225,9 +280,16 @@ class GuidedSearch:
             self.measured(row.digest, step, {next(iter(self.space.objectives)): value})
         self.tell(row.digest, row.state, row.metrics)
 
-    def _values(self, planned: PlannedTrial, state: State, metrics: Mapping[str, float]) -> tuple[float, ...] | None:
-        """The objectives, the worst there are of a diverged trial; None where the trial tells nothing."""
-        worst = tuple(math.inf if direction == "minimize" else -math.inf for direction in self.space.objectives.values())
+    def _values(
+        self, planned: PlannedTrial, state: State, metrics: Mapping[str, float]
+    ) -> tuple[float, ...] | None:
+        """The objectives, the worst there are of a diverged trial; None where the trial tells
+        nothing.
+        """
+        worst = tuple(
+            math.inf if direction == "minimize" else -math.inf
+            for direction in self.space.objectives.values()
+        )
         found = [value_of(name, planned, metrics) for name in self.space.objectives]
         if state == "diverged" or any(value is not None and math.isnan(value) for value in found):
             return worst

@@ -1,4 +1,6 @@
-"""What a guided search knows of trials: of those that it asked for, and of those that a store had before."""
+"""What a guided search knows of trials: of those that it asked for, and of those that a store had
+before.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +31,9 @@ class Known:
     curve: Sequence[tuple[int, float]] = ()
     """(step, value) of the objective, where there is one: what a pruner compares. Ascending."""
     axes: Mapping[str, Any] | None = None
-    """Searched path -> value, where the search asked for the trial itself: it then counts for the budget, in the order of asking."""
+    """Searched path -> value, where the search asked for the trial itself: it then counts for the
+    budget, in the order of asking.
+    """
 
 
 @dataclass
@@ -48,8 +52,17 @@ class Asked:
     """Whether the pruner has given it up."""
 
 
-def known_trials(store: Reader, space: Space, document: Document, *, warm: bool = True, retry_failed: bool = False) -> list[Known]:
-    """The trials of the space's experiment in the order of asking, and with `warm` every other result that could fit the space."""
+def known_trials(
+    store: Reader,
+    space: Space,
+    document: Document,
+    *,
+    warm: bool = True,
+    retry_failed: bool = False,
+) -> list[Known]:
+    """The trials of the space's experiment in the order of asking, and with `warm` every other
+    result that could fit the space.
+    """
     objectives = list(space.objectives)
     metric = objectives[0] if len(objectives) == 1 and objectives[0] not in PLAN_FACTS else None
     own = [
@@ -80,17 +93,24 @@ def _kinds(space: Space, base: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def value_of(objective: str, planned: PlannedTrial, metrics: Mapping[str, float]) -> float | None:
-    """An objective of a trial that has ended: what was measured, else what the plan knows; None where nobody does."""
+    """An objective of a trial that has ended: what was measured, else what the plan knows; None
+    where nobody does.
+    """
     if objective in metrics:
         return metrics[objective]
     if objective.startswith("params."):
         return planned.params.as_dict().get(objective.removeprefix("params."))
-    facts = {"flops": planned.flops, "flops_per_token": planned.flops / (3 * planned.tokens)}  # a third of training is the forward pass
+    facts = {
+        "flops": planned.flops,
+        "flops_per_token": planned.flops / (3 * planned.tokens),
+    }  # a third of training is the forward pass
     return facts.get(objective)
 
 
 def is_alike(trial: Mapping[str, Any], probe: Mapping[str, Any], space: Space) -> bool:
-    """Whether a resolved trial could be one of the space, as far as a glance tells: it has what every trial of it has (see `probe`)."""
+    """Whether a resolved trial could be one of the space, as far as a glance tells: it has what
+    every trial of it has (see `probe`).
+    """
     parts = ("task", "optim", "batch", "precision", "evaluation", "seed")
     searched = {path.partition(".")[0] for path in space.search}
     return all(trial.get(part) == probe[part] for part in parts if part not in searched)

@@ -1,4 +1,6 @@
-"""Optuna's samplers and pruners by the specs that ask for them, and the memory that they work on."""
+"""Optuna's samplers and pruners by the specs that ask for them, and the memory that
+they work on.
+"""
 
 import copy
 import warnings
@@ -14,17 +16,36 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from scalelab.run.search.distributions import parameter
 from scalelab.spec.conditions import Search
-from scalelab.spec.guides import Asha, Cmaes, Gp, Hyperband, Median, NoPruner, Nsga2, Pruner, Random, Sampler, Tpe
+from scalelab.spec.guides import (
+    Asha,
+    Cmaes,
+    Gp,
+    Hyperband,
+    Median,
+    NoPruner,
+    Nsga2,
+    Pruner,
+    Random,
+    Sampler,
+    Tpe,
+)
 
 BEST, LATEST = 40, 60
-"""How many trials TPE and GP model: the best ones (of several objectives those on the front), and the latest of the others.
+"""How many trials TPE and GP model: the best ones (of several objectives those on the front), and
+the latest of the others.
 
-TPE calls 25 trials good at most, and of the others the oldest count least; a model of all of them takes ever longer.
+TPE calls 25 trials good at most, and of the others the oldest count least; a model of all of them
+takes ever longer.
 """
 
 
-def build_sampler(spec: Sampler, seed: int, search: Search, warm: Sequence[FrozenTrial]) -> samplers.BaseSampler:
-    """A fresh sampler: what it proposes depends on its seed and on the study's trials alone. `warm` are trials from elsewhere."""
+def build_sampler(
+    spec: Sampler, seed: int, search: Search, warm: Sequence[FrozenTrial]
+) -> samplers.BaseSampler:
+    """A fresh sampler: what it proposes depends on its seed and on the study's trials alone.
+
+    `warm` are trials from elsewhere.
+    """
     with quiet():
         match spec:
             case Tpe():
@@ -32,31 +53,48 @@ def build_sampler(spec: Sampler, seed: int, search: Search, warm: Sequence[Froze
             case Random():
                 return samplers.RandomSampler(seed=seed)
             case Gp():
-                return samplers.GPSampler(seed=seed, n_startup_trials=spec.startup, warn_independent_sampling=False)
+                return samplers.GPSampler(
+                    seed=seed, n_startup_trials=spec.startup, warn_independent_sampling=False
+                )
             case Cmaes():
                 sources = _numbers(warm)
                 return samplers.CmaEsSampler(
-                    seed=seed, popsize=spec.population, source_trials=sources or None, warn_independent_sampling=False
+                    seed=seed,
+                    popsize=spec.population,
+                    source_trials=sources or None,
+                    warn_independent_sampling=False,
                 )
             case Nsga2():
                 return samplers.NSGAIISampler(seed=seed, population_size=spec.population)
 
 
 class _Tpe(samplers.TPESampler):
-    """TPE that need not look through its trials for the paths that all of them have: those without a condition."""
+    """TPE that need not look through its trials for the paths that all of them have: those without
+    a condition.
+    """
 
     def __init__(self, seed: int, startup: int, search: Search) -> None:
         super().__init__(seed=seed, n_startup_trials=startup, multivariate=True)
-        together = {path: parameter(given) for path, given in sorted(search.items()) if not given.when}
-        self._together = {path: distribution for path, distribution in together.items() if not distribution.single()}
+        together = {
+            path: parameter(given) for path, given in sorted(search.items()) if not given.when
+        }
+        self._together = {
+            path: distribution
+            for path, distribution in together.items()
+            if not distribution.single()
+        }
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         """What is sampled together."""
         return self._together
 
 
 def _numbers(warm: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials with those of their numbers alone that all of them have: CMA-ES compares no others."""
+    """The trials with those of their numbers alone that all of them have: CMA-ES compares no
+    others.
+    """
     complete = [trial for trial in warm if trial.state == TrialState.COMPLETE]
     if len(complete) < 2:
         return []
@@ -79,36 +117,60 @@ def build_pruner(spec: Pruner, first: int, last: int) -> pruners.BasePruner:
         case NoPruner():
             return pruners.NopPruner()
         case Asha():
-            return pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=spec.reduction)
+            return pruners.SuccessiveHalvingPruner(
+                min_resource=first, reduction_factor=spec.reduction
+            )
         case Hyperband():
-            return pruners.HyperbandPruner(min_resource=first, max_resource=max(first, last), reduction_factor=spec.reduction)
+            return pruners.HyperbandPruner(
+                min_resource=first, max_resource=max(first, last), reduction_factor=spec.reduction
+            )
         case Median():
             return pruners.MedianPruner(n_startup_trials=spec.startup, n_warmup_steps=first)
 
 
 class Given(samplers.BaseSampler):
-    """Proposes one point that is known already. With a sampler inside this one keeps its books as if it had proposed the point."""
+    """Proposes one point that is known already.
 
-    def __init__(self, parameters: dict[str, Any], inside: samplers.BaseSampler | None = None) -> None:
+    With a sampler inside this one keeps its books as if it had proposed the point.
+    """
+
+    def __init__(
+        self, parameters: dict[str, Any], inside: samplers.BaseSampler | None = None
+    ) -> None:
         self._parameters, self._inside = parameters, inside
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         """Nothing is sampled together."""
         if self._inside is not None:
-            self._inside.sample_relative(study, trial, self._inside.infer_relative_search_space(study, trial))
+            self._inside.sample_relative(
+                study, trial, self._inside.infer_relative_search_space(study, trial)
+            )
         return {}
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         """Nothing."""
         return {}
 
-    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
         """The known value."""
         return self._parameters[param_name]
 
 
 class Memory(InMemoryStorage):
-    """Trials in memory. The last one can be taken back, and a sampler can be shown a part of them."""
+    """Trials in memory.
+
+    The last one can be taken back, and a sampler can be shown a part of them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,13 +192,19 @@ class Memory(InMemoryStorage):
         finally:
             self._shown = None
 
-    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Any = None
+    ) -> list[FrozenTrial]:
         """The trials that are shown."""
         if self._shown is None:
             return super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
         kept, since = self._shown
         trials = self._studies[study_id].trials
-        found = [trial for trial in (*(trials[number] for number in kept), *trials[since:]) if states is None or trial.state in states]
+        found = [
+            trial
+            for trial in (*(trials[number] for number in kept), *trials[since:])
+            if states is None or trial.state in states
+        ]
         return copy.deepcopy(found) if deepcopy else found
 
 

@@ -1,7 +1,9 @@
-"""One space as an Optuna study in memory: points are proposed, or put there because they are known, and told their values.
+"""One space as an Optuna study in memory: points are proposed, or put there because they are known,
+and told their values.
 
-Every proposal comes from a fresh sampler with a seed of its own, and one that is taken back leaves no trace: what is proposed depends
-on the seed, on the number of trials before it, and on what they were told.
+Every proposal comes from a fresh sampler with a seed of its own, and one that is taken back leaves
+no trace: what is proposed depends on the seed, on the number of trials before it, and on what they
+were told.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,15 @@ from optuna.trial import FrozenTrial, TrialState
 from scalelab.core.seeds import derive
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.search.distributions import parameters_of, suggest
-from scalelab.run.search.samplers import BEST, LATEST, Given, Memory, build_pruner, build_sampler, quiet
+from scalelab.run.search.samplers import (
+    BEST,
+    LATEST,
+    Given,
+    Memory,
+    build_pruner,
+    build_sampler,
+    quiet,
+)
 from scalelab.spec.axes import Point
 from scalelab.spec.conditions import drawn, in_order
 from scalelab.spec.guides import Cmaes, Gp, Nsga2, Tpe
@@ -45,7 +55,9 @@ class SpaceStudy:
     def propose(self, place: int, attempt: int) -> tuple[optuna.Trial, Point]:
         """The sampler's proposal for the trial with this number in the order of asking."""
         seed = derive(self._space.seed, "ask", place, attempt) % 2**32
-        self.optuna.sampler = build_sampler(self._space.sampler, seed, self._space.search, self._warm)
+        self.optuna.sampler = build_sampler(
+            self._space.sampler, seed, self._space.search, self._warm
+        )
         with quiet(), self._modelled():
             trial = self.optuna.ask()
             return trial, suggest(trial, self._space.search, self._order)
@@ -55,9 +67,18 @@ class SpaceStudy:
         return drawn(self._space.search, Random(derive(self._space.seed, "draw", place, attempt)))
 
     def put(self, point: Point, *, warm: bool = False) -> optuna.Trial:
-        """A trial at a point that is known. A `warm` one comes from elsewhere: CMA-ES, which did not draw it, learns of it otherwise."""
-        keeps_books = isinstance(self._space.sampler, Nsga2) or (isinstance(self._space.sampler, Cmaes) and not warm)
-        inside = build_sampler(self._space.sampler, 0, self._space.search, self._warm) if keeps_books else None
+        """A trial at a point that is known.
+
+        A `warm` one comes from elsewhere: CMA-ES, which did not draw it, learns of it otherwise.
+        """
+        keeps_books = isinstance(self._space.sampler, Nsga2) or (
+            isinstance(self._space.sampler, Cmaes) and not warm
+        )
+        inside = (
+            build_sampler(self._space.sampler, 0, self._space.search, self._warm)
+            if keeps_books
+            else None
+        )
         self.optuna.sampler = Given(parameters_of(point, self._space.search), inside)
         with quiet():
             trial = self.optuna.ask()
@@ -87,7 +108,10 @@ class SpaceStudy:
     def _losses(self, values: Sequence[float]) -> Values:
         """Objectives with their signs turned so that less is better."""
         directions = self._space.objectives.values()
-        return tuple(value if direction == "minimize" else -value for value, direction in zip(values, directions, strict=True))
+        return tuple(
+            value if direction == "minimize" else -value
+            for value, direction in zip(values, directions, strict=True)
+        )
 
     def _modelled(self) -> AbstractContextManager[None]:
         """TPE and GP see the best and the latest trials alone."""
@@ -95,7 +119,9 @@ class SpaceStudy:
         if since <= BEST or not isinstance(self._space.sampler, Tpe | Gp):
             return nullcontext()
         older = [number for number, _ in self._elite if number < since]
-        return self._memory.showing(older[:BEST] if len(self._space.objectives) == 1 else older[-BEST:], since)
+        return self._memory.showing(
+            older[:BEST] if len(self._space.objectives) == 1 else older[-BEST:], since
+        )
 
     def _rank(self, number: int, values: Sequence[float]) -> None:
         """One objective: the best ones first. Several: the front, in the order of asking."""
@@ -103,7 +129,9 @@ class SpaceStudy:
         if len(losses) > 1:
             if any(_beats(other, losses) for _, other in self._elite):
                 return
-            self._elite = [(kept, other) for kept, other in self._elite if not _beats(losses, other)]
+            self._elite = [
+                (kept, other) for kept, other in self._elite if not _beats(losses, other)
+            ]
             self._elite.append((number, losses))
             self._elite.sort()
         else:

@@ -13,7 +13,8 @@ __all__ = ["Ids", "Tokenizer", "is_trained", "open_tokenizer", "train"]
 
 
 def open_tokenizer(given: spec.Tokenizer, folder: str | None = None) -> Tokenizer:
-    """The tokenizer of a spec; one that is trained on its corpus lies in the corpus's prepared `folder` (a path or a URL).
+    """The tokenizer of a spec; one that is trained on its corpus lies in the corpus's prepared
+    `folder` (a path or a URL).
 
     Raises UserError, with the cure, where a file is missing or malformed or can't be downloaded.
     """
@@ -29,14 +30,18 @@ def open_tokenizer(given: spec.Tokenizer, folder: str | None = None) -> Tokenize
 
 
 def is_trained(given: spec.Tokenizer) -> bool:
-    """Whether the tokenizer is made from its corpus, and so has to be trained before the corpus can be encoded."""
+    """Whether the tokenizer is made from its corpus, and so has to be trained before the corpus can
+    be encoded.
+    """
     return isinstance(given, spec.HuggingFace) and given.train is not None
 
 
 def train(given: spec.Tokenizer, documents: Iterable[str], folder: str) -> Tokenizer:
-    """Train the tokenizer of a spec (see `is_trained`) on some documents, and save it in a local folder, where `open_tokenizer` finds it.
+    """Train the tokenizer of a spec (see `is_trained`) on some documents, and save it in a local
+    folder, where `open_tokenizer` finds it.
 
-    The same documents give the same tokenizer. Raises UserError where the vocabulary asked for is too small.
+    The same documents give the same tokenizer. Raises UserError where the vocabulary asked for is
+    too small.
     """
     assert isinstance(given, spec.HuggingFace), f"{given.kind} is not trained here"
     return train_huggingface(given, documents, folder)

@@ -6,7 +6,10 @@ from scalelab.core.errors import UserError
 
 
 def read(path: str, cure: str = "check the path of its file") -> bytes:
-    """The content of a file or a URL (s3://, gs://, https://...). Raises UserError where it can't be read."""
+    """The content of a file or a URL (s3://, gs://, https://...).
+
+    Raises UserError where it can't be read.
+    """
     try:
         if "://" not in path:
             return Path(path).read_bytes()
@@ -21,4 +24,8 @@ def read(path: str, cure: str = "check the path of its file") -> bytes:
 
 def malformed(path: str, fault: object, made_by: str) -> UserError:
     """The error of a file that holds no tokenizer."""
-    return UserError(f"this is no tokenizer that can be used ({fault})", cure=f"take {made_by}, unabridged", where=path)
+    return UserError(
+        f"this is no tokenizer that can be used ({fault})",
+        cure=f"take {made_by}, unabridged",
+        where=path,
+    )

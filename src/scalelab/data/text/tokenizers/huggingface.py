@@ -1,7 +1,7 @@
 """Tokenizers of the Hugging Face library `tokenizers`: a `tokenizer.json`, loaded or trained here.
 
-What its normaliser changes (case, accents, a space in front) is lost; a byte-level BPE without one, such as the one trained here, gives
-every text back.
+What its normaliser changes (case, accents, a space in front) is lost; a byte-level BPE without one,
+such as the one trained here, gives every text back.
 """
 
 import json
@@ -24,18 +24,29 @@ ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>")
 """Special tokens that end a document, the likelier ones first."""
 
 SMALLEST = 257
-"""The tokens that a byte-level BPE has before its first merge: the bytes, and the end of a document."""
+"""The tokens that a byte-level BPE has before its first merge: the bytes, and the end of a
+document.
+"""
 
 
 class HuggingFace:
-    """A tokenizer from the content of a `tokenizer.json`. Raises Exception where it holds none: the library has no narrower one."""
+    """A tokenizer from the content of a `tokenizer.json`.
+
+    Raises Exception where it holds none: the library has no narrower one.
+    """
 
     def __init__(self, content: str) -> None:
         import tokenizers
 
         data = json.loads(content)
-        # A published file may cut or pad texts to its model's window, or encode them at random (BPE dropout).
-        self._data = {**data, "truncation": None, "padding": None, "model": {**data["model"], **_exact(data["model"])}}
+        # A published file may cut or pad texts to its model's window, or encode them at random (BPE
+        # dropout).
+        self._data = {
+            **data,
+            "truncation": None,
+            "padding": None,
+            "model": {**data["model"], **_exact(data["model"])},
+        }
         self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(self._data))
         self._tokenizer.encode_special_tokens = True  # as the text that they are
         end = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
@@ -47,7 +58,9 @@ class HuggingFace:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: list[str]) -> list[Ids]:
-        found = self._tokenizer.encode_batch_fast([well_formed(text) for text in texts], add_special_tokens=False)
+        found = self._tokenizer.encode_batch_fast(
+            [well_formed(text) for text in texts], add_special_tokens=False
+        )
         return [np.array(encoding.ids, np.int32) for encoding in found]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -55,13 +68,19 @@ class HuggingFace:
 
 
 def open_huggingface(given: spec.HuggingFace, folder: str | None) -> HuggingFace:
-    """The tokenizer of a file, of the hub, or (trained) of the prepared corpus in `folder`. Raises UserError where it can't be had."""
+    """The tokenizer of a file, of the hub, or (trained) of the prepared corpus in `folder`.
+
+    Raises UserError where it can't be had.
+    """
     if given.source is not None:
         path = _local(given.source)
     elif folder is not None:
         path = f"{folder}/{FILE}"
     else:
-        raise UserError("a tokenizer that is trained on its corpus lies with the corpus", cure="prepare the corpus first")
+        raise UserError(
+            "a tokenizer that is trained on its corpus lies with the corpus",
+            cure="prepare the corpus first",
+        )
     try:
         return HuggingFace(read(path).decode())
     except UserError:
@@ -70,17 +89,24 @@ def open_huggingface(given: spec.HuggingFace, folder: str | None) -> HuggingFace
         raise malformed(path, error, f"a `{FILE}` of the library `tokenizers`") from error
 
 
-def train_huggingface(given: spec.HuggingFace, documents: Iterable[str], folder: str) -> HuggingFace:
-    """Train a byte-level BPE of `given.train` tokens (fewer, where the text has no more pairs) and save it in a local folder.
+def train_huggingface(
+    given: spec.HuggingFace, documents: Iterable[str], folder: str
+) -> HuggingFace:
+    """Train a byte-level BPE of `given.train` tokens (fewer, where the text has no more pairs) and
+    save it in a local folder.
 
-    The same documents in the same order give the same file. Memory grows with the number of distinct words, not with the text.
+    The same documents in the same order give the same file. Memory grows with the number of
+    distinct words, not with the text.
     """
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
     assert given.train is not None, "nothing to train"
     if given.train < SMALLEST:
-        raise UserError(f"a byte-level BPE has at least {SMALLEST} tokens, not {given.train}", cure=f"train {SMALLEST} or more")
+        raise UserError(
+            f"a byte-level BPE has at least {SMALLEST} tokens, not {given.train}",
+            cure=f"train {SMALLEST} or more",
+        )
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
     tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
@@ -108,7 +134,9 @@ def _exact(model: dict[str, Any]) -> dict[str, None]:
 
 
 def _end(data: dict[str, Any], fresh: int) -> int:
-    """The id of the token that ends a document, or a fresh one where the tokenizer has none that no text encodes to."""
+    """The id of the token that ends a document, or a fresh one where the tokenizer has none that no
+    text encodes to.
+    """
     special = {token["content"]: token["id"] for token in data["added_tokens"] if token["special"]}
     for name in ENDS:
         if name in special and not _writes(data["model"], name):
@@ -117,7 +145,9 @@ def _end(data: dict[str, Any], fresh: int) -> int:
 
 
 def _writes(model: dict[str, Any], token: str) -> bool:
-    """Whether the model may encode a text to this token: a BPE can't where no merge makes it, the other kinds may use all they have."""
+    """Whether the model may encode a text to this token: a BPE can't where no merge makes it, the
+    other kinds may use all they have.
+    """
     if model["type"] != "BPE" or model.get("ignore_merges"):
         return token in dict(model["vocab"])
     merged = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
@@ -125,14 +155,20 @@ def _writes(model: dict[str, Any], token: str) -> bool:
 
 
 def _local(source: str) -> str:
-    """The path of a file or a folder that has one, or of the hub's file, which is downloaded unless it was before."""
+    """The path of a file or a folder that has one, or of the hub's file, which is downloaded unless
+    it was before.
+    """
     path = Path(source)
     if "://" in source or path.is_file():
         return source
     if path.is_dir():
         return str(path / FILE)
     if path.suffix == ".json" or path.is_absolute() or source.count("/") > 1:
-        raise UserError("there is no such tokenizer file", cure="check `source`: a `tokenizer.json`, or a name on the hub", where=source)
+        raise UserError(
+            "there is no such tokenizer file",
+            cure="check `source`: a `tokenizer.json`, or a name on the hub",
+            where=source,
+        )
     return _from_hub(source)
 
 
@@ -145,11 +181,16 @@ def _from_hub(name: str) -> str:
     except LocalEntryNotFoundError:
         pass
     except ValueError as error:
-        raise UserError(f"`{name}` is neither a file nor a name on the hub", cure="check `source`") from error
+        raise UserError(
+            f"`{name}` is neither a file nor a name on the hub", cure="check `source`"
+        ) from error
     try:
         return huggingface_hub.hf_hub_download(name, FILE)
-    except OSError as error:  # no network, no such repository, no such file in it, or no access to it
+    except (
+        OSError
+    ) as error:  # no network, no such repository, no such file in it, or no access to it
         raise UserError(
-            f"`{FILE}` of `{name}` is not in the hub's cache, and its download failed ({type(error).__name__})",
+            f"`{FILE}` of `{name}` is not in the hub's cache, and its download failed"
+            f" ({type(error).__name__})",
             cure="check the name and the network, or give the path of a `tokenizer.json`",
         ) from error

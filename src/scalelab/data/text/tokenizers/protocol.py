@@ -28,7 +28,10 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str) -> Ids:
-        """Tokens of a text, without an end. Half a surrogate pair, which is no text, counts as U+FFFD."""
+        """Tokens of a text, without an end.
+
+        Half a surrogate pair, which is no text, counts as U+FFFD.
+        """
         ...
 
     def encode_batch(self, texts: list[str]) -> list[Ids]:
@@ -36,12 +39,17 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of tokens; bytes that are no UTF-8 become U+FFFD. Raises ValueError for an id beyond the vocabulary."""
+        """The text of tokens; bytes that are no UTF-8 become U+FFFD.
+
+        Raises ValueError for an id beyond the vocabulary.
+        """
         ...
 
 
 def well_formed(text: str) -> str:
-    """The text, with U+FFFD for every half of a surrogate pair: JSON may hold them, UTF-8 may not."""
+    """The text, with U+FFFD for every half of a surrogate pair: JSON may hold them,
+    UTF-8 may not.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

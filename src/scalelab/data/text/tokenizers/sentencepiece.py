@@ -1,8 +1,10 @@
 """SentencePiece models.
 
-A model gives back what its normaliser leaves: most fold widths and forms (NFKC), join spaces and put one in front. One that was trained
-with `normalization_rule_name=identity`, `add_dummy_prefix=false`, `remove_extra_whitespaces=false` and `byte_fallback=true` loses nothing
-but U+2581, the sign that it writes for a space; without the fallback, letters that it has not seen become U+2047.
+A model gives back what its normaliser leaves: most fold widths and forms (NFKC), join spaces and
+put one in front. One that was trained with `normalization_rule_name=identity`,
+`add_dummy_prefix=false`, `remove_extra_whitespaces=false` and `byte_fallback=true` loses nothing
+but U+2581, the sign that it writes for a space; without the fallback, letters that it has not seen
+become U+2047.
 """
 
 import hashlib
@@ -28,7 +30,9 @@ class SentencePiece:
         # A control piece is never written by a text.
         self.eos = end if end >= 0 and self._model.IsControl(end) else pieces
         self.vocab = max(pieces, self.eos + 1)
-        self.digest = sha256({"kind": "sentencepiece", "eos": self.eos, "model": hashlib.sha256(content).hexdigest()})
+        self.digest = sha256(
+            {"kind": "sentencepiece", "eos": self.eos, "model": hashlib.sha256(content).hexdigest()}
+        )
 
     def encode(self, text: str) -> Ids:
         return self._model.Encode(well_formed(text), return_type="numpy").astype(np.int32)
