@@ -152,7 +152,8 @@ def _scene(voice: Voice, world: _World, last: bool) -> bool:
         f" Then {hero.she} counted: ": (_recount, 1.0 if count else 0.0),
         " On the way ": (_meet, 1.5 if len(world.friends) < 3 else 0.0),
         f" {hero.name} left ": (_hide, 1.0 if len(world.hidden) < 3 else 0.0),
-        ' "Where is ': (_ask, 2.0 if world.hidden and world.friends else 0.0),
+        ' "Where is ': (_ask_where, 2.0 if world.hidden and world.friends else 0.0),
+        ' "How many ': (_ask_how_many, 1.5 if count and world.friends else 0.0),
         f" After that {hero.she} went to the ": (_move, 1.5),
         " The ": (_describe, 3.0),
         " Suddenly ": (_weather, 0.7),
@@ -220,13 +221,23 @@ def _hide(voice: Voice, world: _World) -> None:
     voice.choose([".", f" and told nobody about the {thing}.", " for another day."])
 
 
-def _ask(voice: Voice, world: _World) -> None:
+def _ask_where(voice: Voice, world: _World) -> None:
     hero, hidden = world.hero, list(world.hidden)
     thing = hidden[voice.choose([f'the {thing}?" ' for thing in hidden])]
     friend = world.friends[voice.choose([f"asked {friend.name}. " for friend in world.friends])]
     voice.choose(['"Look', '"I left it', '"It must be', '"You will find it'])
     voice.say(f' in the {world.hidden[thing]}," said {hero.name}')
     voice.choose([".", f", and {friend.she} went there to fetch the {thing}."], [2, 1])
+
+
+def _ask_how_many(voice: Voice, world: _World) -> None:
+    hero = world.hero
+    voice.say(f'{words.THINGS[world.thing]} are there?" asked ')
+    friend = world.friends[voice.choose([f"{friend.name}" for friend in world.friends])]
+    voice.choose([". ", ", who could not see them. ", ", counting on the fingers of one hand. "])
+    answer = words.NUMBERS[world.count].capitalize()
+    voice.say(f'"{answer}," {hero.she} said')
+    voice.choose([".", f", and {friend.she} nodded.", f" and showed {friend.her} all of them."])
 
 
 def _move(voice: Voice, world: _World) -> None:
@@ -265,11 +276,16 @@ def _feel(voice: Voice, world: _World) -> None:
 
 
 def _end(voice: Voice, world: _World) -> None:
+    """What the hero has, whom the hero met, and where things were left, once more."""
     if world.count:
         voice.say(f" with {_counted(world)}")
     if world.friends:
         voice.say(f", and {_all_friends(world)} waved")
-    voice.choose([".", " in the evening light.", " and slept well."])
+    endings = [".", " in the evening light.", " under the stars."]
+    endings += [
+        f", and the {thing} is still in the {place}." for thing, place in world.hidden.items()
+    ]
+    voice.choose(endings)
 
 
 def _all_friends(world: _World) -> str:
