@@ -14,7 +14,7 @@ from scalelab.data.text.tales.words import LIVING, NUMBERS, THINGS
 
 
 class Careful(Writer):
-    """A writer that keeps the probability of its choices, and checks that they can be told apart."""
+    """A writer that adds up -log of its probabilities, and checks that choices differ."""
 
     def __init__(self, chance: Random) -> None:
         super().__init__(chance)

@@ -76,8 +76,9 @@ class Corpus(Spec):
     """Where text comes from, and how it is split. `scalelab data prepare` turns it into shards."""
 
     source: str = "shakespeare"
-    """A name (`shakespeare`, `wikitext103`, `smollm`), a path (text, JSONL or Parquet; a file or a
-    folder), or a Hugging Face data set id.
+    """A name (`tales`, `shakespeare`, `wikitext103`, `smollm`), a path (text, JSONL or Parquet; a
+    file or a folder), or a Hugging Face data set id. `tales` is embedded: short stories from a
+    grammar whose entropy is known. The others are downloaded.
     """
     field: str = "text"
     """The field of a JSONL or Parquet row that holds the text."""

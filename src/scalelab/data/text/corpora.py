@@ -6,13 +6,14 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.data.text import documents
 from scalelab.data.text.documents import Piece
 from scalelab.data.text.manifest import SplitName
 from scalelab.data.text.origin import NAMES, SUFFIXES, Origin, files, local, recorded
+from scalelab.data.text.tales import COUNT, TALES, tales
 from scalelab.spec.text import Corpus
 
 SHAKESPEARE = (
@@ -55,6 +56,8 @@ def open_source(corpus: Corpus, folder: Path, revision: str | None = None) -> So
     from scalelab.data.text.hub import SMOLLM, WIKITEXT, HubSource
 
     name = corpus.source
+    if name == TALES:
+        return TalesSource()
     if name == "shakespeare":
         return FileSource(
             {"shakespeare.txt": _shakespeare(folder / "downloads" / "shakespeare.txt")},
@@ -118,6 +121,22 @@ class FileSource:
                 yield piece
                 number = piece.document + piece.last
             before += size
+
+
+class TalesSource:
+    """The embedded corpus: every tale is a document."""
+
+    splits: tuple[SplitName, ...] = ("train",)
+    origin: ClassVar[Origin] = {}
+    revision: str | None = None
+    endless = False
+    share = 0.0
+
+    def pieces(self, split: SplitName, start: int) -> Iterator[Piece]:
+        """See `Source`."""
+        for number, text in enumerate(tales(start=start), start):
+            yield Piece(number, text, True)
+            self.share = (number + 1) / COUNT
 
 
 def _shakespeare(path: Path) -> Path:

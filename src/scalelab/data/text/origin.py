@@ -16,7 +16,7 @@ from scalelab.spec.text import Corpus
 SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet")
 """Files that are read of a folder."""
 
-NAMES = ("shakespeare", "smollm", "wikitext103")
+NAMES = ("shakespeare", "smollm", "tales", "wikitext103")
 
 END = 1 << 20
 """Bytes at either end of a file that are looked at where there is no time for all of it."""

@@ -6,10 +6,13 @@ from random import Random
 from scalelab.core.seeds import derive
 from scalelab.data.text.tales.grammar import NoTale, Reader, Writer, tell
 
-COUNT = 8192
-"""Tales of the corpus `tales`."""
+TALES = "tales"
+"""The name of the corpus."""
 
-__all__ = ["COUNT", "NoTale", "nats", "tale", "tales"]
+COUNT = 8192
+"""Tales of the corpus."""
+
+__all__ = ["COUNT", "TALES", "NoTale", "nats", "tale", "tales"]
 
 
 def tale(seed: int, number: int) -> str:
