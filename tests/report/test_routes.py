@@ -445,6 +445,29 @@ def test_what_the_seeds_do_not_tell_is_said_with_the_reason(rows: Rows) -> None:
     )
 
 
+def test_a_router_that_is_told_apart_alone_is_not_among_five(rows: Rows) -> None:
+    """Pairs of -0.02, -0.03 and -0.03 have p = 0.015; five times that is above 0.05."""
+    lucky = pl.when(pl.col("seed") == 0).then(-0.02).otherwise(-0.03)
+    noise = pl.when(pl.col("arm") == "open").then(lucky).otherwise(0.004 * (pl.col("seed") - 1))
+    away = pl.when(pl.col("arm") == "plain").then(0.0).otherwise(noise)
+    made = rows.trials.filter(
+        pl.col("task.kind") == "text", pl.col("budget.flops").is_null()
+    ).with_columns((1.6 + away).alias("metrics.test_loss"))
+    drawn = find(11).draw(replace(rows, trials=made))
+    assert (
+        "It cannot tell, p = 0.076 corrected for 5 arms with 3 pairs of seeds (of 5 routed arms"
+        " none better and none worse beyond the error); the best is `open`"
+    ) in drawn.verdict[0]
+    beats, pays = drawn.data["judged"]["beats_plain"], drawn.data["judged"]["halting_pays"]
+    assert [one["judged_together"] for one in (*beats, *pays)] == [5] * 5 + [1]
+    (lucky_one,) = [one for one in beats if one["arm"] == "open"]
+    assert lucky_one["p_holm"] == pytest.approx(5 * lucky_one["p"], rel=1e-4)
+    alone = made.filter(pl.col("arm").is_in(["plain", "open"]))
+    assert (
+        "? Yes (of 1 routed arm 1 better" in find(11).draw(replace(rows, trials=alone)).verdict[0]
+    )
+
+
 def test_one_seed_gives_no_interval_and_a_warning(tmp_path: Path) -> None:
     drawn = some(
         {

@@ -32,6 +32,7 @@ class Allocation(Figure):
     replicates.
     """
 
+    recipe: int = 2
     metric: str = ""
     """What shapes are ranked by; the first of `USUAL` where it is empty."""
 
@@ -173,7 +174,7 @@ def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
         )
         said.append(
             f"It is the best one with a probability of {ranking.best[0]:.2f}; {others} told from it"
-            " at the 5 % level."
+            " at the 5 % level, corrected for all pairs."
         )
     effects = ranking.effects()
     if effects is not None:
@@ -277,8 +278,9 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
             f" replicate for all shapes ({ranking.noise:.2g}, pooled, {ranking.freedom} degrees of"
             " freedom): few replicates say little of their own spread. Shapes near the best or"
             " worst that can be spread less than that. A shape is told from the best where a"
-            " two-sided t test of their difference says so at 5 %, not corrected for the number of"
-            " shapes."
+            " two-sided t test of their difference says so at 5 %, corrected for all pairs of"
+            " shapes by Holm's step-down procedure (1979), since which is the best is read off the"
+            " same data; the intervals are not corrected."
         )
         said.append(
             f"Probability of being best: {DRAWS:,} bootstrap draws of every shape's replicates, by"

@@ -47,7 +47,8 @@ def arms_table(arms: Arms, setting: str, column: str) -> Table:
     note = (
         f"Means over the replicates with half their 95 % intervals. {_DELTA}: less what the plain"
         " transformer has, paired by seed; where it is no larger than its own error, the two are"
-        f" not told apart by their {metric}. FLOPs a token: forward, as they were run."
+        f" not told apart by their {metric}. The errors are not corrected for the number of arms,"
+        " the answers are. FLOPs a token: forward, as they were run."
     )
     return Table(
         f"The arms{_after(setting)}", columns, rows, frozenset(range(1, len(columns))), note
