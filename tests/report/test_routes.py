@@ -211,7 +211,11 @@ def fill(
             "flops": 5e11,
             "flops_per_token": 4e5 + 1000 * len(arm),
         }
-        metrics |= {"test_loss": loss + 0.02} if task == "text" else {"accuracy": 2.3 - loss}
+        metrics |= (
+            {"test_loss": loss + 0.02}
+            if task == "text"
+            else {"accuracy": 2.3 - loss, "accuracy_questions": 2.2 - loss}
+        )
         metrics |= routed_metrics(model, rng) if is_router else {}
         notes = {"routes": some_text(model, rng)} if is_router else {}
         store.end(made.digest, attempt, Ended("done", 205, 60.0, metrics, artifacts=notes))
@@ -307,7 +311,9 @@ def test_the_loss_of_text_is_that_of_the_test_and_arithmetic_tells_its_accuracy_
     (row,) = [row for row in text.rows if row[0] == "closed"]
     assert row[5].startswith(f"{mine['metrics.test_loss'].mean():.3f}")
     assert row[1:5] == ["200,006", "400,000", "5e11", "406,000"]
-    assert ("accuracy" in sums.columns, "accuracy" in text.columns) == (True, False)
+    for name in ("accuracy (mean over lengths)", "accuracy_questions (of all questions)"):
+        assert (name in sums.columns, name in text.columns) == (True, False)
+    assert any("In arithmetic, accuracy is the share" in said for said in drawing.methods)
     assert [row[6] == "\N{EN DASH}" for row in text.rows] == [name == "plain" for name in ARMS]
     assert all(len(row) == len(table.columns) for table in drawing.tables for row in table.rows)
 
@@ -583,7 +589,8 @@ def test_the_numbers_beside_the_page_are_traceable(campaign: Store, page: Path) 
 def test_another_metric_may_decide(rows: Rows) -> None:
     drawn = find(11).chosen({"metric": "accuracy"}).draw(rows)
     assert drawn.verdict[0].startswith(
-        "Does a router beat the plain transformer in accuracy? Equal parameters: yes (of 5"
+        "Does a router beat the plain transformer in accuracy (mean over lengths)? Equal"
+        " parameters: yes (of 5"
     )
     assert " above (95 %" in drawn.verdict[0]
     assert drawn.metric == "metrics.accuracy"

@@ -10,6 +10,7 @@ from scalelab.core.events import is_lower_better
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.warned import Warned
 from scalelab.report.arms import Arm, Arms
+from scalelab.report.averages import averages, labelled
 from scalelab.report.figure import Rows
 from scalelab.report.judging import METHOD, Judged, judged
 from scalelab.report.numbers import TIMES, about, span, with_error
@@ -62,7 +63,7 @@ def _best(arms: Arms, group: Sequence[Arm], metric: str) -> list[str]:
     column, less = f"metrics.{metric}", is_lower_better(metric)
     best = (min if less else max)(group, key=lambda arm: _value(arm, column))
     said = (
-        f"{_named(best)} has the {'lowest' if less else 'highest'} {metric}:"
+        f"{_named(best)} has the {'lowest' if less else 'highest'} {labelled(metric, best.trials)}:"
         f" {with_error(best.mean(column))}"
     )
     base, away = arms.base(best), arms.difference(best, column)
@@ -221,6 +222,7 @@ def methods(rows: Rows, arms: Arms, metric: str, place: Place | None) -> list[st
             " ratios on their logarithms."
         ),
         METHOD,
+        *averages(rows.trials),
         *([timed.format(place.said)] if place else []),
         "Training speed counts evaluations in.",
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scalelab.report.arms import Arm, Arms
+from scalelab.report.averages import labelled
 from scalelab.report.differences import difference_row, pair_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded
@@ -132,12 +133,13 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
             pairs = [
                 row for arm, base, _ in found for row in pair_rows(arm, base, column, arm.name)
             ]
-            title = f"{metric} minus that of {found[0][1].name}"
+            label = labelled(metric, found[0][0].trials)
+            title = f"{label} minus that of {found[0][1].name}"
             chart = difference_chart(
                 rounded({"differences": rows, "pairs": pairs}), title, [row["arm"] for row in rows]
             )
             caption = (
-                f"The difference in {metric} to the plain transformer, paired by seed (grey), with"
+                f"The difference in {label} to the plain transformer, paired by seed (grey), with"
                 " its own 95 % interval, not corrected for the number of arms."
             )
             heading = (

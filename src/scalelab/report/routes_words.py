@@ -8,6 +8,7 @@ from scalelab.core.events import is_lower_better
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.warned import Warned
 from scalelab.report.arms import Arm, Arms
+from scalelab.report.averages import averages, labelled
 from scalelab.report.figure import Rows
 from scalelab.report.judging import METHOD, Judged, judged
 from scalelab.report.numbers import MINUS, about
@@ -32,9 +33,10 @@ def verdict(arms: Arms, found: Sequence[Routed], column: str) -> list[str]:
     does halting pay?
     """
     metric, first = column.removeprefix("metrics."), first_settings(arms)
+    label = labelled(metric, arms.found[0].trials) if arms.found else metric
     return [
         _said(
-            f"Does a router beat the plain transformer in {metric}?",
+            f"Does a router beat the plain transformer in {label}?",
             _each(arms.settings, lambda setting: _beats(arms, setting, column)),
             "no setting has both, with a pair of equal seeds",
         ),
@@ -300,8 +302,9 @@ def methods(rows: Rows, arms: Arms, found: Sequence[Routed], column: str) -> lis
             " metered where they depend on the data."
         ),
         (
-            "The held-out loss is the test loss of text, and the loss on questions that were never"
-            " trained on in arithmetic."
+            "The held-out loss is the test loss of text, a mean over its predictions; in arithmetic"
+            " it is the loss on questions that were never trained on, a mean over the lengths that"
+            " are trained on."
         ),
         (
             "Routes are counted over the whole validation split, or over all questions, with the"
@@ -310,6 +313,7 @@ def methods(rows: Rows, arms: Arms, found: Sequence[Routed], column: str) -> lis
         ),
         ("Intervals are Student's t over the replicates, n - 1 degrees of freedom."),
         METHOD,
+        *averages(rows.trials),
         f"Heat maps show one replicate of each arm: {drawn}.",
     ]
 
