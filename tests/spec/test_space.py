@@ -233,6 +233,9 @@ def test_the_points_of_a_finite_space_are_counted_with_their_conditions() -> Non
             13,
             "none of them measures `recall_unseen`",
         ),
+        ("{recall: maximize}", "{test_loss: minimize}", 11, "ends with a metric `test_loss`"),
+        ("{recall: maximize}", "{recall_permuted: maximize}", 11, "`recall_permuted`"),
+        ("{recall: maximize}", "{params.used: minimize}", 11, "`params.used`"),
         (
             "sampler: {kind: tpe}",
             "sampler: {kind: tpf}",
@@ -335,6 +338,19 @@ def test_the_base_may_be_a_spec_which_the_space_changes(tmp_path: Path) -> None:
         match=r"space\.yaml:2: `base` names nowhere\.yaml, which does not exist; give a path",
     ):
         load_space(write(tmp_path, GOOD.replace(inline, "base: nowhere.yaml\n")))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    ["loss: minimize", "bits: maximize", "recall_permuted: maximize", "max_vio: minimize"],
+)
+def test_whatever_some_of_the_trials_end_with_may_be_an_objective(
+    tmp_path: Path, objective: str
+) -> None:
+    modes = "  task.recall: {choice: [in_weight, in_tool]}\nobjectives"
+    text = GOOD.replace("objectives", modes).replace("recall: maximize", objective)
+    space, _ = load_space(write(tmp_path, text.replace("pruner: {kind: asha}", "")))
+    assert list(space.objectives) == [objective.partition(":")[0]]
 
 
 def test_settings_change_the_space_and_its_base(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ bounds.
 
 from dataclasses import dataclass
 
-from scalelab.plan.counts import active_ffn_matrices, decision_matrices, mixed, router_matrix
+from scalelab.plan.counts import active_ffn_matrices, decision_matrices, router_matrix
+from scalelab.plan.reach import mixed
 from scalelab.spec.model import LayerRouter, Lstm, Model, Transformer
 
 BACKWARD = 3

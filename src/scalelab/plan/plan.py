@@ -21,6 +21,7 @@ from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Experiment, Trial
 from scalelab.spec.load import Document, axis_loc, explained, written
+from scalelab.spec.reported import concluded, measured
 from scalelab.spec.search import Frontier
 from scalelab.spec.task import Task
 from scalelab.spec.text import Text
@@ -114,15 +115,15 @@ def _check_search(experiment: Experiment, document: Document) -> None:
 
 def _check_metrics(trial: Trial, experiment: Experiment, document: Document) -> None:
     stop, search = trial.evaluation.stop, experiment.search
-    if stop is not None and stop.metric not in trial.task.measures:
-        cure = nearest(stop.metric, list(trial.task.measures))
+    if stop is not None and stop.metric not in measured(trial):
+        cure = nearest(stop.metric, list(measured(trial)))
         raise UserError(
             f"no evaluation measures `{stop.metric}`",
             cure=cure,
             where=document.place(("evaluation", "stop", "metric")),
         )
-    if isinstance(search, Frontier) and search.metric not in trial.task.concludes:
-        cure = nearest(search.metric, list(trial.task.concludes))
+    if isinstance(search, Frontier) and search.metric not in concluded(trial):
+        cure = nearest(search.metric, list(concluded(trial)))
         raise UserError(
             f"no trial ends with a metric `{search.metric}`",
             cure=cure,

@@ -102,7 +102,11 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
         for name, value in event.values.items()
     }
     again |= {(ended.step, name): value for name, value in ended.values.items()}
-    compared = sorted(key for key in kept.keys() | again.keys() if not is_speed(key[1]))
+    # A metric that the trial has nowhere is one that was not measured yet when it ran.
+    known = {name for _, name in kept}
+    compared = sorted(
+        key for key in kept.keys() | again.keys() if key[1] in known and not is_speed(key[1])
+    )
     first = next(
         (
             _difference(key, kept, again)

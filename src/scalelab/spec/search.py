@@ -25,8 +25,8 @@ class Frontier(Threshold):
     along: str = "task.people"
     """The axis along which an answer is the next one's first guess."""
     metric: str = "recall"
-    """The final metric that decides: `recall`, `recall_unseen`, `recall_permuted`, `bits` or
-    `bits_per_fact`; for text `test_loss`...
+    """The final metric that decides, of those that a trial ends with: `recall`, `recall_unseen`,
+    `recall_permuted` (in-tool), `bits`, `bits_per_fact`...; for text `test_loss`...
     """
 
 

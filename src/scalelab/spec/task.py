@@ -14,16 +14,12 @@ class Facts(Spec):
     database.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("recall", "bits_per_fact")
-    """Metrics of every evaluation: an early stop may watch them."""
-    concludes: ClassVar[tuple[str, ...]] = (
-        "recall",
-        "recall_unseen",
-        "recall_permuted",
-        "bits",
-        "bits_per_fact",
-    )
-    """Metrics of a trial's end: a search may decide by them."""
+    measures: ClassVar[tuple[str, ...]] = ("loss", "recall", "bits_per_fact")
+    """Metrics of every evaluation, whatever the model."""
+    sometimes: ClassVar[tuple[str, ...]] = ("recall_permuted",)
+    """Metrics that only some trials end with."""
+    knows_used: ClassVar[bool] = False
+    """Whether it tells which tokens occur, so that `params.used` is known."""
 
     kind: Literal["facts"] = "facts"
     people: Count = 16
@@ -50,6 +46,13 @@ class Facts(Spec):
 
     A context too short for it is an error.
     """
+
+    @property
+    def concludes(self) -> tuple[str, ...]:
+        """Metrics that a trial ends with, whatever the model."""
+        exchanged = self.recall == "in_tool" and self.people > 1
+        always = (*self.measures, "chance", "bits", "bits_max", "recall_unseen")
+        return (*always, "recall_permuted") if exchanged else always
 
 
 class BioS(Spec):
@@ -125,10 +128,10 @@ class Biography(Spec):
     2404.05405)?
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("loss", "bits", "bits_per_param", "recall")
-    """Metrics of every evaluation: an early stop may watch them."""
-    concludes: ClassVar[tuple[str, ...]] = (*measures, "bits_max", "share")
-    """Metrics of a trial's end: a search may decide by them."""
+    sometimes: ClassVar[tuple[str, ...]] = ("first_nats",)
+    """Metrics that only some trials end with."""
+    knows_used: ClassVar[bool] = True
+    """Whether it tells which tokens occur, so that `params.used` is known."""
 
     kind: Literal["biography"] = "biography"
     people: Count = 100
@@ -151,6 +154,18 @@ class Biography(Spec):
     """Which assignment of names and values; person i is the same for every number of people and on
     every machine.
     """
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Metrics of every evaluation, whatever the model."""
+        bits = ("bits", "bits_per_param", "bits_per_param_total", "bits_max", "share")
+        always = ("loss", *bits, "name_nats", "value_nats", "recall")
+        return (*always, "first_nats") if self.text.kind == "bioD" else always
+
+    @property
+    def concludes(self) -> tuple[str, ...]:
+        """Metrics that a trial ends with, whatever the model."""
+        return self.measures
 
 
 Task = Annotated[
