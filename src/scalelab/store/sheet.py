@@ -24,6 +24,9 @@ CELL = csv.field_size_limit()
 
 DELIMITERS = (",", ";", "\t", "|")
 
+_BLANK = " ,;\t|"
+"""What a row without a value may consist of, whatever the delimiter is."""
+
 SAMPLE = 20
 """Rows that are looked at to find the delimiter."""
 
@@ -189,16 +192,16 @@ def _delimiter(data: bytes, encoding: str, names: Collection[str]) -> str:
     """
 
     def merit(delimiter: str) -> tuple[int, bool, int]:
+        reader = csv.reader(_lines(data, encoding), delimiter=delimiter)
+        filled = (cells for cells in reader if any(cell.strip(_BLANK) for cell in cells))
         try:
-            reader = csv.reader(_lines(data, encoding), delimiter=delimiter)
-            rows = list(islice((cells for cells in reader if any(cells)), SAMPLE))
+            rows = list(islice(filled, SAMPLE))
         except csv.Error:
-            return 0, False, 0
-        if not rows:
-            return 0, False, 0
-        header = {_name(cell) for cell in rows[0]}
-        even = len({len(cells) for cells in rows}) == 1
-        return len(header.intersection(names)), even, len(rows[0])
+            rows = []
+        columns = len(rows[0]) if rows else 0
+        header = {_name(cell) for cell in rows[0]} if rows else set[str]()
+        even = columns > 1 and len({len(cells) for cells in rows}) == 1
+        return len(header.intersection(names)), even, columns
 
     return max(DELIMITERS, key=merit)
 
