@@ -10,6 +10,7 @@ from tests.store.conftest import record
 from scalelab.core.errors import UserError
 from scalelab.store import frames, open_store
 from scalelab.store.adopt import Adopted, adopt
+from scalelab.store.registering import insert_new, write_members
 from scalelab.store.store import Store
 from scalelab.store.table import read_published
 
@@ -302,3 +303,75 @@ def test_a_table_is_the_same_before_and_after_it_is_imported(
 ) -> None:
     adopt(store, read_published(*files))
     assert frames.published(read_published(*files)).equals(frames.trials(store))
+
+
+def test_an_experiment_is_what_its_table_says_now(store: Store, tmp_path: Path) -> None:
+    adopt(store, read_published(*write(tmp_path)))
+    gone = frames.trials(store)["digest"][2]
+    lines = TABLE.replace("hello", "mended").replace("0.5", "0.75").splitlines()
+    mended = "\n".join([lines[0], "16,qa,4,0,2612,1,,1e-3", *lines[1:3]])
+    assert adopt(store, read_published(*write(tmp_path, mended))) == Adopted(new=1, kept=2, left=1)
+    frame = frames.trials(store, ["published_grid"])
+    assert frame["task.people"].to_list() == [16, 8, 8]
+    assert frame["metrics.recall"].to_list() == [1, 0.75, 0.9]
+    assert frame["extra.note"].to_list() == [None, "mended", None]
+    assert frame.equals(frames.published(read_published(*write(tmp_path, mended))))
+    stays = store.trial(gone)
+    assert (stays.result.metrics, stays.experiments) == ({"recall": 0.25}, [])
+    assert adopt(store, read_published(*write(tmp_path))) == Adopted(new=1, kept=2, left=1)
+    assert frames.trials(store)["metrics.recall"].to_list() == [0.5, 0.9, 0.25]
+
+
+def test_a_second_table_may_be_added(store: Store, tmp_path: Path) -> None:
+    header, *lines = TABLE.splitlines()
+    adopt(store, read_published(*write(tmp_path)))
+    other = "\n".join([header, "16,qa,4,0,2612,1,,1e-3", lines[0].replace("0.5", "0.75")])
+    (tmp_path / "grid.csv").rename(tmp_path / "first.csv")
+    added = adopt(store, read_published(*write(tmp_path, other)), add=True)
+    assert added == Adopted(new=1, kept=1, left=0)
+    frame = frames.trials(store)
+    assert frame["task.people"].to_list() == [8, 8, 8, 16]
+    assert frame["metrics.recall"].to_list() == [0.75, 0.9, 0.25, 1]
+    assert adopt(store, read_published(*write(tmp_path, other)), add=True) == Adopted(0, 2, 0)
+    assert adopt(store, read_published(*write(tmp_path, other))) == Adopted(0, 2, 2)
+
+
+def test_an_added_table_is_written_down_beside_the_first(store: Store, tmp_path: Path) -> None:
+    adopt(store, read_published(*write(tmp_path)))
+    (tmp_path / "more.csv").write_text(TABLE.replace("\n8,", "\n9,"))
+    published = read_published(tmp_path / "more.csv", tmp_path / "grid.yaml")
+    for _ in range(2):
+        adopt(store, published, add=True)
+        [found] = store.experiments()
+        assert found.spec["imported"]["table"] == "more.csv"
+        assert [other["table"] for other in found.spec["others"]] == ["grid.csv"]
+
+
+def test_an_import_removes_no_trial_that_was_run_here(
+    store: Store, files: tuple[Path, Path]
+) -> None:
+    """A merge brings the trials of another store into an experiment of the same name."""
+    adopt(store, read_published(*files))
+    ran = record(1)
+    with store.database.writing() as connection:
+        ids = insert_new(connection, [ran])
+        write_members(store.database, connection, "published_grid", [ran], ids, begin=3)
+    files[0].write_text("\n".join(TABLE.splitlines()[:2]))
+    assert adopt(store, read_published(*files)) == Adopted(new=0, kept=1, left=2)
+    assert ran.digest in frames.trials(store, ["published_grid"])["digest"].to_list()
+
+
+def test_rows_without_a_result_are_the_same_before_and_after_they_are_imported(
+    store: Store, tmp_path: Path
+) -> None:
+    table = "w,lr,loss,state\n8,,2.5,finished\n16,0.1,,failed\n32,0.2,NaN,finished\n64,,,running\n"
+    mapping = (
+        "experiment: e\ncolumns: {model.width: w, optim.lr: lr, metrics.loss: loss, state: state}"
+    )
+    published = read_published(*write(tmp_path, table, mapping))
+    adopt(store, published)
+    frame = frames.trials(store)
+    assert frame["state"].to_list() == ["done", "failed", "diverged"]
+    assert frame["optim.lr"].to_list() == [None, 0.1, 0.2]
+    assert frame["metrics.loss"].to_list() == [2.5, None, None]
+    assert frames.published(published).equals(frame)
