@@ -84,6 +84,9 @@ def test_warnings_are_on_stderr_and_in_the_json(command: Command, table: Path) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (("x" * 300,), "cannot be read"),
+        (("none.csv", "--mapping", "m.yaml"), "none.csv: does not exist"),
+        (("t.csv", "--mapping", "x" * 300), "cannot be read"),
         (("t.csv",), "t.csv: a table needs a mapping of its columns"),
         (("t.txt",), "t.txt: a table needs a mapping of its columns"),
         (("t.json",), "t.json: is JSON"),
@@ -92,7 +95,7 @@ def test_warnings_are_on_stderr_and_in_the_json(command: Command, table: Path) -
         (("other.db", "--mapping", "m.yaml"), "other.db: is a SQLite database"),
         (("t.csv", "--mapping", "t.csv"), "t.csv"),
         ((".", "--mapping", "m.yaml"), "cannot be read"),
-        ((".",), "is a folder"),
+        ((".",), "cannot be read: Is a directory"),
         (("a.db", "--add"), "--add is for tables"),
         (("a.db", "--filter", "state == done"), "--filter is for tables"),
         (("t.csv", "--mapping", "m.yaml", "--filter", "state ="), "is no filter"),

@@ -216,7 +216,7 @@ def test_a_spec_is_not_run_into_an_imported_table(store: Store, files: tuple[Pat
 
 
 def test_a_missing_table_is_a_sentence(tmp_path: Path, files: tuple[Path, Path]) -> None:
-    with pytest.raises(UserError, match=r"gird.csv: cannot be read"):
+    with pytest.raises(UserError, match=r"gird.csv: does not exist"):
         read_published(tmp_path / "gird.csv", files[1])
     files[0].unlink()
     files[0].mkdir()

@@ -1,10 +1,13 @@
 """Other programs' own exports as trials, with the headers that they write."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
@@ -373,3 +376,48 @@ def test_a_title_above_the_header_is_found(tmp_path: Path) -> None:
     table = "Results of May,,\nn,d,loss\n1000,2000,2\n"
     with pytest.raises(UserError, match="no column `n`; it is on line 2: delete the lines above"):
         read(tmp_path, table, SIZES)
+
+
+WORDS = "nan -inf 1e400 -1 0 1,5 1,234 1.234.567 95% 13.7M 5.3min TRUE None #DIV/0! 1e-400 0x10 5."
+WORDS += ' % M 1e300T 8.5 in_weight RUNNING [] 1e308 2.5 1000000 7 ; \0 \u221e \u2028 \u00b2 "'
+CELLS = st.sampled_from(
+    [*WORDS.split(" "), "", "\t", "a\nb", "x" * 200_000, "9" * 5000, "1e" + "9" * 99]
+)
+KEYS = [
+    "params.total",
+    "tokens",
+    "budget.flops",
+    "steps",
+    "exposures",
+    "seconds",
+    "seed",
+    "state",
+    "optim.lr",
+    "extra.a",
+]
+KEYS += ["task.people", "task.recall", "metrics.loss", "metrics.recall"]
+OPTIONS = [{}, {"scale": 1e6}, {"scale": "1e300"}, {"round": True}, {"values": {"7": "8"}}]
+MAPPED = st.tuples(st.sampled_from(KEYS), st.sampled_from("abc"), st.sampled_from(OPTIONS))
+
+
+@settings(max_examples=300, deadline=5000)
+@given(
+    rows=st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=4),
+    mapped=st.lists(MAPPED, min_size=1, max_size=3),
+    delimiter=st.sampled_from(",;\t"),
+    encoding=st.sampled_from(["utf-8", "utf-16"]),
+)
+def test_whatever_a_table_holds_it_is_read_or_refused_in_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, ...]],
+    mapped: list[tuple[str, str, dict[str, Any]]],
+    delimiter: str,
+    encoding: str,
+) -> None:
+    table = "\n".join(delimiter.join(cells) for cells in [("a", "b", "c"), *rows])
+    columns = {key: {"column": name} | options for key, name, options in mapped}
+    folder = tmp_path_factory.getbasetemp()
+    with suppress(UserError):
+        published = read(folder, table.encode(encoding), columns, repeats=True)
+        assert len(published.trials) == len(published.results) > 0
+        assert frames.published(published).height == len(published.trials)

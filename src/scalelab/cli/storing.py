@@ -37,8 +37,6 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Bring in a published table, or the trials of another store."""
-    if not source.exists():
-        raise UserError("does not exist", cure="name a CSV table or a store", where=str(source))
     if mapping is None:
         if add or filter_ is not None:
             option = "--add" if add else "--filter"
@@ -61,9 +59,9 @@ def import_(
 def _merge(source: Path, store: str) -> dict[str, Any]:
     from scalelab.store import open_store
     from scalelab.store.merge import merge
-    from scalelab.store.sheet import foreign, head_of
+    from scalelab.store.sheet import foreign, read_bytes
 
-    head = head_of(source)
+    head = read_bytes(source, 4096)
     if head and not head.startswith(b"SQLite format 3"):
         known = foreign(head)
         if known is not None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf, isfinite
 
 ROUNDING = 1e-6
@@ -52,6 +53,7 @@ CATALOGUE = (
 """The first entry that matches is the one that counts."""
 
 
+@lru_cache(maxsize=1024)
 def find(name: str) -> Metric | None:
     """The catalogue's entry of a metric; None for a metric that it does not know."""
     return next((known for known in CATALOGUE if re.fullmatch(known.pattern, name)), None)

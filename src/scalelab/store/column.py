@@ -8,7 +8,15 @@ from math import inf, nan
 from typing import Any
 
 from scalelab.core import metrics
-from scalelab.store.cells import MINUS, DecimalMark, is_missing, is_not_finite, number, with_unit
+from scalelab.store.cells import (
+    LENGTH,
+    MINUS,
+    DecimalMark,
+    is_missing,
+    is_not_finite,
+    number,
+    with_unit,
+)
 
 Parser = Callable[[str], Any]
 """The text of a cell -> its value. Raises ValueError that says what the text is not."""
@@ -85,6 +93,8 @@ class Column:
         """
         if self.values is not None and text in self.values:
             return self.values[text]
+        if len(text) > LENGTH and not self.key.startswith("extra."):
+            raise ValueError(f"{text[:20] + '...'!r} is too long; a cell has {LENGTH} characters")
         if self.key.startswith("metrics.") and is_not_finite(text):
             return nan if "nan" in text.lower() else -inf if text[0] in ("-", MINUS) else inf
         if self.values is not None and self.key != "state" and not is_missing(text):

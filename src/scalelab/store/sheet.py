@@ -93,13 +93,19 @@ def foreign(head: bytes) -> tuple[str, str] | None:
     return None
 
 
-def head_of(path: Path) -> bytes:
-    """The first bytes of a file, enough to tell what it is; none of one that cannot be read."""
+def read_bytes(path: Path, count: int) -> bytes:
+    """The first bytes of a file. Raises UserError where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(4096)
-    except OSError:
-        return b""
+            return file.read(count)
+    except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
+        fault = error.strerror if isinstance(error, OSError) else error
+        missing = isinstance(error, FileNotFoundError)
+        raise UserError(
+            "does not exist" if missing else f"cannot be read: {fault}",
+            cure="name a CSV table or a store",
+            where=str(path),
+        ) from error
 
 
 def read_sheet(path: Path, names: Collection[str]) -> Sheet:
@@ -119,13 +125,7 @@ def read_sheet(path: Path, names: Collection[str]) -> Sheet:
 
 
 def _bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(BYTES + 1)
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", cure="name a CSV table", where=str(path)
-        ) from error
+    data = read_bytes(path, BYTES + 1)
     known = foreign(data[:4096])
     if known is not None:
         what, cure = known
