@@ -15,9 +15,11 @@ from scalelab.cli.options import (
     FilterOption,
     JsonOption,
     StoreOption,
+    describe_counts,
     number,
     print_json,
     print_table,
+    print_warnings,
 )
 from scalelab.core.errors import UserError
 
@@ -130,7 +132,9 @@ def fit(
         )
     kept = experiment is not None and _keep(fitted, experiment[0], store)
     if as_json:
-        print_json(fitted.to_json() | {"kept": kept})
+        plain = fitted.to_json()
+        warnings = [*source.get("warnings", []), *plain["warnings"]]
+        print_json(plain | {"warnings": warnings, "kept": kept})
     else:
         _show(fitted, f"kept in {store}" if kept else "")
 
@@ -174,17 +178,18 @@ def _rows(
             where=str(csv),
         )
     published = read_published(csv, mapping, repeats=True)
-    return frames.published(published), {
+    print_warnings(published.warnings)
+    source: dict[str, Any] = {
         "table": csv.name,
-        "table_sha256": _sha256(csv),
+        "table_sha256": published.source["table_sha256"],
         "mapping": mapping.name,
     }
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    if published.left_out:
+        source["left_out"] = dict(published.left_out)
+        print("rows left out: " + describe_counts(published.left_out), file=sys.stderr)
+    if published.warnings:
+        source["warnings"] = published.warnings
+    return frames.published(published), source
 
 
 def _filtered(

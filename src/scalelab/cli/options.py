@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,6 +65,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             for cell, width, to_right in zip(row, widths, right, strict=True)
         )
         print(line.rstrip()[:limit])
+
+
+def print_warnings(warnings: Iterable[Mapping[str, str]]) -> None:
+    """Warnings with `code` and `text`, on stderr."""
+    for warning in warnings:
+        print(f"warning {warning['code']}: {warning['text']}", file=sys.stderr)
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """`3 pruned, 1 running`."""
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items())
 
 
 def number(value: Any) -> str:
