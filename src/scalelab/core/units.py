@@ -7,7 +7,7 @@ import re
 from decimal import Context, Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _CAPITAL = {"P": 10**15, "E": 10**18}
@@ -150,7 +150,7 @@ def brief(value: Any) -> str:
 Count = Annotated[int, BeforeValidator(parse_count)]
 """A whole number of at least 1, written `16`, `10k`, `1e6`."""
 
-Whole = Annotated[int, BeforeValidator(parse_whole)]
+Whole = Annotated[int, Field(ge=0), BeforeValidator(parse_whole)]
 """A whole number of at least 0, written `0`, `10k`, `1e6`."""
 
 Number = Annotated[float, BeforeValidator(parse_number)]

@@ -5,8 +5,9 @@ A mapping is the product of its entries; `zip` lets entries go in step.
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from operator import add, mul
 from typing import Any
 
 from scalelab.core.units import parse_count, parse_number
@@ -103,36 +104,39 @@ def points(node: dict[str, Any]) -> list[Point]:
 
     Raises ValueError for more than MOST.
     """
-    return [_merge(combination) for combination in product(*_parts(node, math.prod))]
+    return [_merge(combination) for combination in product(*_parts(node))]
 
 
 def num_points(node: dict[str, Any]) -> int:
     """How many combinations there are. Raises ValueError as `points` does."""
-    return math.prod(map(len, _parts(node, math.prod)))
+    return math.prod(map(len, _parts(node)))
 
 
 def first_point(node: dict[str, Any]) -> Point:
     """The first combination. Raises ValueError as `points` does."""
-    return _merge([part[0] for part in _parts(node, math.prod)])
+    return _merge([part[0] for part in _parts(node)])
 
 
-def _parts(node: dict[str, Any], number: Callable[[Iterable[int]], int]) -> list[list[Point]]:
+def _parts(
+    node: dict[str, Any], combined: Callable[[int, int], int] = mul, number: int = 1
+) -> list[list[Point]]:
     """What is combined: the values of each axis, or the points of a `zip` or `product`.
 
-    Raises ValueError as soon as the `number` made of their lengths is more than MOST.
+    Raises ValueError as soon as their lengths, combined with `number`, are more than MOST.
     """
     found: list[list[Point]] = []
     for key, entry in node.items():
         for part in _entry(key, entry):
             found.append(part)
-            _check_many(number(map(len, found)))
+            number = combined(number, len(part))
+            _check_many(number)
     return found
 
 
 def paths(node: dict[str, Any]) -> list[str]:
     """The spec paths that a mapping of axes sets, in order.
 
-    Raises ValueError for a `zip` or `product` that is no mapping of axes.
+    Raises AxisError for a `zip` or `product` that is no mapping of axes.
     """
     found: list[str] = []
     for key, entry in node.items():
@@ -158,19 +162,21 @@ def _entry(key: str, entry: Any) -> Iterator[list[Point]]:
 def _groups(key: str, entry: Any) -> list[dict[str, Any]]:
     groups = entry if isinstance(entry, list) else [entry]
     if not all(isinstance(group, dict) and group for group in groups):
-        raise ValueError(
-            f"`{key}` takes a mapping of axes, or a list of them; write `{key}: {{model.width: [8,"
-            f" 16], model.heads: [1, 2]}}`"
+        raise AxisError(
+            key,
+            "it takes a mapping of axes, or a list of them; write"
+            f" `{key}: {{model.width: [8, 16], model.heads: [1, 2]}}`",
         )
     return groups
 
 
 def _zipped(node: dict[str, Any]) -> list[Point]:
-    parts = _parts(node, sum)
+    parts = _parts(node, add, 0)
     if len({len(part) for part in parts}) > 1:
-        raise ValueError(
+        raise AxisError(
+            "zip",
             "axes that go in step have equally many values, and these have"
-            f" {[len(part) for part in parts]}"
+            f" {[len(part) for part in parts]}",
         )
     return [_merge(row) for row in zip(*parts, strict=True)]
 

@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import isinf
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from yaml.reader import Reader
 from scalelab.core.errors import UserError
 from scalelab.spec.budget import LENGTHS
 
-LARGEST = 2_000_000
+LARGEST = 1_000_000
 """Bytes of a file."""
 
 DEEPEST = 50
 """Mappings and lists inside one another."""
 
-MOST = 100_000
+MOST = 50_000
 """Values of a file, what aliases and merge keys repeat counted each time."""
 
 Loc = tuple[str | int, ...]
@@ -83,6 +84,7 @@ def parse(path: Path) -> Document:
     """One YAML mapping and the line of each of its values. Raises UserError."""
     text = _text(path)
 
+    @cache
     def place(line: int) -> str:
         return f"{path}:{line + 1}"
 
@@ -132,20 +134,20 @@ def _text(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
             f"cannot be read: {reason}",
-            cure="name an existing spec, such as one in specs/",
+            cure="give the path of an existing YAML file",
             where=str(path),
         ) from error
     if status.st_size > LARGEST:
         raise UserError(
             f"has {status.st_size:,} bytes, and YAML of at most {LARGEST:,} bytes is read",
-            cure="name a spec file, or split this one with `extends`",
+            cure="give the path of a smaller YAML file",
             where=str(path),
         )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
-            "is not text, so it is no YAML", cure="name a spec file", where=str(path)
+            "is not text, so it is no YAML", cure="give the path of a YAML file", where=str(path)
         ) from error
 
 
@@ -209,9 +211,8 @@ class _Composer:
         return node
 
     def _node(self, event: yaml.Event, depth: int) -> _Node:
-        _check_depth(depth, self._place(event.start_mark.line))
         self._nodes += 1
-        _check_number(self._nodes, self._place(event.start_mark.line))
+        _check(depth, self._nodes, event.start_mark.line, self._place)
         if isinstance(event, yaml.AliasEvent):
             return self._repeated(event)
         assert isinstance(
@@ -303,7 +304,7 @@ class _Composer:
                     where=self._place(merged.line),
                 )
             self._nodes += len(node.content)
-            _check_number(self._nodes, self._place(merged.line))
+            _check(0, self._nodes, merged.line, self._place)
             found |= node.content
         return found | own
 
@@ -326,10 +327,9 @@ class _Builder:
         self._values = 0
 
     def built(self, node: _Node, loc: Loc) -> Any:
-        place = self._places.setdefault(loc, self._place(node.line))
-        _check_depth(len(loc), place)
         self._values += 1
-        _check_number(self._values, place)
+        _check(len(loc), self._values, node.line, self._place)
+        self._places.setdefault(loc, self._place(node.line))
         if isinstance(node.content, dict):
             found: dict[str, Any] = {}
             for key, entry in node.content.items():
@@ -341,21 +341,18 @@ class _Builder:
         return node.content
 
 
-def _check_depth(depth: int, where: str) -> None:
+def _check(depth: int, number: int, line: int, place: Place) -> None:
     if depth > DEEPEST:
         raise UserError(
             f"mappings and lists lie more than {DEEPEST} deep in one another",
             cure="write it flatter",
-            where=where,
+            where=place(line),
         )
-
-
-def _check_number(number: int, where: str) -> None:
     if number > MOST:
         raise UserError(
             f"there are more than {MOST:,} values, those counted that aliases repeat",
             cure="write less; a long axis is short as `{range: [from, to, step]}`",
-            where=where,
+            where=place(line),
         )
 
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from scalelab.core.canon import canonical_json
-from scalelab.core.units import Count, parse_number
+from scalelab.core.units import Count, Whole, parse_number
 from scalelab.spec.base import Spec
 from scalelab.spec.guides import NoPruner, Pruner, Sampler, Tpe
 
@@ -271,5 +271,5 @@ class Space(Spec):
     """Who ends trials early: `none`, `asha`, `hyperband` or `median`."""
     trials: Count | None = None
     """Trials in all; as many as there is time for where it is not given."""
-    seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
+    seed: Annotated[Whole, Field(lt=2**62)] = 0
     """Seed of what is proposed. That of the trials is `base.seed`."""
