@@ -123,7 +123,7 @@ nested: {<<: {<<: *base, eps: 7}}
         ("a: 1\nb: *c\n", 2, r"\*c"),
         ("a: 1\n? [b]\n: 1\n", 2, "a key is"),
         ("a: 1\n---\nb: 2\n", 2, "second document"),
-        ("a: 1\nb: [1\n", 3, "is not YAML"),
+        ("a: 1\nb: [1\n", 2, "is not YAML"),
         ("a: 1\nb: \x1b\n", 2, "control character"),
     ],
 )

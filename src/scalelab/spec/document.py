@@ -180,7 +180,9 @@ def _composed(text: str, place: Place) -> _Node | None:
     try:
         return _Composer(yaml.parse(text, Loader=_Parser), place).document()
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line if error.problem_mark else 0
+        # What is missing at the end is missing on the last line that has any text.
+        last = text.rstrip().count("\n")
+        line = min(error.problem_mark.line, last) if error.problem_mark else 0
         raise UserError(
             f"is not YAML: {error.problem}", cure="mend the syntax there", where=place(line)
         ) from error
