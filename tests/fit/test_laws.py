@@ -144,7 +144,7 @@ def test_a_law_is_found_by_name_formula_and_file(tmp_path: Path):
         ("formula: E + A*N^-alpha\nbounds: {alpha: 3}", "no law"),
         ("formula: E + A*N^-alpha\nloss: l1", "no loss"),
         ("formula: 3", "empty formula"),
-        ("formula: [", "no YAML"),
+        ("formula: [", "not YAML"),
     ],
 )
 def test_a_file_that_declares_no_law_is_refused(tmp_path: Path, written: str, said: str):

@@ -133,7 +133,7 @@ def test_lengths_and_sizes_have_columns_too(tmp_path: Path) -> None:
         ),
         (
             TABLE.replace("4,1,2612", "4,-1,2612"),
-            "grid.csv:4: row 3, column `seed`: '-1': input should be greater than or equal to 0",
+            "grid.csv:4: row 3, column `seed`: '-1' is less than 0",
         ),
         (
             TABLE.replace("4,1,2612", "4,0,2612"),

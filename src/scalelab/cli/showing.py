@@ -57,14 +57,14 @@ def _shortened(place: str) -> str:
 
 
 def _print_trial(found: "StoredTrial") -> None:
-    import yaml
+    from scalelab.spec.document import dump
 
     record, result = found.record, found.result
     print(
         f"trial {record.digest}\n{result.state}, in"
         f" {', '.join(found.experiments) or 'no experiment'}\n"
     )
-    print(yaml.safe_dump(record.trial, sort_keys=False))
+    print(dump(record.trial))
     print_table(
         ["params", "count"], [[name, f"{count:,}"] for name, count in record.params.items()]
     )

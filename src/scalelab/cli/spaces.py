@@ -11,6 +11,7 @@ from scalelab.cli.planning import cold_note
 from scalelab.cli.running import is_there
 from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError, nearest
+from scalelab.spec.document import exists
 
 if TYPE_CHECKING:
     from scalelab.run.search.guided import GuidedSearch
@@ -32,7 +33,7 @@ def path_of(named: str) -> Path:
     if "/" in named or Path(named).suffix in (".yaml", ".yml"):
         return Path(named)
     path = FOLDER / f"{named}.yaml"
-    if not path.exists():
+    if not exists(path):
         known = [found.stem for found in FOLDER.glob("*.yaml")]
         cure = (
             nearest(named, known)

@@ -4,14 +4,15 @@ declares one.
 
 from collections.abc import Mapping
 from dataclasses import fields
+from math import isinf
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.units import parse_number
 from scalelab.fit import formula
 from scalelab.fit.law import Law, Loss
+from scalelab.spec.document import parse
 
 _N, _D = "params.total", "budget.tokens"
 COLUMNS = {"N": _N, "D": _D, "C": "budget.flops"}
@@ -188,24 +189,19 @@ def find(text: str) -> Law:
 
 
 def _from_file(path: Path) -> Law:
-    try:
-        declared = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"`{path}` cannot be read", cure="give the path of a file that declares a law"
-        ) from error
-    except yaml.YAMLError as error:
-        raise UserError("the file is no YAML", cure=_CURE, where=str(path)) from error
-    if not isinstance(declared, dict) or "formula" not in declared:
+    document = parse(path)
+    if "formula" not in document.data:
         raise UserError(
             "the file declares no law", cure="give it `formula:` and `columns:`", where=str(path)
         )
-    for key in declared:
+    for key in document.data:
         if key not in _KEYS:
             raise UserError(
-                f"a law has no `{key}`", cure=nearest(str(key), sorted(_KEYS)), where=str(path)
+                f"a law has no `{key}`",
+                cure=nearest(key, sorted(_KEYS)),
+                where=document.place((key,)),
             )
-    return _declared(declared, path)
+    return _declared(document.data, path)
 
 
 def _declared(declared: Mapping[str, Any], path: Path) -> Law:
@@ -220,9 +216,9 @@ def _declared(declared: Mapping[str, Any], path: Path) -> Law:
         law["loss"] = Loss.parse(law.get("loss", "huber:1e-3"))
         law["real"] = frozenset(law.get("real", ()))
         law["bounds"] = {
-            name: (float(low), float(high)) for name, (low, high) in law.get("bounds", {}).items()
+            name: (_bound(low), _bound(high)) for name, (low, high) in law.get("bounds", {}).items()
         }
-        law["fixed"] = {name: float(value) for name, value in law.get("fixed", {}).items()}
+        law["fixed"] = {name: parse_number(value) for name, value in law.get("fixed", {}).items()}
         law["tied"] = {name: str(text) for name, text in law.get("tied", {}).items()}
         return Law(**law)
     except UserError as error:
@@ -231,3 +227,8 @@ def _declared(declared: Mapping[str, Any], path: Path) -> Law:
         raise UserError(
             f"the file declares no law: {error}", cure=_CURE, where=str(path)
         ) from error
+
+
+def _bound(value: Any) -> float:
+    """A number, or `.inf` for none."""
+    return value if isinstance(value, float) and isinf(value) else parse_number(value)

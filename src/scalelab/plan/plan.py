@@ -26,6 +26,9 @@ from scalelab.spec.search import Frontier
 from scalelab.spec.task import Task
 from scalelab.spec.text import Text
 
+MOST_TOKENS = 2**63 - 1
+"""Tokens of a trial: what a database column holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedTrial:
@@ -235,6 +238,12 @@ def _replicates(
     params = parameters(model, shape.vocab, shape.context, shape.used)
     each = train_bounds(model, shape.vocab, shape.context, shape.targets)
     steps = num_steps(trial.budget, shape, trial.batch, each)
+    if steps * trial.batch * shape.context > MOST_TOKENS:
+        raise UserError(
+            f"a trial trains on {steps * trial.batch * shape.context:.3g} tokens",
+            cure=f"take at most {MOST_TOKENS:.3g}",
+            where=document.place(("budget",)),
+        )
     is_metered = trial.budget.flops is not None and not each.is_exact
     budget = Budget(flops=trial.budget.flops) if is_metered else Budget(steps=steps)
     flops = _spent(budget, steps, each * trial.batch)

@@ -10,11 +10,10 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-import yaml
-
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
 from scalelab.spec.axes import laid
+from scalelab.spec.document import dump
 
 FOLDER = Path("specs/found")
 
@@ -56,9 +55,7 @@ def write_found(found: Found, folder: Path = FOLDER) -> Path:
     path = folder / f"{found.space}.yaml"
     if not is_ours(path):
         path = folder / f"{found.space}-{found.digest[:SHORT]}.yaml"
-    body = yaml.safe_dump(
-        found.data(), sort_keys=False, default_flow_style=None, width=_WIDTH, allow_unicode=True
-    )
+    body = dump(found.data(), default_flow_style=None, width=_WIDTH, allow_unicode=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from scalelab.core.canon import sha256
-from scalelab.core.units import Count
+from scalelab.core.units import Count, Whole
 from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.evaluation import Evaluation
@@ -39,7 +39,7 @@ class Trial(Spec):
     """Arithmetic of the forward and backward pass; parameters and optimizer are fp32."""
     evaluation: Evaluation = Evaluation()
     """When it is evaluated, and when it may stop."""
-    seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
+    seed: Annotated[Whole, Field(lt=2**62)] = 0
     """Seed of the initial weights and of the order of the data."""
 
     @model_validator(mode="after")

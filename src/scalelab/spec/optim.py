@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from scalelab.core.units import Count, Number
+from scalelab.core.units import Count, Number, Whole
 from scalelab.spec.base import Spec, default_kind
 
 Share = Annotated[Number, Field(ge=0, le=1)]
@@ -14,7 +14,7 @@ class Constant(Spec):
     """Linear warm-up, then constant."""
 
     kind: Literal["constant"] = "constant"
-    warmup: Annotated[int, Field(ge=0)] = 50
+    warmup: Whole = 50
     """Steps of linear warm-up."""
 
 
@@ -22,7 +22,7 @@ class Cosine(Spec):
     """Linear warm-up, then a half cosine down to `floor`."""
 
     kind: Literal["cosine"] = "cosine"
-    warmup: Annotated[int, Field(ge=0)] = 50
+    warmup: Whole = 50
     """Steps of linear warm-up."""
     floor: Share = 0.05
     """The last learning rate, as a share of the peak."""
@@ -32,7 +32,7 @@ class Linear(Spec):
     """Linear warm-up, then linear down to `floor`."""
 
     kind: Literal["linear"] = "linear"
-    warmup: Annotated[int, Field(ge=0)] = 50
+    warmup: Whole = 50
     """Steps of linear warm-up."""
     floor: Share = 0.0
     """The last learning rate, as a share of the peak."""
@@ -42,7 +42,7 @@ class Wsd(Spec):
     """Linear warm-up, constant, then a linear decay to `floor` (warm-up, stable, decay)."""
 
     kind: Literal["wsd"] = "wsd"
-    warmup: Annotated[int, Field(ge=0)] = 50
+    warmup: Whole = 50
     """Steps of linear warm-up."""
     decay: Share = 0.2
     """Share of all steps spent in the decay."""
@@ -71,7 +71,13 @@ class _Optimizer(Spec):
     """Coefficient of the mean squared log-partition of the logits, added to the loss (PaLM, arXiv
     2204.02311; 1e-4 there).
     """
-    decayed: tuple[Role, ...] = ("embedding", "head", "matrix", "router", "gain")
+    decayed: Annotated[tuple[Role, ...], Field(fail_fast=True)] = (
+        "embedding",
+        "head",
+        "matrix",
+        "router",
+        "gain",
+    )
     """Which parameters decay."""
 
 
@@ -102,7 +108,7 @@ class Muon(_Optimizer):
     """Peak learning rate of the matrices."""
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.95
     """Decay of the momentum; Nesterov's kind."""
-    newton_schulz: Count = 5
+    newton_schulz: Annotated[Count, Field(le=100)] = 5
     """Newton-Schulz steps that make an update orthogonal."""
     scaling: Literal["original", "match_rms_adamw"] = "original"
     """`original`: the update times sqrt(max(1, rows / columns)).

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scalelab.core.units import Count, Number
+from scalelab.core.units import Count, Number, Whole
 from scalelab.spec.base import Spec, default_kind
 from scalelab.spec.text import Arithmetic, Text
 
@@ -37,7 +37,7 @@ class Facts(Spec):
     """Share of the facts that follow from the person's family name: 0, independent facts; 1, facts
     that compress fully.
     """
-    world: Annotated[int, Field(ge=0)] = 0
+    world: Whole = 0
     """Which assignment of names and values; person i is the same for every number of people and on
     every machine.
     """
@@ -150,7 +150,7 @@ class Biography(Spec):
     """
     context: Count = 512
     """Tokens in a window. It holds a whole biography."""
-    world: Annotated[int, Field(ge=0)] = 0
+    world: Whole = 0
     """Which assignment of names and values; person i is the same for every number of people and on
     every machine.
     """

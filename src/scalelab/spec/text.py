@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from scalelab.core.units import Count, Number
+from scalelab.core.units import Count, Number, Whole
 from scalelab.spec.base import Spec, default_kind
 
 
@@ -32,7 +32,7 @@ class HuggingFace(Spec):
     kind: Literal["huggingface"] = "huggingface"
     source: str | None = None
     """A `tokenizer.json`, or the hub's name of a model that has one."""
-    train: Count | None = None
+    train: Annotated[Count, Field(le=1_000_000)] | None = None
     """Train a byte-level BPE of this many tokens on the training split instead."""
 
     @model_validator(mode="after")
@@ -87,7 +87,7 @@ class Corpus(Spec):
     """Share of the text held out for evaluation while a model trains, and as much again for the
     test at the end, where the corpus has no such splits of its own.
     """
-    split: Annotated[int, Field(ge=0)] = 0
+    split: Whole = 0
     """Seed of the split."""
 
 
@@ -228,7 +228,7 @@ class Arithmetic(Spec):
     """Write answers with the last digit first (arXiv 2307.03381)."""
     context: Count | None = None
     """Tokens in a window: the longest example where it is not given."""
-    world: Annotated[int, Field(ge=0)] = 0
+    world: Whole = 0
     """Which examples are held out for the test."""
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from scalelab.core.errors import UserError
+from scalelab.spec.document import dump
 from scalelab.store import frames
 from scalelab.store.reader import Reader
 
@@ -75,7 +76,6 @@ def _bundle(
     store: Reader, tables: dict[str, Any], experiments: Sequence[str] | None, file: Any
 ) -> None:
     import polars as pl
-    import yaml
 
     used = set(tables["attempts"]["environment"])
     environments = {digest: data for digest, data in store.environments().items() if digest in used}
@@ -88,7 +88,7 @@ def _bundle(
         content[f"draws/{fit.key}.csv"] = pl.DataFrame(dict(fit.draws)).write_csv()
     for found in store.experiments():
         if experiments is None or found.name in experiments:
-            content[f"specs/{found.name}.yaml"] = yaml.safe_dump(found.spec, sort_keys=False)
+            content[f"specs/{found.name}.yaml"] = dump(found.spec)
     with ZipFile(file, "w") as bundle:
         for name in sorted(content):
             # A fixed date: the same store gives the same bytes.
