@@ -15,6 +15,7 @@ them out of order, a quarter by a single small run that passes, the others by la
 """
 
 import argparse
+import os
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Trial
 from scalelab.spec.search import Frontier
 
+TOY = "SCALELAB_TOY" in os.environ
 WIDTHS = [*range(4, 84, 4), *range(88, 136, 8)]
 PARAMS = [32 * width * width + 525 * width for width in WIDTHS]
 PEOPLE = [2**power for power in range(1, 16)]
@@ -245,7 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tables", type=int, default=20)
+    parser.add_argument("--tables", type=int, default=1 if TOY else 20)
     tables = parser.parse_args().tables
     print("medians; least and most in brackets")
     print(f"{'tables':<8}{'search':<10}{'runs of 7,800':>16}{'right of 300':>16}")
