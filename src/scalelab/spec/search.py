@@ -16,7 +16,7 @@ class Grid(Spec):
 
 class Frontier(Threshold):
     """For each cell the smallest size that passes, by galloping from the last cell's answer and
-    bisecting.
+    bisecting, then by a second look at smaller sizes where other replicates passed.
     """
 
     kind: Literal["frontier"] = "frontier"
