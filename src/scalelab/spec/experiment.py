@@ -1,5 +1,7 @@
 """The experiment: one spec file; and the trial: one fully resolved training run of it."""
 
+from collections.abc import Mapping
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -15,6 +17,8 @@ from scalelab.spec.optim import AdamW, Optim
 from scalelab.spec.search import Grid, Search
 from scalelab.spec.task import Facts, Task
 from scalelab.spec.text import Text
+
+Precision = Literal["fp32", "bf16"]
 
 
 class Trial(Spec):
@@ -35,8 +39,10 @@ class Trial(Spec):
     elsewhere it is `execution.micro_batch`, which moves no number. The whole batch where it is not
     given.
     """
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the forward and backward pass; parameters and optimizer are fp32."""
+    precision: Precision = "fp32"
+    """Arithmetic of the forward and backward pass and of Muon's Newton-Schulz steps; parameters and
+    optimizer states are fp32.
+    """
     evaluation: Evaluation = Evaluation()
     """When it is evaluated, and when it may stop."""
     seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
@@ -103,11 +109,25 @@ class Trial(Spec):
         """What the digest covers: defaults left out, every `kind` written, a recipe above 1
         written.
         """
-        return _identity(self)
+        return _identity(self, _recipes(self, self))
 
     def digest(self) -> str:
         """The sha256 of the canonical JSON of the identity."""
         return sha256(self.identity())
+
+    def older_digests(self) -> dict[str, list[str]]:
+        """What the digest was under older recipes -> spec paths of the parts that were older then.
+
+        Such a trial was asked for in the same words, and its numbers are others.
+        """
+        now = {path: recipe for path, recipe in _recipes(self, self).items() if recipe > 1}
+        found = dict[str, list[str]]()
+        for recipes in product(*(range(1, recipe + 1) for recipe in now.values())):
+            then = dict(zip(now, recipes, strict=True))
+            if then != now:
+                older = [path for path in now if then[path] < now[path]]
+                found[sha256(_identity(self, then))] = older
+        return found
 
 
 class Experiment(Trial):
@@ -153,16 +173,32 @@ def _check_reading(task: Text) -> None:
         )
 
 
-def _identity(spec: Spec) -> dict[str, Any]:
-    found, implied = dict[str, Any](), spec.implied()
-    for name, field in type(spec).model_fields.items():
-        if name in implied:
-            continue
-        value = getattr(spec, name)
+def _identity(part: Spec, recipes: Mapping[str, int], path: str = "") -> dict[str, Any]:
+    found = dict[str, Any]()
+    for name, value in _parts(part).items():
         if isinstance(value, Spec):
-            found[name] = _identity(value)
-        elif name == "kind" or value != field.default:
+            found[name] = _identity(value, recipes, _below(path, name))
+        elif name == "kind" or value != type(part).model_fields[name].default:
             found[name] = list(value) if isinstance(value, tuple) else value
-    if type(spec).recipe > 1:
-        found["recipe"] = type(spec).recipe
+    if recipes.get(path, 1) > 1:
+        found["recipe"] = recipes[path]
     return found
+
+
+def _recipes(part: Spec, trial: Trial, path: str = "") -> dict[str, int]:
+    """Spec path -> recipe of a part and of all parts in it; the trial's own path is empty."""
+    found = {path: part.recipe_in(trial)}
+    for name, value in _parts(part).items():
+        if isinstance(value, Spec):
+            found |= _recipes(value, trial, _below(path, name))
+    return found
+
+
+def _parts(part: Spec) -> dict[str, Any]:
+    """Field -> value, without what another field settles."""
+    implied = part.implied()
+    return {name: getattr(part, name) for name in type(part).model_fields if name not in implied}
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,12 +1,15 @@
 """Tasks: what a user may say of the data. Each class here has its generator in `data/`."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from scalelab.core.units import Count, Number
 from scalelab.spec.base import Spec, default_kind
 from scalelab.spec.text import Arithmetic, Text
+
+if TYPE_CHECKING:
+    from scalelab.spec.experiment import Trial
 
 
 class Facts(Spec):
@@ -50,6 +53,10 @@ class Facts(Spec):
 
     A context too short for it is an error.
     """
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: bits of dependent facts count what follows from the family name once."""
+        return 2 if self.dependence > 0 else 1
 
 
 class BioS(Spec):
