@@ -1,6 +1,6 @@
 """The experiment: one spec file; and the trial: one fully resolved training run of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -109,7 +109,7 @@ class Trial(Spec):
         """What the digest covers: defaults left out, every `kind` written, a recipe above 1
         written.
         """
-        return _identity(self, _recipes(self, self))
+        return _identity(self, lambda part, path: part.recipe_in(self))
 
     def digest(self) -> str:
         """The sha256 of the canonical JSON of the identity."""
@@ -120,13 +120,12 @@ class Trial(Spec):
 
         Such a trial was asked for in the same words, and its numbers are others.
         """
-        now = {path: recipe for path, recipe in _recipes(self, self).items() if recipe > 1}
-        found = dict[str, list[str]]()
+        now, found = _recipes(self, self), dict[str, list[str]]()
         for recipes in product(*(range(1, recipe + 1) for recipe in now.values())):
             then = dict(zip(now, recipes, strict=True))
             if then != now:
-                older = [path for path in now if then[path] < now[path]]
-                found[sha256(_identity(self, then))] = older
+                identity = _identity(self, lambda part, path, then=then: then.get(path, 1))
+                found[sha256(identity)] = [path for path in now if then[path] < now[path]]
         return found
 
 
@@ -173,31 +172,32 @@ def _check_reading(task: Text) -> None:
         )
 
 
-def _identity(part: Spec, recipes: Mapping[str, int], path: str = "") -> dict[str, Any]:
-    found = dict[str, Any]()
-    for name, value in _parts(part).items():
+def _identity(part: Spec, recipe_of: Callable[[Spec, str], int], path: str = "") -> dict[str, Any]:
+    found, implied = dict[str, Any](), part.implied()
+    for name, field in type(part).model_fields.items():
+        if name in implied:
+            continue
+        value = getattr(part, name)
         if isinstance(value, Spec):
-            found[name] = _identity(value, recipes, _below(path, name))
-        elif name == "kind" or value != type(part).model_fields[name].default:
+            found[name] = _identity(value, recipe_of, _below(path, name))
+        elif name == "kind" or value != field.default:
             found[name] = list(value) if isinstance(value, tuple) else value
-    if recipes.get(path, 1) > 1:
-        found["recipe"] = recipes[path]
+    if (recipe := recipe_of(part, path)) > 1:
+        found["recipe"] = recipe
     return found
 
 
 def _recipes(part: Spec, trial: Trial, path: str = "") -> dict[str, int]:
-    """Spec path -> recipe of a part and of all parts in it; the trial's own path is empty."""
-    found = {path: part.recipe_in(trial)}
-    for name, value in _parts(part).items():
-        if isinstance(value, Spec):
+    """Spec path -> recipe of the part and of the parts in it, where it is above 1. The trial's own
+    path is empty.
+    """
+    recipe, implied = part.recipe_in(trial), part.implied()
+    found = {path: recipe} if recipe > 1 else dict[str, int]()
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, Spec) and name not in implied:
             found |= _recipes(value, trial, _below(path, name))
     return found
-
-
-def _parts(part: Spec) -> dict[str, Any]:
-    """Field -> value, without what another field settles."""
-    implied = part.implied()
-    return {name: getattr(part, name) for name in type(part).model_fields if name not in implied}
 
 
 def _below(path: str, name: str) -> str:
