@@ -164,8 +164,8 @@ def _coordinates(spec: Path, store: str, as_json: bool) -> None:
             for one in found
         ]
         print(
-            "mean change of an activation after some updates, by width, the power of the width that"
-            " it goes as, and that of the part which the sublayer's own weights make"
+            "mean change of an activation after some updates, by width; the power of the width that"
+            " it goes as; and that of what the sublayer's own weights change in the first update"
         )
         print_table(["activation", *map(str, widths), "slope", "own slope", ""], rows)
     parametrised = plan.trials[0].trial.model.mup is not None

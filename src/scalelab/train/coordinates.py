@@ -3,10 +3,12 @@ wide model as in a narrow one?
 
 A model is trained for a few updates at several widths, at its trial's learning rate. How far each
 activation has moved goes as a power of the width: 0 under muP, where a learning rate then holds at
-every width, and above 0 where some wider model will blow up. Below 0 a wide model learns nothing.
-This shows in what a sublayer's own weights have changed of its output, at the input that it had
-before: the rest of an activation's change comes from the layers before it, and that of the logits
-falls as width^-1/2 under muP too, because a random head reads the features.
+every width, and above 0 where some wider model will blow up.
+
+Below 0 wide models learn less. The change of an activation does not show it: most of it comes from
+the layers before, and that of the logits falls as width^-1/2 under muP too, because a random head
+reads the features. What shows it is how far the first update of a sublayer's own weights moves its
+output at the input that it had before.
 """
 
 import math
@@ -38,10 +40,13 @@ FACTORS = (0.5, 1, 2, 4)
 GROWS = 0.25
 """A slope above this is no scatter."""
 
-VANISHES = -0.6
-"""A slope below this is no scatter. Narrow models under muP reach -0.5, because their first updates
-are large; a learning rate with one power of the width too few gives -1.
+VANISHES = -0.75
+"""A slope below this is no scatter: small models under muP reach -0.65 at large learning rates, and
+a rate with one power of the width too few gives -0.95 or less.
 """
+
+WIDEST = 3
+"""How many widths the slope of that change is taken over: narrower models scatter more."""
 
 SEQUENCES = 8
 """Sequences that a model is trained on."""
@@ -56,8 +61,8 @@ class Coordinate:
     moved: dict[int, float]
     """Width -> mean absolute change of an entry."""
     own: dict[int, float]
-    """Width -> that part of the change which the sublayer's own weights make: mean absolute change
-    of an entry at the input that the sublayer had before.
+    """Width -> mean absolute change of an entry by the first update of the sublayer's own weights,
+    at the input that the sublayer had before.
     """
 
     @property
@@ -67,8 +72,10 @@ class Coordinate:
 
     @property
     def own_slope(self) -> float:
-        """The power of the width that the change by the sublayer's own weights goes as."""
-        return _power(self.own)
+        """The power of the width that the change by the sublayer's own weights goes as, over the
+        largest widths.
+        """
+        return _power(dict(sorted(self.own.items())[-WIDEST:]))
 
     @property
     def grows(self) -> bool:
@@ -160,8 +167,8 @@ def at_width(model: spec.Model, factor: float) -> spec.Model:
 def _changes(
     trial: Trial, model: Family, batch: Batch, steps: int
 ) -> dict[str, tuple[float, float]]:
-    """Mean absolute change of each activation on a batch by some updates on it, and what the
-    weights of its own sublayer make of that.
+    """Mean absolute change of each activation on a batch by some updates on it, and by the first
+    update of its own sublayer's weights alone.
     """
     targets = (
         torch.tensor(float(batch.labels_BM.numel()))
@@ -170,18 +177,21 @@ def _changes(
     )
     optim = trial.optim.model_copy(update={"schedule": Constant(warmup=0)})
     optimizer = Optimizer(optim, model, torch.device("cpu"))
-    before = _activations(model, batch)
+    before, own = _activations(model, batch), dict[str, float]()
     for step in range(steps):
         mean_loss(
             summed_loss(model, batch, z_loss=optim.z_loss > 0), targets, 1.0, optim.z_loss
         ).backward()
         optimizer.update(step, steps)
+        own = own or _own_changes(model, before)
     after = _activations(model, batch)
-    with torch.no_grad(), evaluating(model):
-        return {
-            name: (_distance(after[name].out, old.out), _distance(old.again(), old.out))
-            for name, old in before.items()
-        }
+    return {name: (_distance(after[name].out, old.out), own[name]) for name, old in before.items()}
+
+
+@torch.no_grad()
+def _own_changes(model: Family, before: "Mapping[str, _Activation]") -> dict[str, float]:
+    with evaluating(model):
+        return {name: _distance(old.again(), old.out) for name, old in before.items()}
 
 
 def _distance(first: Tensor, second: Tensor) -> float:
