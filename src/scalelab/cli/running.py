@@ -74,6 +74,7 @@ def run(
         preview(chosen, store, as_json)
         return
     from scalelab.run.driver import Options, drive, ready
+    from scalelab.run.older import older_note, older_results
     from scalelab.run.pretrained import check_there
     from scalelab.store import open_store
 
@@ -95,10 +96,22 @@ def run(
                 ready(compiled.experiment.execution, options)
             )  # a run that is refused makes no store
         opened = stack.enter_context(open_store(store, mode="write"))
+        older = older_results(
+            opened, chosen, opened.results([planned.digest for planned in chosen.trials])
+        )
+        if note := older_note(older):
+            print(note, file=stream)
         ended = drive(compiled, opened, options, chosen=chosen)
         rows = result_rows(opened, compiled.experiment.name) if as_json else []
     if as_json:
-        print_json({"experiment": compiled.experiment.name, **outcome(ended), "trials": rows})
+        print_json(
+            {
+                "experiment": compiled.experiment.name,
+                **outcome(ended),
+                "older_recipes": [one.as_dict() for one in older],
+                "trials": rows,
+            }
+        )
     else:
         print(ended)
     raise typer.Exit(ended.exit_code)

@@ -156,7 +156,8 @@ def _told(states: Mapping[str, int], others: int, strangers: int) -> str:
     ]
     if strangers:
         said.append(
-            f"{strangers:,} that it asked for as another space or on another base do not count"
+            f"{strangers:,} that it asked for as another space, on another base or under an older"
+            " recipe do not count"
         )
     if others:
         said.append(f"{others:,} known from elsewhere fit, and warm it up")

@@ -13,6 +13,7 @@ from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
 from scalelab.fit.columns import check_range
+from scalelab.fit.fit import ENGINE
 from scalelab.report.figure import Figure, Rows
 from scalelab.store.frames import metric_names, metrics, notes, settings, trials
 from scalelab.store.reader import Reader
@@ -170,6 +171,8 @@ def fingerprint(figure: Figure, rows: Rows) -> str:
         "rows": plain,
         "specs": dict(rows.specs),
     }
+    if figure.needs_fits:
+        drawn["engine"] = ENGINE
     fits = [[fit.key, json.dumps(fit.result, sort_keys=True)] for fit in rows.fits]
     chosen = {} if rows.filter is None else {"filter": rows.filter, "before": rows.before}
     said = (

@@ -9,6 +9,7 @@ from typing import Any
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED, Event, Measured, is_pruned, is_speed
+from scalelab.run.older import in_words, older_parts
 from scalelab.run.pretrained import laid_out
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
@@ -65,7 +66,7 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
     """Train a stored trial again in this process; `kept` is its stored curve, `data` where prepared
     corpora lie.
 
-    Raises UserError for a trial that its search ended early.
+    Raises UserError for a trial that its search ended early, and for one of an older recipe.
     """
     if is_pruned(stored.result.state, stored.result.metrics):
         what = (
@@ -74,6 +75,13 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
         )
         raise UserError(
             what, cure="run a spec of it to its end first, or name another trial of `scalelab ls`"
+        )
+    trial = Trial.model_validate(stored.record.trial)
+    if parts := older_parts(stored.record):
+        raise UserError(
+            f"trial {stored.record.digest[:SHORT]} was run under an older recipe of"
+            f" {in_words(parts)}, and its numbers are others today",
+            cure=f"run its experiment again, and verify {trial.digest()[:SHORT]}",
         )
     from scalelab.train import train
     from scalelab.train.numerics import numerics, pick_device
@@ -92,9 +100,7 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
     }
     events: list[Event] = []
     with laid_out(stored) as folder:
-        ended = train(
-            Trial.model_validate(stored.record.trial), execution, folder=folder, emit=events.append
-        )
+        ended = train(trial, execution, folder=folder, emit=events.append)
     again = {
         (event.step, name): value
         for event in events

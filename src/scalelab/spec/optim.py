@@ -1,11 +1,14 @@
 """Optimizers and learning-rate schedules."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from scalelab.core.units import Count, Number, Whole
 from scalelab.spec.base import Spec, default_kind
+
+if TYPE_CHECKING:
+    from scalelab.spec.experiment import Trial
 
 Share = Annotated[Number, Field(ge=0, le=1)]
 
@@ -25,7 +28,11 @@ class Cosine(Spec):
     warmup: Whole = 50
     """Steps of linear warm-up."""
     floor: Share = 0.05
-    """The last learning rate, as a share of the peak."""
+    """Last learning rate, as a share of the peak; 0 would be reached one update after the last."""
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: the last update of a schedule down to 0 has a rate above 0."""
+        return 2 if self.floor == 0 and _falls(self.warmup, trial) else 1
 
 
 class Linear(Spec):
@@ -35,7 +42,11 @@ class Linear(Spec):
     warmup: Whole = 50
     """Steps of linear warm-up."""
     floor: Share = 0.0
-    """The last learning rate, as a share of the peak."""
+    """Last learning rate, as a share of the peak; 0 would be reached one update after the last."""
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: the last update of a schedule down to 0 has a rate above 0."""
+        return 2 if self.floor == 0 and _falls(self.warmup, trial) else 1
 
 
 class Wsd(Spec):
@@ -45,9 +56,18 @@ class Wsd(Spec):
     warmup: Whole = 50
     """Steps of linear warm-up."""
     decay: Share = 0.2
-    """Share of all steps spent in the decay."""
+    """Share of all steps spent in the decay; 0 with a floor of 0 never decays."""
     floor: Share = 0.0
-    """The last learning rate, as a share of the peak."""
+    """Last learning rate, as a share of the peak; 0 would be reached one update after the last."""
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: the last update of a schedule down to 0 has a rate above 0."""
+        return 2 if self.floor == 0 else 1
+
+
+def _falls(warmup: int, trial: "Trial") -> bool:
+    """Whether any update comes after the one at the peak: all others are warm-up."""
+    return trial.budget.steps is None or trial.budget.steps > warmup + 1
 
 
 Schedule = Annotated[
@@ -109,7 +129,7 @@ class Muon(_Optimizer):
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.95
     """Decay of the momentum; Nesterov's kind."""
     newton_schulz: Annotated[Count, Field(le=100)] = 5
-    """Newton-Schulz steps that make an update orthogonal."""
+    """Newton-Schulz steps that make an update orthogonal, in the trial's `precision`."""
     scaling: Literal["original", "match_rms_adamw"] = "original"
     """`original`: the update times sqrt(max(1, rows / columns)).
 
@@ -127,6 +147,10 @@ class Muon(_Optimizer):
     """Decay of the first and second moment of the other parameters."""
     eps: Annotated[Number, Field(gt=0)] = 1e-8
     """Added to the root of the second moment of the other parameters."""
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: under fp32 the Newton-Schulz steps are fp32; they were bf16."""
+        return 2 if trial.precision == "fp32" else 1
 
 
 Optim = Annotated[AdamW | Muon, Field(discriminator="kind"), default_kind("adamw")]

@@ -1,12 +1,16 @@
 """Tasks: what a user may say of the data. Each class here has its generator in `data/`."""
 
-from typing import Annotated, ClassVar, Literal, Self
+import math
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from scalelab.core.units import Count, Number, Whole
 from scalelab.spec.base import Spec, default_kind
 from scalelab.spec.text import Arithmetic, Text
+
+if TYPE_CHECKING:
+    from scalelab.spec.experiment import Trial
 
 
 class Facts(Spec):
@@ -53,6 +57,10 @@ class Facts(Spec):
         exchanged = self.recall == "in_tool" and self.people > 1
         always = (*self.measures, "chance", "bits", "bits_max", "recall_unseen")
         return (*always, "recall_permuted") if exchanged else always
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: bits of dependent facts count what follows from the family name once."""
+        return 2 if self.dependence > 0 else 1
 
 
 class BioS(Spec):
@@ -110,6 +118,17 @@ class BioD(Spec):
                 " strings"
             )
         return self
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: bits leave out the strings of a diversity set that no value shows.
+
+        Each string stays out with a probability of about exp(-draws / diversity). Beyond this
+        number of draws all are shown, but for one data set in e^20, and no number has changed.
+        """
+        assert isinstance(trial.task, Biography)
+        strings = self.attributes * self.diversity
+        draws = trial.task.people * self.chunks
+        return 2 if draws < self.diversity * (math.log(strings) + 20) else 1
 
 
 class Junk(Spec):

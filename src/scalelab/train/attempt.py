@@ -240,7 +240,7 @@ class Attempt:
         self.model.recompute = self.execution.recompute
         if compiling.is_compiled(trial.model, self.execution):
             compiling.compile_evaluation(self.model)
-        self.optimizer = Optimizer(trial.optim, self.model, self.device)
+        self.optimizer = Optimizer(trial.optim, self.model, self.device, trial.precision)
         self.meters = Meters(self.device)
         torch.manual_seed(derive(trial.seed, "noise"))
 
