@@ -57,9 +57,8 @@ def _shortened(place: str) -> str:
 
 
 def _print_trial(found: "StoredTrial") -> None:
-    from scalelab.spec.document import dump
-
     from scalelab.run.older import in_words, older_parts
+    from scalelab.spec.document import dump
 
     record, result = found.record, found.result
     print(

@@ -53,6 +53,14 @@ def _brief(sentence: str, most: int) -> str:
     return shortened(words, most)
 
 
+def reason(error: OSError) -> str:
+    """What the operating system says of an error, to stand within a sentence."""
+    # Libraries raise OSErrors of their own that have a text alone, over several lines at times.
+    lines = (error.strerror or str(error)).strip().splitlines()
+    what = lines[0] if lines else type(error).__name__
+    return f"{what[:1].lower()}{what[1:]}"
+
+
 SHOWN = 12
 """How many known words a cure names."""
 

@@ -11,7 +11,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from scalelab.core.canon import SHORT
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.spec.axes import laid
 from scalelab.spec.document import dump
 
@@ -67,7 +67,7 @@ def write_found(found: Found, folder: Path = FOLDER) -> Path:
     except OSError as error:
         cure = "make the folder writable, or run the command elsewhere with `--space PATH`"
         raise UserError(
-            f"the found spec can't be written: {error.strerror}", cure=cure, where=str(path)
+            f"the found spec can't be written: {reason(error)}", cure=cure, where=str(path)
         ) from error
     return path
 

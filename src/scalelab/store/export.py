@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.spec.document import dump
 from scalelab.store import frames
 from scalelab.store.reader import Reader
@@ -46,7 +46,8 @@ def export(
         "fits": frames.fits(store, experiments),
     }
     if format == "bundle":
-        path = out if out.suffix else out.with_name(f"{out.name}.zip")
+        named = out / "export" if out.name in ("", "..") else out
+        path = named if named.suffix else named.with_name(f"{named.name}.zip")
         _replace(path, lambda file: _bundle(store, tables, experiments, file))
         return [path]
     paths = [out / f"{name}.{format}" for name in tables]
@@ -66,7 +67,7 @@ def _replace(path: Path, write: Callable[[Any], Any]) -> None:
         with suppress(OSError):
             part.unlink()
         raise UserError(
-            f"cannot be written: {error.strerror}",
+            f"cannot be written: {reason(error)}",
             cure="name another place with --out",
             where=str(path),
         ) from error
