@@ -171,7 +171,7 @@ def test_too_much_is_refused_at_once(text: str) -> None:
     began = time.perf_counter()
     with pytest.raises(UserError) as raised:
         compile_filter(text)(ROW)
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 5  # a machine may be busy; what is quadratic takes minutes
     assert len(str(raised.value)) < 1000
 
 
