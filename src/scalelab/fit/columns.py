@@ -7,6 +7,7 @@ A stopped trial has run a part of its budget, `step` of `steps`: its lengths are
 import polars as pl
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.text import shown
 from scalelab.fit.law import Law
 
 LENGTHS = ("steps", "tokens", "flops", "exposures")
@@ -104,7 +105,9 @@ class Columns:
             for column in self.frame.columns
             if self.frame[column].null_count() < self.frame.height
         ]
-        return UserError(f"the table has no column `{name}`{also}", cure=nearest(name, known))
+        return UserError(
+            f"the table has no column `{shown(name)}`{also}", cure=nearest(name, known)
+        )
 
 
 def _example(column: pl.Series) -> str:

@@ -130,6 +130,7 @@ class Fit:
         return plain if self.holdout is None else plain | {"holdout": self.holdout.to_json()}
 
 
+@np.errstate(all="ignore")  # what overflows is no optimum, and a sentence says so
 def fit_law(
     frame: pl.DataFrame,
     law: Law,
