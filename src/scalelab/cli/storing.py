@@ -10,6 +10,8 @@ from scalelab.cli.options import (
     ExperimentOption,
     JsonOption,
     StoreOption,
+    place_argument,
+    place_option,
     print_json,
 )
 from scalelab.core.errors import UserError
@@ -17,10 +19,10 @@ from scalelab.core.errors import UserError
 
 def import_(
     source: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A table (CSV, with --mapping) or another store.")
+        Path, place_argument("A table (CSV, with --mapping) or another store.", metavar="FILE")
     ],
     mapping: Annotated[
-        Path | None, typer.Option("--mapping", help="YAML that says which column is what.")
+        Path | None, place_option("--mapping", "YAML that says which column is what.")
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -59,9 +61,9 @@ def import_(
 
 
 def export(
-    out: Annotated[
-        Path, typer.Option("--out", help="The file (bundle) or folder to write.")
-    ] = Path("export"),
+    out: Annotated[Path, place_option("--out", "The file (bundle) or folder to write.")] = Path(
+        "export"
+    ),
     format_: Annotated[
         Literal["csv", "parquet", "bundle"],
         typer.Option("--format", help="csv, parquet or bundle."),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.locations import expanded
 from scalelab.spec.axes import AxisError, paths, points
 from scalelab.spec.budget import LENGTHS
 from scalelab.spec.experiment import Experiment
@@ -67,7 +68,7 @@ def read(path: Path, seen: tuple[Path, ...]) -> Document:
         return document
     if not isinstance(base_name, str):
         raise UserError("`extends` takes the path of one spec", where=document.place(("extends",)))
-    base_path = path.parent / base_name
+    base_path = path.parent / expanded(base_name, document.place(("extends",)))
     if not base_path.exists():
         raise UserError(
             f"`extends` names {base_name}, which does not exist",
