@@ -289,7 +289,7 @@ def test_scalars_mean_what_people_mean(tmp_path: Path) -> None:
             2,
             "20,000",
         ),
-        ("name: little", f"name: little\nextends: {'a' * 300}", 2, "does not exist"),
+        ("name: little", f"name: little\nextends: {'a' * 300}", 2, "too long"),
         ("name: little", "name: little\nextends: 2024", 2, "in quotes"),
     ],
 )

@@ -9,6 +9,8 @@ import typer
 
 from scalelab.cli.options import (
     DEFAULT_STORE,
+    ArtifactsOption,
+    JobsOption,
     JsonOption,
     OnlyOption,
     SetOption,
@@ -35,12 +37,7 @@ def run(
     address: Annotated[
         str | None, typer.Option("--address", help="A Ray cluster: auto, or host:port.")
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs", min=1, help="Trials at once; as many as there is room for without it."
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     settings: SetOption = None,
     only: OnlyOption = None,
     time: Annotated[
@@ -53,13 +50,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run, as `plan` does.")
     ] = False,
-    artifacts: Annotated[
-        str | None,
-        typer.Option(
-            "--artifacts",
-            help="Folder or URL for checkpoints and models; beside the store without it.",
-        ),
-    ] = None,
+    artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run what is missing of a spec; an interrupted run goes on where it was."""

@@ -12,6 +12,8 @@ from scalelab.cli.options import (
     JsonOption,
     StoreOption,
     describe_counts,
+    place_argument,
+    place_option,
     print_json,
     print_warnings,
 )
@@ -20,10 +22,10 @@ from scalelab.core.errors import UserError
 
 def import_(
     source: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A table (CSV, with --mapping) or another store.")
+        Path, place_argument("A table (CSV, with --mapping) or another store.", metavar="FILE")
     ],
     mapping: Annotated[
-        Path | None, typer.Option("--mapping", help="YAML that says which column is what.")
+        Path | None, place_option("--mapping", "YAML that says which column is what.")
     ] = None,
     filter_: Annotated[
         str | None,
@@ -111,9 +113,9 @@ def _movement(counts: dict[str, Any]) -> str:
 
 
 def export(
-    out: Annotated[
-        Path, typer.Option("--out", help="The file (bundle) or folder to write.")
-    ] = Path("export"),
+    out: Annotated[Path, place_option("--out", "The file (bundle) or folder to write.")] = Path(
+        "export"
+    ),
     format_: Annotated[
         Literal["csv", "parquet", "bundle"],
         typer.Option("--format", help="csv, parquet or bundle."),

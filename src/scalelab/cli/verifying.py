@@ -13,6 +13,7 @@ from scalelab.cli.options import (
     JsonOption,
     StoreOption,
     number,
+    place_option,
     print_json,
     print_table,
 )
@@ -62,11 +63,11 @@ def doctor(
     as_json: JsonOption = False,
     compiled: Annotated[
         Path | None,
-        typer.Option("--compile", help="Trace this spec's trials: graph breaks and recompiles."),
+        place_option("--compile", "Trace this spec's trials: graph breaks and recompiles."),
     ] = None,
     widths: Annotated[
         Path | None,
-        typer.Option("--coordinates", help="Check that this spec's activations keep their size."),
+        place_option("--coordinates", "Check that this spec's activations keep their size."),
     ] = None,
 ) -> None:
     """Check the installation, the store and both executors, and say the cure of what is amiss; or a

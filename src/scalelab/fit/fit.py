@@ -132,6 +132,7 @@ class Fit:
         return plain if self.holdout is None else plain | {"holdout": self.holdout.to_json()}
 
 
+@np.errstate(all="ignore")  # what overflows is no optimum, and a sentence says so
 def fit_law(
     frame: pl.DataFrame,
     law: Law,

@@ -89,8 +89,8 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
     chain = leading_to_result(stored.attempts)
     before = chain[-1].numerics
     execution = Execution.model_validate(
-        {"data": data, **{name: before[name] for name in EXECUTION if name in before}}
-    )
+        {name: before[name] for name in EXECUTION if name in before}
+    ).model_copy(update={"data": data})
     now = numerics(execution, pick_device(execution))
     changed = {
         name: (value, now.get(name))

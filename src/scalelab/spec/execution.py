@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from scalelab.core.locations import expanded
 from scalelab.core.units import Count, Number, Seconds, Whole
 from scalelab.spec.base import Spec
 
@@ -30,7 +31,7 @@ class Execution(Spec):
     """Keep each layer's input alone and compute the rest again in the backward pass (activation
     checkpointing): less memory, a third more time.
     """
-    data: str = "results/data"
+    data: Annotated[str, AfterValidator(expanded)] = "results/data"
     """Folder or URL where prepared corpora lie."""
     checkpoint_every: Seconds = 30.0
     """Seconds between checkpoints; a killed trial goes on from its last one."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.locations import expanded
 from scalelab.spec.axes import AxisError, first_point, num_points, paths
 from scalelab.spec.budget import LENGTHS
 from scalelab.spec.document import Document, Loc, dump, exists, parse, parse_value
@@ -53,7 +54,7 @@ def read(path: Path, seen: tuple[Path, ...]) -> Document:
             cure="write it as text, in quotes where it is a number",
             where=where,
         )
-    base_path = path.parent / base_name
+    base_path = path.parent / expanded(base_name, where)
     if not exists(base_path):
         raise UserError(
             f"`extends` names {base_name}, which does not exist",

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.locations import expanded
 from scalelab.spec.axes import AxisError, Point, laid
 from scalelab.spec.conditions import check_conditions, demands, settled
 from scalelab.spec.document import Document, Loc, exists
@@ -101,7 +102,7 @@ def _write_base_out(document: Document, folder: Path) -> None:
 def _existing(folder: Path, name: Any, where: str) -> Path:
     written = Path(where.rpartition(":")[0])  # a space may extend another one, in another folder
     is_file = exists(written) and written.is_file()
-    path = (written.parent if is_file else folder) / str(name)
+    path = (written.parent if is_file else folder) / expanded(str(name), where)
     if not exists(path):
         raise UserError(
             f"`base` names {name}, which does not exist",
