@@ -34,6 +34,7 @@ from scalelab.cli import (
 from scalelab.cli.faults import explained
 from scalelab.cli.streams import lost, standard_streams
 from scalelab.core.errors import UserError
+from scalelab.core.text import check_arguments
 
 UNEXPECTED = 70
 """The exit code of a fault that is not the user's (EX_SOFTWARE of sysexits.h)."""
@@ -123,6 +124,7 @@ def main() -> None:
 def _run() -> int:
     """Run the command, report what stopped it, and give its exit code."""
     try:
+        check_arguments(sys.argv[1:])
         app()
     except SystemExit as ended:
         swallowed = _swallowed(ended)

@@ -25,7 +25,6 @@ from scalelab.cli.options import (
     print_warnings,
 )
 from scalelab.core.errors import UserError
-from scalelab.core.text import shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -238,14 +237,12 @@ def _pairs(texts: list[str] | None, option: str, parse: Callable[[str], Any]) ->
         name, sign, value = (part.strip() for part in text.partition("="))
         if not (name and sign and value):
             raise UserError(
-                f"`{shown(text)}` is no name=value",
+                f"`{text}` is no name=value",
                 cure=f"write it like {option} NAME=VALUE",
                 where=option,
             )
         if name in found:
-            raise UserError(
-                f"`{shown(name)}` is given twice", cure="keep one of them", where=option
-            )
+            raise UserError(f"`{name}` is given twice", cure="keep one of them", where=option)
         try:
             found[name] = parse(value)
         except UserError as error:
@@ -280,9 +277,9 @@ def _starts(text: str) -> int | str:
 def _no_number(error: ValueError | ArithmeticError, text: str, option: str) -> UserError:
     """The error of a value that no number could be read from."""
     if isinstance(error, ArithmeticError):
-        return UserError(f"`{shown(text)}` is out of range", cure="write it like 1e6", where=option)
+        return UserError(f"`{text}` is out of range", cure="write it like 1e6", where=option)
     what, _, cure = str(error).partition("; ")
-    return UserError(shown(what), cure=cure, where=option)
+    return UserError(what, cure=cure, where=option)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import typer
 
 from scalelab.core.errors import UserError
 from scalelab.core.locations import expanded, expanded_path
-from scalelab.core.text import shown
 from scalelab.core.units import parse_count
 
 _NUMERIC = re.compile(r"-?[\d,.]+(e[+-]?\d+)?[kMBTPE%]?|([\d.]+[smhd] ?)+")
@@ -59,7 +58,7 @@ def _count(text: str, least: int, most: int, where: str) -> int:
     except (ValueError, ArithmeticError):
         number = -1
     if not least <= number <= most:
-        what = f"`{shown(text)}` is no whole number from {least:,} to {most:,}"
+        what = f"`{text}` is no whole number from {least:,} to {most:,}"
         raise UserError(what, cure="write it like 16, 10k or 1e6", where=where)
     return number
 

@@ -36,7 +36,14 @@ _WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 
 def printable(text: str) -> str:
     """The text with control characters escaped: a terminal obeys them."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(letter: str) -> str:
+    """`\\n`, `\\x1b`, and `\\xff` for a byte that Python holds as a surrogate (PEP 383)."""
+    if "\udc80" <= letter <= "\udcff":
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return ascii(letter)[1:-1]
 
 
 def shortened(text: str, most: int) -> str:

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.text import is_text, shown
+from scalelab.core.text import beginning, is_text
 from scalelab.core.units import parse_number, parse_seconds
 
 LENGTH = 100_000
@@ -107,7 +107,7 @@ def compile_filter(text: str) -> Predicate:
     """
     if len(text) > LENGTH:
         raise UserError(
-            f"the filter `{shown(text)}` has {len(text):,} characters",
+            f"the filter `{text}` has {len(text):,} characters",
             cure=f"write at most {LENGTH:,}",
         )
     return _Parser(text).whole()
@@ -177,7 +177,7 @@ class _Parser:
         for left, _, right in pairs if len(pairs) > 1 else []:
             if isinstance(left, _Word) and isinstance(right, _Word):
                 raise self._fault(
-                    f"`{shown(left.text)}` and `{shown(right.text)}` may both be names",
+                    f"`{left.text}` and `{right.text}` may both be names",
                     "put text in quotes",
                 )
         parts = [self._pair(*pair) for pair in pairs]
@@ -222,7 +222,7 @@ class _Parser:
             self._at += 1  # `30 M` is one quantity in a spec as well
             return _Quantity(f"{text} {unit}")
         if len(text) > DIGITS:
-            what = f"the number {shown(text, 20)} has {len(text):,} characters"
+            what = f"the number {beginning(text)} has {len(text):,} characters"
             raise self._fault(what, f"write at most {DIGITS}, or it like 1e6")
         if re.fullmatch(r"0\d+", text):
             raise self._fault(
@@ -272,12 +272,12 @@ class _Parser:
         lower = text.lower()
         instead = _INSTEAD.get(lower, lower if lower in _KEYWORDS else text)
         return self._fault(
-            f"`{shown(text, 20)}` has no place there",
+            f"`{beginning(text)}` has no place there",
             f"write `{instead}`" if instead != text else _SIGNS,
         )
 
     def _fault(self, what: str, cure: str = _FORM) -> UserError:
-        return UserError(f"`{shown(self._text)}` is no filter: {what}", cure=cure)
+        return UserError(f"`{self._text}` is no filter: {what}", cure=cure)
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ class _Comparison:
     def __call__(self, row: Row) -> bool:
         """Whether it holds in a row. Raises UserError for an unknown name."""
         if self.name not in row:
-            what = f"unknown name `{shown(self.name)}` in the filter"
+            what = f"unknown name `{self.name}` in the filter"
             raise UserError(what, cure=nearest(self.name, list(row)))
         value = row[self.name]
         if value is None and self.wanted is not None and self.sign not in ("!=", "not in"):
@@ -300,8 +300,8 @@ class _Comparison:
             return _COMPARE[self.sign](value, self._wanted_of(value))
         except (TypeError, ValueError, ArithmeticError) as error:
             what = (
-                f"`{self.name}` is {shown(repr(value))} in the filter, which does not compare with"
-                f" {shown(repr(_as_text(self.wanted)))}"
+                f"`{self.name}` is {value!r} in the filter, which does not compare with"
+                f" {_as_text(self.wanted)!r}"
             )
             cure = "compare numbers with numbers, words with words, and write lists as [8, 16]"
             raise UserError(what, cure=cure) from error

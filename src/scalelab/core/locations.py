@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from scalelab.core.errors import UserError
-from scalelab.core.text import is_text, shown
+from scalelab.core.text import is_text
 
 LONGEST_NAME, LONGEST = 255, 4096
 """Most bytes of a file's name and of a path on the file systems in use (NAME_MAX, PATH_MAX)."""
@@ -42,14 +42,12 @@ def expanded_path(place: str | Path, where: str = "") -> Path:
 def _expanded(place: str) -> str:
     path = _home(_VARIABLE.sub(lambda match: _value(match, place), place), place)
     if not is_text(path) or "\0" in path:
-        raise UserError(
-            f"`{shown(path)}` is no path: it is not text in UTF-8", cure="rename the file"
-        )
+        raise UserError(f"`{path}` is no path: it is not text in UTF-8", cure="rename the file")
     if len(os.fsencode(path)) >= LONGEST or any(
         len(os.fsencode(name)) > LONGEST_NAME for name in path.split("/")
     ):
         raise UserError(
-            f"the path `{shown(path)}` is too long",
+            f"the path `{path}` is too long",
             cure=f"write at most {LONGEST_NAME} bytes for a name, and {LONGEST:,} in all",
         )
     return path
@@ -61,7 +59,7 @@ def _value(match: re.Match[str], place: str) -> str:
     name = match[2] or match[3]
     if name not in os.environ:
         raise UserError(
-            f"the path `{shown(place)}` names the variable `${shown(name)}`, which is not set",
+            f"the path `{place}` names the variable `${name}`, which is not set",
             cure="set it, or write $$ for a dollar sign",
         )
     return os.environ[name]
@@ -75,9 +73,9 @@ def _home(path: str, place: str) -> str:
     # `expanduser` leaves what it does not know as it is.
     found = os.path.expanduser(f"~{user}") if is_text(path) and "\0" not in path else "~"  # noqa: PTH111
     if found.startswith("~"):
-        whose = f"the user `{shown(user)}`" if user else "this user"
+        whose = f"the user `{user}`" if user else "this user"
         raise UserError(
-            f"the path `{shown(place)}` is below the home folder of {whose}, and there is none",
+            f"the path `{place}` is below the home folder of {whose}, and there is none",
             cure="write the path out, or ./~ for a file of that name",
         )
     return found.rstrip("/") + path[1 + len(user) :] or "/"

@@ -1,26 +1,13 @@
-"""Text that people give: is it text at all, and how much of it fits into a sentence."""
+"""Text that people give: whether it is text at all, and its beginning."""
 
 from collections.abc import Iterable
 
 from scalelab.core.errors import UserError
 
-SHOWN = 80
-"""Most characters of a text that a sentence repeats."""
 
-
-def shown(text: str, most: int = SHOWN) -> str:
-    """A text as it may stand in a sentence: what cannot be printed as an escape, what is long cut
-    off.
-    """
-    letters = [one if one.isprintable() else _escaped(one) for one in text[:most]]
-    return "".join(letters) + ("..." if len(text) > most else "")
-
-
-def _escaped(letter: str) -> str:
-    """`\\n`, `\\x1b`, and `\\xff` for a byte that Python holds as a surrogate (PEP 383)."""
-    if "\udc80" <= letter <= "\udcff":
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return letter.encode("unicode_escape").decode()
+def beginning(text: str, most: int = 20) -> str:
+    """The first characters of a text, for a sentence that has room for no more."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def is_text(text: str) -> bool:
@@ -39,6 +26,6 @@ def check_arguments(arguments: Iterable[str]) -> None:
     for number, argument in enumerate(arguments, 1):
         if not is_text(argument):
             raise UserError(
-                f"argument {number}, `{shown(argument)}`, is not UTF-8",
+                f"argument {number}, `{argument}`, is not UTF-8",
                 cure="write it in UTF-8; a file of such a name has to be renamed",
             )

@@ -9,7 +9,6 @@ import polars as pl
 from scalelab.core import metrics
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.text import shown
 from scalelab.fit.law import Law
 
 LENGTHS = ("steps", "tokens", "flops", "exposures")
@@ -108,9 +107,7 @@ class Columns:
             for column in self.frame.columns
             if self.frame[column].null_count() < self.frame.height
         ]
-        return UserError(
-            f"the table has no column `{shown(name)}`{also}", cure=nearest(name, known)
-        )
+        return UserError(f"the table has no column `{name}`{also}", cure=nearest(name, known))
 
 
 def check_range(frame: pl.DataFrame, name: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.text import is_text, shown
+from scalelab.core.text import beginning, is_text
 
 Floats = NDArray[np.float64]
 
@@ -100,7 +100,7 @@ def parse(text: str) -> Node:
     if not text.strip():
         raise UserError("a law has an empty formula", cure=_CURE)
     if len(text) > LENGTH:
-        what = f"the formula `{shown(text)}` has {len(text):,} characters"
+        what = f"the formula `{text}` has {len(text):,} characters"
         raise UserError(what, cure=f"write at most {LENGTH:,}")
     found = _Parser(text).whole()
     _check_extent(*_extent(found))
@@ -184,18 +184,18 @@ class _Parser:
     def _number(self, text: str) -> Number:
         if not _NUMBER.fullmatch(text):
             raise self._fault(
-                f"`{shown(text, 20)}` has no place in one, as neither a number nor a name",
+                f"`{beginning(text)}` has no place in one, as neither a number nor a name",
                 "write a product with *, as 2*N, and a large number like 3e7",
             )
         value = float(text.replace("_", ""))
         if not math.isfinite(value):
-            raise self._fault(f"`{shown(text, 20)}` has no place in one: it is too large")
+            raise self._fault(f"`{beginning(text)}` has no place in one: it is too large")
         return Number(value)
 
     def _named(self, name: str) -> Node:
         if len(name) > NAME:
             raise self._fault(
-                f"the name `{shown(name, 20)}` has {len(name):,} letters", f"write at most {NAME}"
+                f"the name `{beginning(name)}` has {len(name):,} letters", f"write at most {NAME}"
             )
         if self._taken("(") is not None:
             return self._call(name)
@@ -246,10 +246,10 @@ class _Parser:
         if kind == "end":
             return self._fault("it is incomplete")
         cure = f"{_CURE}; words like `{text}` are no names" if iskeyword(text) else _CURE
-        return self._fault(f"`{shown(text, 20)}` has no place in one", cure)
+        return self._fault(f"`{beginning(text)}` has no place in one", cure)
 
     def _fault(self, what: str, cure: str = _CURE) -> UserError:
-        return UserError(f"`{shown(self._text)}` is no formula: {what}", cure=cure)
+        return UserError(f"`{self._text}` is no formula: {what}", cure=cure)
 
 
 def _extent(node: Node, inside: Mapping[str, tuple[int, int]] | None = None) -> tuple[int, int]:

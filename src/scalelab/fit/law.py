@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.text import shown
 from scalelab.core.units import parse_number
 from scalelab.fit import formula
 from scalelab.fit.formula import Node, Number, Symbol
@@ -56,7 +55,7 @@ class Loss:
             return text
         kind, _, delta = str(text).partition(":")
         if kind not in ("huber", "squared") or (delta and kind == "squared"):
-            what = f"there is no loss `{shown(str(text))}`"
+            what = f"there is no loss `{text!s}`"
             raise UserError(what, cure="write `huber:1e-3` or `squared`")
         return (
             cls("squared")
@@ -79,7 +78,7 @@ def _positive(text: str, whole: str) -> float:
         value = math.nan
     if not SMALLEST <= value <= 1 / SMALLEST:
         raise UserError(
-            f"`{shown(whole)}` is no loss: its delta is no positive number from {SMALLEST:g} to"
+            f"`{whole}` is no loss: its delta is no positive number from {SMALLEST:g} to"
             f" {1 / SMALLEST:g}",
             cure="write `huber:1e-3`",
         )
@@ -179,7 +178,7 @@ class Law:
         for name in self.let:
             if formula.parse(name) != Symbol(name):
                 raise UserError(
-                    f"`let` gives a value to `{shown(name)}`, which is no name",
+                    f"`let` gives a value to `{name}`, which is no name",
                     cure="write it like `let: {C: 6*N*D}`",
                 )
             if name in self.columns:
@@ -270,7 +269,7 @@ class Choices:
             return
         if isinstance(self.starts, str) or self.starts < 1:
             raise UserError(
-                f"{shown(str(self.starts))} starts make no fit",
+                f"{self.starts!s} starts make no fit",
                 cure=f"give a number from 1 on, or `{HOFFMANN}`",
             )
         if self.starts > STARTS:

@@ -10,7 +10,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.locations import expanded_path
-from scalelab.core.text import shown
 from scalelab.core.units import Number, parse_number
 from scalelab.fit import formula
 from scalelab.fit.law import Law, Loss, Residual
@@ -186,7 +185,7 @@ def find(text: str) -> Law:
             {name: column for name, column in COLUMNS.items() if name in used},
             about="declared on the command line",
         )
-    raise UserError(f"there is no law `{shown(text)}`", cure=nearest(text, list(LAWS)))
+    raise UserError(f"there is no law `{text}`", cure=nearest(text, list(LAWS)))
 
 
 def _end(value: Any) -> float:
@@ -256,7 +255,7 @@ def _explained(error: ValidationError, document: Document) -> UserError:
     loc, where = first["loc"], document.place([*first["loc"]])
     if first["type"] == "extra_forbidden":
         key, known = str(loc[-1]), sorted(_Declared.model_fields)
-        return UserError(f"a law has no `{shown(key)}`", cure=nearest(key, known), where=where)
+        return UserError(f"a law has no `{key}`", cure=nearest(key, known), where=where)
     what, _, cure = first["msg"].removeprefix("Value error, ").partition("; ")
-    what = f"`{shown('.'.join(map(str, loc)))}`: {what[:1].lower()}{what[1:]}"
+    what = f"`{'.'.join(map(str, loc))}`: {what[:1].lower()}{what[1:]}"
     return UserError(f"the file declares no law: {what}", cure=cure or _CURE, where=where)

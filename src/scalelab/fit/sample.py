@@ -13,7 +13,6 @@ import polars as pl
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.text import shown
 from scalelab.fit import formula
 from scalelab.fit.censored import Floats
 from scalelab.fit.columns import Columns
@@ -91,9 +90,7 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
             cure="loosen the filter, or name another table or experiment",
         )
     if not law.columns:
-        what = (
-            f"the law `{shown(law.formula)}` has coefficients only ({', '.join(law.coefficients)})"
-        )
+        what = f"the law `{law.formula}` has coefficients only ({', '.join(law.coefficients)})"
         raise UserError(
             what,
             cure=(
@@ -103,7 +100,7 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
         )
     if not law.coefficients:
         raise UserError(
-            f"the law `{shown(law.formula)}` has no coefficients", cure="write it like A*N^-alpha"
+            f"the law `{law.formula}` has no coefficients", cure="write it like A*N^-alpha"
         )
     if law.target in law.columns.values():
         raise UserError(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.text import shown
 from scalelab.data.text import documents
 from scalelab.data.text.documents import Piece
 from scalelab.data.text.kinds import kind_of
@@ -107,7 +106,7 @@ def check_source(corpus: Corpus) -> None:
             "name a file, a folder, or a data set of the hub as OWNER/NAME or OWNER/NAME@REVISION;"
             f" {nearest(name, list(NAMES))}"
         )
-        raise UserError(f"there is no corpus `{shown(name)}`", cure=cure)
+        raise UserError(f"there is no corpus `{name}`", cure=cure)
 
 
 def _is_on_hub(name: str) -> bool:

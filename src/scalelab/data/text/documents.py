@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.text import shown
+from scalelab.core.text import beginning
 from scalelab.data.text.kinds import kind_of
 
 PIECE = 1 << 19
@@ -157,7 +157,7 @@ def _list(path: Path, field: str, number: int, start: int, tell: Tell) -> Iterat
     for row, where in _elements(path, tell):
         if not isinstance(row, dict):
             raise UserError(
-                f"a row of the list is {shown(json.dumps(row), 20)}, and no JSON object",
+                f"a row of the list is {beginning(json.dumps(row))}, and no JSON object",
                 cure=f'write rows like {{"{field}": "..."}}',
                 where=where,
             )
