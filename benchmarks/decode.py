@@ -16,6 +16,7 @@ neither side. Compiled, ours is `compiled_step` and theirs a compiled forward. B
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -28,14 +29,17 @@ from scalelab.data.text.tokenizers import Bytes
 from scalelab.generate import GREEDY, compiled_step, decoding_speed, stream
 from scalelab.generate.lanes import Step
 from scalelab.generate.vocabulary import Documents
-from scalelab.models import Transformer, build
+from scalelab.models import Transformer
 from scalelab.spec import model as spec
 from scalelab.train.process import prepare
 
-LAYERS, HEADS, WIDTH, HIDDEN, CONTEXT, VOCAB = 4, 4, 128, 352, 1024, 257
-FEW, MANY = 8, 64
+TOY = "SCALELAB_TOY" in os.environ
+LAYERS, HEADS, WIDTH, HIDDEN, CONTEXT, VOCAB = 4, 4, 128, 352, 128 if TOY else 1024, 257
+FEW, MANY = (1, 4) if TOY else (8, 64)
 """Tokens that are decoded behind a prompt: twice, to subtract."""
-ROUNDS = 7
+ROUNDS = 1 if TOY else 7
+SECONDS = 0.05 if TOY else 1.0
+"""Spent on each measurement of our own step."""
 
 Decode = Callable[[int], None]
 """Decodes this many tokens behind the prompts."""
@@ -54,7 +58,7 @@ def ours(kv_heads: int = HEADS) -> Transformer:
     given = spec.Transformer(
         layers=LAYERS, heads=HEADS, kv_heads=kv_heads, width=WIDTH, ffn=spec.Ffn(width=HIDDEN)
     )
-    return build(given.resolved(), VOCAB, CONTEXT).initialise(0).eval()
+    return Transformer(given.resolved(), VOCAB, CONTEXT).initialise(0).eval()
 
 
 def theirs() -> Any:
@@ -62,6 +66,7 @@ def theirs() -> Any:
     mds.load()  # mends torchvision, which transformers imports too, beside a CPU build of torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    nothing: Any = None
     config = LlamaConfig(
         vocab_size=VOCAB,
         hidden_size=WIDTH,
@@ -71,8 +76,8 @@ def theirs() -> Any:
         num_key_value_heads=HEADS,
         max_position_embeddings=CONTEXT,
         rms_norm_eps=1e-5,
-        bos_token_id=None,
-        eos_token_id=None,
+        bos_token_id=nothing,
+        eos_token_id=nothing,
         pad_token_id=0,
     )
     return LlamaForCausalLM(config).eval()
@@ -178,7 +183,7 @@ def with_and_without_cache(compiled: bool) -> None:
                 VOCAB,
                 [128, CONTEXT],
                 [1, 8],
-                seconds=1.0,
+                seconds=SECONDS,
                 step=compiled_step() if how else None,
             )
             print(

@@ -19,7 +19,6 @@ import random
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +30,10 @@ from scalelab.data.text.asking import home_of
 from scalelab.data.text.prepare import prepare
 from scalelab.spec.text import Bytes, Corpus, HuggingFace, Text, Tiktoken, Tokenizer
 
+TOY = "SCALELAB_TOY" in os.environ
 MB = 1e6
+BLOCKS = 20 if TOY else 400
+"""Read at random."""
 
 
 def main() -> None:
@@ -39,10 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--megabytes", type=int, default=20, help="text to prepare")
+    parser.add_argument("--megabytes", type=int, default=1 if TOY else 20, help="text to prepare")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=30 if TOY else 3000)
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
 
@@ -153,15 +155,14 @@ def blocks(task: Text, folder: str) -> None:
         for number in range(shard.blocks)
     ]
     local = LocalDataset(place, "train")
-    order = np.random.default_rng(0).integers(0, len(shards), 400).tolist()
+    order = np.random.default_rng(0).integers(0, len(shards), BLOCKS).tolist()
     opened: dict[str, Callable[[int], object]] = {
         "MDSReader": lambda number: data._shards.block(*shards[number]),
         "LocalDataset": local.__getitem__,
     }
-    with suppress(Exception):  # it wants shared memory, and names of its own there
-        clean_stale_shared_memory()
-        streaming = StreamingDataset(local=place, split="train", shuffle=False, batch_size=1)
-        opened["StreamingDataset"] = streaming.__getitem__
+    clean_stale_shared_memory()  # it has names of its own there
+    streaming = StreamingDataset(local=place, split="train", shuffle=False, batch_size=1)
+    opened["StreamingDataset"] = streaming.__getitem__
     for name, read in opened.items():
         read(0)
         began = time.perf_counter()

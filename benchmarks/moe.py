@@ -12,6 +12,7 @@ backward.
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -29,11 +30,14 @@ from scalelab.spec.model import Init, Transformer
 from scalelab.train.objective import Batch, mean_loss, summed_loss
 from scalelab.train.process import prepare
 
-LAYERS, HEADS, WIDTH, CONTEXT, BATCH, VOCAB = 4, 4, 128, 128, 16, 257
+TOY = "SCALELAB_TOY" in os.environ
+LAYERS, HEADS, WIDTH, VOCAB = 4, 4, 128, 257
+CONTEXT, BATCH = (16, 2) if TOY else (128, 16)
 TOKENS = BATCH * CONTEXT
 DENSE = spec.Ffn(kind="swiglu", width=512)
 MIXTURE = spec.Moe(experts=15, chosen=3, shared=1, width=128, balance=spec.Balance(bias=0.001))
-Step = Callable[[], None]
+Step = Callable[[], Tensor]
+"""Returns what it computed."""
 
 
 def main() -> None:
@@ -43,7 +47,7 @@ def main() -> None:
     )
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=1 if TOY else 40)
     args = parser.parse_args()
 
     prepare(1)
@@ -76,6 +80,8 @@ def measured(steps: dict[str, Step], rounds: int) -> dict[str, float]:
             began = time.perf_counter()
             step()
             seconds[name].append(time.perf_counter() - began)
+    for name, step in steps.items():
+        assert step().isfinite().all(), f"{name} computes what is no number"
     return {name: statistics.median(found[3:]) for name, found in seconds.items()}
 
 
@@ -88,7 +94,7 @@ def updates(given: spec.Ffn | spec.Moe, compiled: bool, half: Callable) -> Step:
     adamw = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)
     targets = torch.tensor(TOKENS)
 
-    def update() -> None:
+    def update() -> Tensor:
         tokens_BS = torch.randint(0, VOCAB, (BATCH, CONTEXT + 1))
         with half():
             loss = loss_of(model, Batch(tokens_BS[:, :-1], tokens_BS[:, 1:]))
@@ -98,6 +104,7 @@ def updates(given: spec.Ffn | spec.Moe, compiled: bool, half: Callable) -> Step:
         adamw.zero_grad(set_to_none=True)
         if loss.routings:
             model.rebalance(torch.stack([routing.load_E for routing in loss.routings]))
+        return loss.nats
 
     return update
 
@@ -110,13 +117,14 @@ def layer(given: spec.Ffn | spec.Moe, compiled: bool, half: Callable) -> Step:
     x_BTD, grad_BTD = torch.randn(2, BATCH, CONTEXT, WIDTH)
     x_BTD.requires_grad_()
 
-    def both_ways() -> None:
+    def both_ways() -> Tensor:
         with half():
             out = run(x_BTD)
         out_BTD: Tensor = out[0] if isinstance(out, tuple) else out
         out_BTD.backward(grad_BTD.to(out_BTD.dtype))
         module.zero_grad()
         x_BTD.grad = None
+        return out_BTD
 
     return both_ways
 

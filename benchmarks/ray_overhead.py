@@ -9,7 +9,9 @@ count once; Linux only.
 """
 
 import argparse
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from scalelab.core.events import Ended, Event, Measured, Started
@@ -21,11 +23,12 @@ from scalelab.spec.budget import Budget
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 
+TOY = "SCALELAB_TOY" in os.environ
 REPORTS = 10
 """Measurements that each trial tells."""
 
 
-class Desk:
+class Clocked:
     """Hands out trials that do nothing, and looks at the clock."""
 
     stopping = overdue = False
@@ -34,6 +37,7 @@ class Desk:
         self.left, self.open = trials, trials
         self.first = self.last = 0.0
         self.memory = 0
+        self.faults: list[str] = []
 
     @property
     def finished(self) -> bool:
@@ -46,16 +50,28 @@ class Desk:
         trial = Trial(budget=Budget(steps=1), seed=self.left)
         return PlannedTrial(trial, trial.digest(), {}, 0, Parameters(1, 1, 1, {}), 1, 1, 1.0, 1, 1)
 
-    def tell(self, digest: str, event: Event) -> None:
+    def tell(self, digest: str, event: Event) -> bool:
         self.last = time.perf_counter()
         self.first = self.first or self.last
         if isinstance(event, Ended):
             self.open -= 1
+            if event.state != "done":
+                self.faults.append(event.error)
         if not self.open:
             self.memory = pss_of_descendants()
+        return False
 
 
-def do_nothing(trial, execution, *, folder, emit, stopping):
+def do_nothing(
+    trial: Trial,
+    execution: Execution,
+    *,
+    folder: str | None,
+    emit: Callable[[Event], None],
+    stopping: Callable[[], bool],
+    pruned: Callable[[], bool],
+) -> Ended:
+    """The worker."""
     emit(Started({}))
     for step in range(REPORTS):
         emit(Measured(step, {"recall": 0.5}))
@@ -93,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trials", type=int, default=300)
+    parser.add_argument("--trials", type=int, default=3 if TOY else 300)
     trials = parser.parse_args().trials
     print(f"{trials} trials that do nothing but tell {REPORTS} measurements")
     for name, execute, jobs in (
@@ -101,8 +117,13 @@ def main() -> None:
         ("ray, 1 job", ray.execute, 1),
         ("ray, 2 jobs", ray.execute, 2),
     ):
-        desk, began = Desk(trials), time.perf_counter()
+        desk, began = Clocked(trials), time.perf_counter()
         execute(desk, Job(Execution(device="cpu"), worker=do_nothing, jobs=jobs))
+        if desk.faults:
+            raise SystemExit(
+                f"{name}: {len(desk.faults)} of {trials} trials failed, the first with:"
+                f" {desk.faults[0]}"
+            )
         each = 1000 * (desk.last - desk.first) / (trials - 1)
         start, end = desk.first - began, time.perf_counter() - desk.last
         print(

@@ -4,6 +4,7 @@ grid's 7,800 trials.
 python benchmarks/startup.py
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,8 @@ COMMANDS = (
     ["plan", "specs/paper/in_tool_learning.yaml"],
     ["plan", "specs/paper/in_tool_learning.yaml", "--json"],
 )
-REPEATS = 7
+TOY = "SCALELAB_TOY" in os.environ
+REPEATS = 1 if TOY else 7
 
 
 def main() -> None:

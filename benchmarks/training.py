@@ -11,6 +11,7 @@ no checkpoint.
 """
 
 import argparse
+import os
 import statistics
 import time
 from typing import get_args
@@ -22,6 +23,8 @@ from scalelab.spec.model import Transformer
 from scalelab.spec.task import Facts
 from scalelab.train.attempt import Attempt
 from scalelab.train.process import prepare
+
+TOY = "SCALELAB_TOY" in os.environ
 
 
 def windows(attempt: Attempt, num: int, updates: int) -> list[float]:
@@ -51,8 +54,8 @@ def main() -> None:
         "--precision", choices=get_args(Trial.model_fields["precision"].annotation), default="fp32"
     )
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--windows", type=int, default=20)
-    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--windows", type=int, default=1 if TOY else 20)
+    parser.add_argument("--updates", type=int, default=1 if TOY else 20)
     args = parser.parse_args()
 
     prepare(1)
@@ -71,6 +74,7 @@ def main() -> None:
     first = time.perf_counter() - began
     windows(attempt, 1, args.updates)
     seconds = windows(attempt, args.windows, args.updates)
+    assert attempt.is_finite(), "the loss is no number"
     positions, middle, best = (
         args.batch * attempt.shape.context,
         statistics.median(seconds),

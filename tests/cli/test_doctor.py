@@ -46,7 +46,26 @@ def test_coordinates_are_told_by_width(
         "logits",
     ]
     assert set(found[0]["moved"]) == {"8", "16", "32", "64"}
+    assert not any(one["grows"] or one["vanishes"] for one in found)
+    assert set(found[0]["own"]) == set(found[0]["moved"])
+
+
+@pytest.mark.parametrize(("mup", "code"), [("mup: 16", 1), ("mup: null", 0)])
+def test_under_mup_activations_that_vanish_with_the_width_are_a_failure(
+    spec: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    mup: str,
+    code: int,
+) -> None:
+    text = SPEC.replace("mup: 16", mup) + "optim: {eps: 1, weight_decay: 0}\n"
+    spec.write_text(text)
+    assert run(monkeypatch, "doctor", "--coordinates", str(spec), "--json") == code
+    found = json.loads(capsys.readouterr().out)["coordinates"]
+    assert any(one["vanishes"] for one in found) == bool(code)
     assert not any(one["grows"] for one in found)
+    assert run(monkeypatch, "doctor", "--coordinates", str(spec)) == code
+    assert ("vanishes" in capsys.readouterr().out) == bool(code)
 
 
 def test_two_examinations_at_once_are_refused(

@@ -224,12 +224,16 @@ def test_what_is_wrong_is_a_sentence(
         ("", "made.csv: has no rows"),
         ("1e8,1e9,3", "there is one row"),
         ("1e8,1e9,3\n1e9,1e10,2\n1e9,1e9,2.5", "has 5 coefficients, and there are 3 rows"),
-        ("1e8,1e9,3\n1e9,1e10,nan", "row 2, column `L`: 'nan' is not a number"),
+        ("1e8,1e9,3\n1e9,1e10,nan", "there is one row"),
         ("1e8,1e9,3\n1e9,1e10,high", "row 2, column `L`: 'high' is not a number"),
-        ("1e8,1e9,3\n1e9,-5,2", "row 2, column `D`: -5 is less than 1"),
+        ("1e8,1e9,3\n1e9,-5,2", "row 2, column `D`: '-5' is less than 1"),
         (
             "\n".join(f"{n}e8,{n * n}e9,{n - 3}" for n in range(1, 10)),
-            "`metrics.loss` is -2 in a row, and its logarithm is taken",
+            "row 1, column `L`: '-2' is no loss",
+        ),
+        (
+            "\n".join(f"{n}e8,{n * n}e9,{n - 1}" for n in range(1, 10)),
+            "`metrics.loss` is 0 in a row, and its logarithm is taken",
         ),
         (
             "\n".join(f"1e8,{n}e9,{n}" for n in range(1, 10)),

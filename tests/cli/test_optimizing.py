@@ -227,8 +227,8 @@ def test_a_dry_run_counts_what_fits_alone(there: Command) -> None:
     changed = ("optimize", "--space", "sums.yaml", "--set", "base.budget.steps=7", "--dry-run")
     shown = there(*changed).out
     assert (
-        "no trial of it; 4 that it asked for as another space or on another base do not count"
-        in shown
+        "no trial of it; 4 that it asked for as another space, on another base or under an older"
+        " recipe do not count" in shown
     )
     assert "fit" not in shown
     found = there(*changed, "--set", "name=other", "--json").json

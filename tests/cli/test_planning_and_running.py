@@ -2,8 +2,10 @@
 finished.
 """
 
+import io
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,10 @@ import ray
 from tests.cli.conftest import Command
 
 from scalelab.core.units import format_count
+from scalelab.plan.plan import compile_plan
+from scalelab.run.driver import Options, drive
+from scalelab.spec.load import load
+from scalelab.store import open_store
 
 GRID = """\
 name: grid
@@ -195,3 +201,37 @@ def test_a_budget_that_a_meter_spends_is_run_and_verified(command: Command, tmp_
     assert trial["state"] == "done"
     assert 20e6 <= trial["metrics"]["flops"] < 25e6
     assert "equal, bit for bit" in command("verify", trial["digest"]).out
+
+
+def test_trials_of_an_older_recipe_are_named_and_run_again(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "falling.yaml").write_text(
+        GRID.replace("grid", "falling") + "optim: {schedule: {kind: wsd, warmup: 1}}\n"
+    )
+    plan = compile_plan(*load(tmp_path / "falling.yaml"))
+    before = [
+        replace(planned, digest=next(iter(planned.trial.older_digests())))
+        for planned in plan.trials
+    ]
+    (tmp_path / "results").mkdir()
+    with open_store(tmp_path / "results/scalelab.db", mode="write") as store:
+        quiet = Options(executor="inline", stream=io.StringIO())
+        drive(replace(plan, trials=before), store, quiet)
+    told = command("plan", "falling.yaml", "--json").json
+    assert told["states"] == {"missing": 4}
+    older = [
+        {"digest": now.digest, "older": then.digest, "parts": ["optim.schedule"]}
+        for now, then in zip(plan.trials, before, strict=True)
+    ]
+    assert told["older_recipes"] == older
+    assert "4 of the trials were run under an older recipe" in command("plan", "falling.yaml").out
+    shown = command("show", before[0].digest[:10])
+    assert "run under an older recipe of `optim.schedule`" in shown.out
+    stored = command("show", before[0].digest[:10], "--json").json["trials"]
+    assert stored[0]["older_recipe"] == ["optim.schedule"]
+    ran = command("run", "falling.yaml", "--executor", "inline", "--json")
+    assert (ran.json["outcomes"], ran.json["older_recipes"]) == ({"done": 4}, older)
+    assert "older recipe of `optim.schedule`" in ran.err
+    assert command("plan", "falling.yaml", "--json").json["older_recipes"] == []
+    assert "older recipe" not in command("run", "falling.yaml", "--executor", "inline").out

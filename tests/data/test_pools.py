@@ -40,8 +40,7 @@ def test_occupations_take_the_article_a() -> None:
 
 def test_bits_and_chance_follow_from_the_pools() -> None:
     data = build(Facts())
-    assert data.value_bits() == pytest.approx(
-        math.log2(17_136) + math.log2(7) + math.log2(213) + math.log2(100)
-    )
-    assert data.value_bits() == pytest.approx(31.25, abs=0.005)
+    person = [math.log2(17_136), math.log2(7), math.log2(213), math.log2(100)]
+    assert data.fact_bits().tolist() == pytest.approx(16 * person)
+    assert sum(person) == pytest.approx(31.25, abs=0.005)
     assert data.chance() == pytest.approx((1 / 17_136 + 1 / 7 + 1 / 213 + 1 / 100) / 4)

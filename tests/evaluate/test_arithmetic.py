@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scalelab.core.events import Interrupted
-from scalelab.data.arithmetic import END, VOCAB, ArithmeticData, Sums
+from scalelab.data.arithmetic import ASKED, END, VOCAB, ArithmeticData, Sums
 from scalelab.evaluate.arithmetic import SAMPLE, ArithmeticTest
 from scalelab.evaluate.bits import Scorer
 from scalelab.evaluate.excerpt import QUESTIONS
@@ -111,14 +111,15 @@ def test_a_calculator_answers_everything(task: Arithmetic) -> None:
     found = measuring(task).full(Calculator(task))
     shares = {
         "accuracy",
+        "accuracy_questions",
         "accuracy_longer",
         *(f"accuracy_{length}" for length in range(1, task.longest + 1)),
     }
     assert {name: found[name] for name in shares} == dict.fromkeys(shares, 1.0)
     assert found.keys() == shares | {"validation_loss", "flops_per_token"}
-    assert {*Arithmetic.concludes} - {"loss"} == found.keys() & {*Arithmetic.concludes}
+    assert {*task.concludes} - {"loss"} == found.keys()
     quick = measuring(task).quick(Calculator(task))
-    assert {*Arithmetic.measures} - {"loss"} == quick.keys()
+    assert {*task.measures} - {"loss"} == quick.keys()
     assert quick["accuracy"] == 1
     sure = math.log(math.e + VOCAB - 1) - 1  # one logit of 1 among zeros
     assert (quick["validation_loss"], found["validation_loss"]) == pytest.approx((sure, sure))
@@ -130,19 +131,34 @@ def test_an_answer_counts_where_greedy_decoding_writes_it(task: Arithmetic, shar
     model, data = Calculator(task, hashed(share)), ArithmeticData(task)
     found = measuring(task).full(model)
     shares: dict[int, float] = {}
+    count: dict[int, int] = {}
     for length in range(1, task.longest + 1):
         texts = [text.partition("=") for text in data.questions(length).texts()]
         right = [
             decoded(model, f"{question}=", data.shape.context) == answer
             for question, _, answer in texts
         ]
-        shares[length] = sum(right) / len(right)
+        shares[length], count[length] = sum(right) / len(right), len(right)
         assert found[f"accuracy_{length}"] == shares[length]
     assert 0 < min(shares.values()) < max(shares.values()) <= 1
     trained = [shares[length] for length in range(1, task.length + 1)]
     longer = [shares[length] for length in range(task.length + 1, task.longest + 1)]
     assert found["accuracy"] == pytest.approx(sum(trained) / len(trained))
     assert found["accuracy_longer"] == pytest.approx(sum(longer) / len(longer))
+    right = sum(shares[length] * count[length] for length in range(1, task.length + 1))
+    asked = sum(count[length] for length in range(1, task.length + 1))
+    assert found["accuracy_questions"] == pytest.approx(right / asked)
+    assert {count[length] for length in count if length > 1} == {ASKED}
+
+
+def test_a_model_that_knows_the_ten_shortest_alone_answers_half_of_the_lengths() -> None:
+    """And 10 of 510 questions, whether all or a sample of them is asked."""
+    task = Arithmetic(length=2, longest=2)
+    test = measuring(task)
+    model = Calculator(task, lambda text: len(text.partition("=")[0]) > len("1+2"))
+    for found in (test.full(model), test.quick(model)):
+        assert found["accuracy"] == 0.5
+        assert found["accuracy_questions"] == pytest.approx(10 / 510)
 
 
 def test_the_loss_is_the_mean_nats_of_an_answers_token_over_the_lengths_that_are_trained_on() -> (

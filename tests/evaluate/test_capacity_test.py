@@ -21,7 +21,7 @@ from scalelab.models import build as build_model
 from scalelab.plan.counts import Parameters, parameters
 from scalelab.spec.experiment import Trial
 from scalelab.spec.model import Transformer
-from scalelab.spec.task import BioD, Biography
+from scalelab.spec.task import BioD, Biography, Junk
 
 Text = tuple[int, ...]
 PARAMS = Parameters(total=2000, non_embedding=500, active=2000, groups={}, used=1000)
@@ -31,6 +31,9 @@ TASKS = {
     "bioD": Biography(
         people=40, text=BioD(attributes=3, chunks=2, diversity=8, length=2, alphabet=9)
     ),
+    "bioD, more strings than people": Biography(people=40, text=BioD(attributes=2, diversity=70)),
+    "bioS_simple": Biography.model_validate({"people": 40, "text": {"kind": "bioS_simple"}}),
+    "junk": Biography(people=40, junk=Junk(people=50, domain_token=True)),
 }
 
 
@@ -186,8 +189,7 @@ def test_what_a_stop_and_a_search_may_watch_is_measured() -> None:
         quick, full = test.quick(net), test.full(net)
         assert net.training
         assert quick == full  # everybody is in the sample
-        assert set(Biography.measures) <= quick.keys() | {"loss"}
-        assert set(Biography.concludes) <= full.keys() | {"loss"}
+        assert set(task.measures) == set(task.concludes) == full.keys() | {"loss"}
         assert ("first_nats" in full) == (task.text.kind == "bioD")
         assert full["bits"] / full["bits_per_param_total"] == pytest.approx(
             sum(weight.numel() for weight in net.parameters())

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scalelab.data import BitPools, build
+from scalelab.data.biography.sentences import chunks as chunks_of
 from scalelab.evaluate.complexity import Nats, learned, most
 from scalelab.spec.task import BioD, Biography
 
@@ -47,6 +49,62 @@ def test_bio_d_by_hand() -> None:
         100 * math.log2(1.6e8 / 100) + 100 * 4 * 3 * math.log2(50) + 4 * 50 * math.log2(40**5 / 50)
     )
     assert most(biod(100)) == pytest.approx(perfect, rel=1e-12)
+
+
+@given(
+    people=st.integers(1, 200),
+    attributes=st.integers(1, 3),
+    chunks=st.integers(1, 3),
+    diversity=st.integers(1, 300),
+    length=st.integers(1, 3),
+    alphabet=st.integers(1, 30),
+    world=st.integers(0, 99),
+)
+@settings(deadline=None)
+def test_a_perfect_model_of_sets_has_no_more_bits_than_its_text_holds(
+    people: int,
+    attributes: int,
+    chunks: int,
+    diversity: int,
+    length: int,
+    alphabet: int,
+    world: int,
+) -> None:
+    """The text: a set of names, and strings that are drawn from sets that are drawn."""
+    alphabet_L = alphabet**length
+    assume(diversity <= alphabet_L)
+    sets = BioD(
+        attributes=attributes,
+        chunks=chunks,
+        diversity=diversity,
+        length=length,
+        alphabet=alphabet,
+    )
+    shown = [len(strings) for strings in shown_strings(sets, people, world)]
+    names = math.lgamma(1.6e8 + 1) - math.lgamma(people + 1) - math.lgamma(1.6e8 - people + 1)
+    held = names / math.log(2) + people * attributes * chunks * math.log2(diversity)
+    held += sum(
+        math.log2((alphabet_L - at) / (diversity - at)) for count in shown for at in range(count)
+    )
+    pools = build(Biography(people=people, text=sets, world=world, context=4096)).complexity()
+    assert pools.strings == sum(shown)
+    assert most(pools) <= held + 1e-6  # lgamma has seven digits behind the point
+
+
+def shown_strings(sets: BioD, people: int, world: int) -> list[set[int]]:
+    place_EKC = chunks_of(np.arange(people), sets, world)
+    return [set(place_EKC[:, attribute].ravel().tolist()) for attribute in range(sets.attributes)]
+
+
+def test_strings_that_nobody_shows_hold_nothing() -> None:
+    """100 people show 63 of an attribute's 100 strings, about."""
+    few, many = biod(100, BioD()), biod(2_000, BioD())
+    assert 280 < few.strings < 350
+    assert many.strings == 500
+    each = 2 * math.log2(100) - math.log2(100)
+    assert most(few) == pytest.approx(
+        100 * (math.log2(1.6e6) + 5 * math.log2(100)) + few.strings * each, rel=1e-12
+    )
 
 
 @given(people=st.integers(1, 10**7))

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from scalelab.core.events import Interrupted
 from scalelab.data import FactsData, build
 from scalelab.data.database import Database
-from scalelab.data.dialogs import ANSWERS, QUESTIONS
+from scalelab.data.dialogs import ANSWERS, QUESTIONS, names
 from scalelab.data.facts import Values
+from scalelab.data.people import cast
 from scalelab.data.pools import ATTRIBUTES
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode
 from scalelab.evaluate import RecallTest
@@ -32,6 +35,8 @@ from scalelab.spec.task import Facts
 Text = tuple[int, ...]
 Says = Callable[[Text], dict[int, float]]
 SURE = 1e4
+PERSON = math.log2(17_136 * 7 * 213 * 100)
+"""Bits of one person's independent values, 31.25."""
 
 
 @dataclass
@@ -172,8 +177,9 @@ def test_an_oracle_that_answers_from_the_table_scores_exactly_one(recall: Any) -
     data = build(Facts(people=20, recall=recall))
     found = measure(by_heart(data), data)
     assert found["recall"] == 1.0
-    assert found["bits"] == pytest.approx(20 * data.value_bits())
-    assert found["bits_per_fact"] == pytest.approx(data.value_bits() / 4)
+    assert found["bits"] == pytest.approx(20 * PERSON)
+    assert found["bits_per_fact"] == found["bits"] / 80
+    assert found["bits"] == found["bits_max"] == pytest.approx(data.fact_bits().sum())
     assert found["chance"] == data.chance()
     assert found["recall_unseen"] == 0.0
     assert ("recall_permuted" in found) == (recall == "in_tool")
@@ -216,6 +222,77 @@ def test_recall_is_the_share_of_facts_that_are_known(known: int) -> None:
         by_heart(build(Facts(people=max(known, 1)))) if known else lambda text: {EOD: 1.0}, data
     )
     assert found["recall"] == known / 20
+
+
+def table_bits(task: Facts) -> float:
+    """-log2 of the probability that the task draws this table, given the names: for each family and
+    attribute the sum over the family's value, each person following it or not.
+    """
+    people, total = cast(task, "seen"), 0.0
+    for attribute, pool in ATTRIBUTES.items():
+        own = (1 - task.dependence) / len(pool)
+        for family in np.unique(people.family):
+            values = people.values[attribute][people.family == family]
+            count = np.bincount(values, minlength=len(pool))
+            chances = (task.dependence + own) ** count * own ** (len(values) - count)
+            total -= math.log2(chances.sum() / len(pool))
+    return total
+
+
+@given(
+    people=st.integers(1, 12),
+    dependence=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
+    recall=st.sampled_from(["in_weight", "in_tool"]),
+    templates=st.sampled_from([1, 1, 2]),
+    world=st.integers(0, 99),
+)
+@settings(max_examples=8, deadline=None)
+def test_no_model_learns_more_bits_than_the_table_holds(
+    people: int, dependence: float, recall: Any, templates: int, world: int
+) -> None:
+    """One that knows all answers has learned all, one that guesses nothing, whatever they share."""
+    data = build(
+        Facts(people=people, dependence=dependence, recall=recall, templates=templates, world=world)
+    )
+    test = RecallTest(data)
+    knows, guesses = (Oracle(says) for says in (by_heart(data), by_guess))
+    found = test.full(knows)
+    assert found["bits"] == found["bits_max"] == pytest.approx(data.fact_bits().sum(), rel=1e-9)
+    assert test.quick(knows)["bits_per_fact"] == found["bits_per_fact"]
+    assert found["bits"] <= people * PERSON + 1e-9
+    if dependence in (0, 1):
+        assert found["bits"] == pytest.approx(table_bits(data.task), rel=1e-9)
+    if recall == "in_weight" and templates == 1:
+        assert test.full(guesses)["bits"] == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("dependence", [0.0, 0.2, 0.5, 0.8, 1.0])
+def test_bits_of_a_table_are_those_of_its_draws(dependence: float) -> None:
+    """512 people of 324 families: what they have in common counts once, and what is not counted is
+    no more than the pattern of who follows.
+    """
+    task = Facts(people=512, dependence=dependence)
+    held, exact = float(build(task).fact_bits().sum()), table_bits(task)
+    pattern = 512 * 4 * sum(-p * math.log2(p) for p in (dependence, 1 - dependence) if p)
+    assert exact - pattern - 1e-6 <= held <= exact + 1e-6
+    if dependence == 1:
+        families = len(np.unique(cast(task, "seen").family))
+        assert held == pytest.approx(families * PERSON, rel=1e-9)
+        assert held == pytest.approx(10_125, abs=1)
+
+
+def test_an_answer_to_one_of_two_relatives_counts_half() -> None:
+    data = build(Facts(people=40, dependence=1, templates=1))
+    family = cast(data.task, "seen").family
+    relatives = [person for person in range(40) if (family == family[person]).sum() == 2][:1]
+    assert relatives
+    known, guessed = by_heart(data), by_guess
+    names_of = names(cast(data.task, "seen"))
+
+    def says(text: Text) -> dict[int, float]:
+        return (known if asked(turns(text)[0])[1] == names_of[relatives[0]] else guessed)(text)
+
+    assert measure(says, data)["bits"] == pytest.approx(PERSON / 2, abs=2e-3)
 
 
 def test_people_all_alike_have_no_permuted_recall() -> None:
@@ -286,6 +363,7 @@ def test_bits_are_counted_until_asked_to_stop() -> None:
             model,
             data.rows(),
             np.arange(16),
+            np.ones(16),
             torch.device("cpu"),
             batch=4,
             stopping=lambda: next(stops),

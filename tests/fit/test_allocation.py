@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from scipy.stats import t as student
 
-from scalelab.fit.allocation import is_one_budget, rank, shape_axes
+from scalelab.fit.allocation import Ranking, Shape, is_one_budget, rank, shape_axes
 
 
 def frame(
@@ -76,6 +76,26 @@ def test_only_shapes_near_the_best_are_its_rivals_and_share_the_chance() -> None
     assert {shape.place for shape in ranking.rivals()} == {(1, 32, 1), (1, 32, 2)}
     assert sum(ranking.best) == pytest.approx(1)
     assert sum(ranking.best[:2]) == pytest.approx(1)
+
+
+def test_shapes_that_are_all_alike_are_seldom_told_from_the_best() -> None:
+    """The best of twelve is picked by luck: compared one by one, others are told from it in most
+    tables.
+    """
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(400):
+        shapes = tuple(
+            Shape((float(at),), {"model.width": at}, 1000, tuple(rng.normal(size=3)), ())
+            for at in range(12)
+        )
+        ranked = tuple(sorted(shapes, key=lambda shape: -shape.mean))
+        noise = float(np.sqrt(np.mean([np.var(shape.measured, ddof=1) for shape in ranked])))
+        ranking = Ranking("metrics.x", ("model.width",), ranked, (0.0,) * 12, noise, 24)
+        wrong += len(ranking.rivals()) < 12
+        assert [p is not None and p > 0.05 for p in ranking.p_as_good].count(True) == len(
+            ranking.rivals()
+        )
+    assert wrong / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
 
 def test_ties_share_the_chance() -> None:

@@ -12,7 +12,7 @@ from tests.fit.published import FITTED, HELD_OUT, TRUE, chinchilla, gadre, grid
 
 from scalelab.core.errors import UserError
 from scalelab.fit.fit import Fit, fit_key, fit_law
-from scalelab.fit.kept import law_of, restore, to_store
+from scalelab.fit.kept import law_of, refit, restore, to_store
 from scalelab.fit.law import Choices, Loss
 from scalelab.fit.laws import LAWS, find
 from scalelab.fit.matching import matching
@@ -208,8 +208,27 @@ def test_a_stored_fit_comes_back_without_fitting(made: Fit) -> None:
     assert again.to_json() == made.to_json()
     assert again.optimum.objectives_S.tolist() == made.optimum.objectives_S.tolist()
     assert again.key == made.key
+    assert restore(replace(stored, record={**stored.record, "engine": 0}), grid()) is None
     assert restore(stored, grid(seed=1)) is None
     assert restore(stored, grid().head(1)) is None
+
+
+@pytest.mark.parametrize("holdout", [None, "largest_params"])
+def test_a_stored_fit_is_made_again_with_its_law_and_choices(holdout: str | None) -> None:
+    choices = Choices(starts=20, seed=3, fix={"alpha": 0.34}, residual="linear")
+    made = fit_law(
+        grid(),
+        LAW,
+        choices,
+        bootstrap=30,
+        holdout=holdout,
+        at=[{"flops": 1e20}],
+        about={"source": {"filter": None}},
+    )
+    stored = to_store(made, "grid", 1.0)
+    again = refit(replace(stored, record={**stored.record, "engine": 0}), grid())
+    assert again.to_json() == made.to_json()
+    assert again.key == made.key
 
 
 def test_the_key_is_that_of_rows_law_starts_and_draws() -> None:

@@ -1,11 +1,14 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.fit.synthetic import TRUE, made
 
 from scalelab.core.errors import UserError
+from scalelab.fit.fit import fit_law
 from scalelab.fit.law import Choices, Law, Loss, apply
 from scalelab.fit.laws import LAWS, find
 from scalelab.fit.optimum import optimise
@@ -101,6 +104,9 @@ def test_choices_take_the_place_of_a_laws_own():
         (Choices(tie={"beta": "alpha", "alpha": "beta"}), "is tied to"),
         (Choices(tie={"beta": "alpha"}, bounds={"beta": (0, 1)}), "tied, and"),
         (Choices(bounds={"alpha": (1, 0)}), "hold no number"),
+        (Choices(bounds={"alpha": (-1e308, 1e308)}), "bounds of `alpha`"),
+        (Choices(bounds={"A": (1e-320, 1.0)}), "bounds of `A`"),
+        (Choices(tie={"beta": "+".join(["alpha"] * 2000)}), "at most"),
         (Choices(fix={"A": -1.0}), "fixed at -1"),
         (Choices(fix={"E": float("nan")}), "fixed at nan"),
         (Choices(columns={"M": "budget.tokens"}), "has no `M`"),
@@ -111,7 +117,9 @@ def test_choices_that_make_no_sense_are_refused(choices: Choices, said: str):
         apply(CHINCHILLA, choices)
 
 
-@pytest.mark.parametrize("text", ["hubert", "huber:0", "huber:x", "huber:nan", "squared:1", ""])
+@pytest.mark.parametrize(
+    "text", ["hubert", "huber:0", "huber:x", "huber:nan", "squared:1", "", "huber:1e-300"]
+)
 def test_what_is_no_loss_is_refused(text: str):
     with pytest.raises(UserError, match="loss"):
         Loss.parse(text)
@@ -144,7 +152,30 @@ def test_a_law_is_found_by_name_formula_and_file(tmp_path: Path):
         ("formula: E + A*N^-alpha\nbounds: {alpha: 3}", "no law"),
         ("formula: E + A*N^-alpha\nloss: l1", "no loss"),
         ("formula: 3", "empty formula"),
-        ("formula: [", "no YAML"),
+        ("formula: [", "not YAML"),
+        ("[1, 2]", "not a mapping"),
+        ("formula: A*N^-a\ncolumns: 3", "columns"),
+        ("formula: A*N^-a\ncolumns: {N: [1]}", r"columns\.N"),
+        ("formula: A*N^-a\nbounds: {a: [0, 1, 2]}", r"bounds\.a"),
+        ("formula: A*N^-a\nbounds: {a: [0, one]}", r"bounds\.a\.1"),
+        ("formula: A*N^-a\nfixed: {a: .inf}", r"fixed\.a"),
+        ("formula: A*N^-a\nreal: a", "real"),
+        ("formula: A*N^-a\nresidual: square", "residual"),
+        ("formula: A*N^-a\nlet: [N]", "let"),
+        ("formula: A*K^-a\nlet: {K: 2N}", "`2N`"),
+        ("formula: A*K^-a\nlet: {K: 2*M, M: D}", "`M` is used by a `let`"),
+        ("formula: A*K^-a\nlet: {K: 2*K}", "`K` is used by a `let`"),
+        ("formula: A*N^-a\nlet: {N: D}\ncolumns: {N: x}", "a column and a `let`"),
+        ("formula: A*N^-a\nlet: {exp: D}", "`exp` is a function"),
+        ("formula: A*N^-a\nlet: {a b: D}", "a b"),
+        ("formula: A*N^-a\nbounds: {a: [0, 1e300]}", "bounds of `a`"),
+        ("formula: " + "+".join(f"a{number}" for number in range(51)), "51 coefficients"),
+        (
+            "formula: x50*A\nlet: {x0: N*N"
+            + "".join(f", x{one}: x{one - 1}*x{one - 1}" for one in range(1, 51))
+            + "}",
+            "parts",
+        ),
     ],
 )
 def test_a_file_that_declares_no_law_is_refused(tmp_path: Path, written: str, said: str):
@@ -153,6 +184,16 @@ def test_a_file_that_declares_no_law_is_refused(tmp_path: Path, written: str, sa
     with pytest.raises(UserError, match=said) as caught:
         find(str(file))
     assert str(file) in str(caught.value)
+
+
+def test_a_fault_of_a_declared_law_has_its_line(tmp_path: Path):
+    file = tmp_path / "law.yaml"
+    file.write_text("formula: E + A*N^-a\nfixed:\n  E: 1k\n  a: many\n")
+    with pytest.raises(UserError, match=r"law\.yaml:4: .*fixed\.a"):
+        find(str(file))
+    file.write_text("formula: E + A*N^-a\nfixed: {E: 1k}\nbounds: {a: [0, .inf]}\n")
+    found = find(str(file))
+    assert (found.fixed, found.bounds) == ({"E": 1000.0}, {"a": (0.0, math.inf)})
 
 
 def test_an_unknown_law_is_refused_with_the_nearest():
@@ -181,3 +222,18 @@ def test_tokens_that_never_repeat_are_worth_what_they_are():
     assert [found[name] for name in ("R", "alpha", "beta")] == pytest.approx(
         [5, 0.34, 0.35], rel=1e-3
     )
+
+
+@pytest.mark.parametrize(
+    "formula", ["N*2", "A*N^99999999999999999999", "A/0 + N", "A*log(D - D)", "A*1e308*1e308*N"]
+)
+def test_a_law_without_finite_values_is_refused(formula: str):
+    frame = pl.DataFrame(
+        {
+            "params.total": [1e6, 1e7, 1e8, 1e9],
+            "budget.tokens": [1e8, 1e9, 1e8, 1e9],
+            "metrics.loss": [5.0, 4.0, 3.5, 3.0],
+        }
+    )
+    with pytest.raises(UserError):
+        fit_law(frame, find(formula), Choices(starts=5), bootstrap=0)

@@ -1,17 +1,13 @@
 """The mixture as a layer: against its definition, and what it says of its routing."""
 
 import math
-import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from scalelab.models.layers.ffn import Swiglu
 from scalelab.models.layers.linear import initialise
 from scalelab.models.layers.moe import Moe, Routing
 from scalelab.spec import ffn as spec
@@ -249,55 +245,3 @@ def compiles_like_eager(moe: Moe, precision: str, backend: str) -> None:
         ):
             scale = max(1.0, float(theirs.abs().max()))
             torch.testing.assert_close(ours / scale, theirs / scale, rtol=rtol, atol=atol)
-
-
-@pytest.mark.slow
-def test_it_is_deepseeks_layer(monkeypatch: pytest.MonkeyPatch):
-    """Against the layer in the transformers library, bias and all."""
-    layer = _deepseeks_layer(monkeypatch)
-    moe = built(VARIANTS["deepseek"])
-    moe.bias_E.copy_(torch.linspace(0.1, 0.0, 6))
-    oracle = layer(WIDTH, moe)
-    x_BTD = tokens()
-    torch.testing.assert_close(moe(x_BTD)[0], oracle(x_BTD), rtol=1e-4, atol=1e-5)
-
-
-def _deepseeks_layer(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Moe], nn.Module]:
-    pytest.importorskip("transformers", exc_type=ImportError)
-    if "torchvision" not in sys.modules:
-        monkeypatch.setattr("transformers.utils.import_utils._torchvision_available", False)
-    from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
-    from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3MoE
-
-    def built_like(width: int, moe: Moe) -> nn.Module:
-        given, shared = moe.given, moe.shared
-        assert isinstance(shared, Swiglu)
-        assert isinstance(given.width, int)
-        config = DeepseekV3Config(
-            hidden_size=width,
-            moe_intermediate_size=given.width,
-            n_routed_experts=given.experts,
-            num_experts_per_tok=given.chosen,
-            n_shared_experts=given.shared,
-            routed_scaling_factor=given.scale,
-            norm_topk_prob=given.renormalise,
-            n_group=1,
-            topk_group=1,
-        )
-        oracle: Any = DeepseekV3MoE(config)
-        networks = [
-            (expert, moe.experts.up.weight[i], moe.experts.down.weight[i])
-            for i, expert in enumerate(oracle.experts)
-        ]
-        networks.append((oracle.shared_experts, shared.gate_up.weight, shared.down.weight))
-        with torch.no_grad():
-            oracle.gate.weight.copy_(moe.router.linear.weight)
-            oracle.gate.e_score_correction_bias.copy_(moe.bias_E)
-            for network, up_GD, down_DF in networks:
-                gate_FD, up_FD = up_GD.chunk(2)
-                network.gate_proj.weight.copy_(gate_FD)
-                network.up_proj.weight.copy_(up_FD)
-                network.down_proj.weight.copy_(down_DF)
-        return oracle
-
-    return built_like

@@ -3,15 +3,18 @@
 Equality with built models is tested for every variant in tests/models.
 """
 
+from itertools import combinations
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scalelab import models as routers
 from scalelab.models import build
 from scalelab.plan.counts import parameters
+from scalelab.plan.reach import mixed
 from scalelab.spec.ffn import Ffn, Moe
 from scalelab.spec.model import LayerRouter, LearnedPositions, Lstm, Norm, Transformer
 
@@ -181,6 +184,8 @@ def test_a_router_over_layers_adds_what_decides_to_a_plain_transformer(
         ({"policy": "closed", "choices": [[1, 4], [1, 4], [2, 4], [2], [1]]}, 2),
         ({"steps": 2}, 2),
         ({"steps": 2, "top": 2}, 3),
+        ({"policy": "closed", "choices": [[1], [1], [1], [1], [1, 2, 3]]}, 2),
+        ({"policy": "closed", "choices": [[1, 4], [2], [1, 2], [2, 4], [1, 2, 3]]}, 3),
         ({}, 3),
     ],
 )
@@ -192,6 +197,72 @@ def test_a_token_meets_as_many_layers_as_its_steps_may_choose(changes: dict[str,
         - parameters(Transformer(width=16, layers=1).resolved(), 260, 77).total
     )
     assert counted.total - counted.active == (3 - layers) * layer
+
+
+def most_met(model: LayerRouter) -> int:
+    """By brute force: parameters of the built model, less the layers that a route leaves out, the
+    most over all routes.
+    """
+    with torch.device("meta"):
+        built = build(model, 260, 77)
+    assert isinstance(built, routers.LayerRouter)
+    sizes = [sum(weight.numel() for weight in layer.parameters()) for layer in built.layers]
+    total = sum(weight.numel() for weight in built.parameters())
+    routes: set[frozenset[int]] = {frozenset()}
+    for layers in model.allowed:
+        choices = list(combinations(layers, mixed(model)))
+        routes = {route.union(choice) for route in routes for choice in choices}
+    return max(
+        total - sum(size for layer, size in enumerate(sizes) if layer not in route)
+        for route in routes
+    )
+
+
+@st.composite
+def routers_over_layers(draw: st.DrawFn) -> LayerRouter:
+    layers, identity, steps = (
+        draw(st.integers(1, 5)),
+        draw(st.integers(0, 2)),
+        draw(st.integers(1, 4)),
+    )
+    pool = st.integers(1, layers + identity)
+    policy = draw(st.sampled_from(["fixed", "random", "learned", "closed", "open"]))
+    given: dict[str, Any] = {"layers": layers, "identity": identity, "steps": steps}
+    fewest = layers + identity
+    if policy == "fixed" and draw(st.booleans()):
+        given["order"] = draw(st.lists(pool, min_size=steps, max_size=steps))
+    if policy == "closed":
+        one = st.lists(pool, min_size=1, unique=True)
+        given["choices"] = draw(st.lists(one, min_size=steps, max_size=steps))
+        fewest = min(map(len, given["choices"]))
+    if policy in ("learned", "closed", "open"):
+        given["top"] = draw(st.integers(1, min(2, fewest)))
+    given["tied"] = draw(st.booleans())
+    return LayerRouter.model_validate(
+        {"kind": "layer_router", "width": 8, "heads": 2, "policy": policy, **given}
+    ).resolved()
+
+
+@given(model=routers_over_layers())
+@settings(deadline=None)
+def test_the_active_parameters_are_those_of_the_route_that_meets_most(model: LayerRouter):
+    counted = parameters(model, 260, 77)
+    assert counted.active == most_met(model)
+    if model.num_steps * mixed(model) >= model.layers and model.policy in ("learned", "open"):
+        assert counted.active == counted.total
+
+
+def test_a_pool_of_which_two_layers_are_applied_has_two_active_ones():
+    """Of 64 layers, 2 steps: an open pool, and a closed one of which most are never met."""
+    for model in (
+        router(layers=64, identity=0, steps=2),
+        router(
+            layers=64, identity=0, steps=3, policy="closed", choices=[[1], [1], [*range(1, 65)]]
+        ),
+    ):
+        counted = parameters(model, 260, 77)
+        pool = counted.groups["attention"] + counted.groups["ffn"] + 64 * 2 * 16
+        assert counted.total - counted.active == pool * 62 // 64
 
 
 @pytest.mark.parametrize("tied", [True, False])

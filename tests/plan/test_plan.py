@@ -382,7 +382,10 @@ def test_a_length_may_come_from_an_axis_alone(tmp_path: Path) -> None:
             "evaluation: {stop: {metric: recal}}",
             "no evaluation measures `recal`; did you mean `recall`?",
         ),
-        ("evaluation: {stop: {metric: loss, at_most: 1}}", "no evaluation measures `loss`"),
+        (
+            "evaluation: {stop: {metric: test_loss, at_most: 1}}",
+            "no evaluation measures `test_loss`",
+        ),
         ("evaluation: {stop: {metric: loss}}", "of `loss` less is better; write `at_most`"),
         (
             "search: {kind: frontier, metric: recal}",

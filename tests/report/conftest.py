@@ -19,6 +19,7 @@ from scalelab.report.registry import find
 from scalelab.store import TrialRecord, open_store
 from scalelab.store.adopt import adopt
 from scalelab.store.store import Store
+from scalelab.store.table import read_published
 
 WIDTHS = (4, 8, 12, 16, 24)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -147,7 +148,9 @@ def chinchilla(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """Epoch's 240 rows of Chinchilla's runs, imported into a store and read back by a filter."""
     tables = Path(__file__).parents[1] / "tables"
     with open_store(tmp_path_factory.mktemp("chinchilla") / "runs.db", mode="write") as store:
-        adopt(store, tables / "chinchilla_epoch_245.csv", tables / "chinchilla.yaml")
+        adopt(
+            store, read_published(tables / "chinchilla_epoch_245.csv", tables / "chinchilla.yaml")
+        )
         return Reading(store, "metrics.loss < 3.42").rows(find(4), ["chinchilla"])
 
 

@@ -25,6 +25,7 @@ from scalelab.store import TrialRecord, open_store
 from scalelab.store.adopt import adopt
 from scalelab.store.fits import StoredFit
 from scalelab.store.store import Store
+from scalelab.store.table import read_published
 
 SPEC = {"name": "facts_vs_params", "search": {"kind": "frontier"}}
 
@@ -329,7 +330,7 @@ def test_an_imported_table_is_drawn_like_a_run_one(
         *(f"  {path}: {name}" for name, path in columns.items()),
     ]
     (tmp_path / "map.yaml").write_text("\n".join(mapping), encoding="utf-8")
-    adopt(empty, tmp_path / "runs.csv", tmp_path / "map.yaml")
+    adopt(empty, read_published(tmp_path / "runs.csv", tmp_path / "map.yaml"))
     assert "facts_vs_params" in report.with_data(empty)
     assert report.with_data(empty) == report.with_data(empty, ["published_grid"])
     path = report.draw(empty, 1, out=tmp_path)

@@ -19,6 +19,7 @@ from scalelab.report.isoflops import apart
 from scalelab.report.registry import find
 from scalelab.store import open_store
 from scalelab.store.adopt import adopt
+from scalelab.store.table import read_published
 
 FIGURE = find(5)
 TRUE_A = 0.28 / (0.34 + 0.28)
@@ -155,7 +156,9 @@ def test_the_public_table_agrees_over_two_approaches(chinchilla: Rows) -> None:
 def test_what_was_just_drawn_is_up_to_date(tmp_path: Path) -> None:
     tables = Path(__file__).parents[1] / "tables"
     with open_store(tmp_path / "runs.db", mode="write") as store:
-        adopt(store, tables / "chinchilla_epoch_245.csv", tables / "chinchilla.yaml")
+        adopt(
+            store, read_published(tables / "chinchilla_epoch_245.csv", tables / "chinchilla.yaml")
+        )
         draw(store, 5, filter="metrics.loss < 3.42", out=tmp_path / "out")
         assert check(store, tmp_path / "out") == []
 

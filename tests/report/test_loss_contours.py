@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scalelab.fit.fit import fit_law
+from scalelab.fit.fit import ENGINE, fit_law
 from scalelab.fit.kept import to_store
 from scalelab.fit.law import Choices
 from scalelab.fit.laws import find as find_law
@@ -16,6 +16,7 @@ from scalelab.report.figure import Drawing, Rows
 from scalelab.report.hull import Hull
 from scalelab.report.labels import clear_labels
 from scalelab.report.numbers import MINUS
+from scalelab.report.reading import fingerprint
 from scalelab.report.registry import find
 from scalelab.report.surface import levels
 from scalelab.report.surface_chart import BEYOND, WITHIN
@@ -213,16 +214,29 @@ def test_a_fit_of_several_experiments_is_not_offered(grid: Rows, kept: StoredFit
     )
 
 
-def test_a_kept_fit_that_cannot_be_taken_back_is_said_to_be_fitted_here(
+def test_a_fit_that_an_older_engine_made_is_fitted_again_with_its_law_and_choices(
     grid: Rows, kept: StoredFit
 ) -> None:
-    said = FIGURE.draw(
-        replace(
-            grid,
-            fits=[replace(kept, key="of another version", record={**kept.record, "starts": 7})],
-        )
-    ).methods
-    assert "Fitted here with 1,000 draws." in said
+    record = {name: value for name, value in kept.record.items() if name != "cross_check"}
+    older = replace(kept, key="an older engine's", record=record | {"engine": 0}, result={})
+    drawn = FIGURE.draw(replace(grid, fits=[older]))
+    found = drawn.data["fits"][0]["fit"]
+    taken_back = FIGURE.draw(replace(grid, fits=[kept])).data["fits"][0]["fit"]
+    assert found["coefficients"] == taken_back["coefficients"]
+    assert (found["record"]["engine"], found["record"]["bootstrap"]["asked"]) == (ENGINE, 60)
+    said = " ".join(drawn.methods)
+    assert "Fitted again here with 60 draws" in said
+    assert "The fit kept in the store" not in said
+
+
+def test_a_page_is_drawn_again_where_the_engine_of_its_fits_is_another(
+    grid: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curves = find("learning_curves")
+    before = [fingerprint(figure, grid) for figure in (FIGURE, curves)]
+    monkeypatch.setattr("scalelab.report.reading.ENGINE", ENGINE + 1)
+    after = [fingerprint(figure, grid) for figure in (FIGURE, curves)]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True]
 
 
 def test_several_experiments_have_panels_each(grid: Rows, kept: StoredFit) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from scalelab import report
 from scalelab.core.errors import UserError
+from scalelab.fit.multiple import holm
 from scalelab.report.charts import to_svg
 from scalelab.report.figure import Drawing, Rows
 from scalelab.report.reading import Reading
@@ -82,10 +83,30 @@ def test_the_headline_says_which_arm_is_better_and_which_are_not_told_apart(
     assert best.startswith("`+GQA+MoE` has the lowest test_loss: 1.537")
     assert " below `base` (95 %: 0.0" in best
     assert others.startswith("Against `base`, better: `+GQA, wider FFN`")
-    assert "not told from it (the interval contains zero): `+MQA`" in others
+    assert others.endswith("not told from it (corrected for 4 arms): `+MQA`, `+GQA, more heads`.")
     assert fastest.startswith("`+MQA` is the fastest: 1,0")
     assert fastest.endswith("with 0.125 \N{MULTIPLICATION SIGN} its bytes of cache.")
     assert cached.startswith("With a cache, decoding is 6.9")
+
+
+def test_an_arm_that_is_told_apart_alone_is_not_among_four(rows: Rows) -> None:
+    """Pairs of -0.02, -0.03 and -0.03 have p = 0.015; four times that is above 0.05."""
+    lucky = pl.when(pl.col("seed") == 0).then(-0.02).otherwise(-0.03)
+    noise = pl.when(pl.col("arm") == "+MQA").then(lucky).otherwise(0.004 * (pl.col("seed") - 1))
+    away = pl.when(pl.col("arm") == "base").then(0.0).otherwise(noise)
+    made = rows.trials.with_columns((1.6 + away).alias("metrics.test_loss"))
+    drawn = find(9).draw(replace(rows, trials=made))
+    assert drawn.verdict[0].startswith("`+MQA` has the lowest test_loss")
+    assert "but it is not told from `base`" in drawn.verdict[0]
+    assert "p = 0.061 corrected for 4 arms" in drawn.verdict[0]
+    assert "better: " not in drawn.verdict[1]
+    quality, speeds = drawn.data["judged"].values()
+    assert [one["p_holm"] for one in quality] == pytest.approx(
+        holm([one["p"] for one in quality]), rel=1e-4
+    )
+    assert {one["judged_together"] for one in (*quality, *speeds)} == {4}
+    alone = made.filter(pl.col("arm").is_in(["base", "+MQA"]))
+    assert " below `base` (95 %: " in find(9).draw(replace(rows, trials=alone)).verdict[0]
 
 
 def test_an_arm_whose_interval_contains_zero_is_no_winner(rows: Rows) -> None:

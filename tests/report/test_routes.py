@@ -211,7 +211,11 @@ def fill(
             "flops": 5e11,
             "flops_per_token": 4e5 + 1000 * len(arm),
         }
-        metrics |= {"test_loss": loss + 0.02} if task == "text" else {"accuracy": 2.3 - loss}
+        metrics |= (
+            {"test_loss": loss + 0.02}
+            if task == "text"
+            else {"accuracy": 2.3 - loss, "accuracy_questions": 2.2 - loss}
+        )
         metrics |= routed_metrics(model, rng) if is_router else {}
         notes = {"routes": some_text(model, rng)} if is_router else {}
         store.end(made.digest, attempt, Ended("done", 205, 60.0, metrics, artifacts=notes))
@@ -307,7 +311,9 @@ def test_the_loss_of_text_is_that_of_the_test_and_arithmetic_tells_its_accuracy_
     (row,) = [row for row in text.rows if row[0] == "closed"]
     assert row[5].startswith(f"{mine['metrics.test_loss'].mean():.3f}")
     assert row[1:5] == ["200,006", "400,000", "5e11", "406,000"]
-    assert ("accuracy" in sums.columns, "accuracy" in text.columns) == (True, False)
+    for name in ("accuracy (mean over lengths)", "accuracy_questions (of all questions)"):
+        assert (name in sums.columns, name in text.columns) == (True, False)
+    assert any("In arithmetic, accuracy is the share" in said for said in drawing.methods)
     assert [row[6] == "\N{EN DASH}" for row in text.rows] == [name == "plain" for name in ARMS]
     assert all(len(row) == len(table.columns) for table in drawing.tables for row in table.rows)
 
@@ -445,6 +451,29 @@ def test_what_the_seeds_do_not_tell_is_said_with_the_reason(rows: Rows) -> None:
     )
 
 
+def test_a_router_that_is_told_apart_alone_is_not_among_five(rows: Rows) -> None:
+    """Pairs of -0.02, -0.03 and -0.03 have p = 0.015; five times that is above 0.05."""
+    lucky = pl.when(pl.col("seed") == 0).then(-0.02).otherwise(-0.03)
+    noise = pl.when(pl.col("arm") == "open").then(lucky).otherwise(0.004 * (pl.col("seed") - 1))
+    away = pl.when(pl.col("arm") == "plain").then(0.0).otherwise(noise)
+    made = rows.trials.filter(
+        pl.col("task.kind") == "text", pl.col("budget.flops").is_null()
+    ).with_columns((1.6 + away).alias("metrics.test_loss"))
+    drawn = find(11).draw(replace(rows, trials=made))
+    assert (
+        "It cannot tell, p = 0.076 corrected for 5 arms with 3 pairs of seeds (of 5 routed arms"
+        " none better and none worse beyond the error); the best is `open`"
+    ) in drawn.verdict[0]
+    beats, pays = drawn.data["judged"]["beats_plain"], drawn.data["judged"]["halting_pays"]
+    assert [one["judged_together"] for one in (*beats, *pays)] == [5] * 5 + [1]
+    (lucky_one,) = [one for one in beats if one["arm"] == "open"]
+    assert lucky_one["p_holm"] == pytest.approx(5 * lucky_one["p"], rel=1e-4)
+    alone = made.filter(pl.col("arm").is_in(["plain", "open"]))
+    assert (
+        "? Yes (of 1 routed arm 1 better" in find(11).draw(replace(rows, trials=alone)).verdict[0]
+    )
+
+
 def test_one_seed_gives_no_interval_and_a_warning(tmp_path: Path) -> None:
     drawn = some(
         {
@@ -560,7 +589,8 @@ def test_the_numbers_beside_the_page_are_traceable(campaign: Store, page: Path) 
 def test_another_metric_may_decide(rows: Rows) -> None:
     drawn = find(11).chosen({"metric": "accuracy"}).draw(rows)
     assert drawn.verdict[0].startswith(
-        "Does a router beat the plain transformer in accuracy? Equal parameters: yes (of 5"
+        "Does a router beat the plain transformer in accuracy (mean over lengths)? Equal"
+        " parameters: yes (of 5"
     )
     assert " above (95 %" in drawn.verdict[0]
     assert drawn.metric == "metrics.accuracy"

@@ -1,8 +1,10 @@
 """What every executor does, and what Ray alone can."""
 
 import os
+import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -264,8 +266,60 @@ def test_gpus_of_a_trial() -> None:
 
 @pytest.mark.parametrize(
     ("address", "cure"),
-    [("ray://somewhere:10001", "--address auto"), ("127.0.0.1:1", "ray start --head")],
+    [
+        ("ray://somewhere:10001", "--address auto"),
+        ("127.0.0.1:1", "ray start --head"),
+        ("127.0.0.1:99999", "HOST:PORT"),
+        ("somewhere", "HOST:PORT"),
+        ("local", "HOST:PORT"),
+        ("", "HOST:PORT"),
+    ],
 )
 def test_an_address_where_no_run_can_be_driven_is_refused_at_once(address: str, cure: str) -> None:
     with pytest.raises(UserError, match=cure):
-        ray._start(None, Job(Execution(), address=address))
+        ray._start(None, Job(Execution(), address=address), None)
+
+
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.6\r\n"])
+def test_a_server_that_is_no_ray_cluster_is_refused_in_time(
+    greeting: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            server.accept()[0].sendall(greeting)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(UserError, match=f"no Ray cluster answers at `127.0.0.1:{port}`"):
+            ray._check_address(f"127.0.0.1:{port}")
+        thread.join()
+
+
+def test_ray_gets_a_folder_whose_path_fits_a_socket(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    for place in (long, tmp_path / "missing", Path("/proc")):
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        folder = Path(ray._folder())
+        folder.rmdir()
+        assert len(str(folder.parent)) <= ray.PLACE_BYTES
+
+
+@pytest.mark.parametrize(
+    "folder", ["file/trials", "file", "nosuch://bucket/trials", f"{'x' * 300}/trials"]
+)
+def test_a_folder_that_can_keep_nothing_is_refused_before_a_trial_runs(
+    folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(UserError, match="--artifacts"), inline.ready(Job(Execution(), folder)):
+        pass
+    with inline.ready(Job(Execution(), "new/trials")):
+        assert not Path("new").exists()

@@ -123,3 +123,14 @@ def test_a_trial_without_axes_is_called_by_its_digest(make_plan: Callable[..., P
         sentence(planned, Ended("done", 10, 1.0))
         == f"{planned.digest[:10]}: done at step 10 after 1.0s"
     )
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_line_that_cannot_be_printed_ends_no_run(make_plan: Callable[..., Plan]) -> None:
+    planned = make_plan().trials[0]
+    live = PlainLive(Full(), Meter(lambda: Progress(0, 1, "trials", 0.0)))
+    live.show(planned, Ended("done", 10, 1.0))

@@ -83,3 +83,7 @@ def test_verify_looks_at_the_attempts_that_count(tmp_path: Path, earlier: dict[s
     assert verdict.equal
     assert verdict.changed == ({"torch": ("1.0", numerics["torch"])} if earlier else {})
     assert ("though torch was 1.0, is" in verdict.sentence) is bool(earlier)
+    older = {key: value for key, value in kept.items() if key[1] not in ("bits_max", "chance")}
+    again = verify(stored, older, "results/data")
+    assert again.equal  # what an earlier version did not measure does not differ
+    assert again.compared == verdict.compared - 2

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalelab.spec.axes import paths, points, values
+from scalelab.spec.axes import MOST, num_points, paths, points, values
 
 
 def test_forms_of_an_axis() -> None:
@@ -27,6 +27,12 @@ def test_forms_of_an_axis() -> None:
         None,
         {"range": [1, 1e12, 1]},
         {"logspace": [1, 10, 1e9]},
+        {"range": [-1e308, 1e308, 1]},
+        {"range": [1, 2, 1e-320]},
+        {"range": [1, float("inf"), 1]},
+        {"logspace": [1e-320, 1e308, 5]},
+        {"logspace": [1e308, 1e-320, 5]},
+        {"range": ["1e99999999999999999999", 2, 1]},
     ],
 )
 def test_what_is_no_axis_is_refused(axis: object) -> None:
@@ -67,5 +73,20 @@ def test_a_product_has_every_combination_once(axes: dict[str, list[int]]) -> Non
 
 def test_a_product_without_end_is_refused_before_it_fills_the_memory() -> None:
     thousand = {"range": [1, 1000, 1]}
-    with pytest.raises(ValueError, match="more than 1,000,000"):
+    with pytest.raises(ValueError, match="more than 100,000"):
         points({"a": thousand, "b": thousand, "c": thousand})
+
+
+@pytest.mark.parametrize("entry", ["x", 5, None, [1], {}, [{}], [{"a": [1]}, "x"]])
+@pytest.mark.parametrize("key", ["zip", "product"])
+def test_what_is_no_group_of_axes_is_refused(key: str, entry: object) -> None:
+    for count in (paths, points):
+        with pytest.raises(ValueError, match="it takes a mapping of axes"):
+            count({key: entry})
+
+
+def test_a_zip_is_as_long_as_its_values_allow() -> None:
+    long = {"range": [1, MOST, 1]}
+    assert num_points({"a": long}) == MOST
+    with pytest.raises(ValueError, match="more than 100,000"):
+        points({"zip": {"a": long, "b": long}})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scalelab.core.canon import sha256
+from scalelab.core.canon import canonical_json, sha256
 from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget, Params
 from scalelab.spec.evaluation import Decoding, Evaluation, Stop
@@ -62,7 +62,7 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"budget": {"steps": 100}, "task": {"recall": "in_tool", "people": 64, "dependence": 0.5}},
-        "104e702e1cacae27bc5970723cc9336ba1e192402349e3209df17815065e9e05",
+        "69e6aaced43ed59748f70fbd96f2276c9513ef657b63ea093c67fae619965f0b",
     ),
     (
         {
@@ -81,7 +81,7 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
             "optim": {"lr": "1e-2", "clip": None, "schedule": {"kind": "wsd"}},
             "evaluation": {"stop": {}},
         },
-        "58e58db4865a421e6f2a395d7cac6e34f5bfbc21a551bff6b11e06a58c0af23f",
+        "830addde60bbd01d738b524bcdb492d08690c5973e89c137ab0c3acacd90146c",
     ),
     (
         {"budget": {"steps": 100}, "task": {"kind": "biography"}},
@@ -104,7 +104,7 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
             "budget": {"steps": 100},
             "task": {"kind": "biography", "text": {"kind": "bioD", "chunks": 3}, "tokens": "bytes"},
         },
-        "08234387e77336a4c2f17891593dbc4aa363d36fd8224926e62cdbed1583cd8d",
+        "0c21f61a9da31f07b3d8133e129f23ac1737f9a0178d23876c4f18f4ac1aa900",
     ),
     (
         {
@@ -128,7 +128,7 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
             "task": {"kind": "arithmetic", "operation": "chain"},
             "optim": {"kind": "muon"},
         },
-        "d66f22f3bc0d8b9b9abae8719f8ad00d8596ceeebf626f55f3becddebf8a1cf9",
+        "6ee0cbf17fed8e1fcd0696eed0ee42ba96e5528230f291543b58755364a250d5",
     ),
     (
         {
@@ -144,6 +144,75 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("data", "digest"), GOLDEN)
 def test_golden(data: dict[str, Any], digest: str) -> None:
     assert Trial.model_validate(data).digest() == digest
+
+
+BEFORE = {
+    2: ("104e702e1cacae27bc5970723cc9336ba1e192402349e3209df17815065e9e05", ["task"]),
+    4: ("58e58db4865a421e6f2a395d7cac6e34f5bfbc21a551bff6b11e06a58c0af23f", ["optim.schedule"]),
+    7: ("08234387e77336a4c2f17891593dbc4aa363d36fd8224926e62cdbed1583cd8d", ["task.text"]),
+    10: ("d66f22f3bc0d8b9b9abae8719f8ad00d8596ceeebf626f55f3becddebf8a1cf9", ["optim"]),
+}
+"""Place in GOLDEN -> the digest before a recipe was raised for some trials, and the parts whose
+recipe it was. All others kept theirs.
+"""
+
+
+@pytest.mark.parametrize("place", range(len(GOLDEN)))
+def test_a_raised_recipe_changes_the_digests_of_the_trials_whose_numbers_change(place: int) -> None:
+    older = Trial.model_validate(GOLDEN[place][0]).older_digests()
+    digest, parts = BEFORE.get(place, (None, []))
+    assert older == ({} if digest is None else {digest: parts})
+
+
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        ({"optim": {"schedule": {"kind": "cosine", "floor": 0}}}, ["optim.schedule"]),
+        ({"optim": {"schedule": {"kind": "linear"}}}, ["optim.schedule"]),
+        ({"optim": {"schedule": {"kind": "wsd", "decay": 0}}}, ["optim.schedule"]),
+        ({"optim": {"schedule": {"kind": "wsd", "warmup": 100}}}, ["optim.schedule"]),
+        ({"optim": {"schedule": {"kind": "linear"}}, "budget": {"flops": 1e9}}, ["optim.schedule"]),
+        ({"optim": {"schedule": {"kind": "linear", "warmup": 98}}}, ["optim.schedule"]),
+        # nothing falls where no update comes after the warm-up
+        ({"optim": {"schedule": {"kind": "linear", "warmup": 99}}}, []),
+        ({"optim": {"schedule": {"kind": "cosine", "floor": 0, "warmup": 200}}}, []),
+        ({"optim": {"schedule": {"kind": "constant"}}}, []),
+        ({"optim": {"schedule": {"kind": "cosine", "floor": 1e-9}}}, []),
+        ({"optim": {"schedule": {"kind": "linear", "floor": 0.1}}}, []),
+        ({"optim": {"schedule": {"kind": "wsd", "floor": 0.1, "decay": 0}}}, []),
+        ({"optim": {"kind": "muon"}}, ["optim"]),
+        ({"optim": {"kind": "muon"}, "precision": "bf16"}, []),
+        ({"precision": "bf16"}, []),
+        ({"task": {"dependence": 1}}, ["task"]),
+        ({"task": {"dependence": 0}}, []),
+        ({"task": {"kind": "biography", "text": {"kind": "bioD"}}}, ["task.text"]),
+        ({"task": {"kind": "biography", "text": {"kind": "bioD"}, "people": 10_000}}, []),
+        ({"task": {"kind": "biography", "people": 1}}, []),
+    ],
+)
+def test_a_recipe_is_raised_where_numbers_change_and_nowhere_else(
+    data: dict[str, Any], parts: list[str]
+) -> None:
+    made = Trial.model_validate({"budget": {"steps": 100}} | data)
+    assert list(made.older_digests().values()) == ([parts] if parts else [])
+    assert ("recipe" in canonical_json(made.identity())) == bool(parts)
+
+
+def test_every_mix_of_older_recipes_has_its_digest() -> None:
+    changes = {
+        "task": {"dependence": 0.5},
+        "optim": {"kind": "muon", "schedule": {"kind": "linear"}},
+    }
+    older = Trial.model_validate({"budget": {"steps": 100}} | changes).older_digests()
+    assert sorted(older.values()) == [
+        ["optim"],
+        ["optim", "optim.schedule"],
+        ["optim.schedule"],
+        ["task"],
+        ["task", "optim"],
+        ["task", "optim", "optim.schedule"],
+        ["task", "optim.schedule"],
+    ]
 
 
 def test_a_default_written_down_is_the_same_trial() -> None:

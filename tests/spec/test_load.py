@@ -33,7 +33,7 @@ def test_what_looks_like_a_date_is_text(tmp_path: Path) -> None:
 
 def test_an_alias_inside_what_it_names_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "name: little\nbudget: {steps: 1}\naxes: &all {zip: *all}\n")
-    with pytest.raises(UserError, match=r"spec\.yaml: goes in a circle"):
+    with pytest.raises(UserError, match=r"spec\.yaml:3: goes in a circle"):
         load(path)
 
 
@@ -231,3 +231,94 @@ arms:
         match=r":8: `model`: `model.order` names layer 3, and the pool has 2; take 1 to 2",
     ):
         compile_plan(*load(path))
+
+
+MEANT = """\
+name: {name}
+task: {{people: 0o10}}
+model: {{width: 010, head_width: 4}}
+budget: {{steps: 1_000}}
+optim: &optim {{lr: 1e-2, weight_decay: 0}}
+arms:
+  adam: {{optim: {{<<: *optim}}}}
+  hot:
+    optim:
+      <<: *optim
+      lr: 3e-2
+execution: {{checkpoint_every: 1:30:00, compile: no}}
+"""
+
+
+def test_scalars_mean_what_people_mean(tmp_path: Path) -> None:
+    path = write(tmp_path, MEANT.format(name="2024-11-03"))
+    experiment, document = load(path, ["optim.schedule.warmup=1k", "batch=010"])
+    assert (experiment.name, experiment.task.people, experiment.model.width) == (
+        "2024-11-03",
+        8,
+        10,
+    )
+    assert (experiment.budget.steps, experiment.batch) == (1000, 10)
+    assert experiment.optim.schedule.warmup == 1000
+    assert (experiment.execution.checkpoint_every, experiment.execution.compile) == (5400, False)
+    rates = [planned.trial.optim.lr for planned in compile_plan(experiment, document).trials]
+    assert rates == [0.01, 0.03]
+    assert load(path, ["name=no"])[0].name == "no"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("name: little", "name: 20241103", 1, 'a number, .* in quotes: "20241103"'),
+        ("name: little", "name: true", 1, 'a truth value, .* in quotes: "true"'),
+        ("name: little", "name: a\nabout: -.inf", 2, 'a number, .* in quotes: "-.inf"'),
+        ("lr: 1e-2", "lr: 1:30", 3, "'1:30' is not a number"),
+        ("lr: 1e-2", "lr: .inf", 3, "inf is not a finite number"),
+        ("lr: 1e-2", "lr: !!bool solve", 3, "the tag `!!bool`"),
+        ("name: little", "name: little\nbatch: 1e99999999999999999999", 2, "not a whole number"),
+        ("task.people: [8, 16]", "zip: [1]", 5, "`zip`: it takes a mapping"),
+        ("task.people: [8, 16]", 'product: "x"', 5, "`product`: it takes a mapping"),
+        ("task.people: [8, 16]", "task.people: {range: [-1e308, 1e308, 1]}", 5, "more than"),
+        ("task.people: [8, 16]", "task.people: {range: [1, 2, 1e-320]}", 5, "more than"),
+        ("task.people: [8, 16]", "task.people: {logspace: [1e-320, 1e308, 5]}", 5, "too far"),
+        ("name: little", "name: little\nreplicates: 3000000", 2, "at most 100,000"),
+        ("name: little", "name: little\nmodel: {layers: 1000000000}", 2, "10000"),
+        ("name: little", "name: little\nmodel: {ffn: {ratio: 1e308}}", 2, "1000000"),
+        (
+            "name: little",
+            "name: little\nmodel: {kind: layer_router, layers: 4, steps: 9000}",
+            2,
+            "20,000",
+        ),
+        ("name: little", f"name: little\nextends: {'a' * 300}", 2, "too long"),
+        ("name: little", "name: little\nextends: 2024", 2, "in quotes"),
+    ],
+)
+def test_plain_mistakes_are_refused_at_once(
+    tmp_path: Path, old: str, new: str, line: int, words: str
+) -> None:
+    path = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(UserError, match=rf"spec\.yaml:{line}: .*{words}"):
+        load(path)
+
+
+def test_a_budget_that_only_axes_give_is_checked_where_it_stands(tmp_path: Path) -> None:
+    budgets = "[{steps: 5, params: {model.window: 3, target: 10k}}]"
+    path = write(tmp_path, f"name: little\naxes:\n  batch: [4]\n  budget: {budgets}\n")
+    with pytest.raises(UserError, match=r"yaml:4: unknown key `budget.params.model.window`"):
+        load(path)
+
+
+def test_what_extends_no_regular_file_is_refused(tmp_path: Path) -> None:
+    for name in ("/dev/zero", "."):
+        path = write(tmp_path, f"extends: {name}\nname: a\n")
+        with pytest.raises(UserError, match="no regular file"):
+            load(path)
+    for number in range(60):
+        path = write(tmp_path, f"extends: {number + 1}.yaml\n", f"{number}.yaml")
+    with pytest.raises(UserError, match="more than 50 specs"):
+        load(tmp_path / "0.yaml")
+
+
+def test_a_setting_in_a_circle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^--set batch=&a \[\*a\]: goes in a circle"):
+        load(write(tmp_path, GOOD), ["batch=&a [*a]"])

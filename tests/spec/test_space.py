@@ -3,11 +3,13 @@ the cure.
 """
 
 from pathlib import Path
+from random import Random
+from time import perf_counter
 
 import pytest
 
 from scalelab.core.errors import UserError
-from scalelab.spec.conditions import every_point, in_order
+from scalelab.spec.conditions import demands, drawn, every_point, in_order
 from scalelab.spec.load import load
 from scalelab.spec.load_space import experiment_of, load_space
 from scalelab.spec.space import Choice, Float, Int, Space
@@ -233,6 +235,9 @@ def test_the_points_of_a_finite_space_are_counted_with_their_conditions() -> Non
             13,
             "none of them measures `recall_unseen`",
         ),
+        ("{recall: maximize}", "{test_loss: minimize}", 11, "ends with a metric `test_loss`"),
+        ("{recall: maximize}", "{recall_permuted: maximize}", 11, "`recall_permuted`"),
+        ("{recall: maximize}", "{params.used: minimize}", 11, "`params.used`"),
         (
             "sampler: {kind: tpe}",
             "sampler: {kind: tpf}",
@@ -337,6 +342,19 @@ def test_the_base_may_be_a_spec_which_the_space_changes(tmp_path: Path) -> None:
         load_space(write(tmp_path, GOOD.replace(inline, "base: nowhere.yaml\n")))
 
 
+@pytest.mark.parametrize(
+    "objective",
+    ["loss: minimize", "bits: maximize", "recall_permuted: maximize", "max_vio: minimize"],
+)
+def test_whatever_some_of_the_trials_end_with_may_be_an_objective(
+    tmp_path: Path, objective: str
+) -> None:
+    modes = "  task.recall: {choice: [in_weight, in_tool]}\nobjectives"
+    text = GOOD.replace("objectives", modes).replace("recall: maximize", objective)
+    space, _ = load_space(write(tmp_path, text.replace("pruner: {kind: asha}", "")))
+    assert list(space.objectives) == [objective.partition(":")[0]]
+
+
 def test_settings_change_the_space_and_its_base(tmp_path: Path) -> None:
     settings = [
         "sampler=gp",
@@ -411,3 +429,54 @@ def test_an_experiment_and_a_space_are_told_apart(tmp_path: Path) -> None:
         load(space)
     with pytest.raises(UserError, match="this is an experiment, no space to search"):
         load_space(experiment)
+
+
+def test_a_range_of_billions_is_never_written_out(tmp_path: Path) -> None:
+    wide = GOOD.replace("int: [1, 7], step: 2", "int: [1, 7]").replace(
+        "objectives",
+        "  optim.schedule.warmup: {int: [1, 60000000000]}\n"
+        "  batch: {int: [1, 4], when: {optim.schedule.warmup: [59999999999]}}\nobjectives",
+    )
+    space, _ = load_space(write(tmp_path, wide))
+    assert every_point({"optim.schedule.warmup": space.search["optim.schedule.warmup"]}, 10) is None
+    assert 1 <= drawn(space.search, Random(0))["optim.schedule.warmup"] <= 60_000_000_000
+    with pytest.raises(UserError, match=r"batch`: its condition .* which it can't be"):
+        load_space(write(tmp_path, wide.replace("[59999999999]", "[60000000001]")))
+
+
+def test_a_range_has_its_steps_and_nothing_else() -> None:
+    given = Int.model_validate({"int": [2, 10**15], "step": 4})
+    assert [given.has(value) for value in (2, 6.0, 10**15 - 2)] == [True, True, True]
+    others = (3, 6.5, True, "6", None, float("nan"), float("inf"), -2, 10**16 + 2)
+    assert not any(given.has(value) for value in others)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("int: [1, 7], step: 2", "int: [1, 1e300]", "9,007,199,254,740,992"),
+        ("int: [1, 7], step: 2", "choice: [" + "1, " * 50_000 + "1]", "50,000 values"),
+        ("int: [1, 7], step: 2", f"choice: {[*range(101)]}", "101 choices, and at most 100"),
+        ("float: [1e-4, 1e-1], log: true", "float: [-1e308, 1e308]", "wider than any number"),
+        ("float: [1e-4, 1e-1], log: true", "float: [1e-320, 1e308], log: true", "wider than"),
+    ],
+)
+def test_a_distribution_beyond_all_bounds_is_refused(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    with pytest.raises(UserError, match=rf"space\.yaml:\d+: .*{words}"):
+        load_space(write(tmp_path, GOOD.replace(old, new)))
+
+
+def test_conditions_on_conditions_are_each_followed_once() -> None:
+    search = {
+        str(number): Int.model_validate(
+            {"int": [0, 9], "when": {str(above): [1, number] for above in range(number)}}
+        )
+        for number in range(60)
+    }
+    began = perf_counter()
+    assert in_order(search) == list(search)
+    found = demands("59", search)
+    assert perf_counter() - began < 3
+    assert found == {str(number): [1] for number in range(58)} | {"58": [1, 59]}

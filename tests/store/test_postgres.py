@@ -1,5 +1,7 @@
 """What is special to a store on a PostgreSQL server."""
 
+import socket
+
 import pytest
 from tests.store.conftest import NewPlace, record
 
@@ -27,6 +29,21 @@ def test_a_server_that_is_not_there_is_a_sentence_without_the_password() -> None
     ) as caught:
         open_store("postgresql://me:secret@127.0.0.1:1/lab", mode="write")
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_never_answers_is_a_sentence_in_time() -> None:
+    pytest.importorskip("psycopg")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"postgresql://127.0.0.1:{server.getsockname()[1]}/lab?connect_timeout=2"
+        with pytest.raises(UserError, match=r"cannot be reached: .*timeout"):
+            open_store(place, mode="read")
+
+
+@pytest.mark.parametrize("option", ["colour=red", "connect_timeout=soon"])
+def test_an_option_that_the_driver_refuses_is_a_sentence(option: str) -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(UserError, match="cannot be reached"):
+        open_store(f"postgresql://127.0.0.1:1/lab?{option}", mode="read")
 
 
 def test_a_url_that_cannot_be_read_is_a_sentence() -> None:

@@ -2,6 +2,7 @@
 writers.
 """
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -243,3 +244,22 @@ def test_the_file_is_in_wal(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.db")
+    for place in (tmp_path / "pipe.db", Path("/dev/null"), Path("/dev/zero")):
+        refused(place, "is not a regular file")
+
+
+def test_a_store_under_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file" / "lab.db", "file` is a file|does not exist")
+
+
+@pytest.mark.parametrize("name", ["sp ace", "per%41cent", "ha#sh", "qu?e=1&r", "ünï→", "new\nline"])
+def test_a_path_with_odd_letters_is_that_path(name: str, tmp_path: Path) -> None:
+    path = fill(tmp_path / name / f"{name}.db")
+    assert path.is_file()
+    with open_store(path, mode="read") as store:
+        assert store.states([A.digest]) == {A.digest: "done"}

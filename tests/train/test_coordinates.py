@@ -1,5 +1,8 @@
-"""muP: activations of wide models move as those of narrow ones do; without it they move more."""
+"""muP: activations of wide models move as those of narrow ones do; without it they move more, and
+with too small learning rates less.
+"""
 
+import math
 from typing import Any
 
 import pytest
@@ -50,6 +53,59 @@ def test_muon_is_flat_under_mup(scaling: str) -> None:
     assert max(slopes(given).values()) < 0.25
 
 
+@pytest.mark.parametrize(
+    ("optim", "model"),
+    [
+        ({"lr": 1e-3}, {"tied": True}),
+        ({"kind": "muon", "scaling": "match_rms_adamw", "lr": 0.005}, {"qk_norm": True}),
+        ({"lr": 3e-3}, {"ffn": {"kind": "moe", "experts": 4}}),
+    ],
+)
+def test_under_mup_weights_of_every_width_move_what_they_give(
+    optim: dict[str, Any], model: dict[str, Any]
+) -> None:
+    found = coordinate_check(optimised(trial(mup=32, **model), optim))
+    assert not any(one.grows or one.vanishes for one in found)
+    assert min(one.own_slope for one in found) > -0.5
+
+
+def optimised(of: Trial, optim: dict[str, Any]) -> Trial:
+    made = Trial.model_validate({"budget": {"steps": 1}, "optim": optim})
+    return of.model_copy(update={"optim": made.optim})
+
+
+def test_updates_that_shrink_with_the_gradients_of_wide_models_vanish() -> None:
+    """Under muP a hidden gradient goes as 1 / width. An eps that drowns it takes AdamW's scaling
+    away, and then the learning rate goes as 1 / width once more.
+    """
+    drowned = optimised(trial(mup=32), {"eps": 1.0, "weight_decay": 0.0})
+    found = {one.name: one for one in coordinate_check(drowned)}
+    assert not any(one.grows for one in found.values())
+    assert found["layers.0.ffn"].vanishes
+    assert not any(one.vanishes for one in coordinate_check(trial(mup=32)))
+
+
+def test_what_blows_up_grows_and_what_does_not_move_vanishes() -> None:
+    blown = coordinate_check(optimised(trial(mup=32), {"lr": 1e30}), factors=(1, 2), seeds=1)
+    assert all(one.grows for one in blown if one.name != "embedding")
+    still = coordinate_check(optimised(trial(mup=32), {"lr": 1e-30}), factors=(1, 2), seeds=1)
+    assert all(one.vanishes and not one.grows for one in still)
+    assert all(math.isfinite(one.slope) for one in still)
+
+
+@pytest.mark.parametrize(
+    "model", [{"kind": "lstm", "width": 16}, {"kind": "layer_router", "width": 16, "heads": 2}]
+)
+def test_every_family_is_examined(model: dict[str, Any]) -> None:
+    made = Trial.model_validate(
+        {"task": {"people": 4, "templates": 1}, "model": model, "budget": {"steps": 2}}
+    )
+    resolved = made.model_copy(update={"model": made.model.resolved()})
+    found = coordinate_check(resolved, factors=(1, 2), steps=2, seeds=1)
+    assert [one.name for one in found] == ["embedding", "logits"]
+    assert all(one.own[16] > 0 for one in found)
+
+
 def test_a_wider_model_has_more_heads_of_the_same_width() -> None:
     wide, narrow = (at_width(trial(kv_heads=1, heads=2).model, factor) for factor in (2, 0.5))
     assert (wide.width, wide.heads, wide.kv_heads, wide.head_width, wide.ffn.width) == (
@@ -70,7 +126,22 @@ def test_a_wider_model_has_more_heads_of_the_same_width() -> None:
 
 
 def test_a_slope_is_a_power_of_the_width() -> None:
-    found = Coordinate("logits", {8: 1.0, 16: 2.0, 32: 4.0})
-    assert found.slope == pytest.approx(1.0)
-    assert found.grows
-    assert not Coordinate("logits", {8: 1.0, 16: 1.0}).grows
+    up, flat, down = {8: 1.0, 16: 2.0, 32: 4.0}, {8: 1.0, 16: 1.0}, {8: 4.0, 16: 2.0, 32: 1.0}
+    found = Coordinate("logits", up, down)
+    assert (found.slope, found.own_slope) == pytest.approx((1.0, -1.0))
+    assert (found.grows, found.vanishes) == (True, True)
+    level = Coordinate("logits", flat, flat)
+    assert (level.grows, level.vanishes) == (False, False)
+    # Under muP a random head's part of the change falls as width^-1/2.
+    assert not Coordinate("logits", {8: 2.0, 32: 1.0}, flat).vanishes
+    assert Coordinate("logits", flat, {8: 1.0, 16: 0.0}).vanishes
+    assert Coordinate("logits", {8: 1.0, 16: math.nan}, flat).grows
+    assert found.as_dict() == {
+        "name": "logits",
+        "moved": up,
+        "own": down,
+        "slope": found.slope,
+        "own_slope": found.own_slope,
+        "grows": True,
+        "vanishes": True,
+    }

@@ -1,7 +1,9 @@
 """The `scalelab` command: its commands and its exit codes.
 
-0: all done. 1: some trial failed. 2: the input is wrong. 70: a fault of scalelab's own. 130:
-interrupted, run again to go on.
+0: all done. 1: some trial failed. 2: the input is wrong, or the machine lacks what the command
+needs. 70: a fault of scalelab's own. 130: interrupted, run again to go on.
+
+A command whose reader goes away (`| head`) runs to its end and exits with its own code.
 """
 
 import os
@@ -9,6 +11,7 @@ import signal
 import sys
 import traceback
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -28,7 +31,10 @@ from scalelab.cli import (
     storing,
     verifying,
 )
+from scalelab.cli.faults import explained
+from scalelab.cli.streams import lost, standard_streams
 from scalelab.core.errors import UserError
+from scalelab.core.text import check_arguments
 
 UNEXPECTED = 70
 """The exit code of a fault that is not the user's (EX_SOFTWARE of sysexits.h)."""
@@ -64,6 +70,12 @@ def _options(
 ) -> None:
     if debug:
         os.environ["SCALELAB_DEBUG"] = "1"
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:  # torch would end the process
+        raise UserError(
+            "the current folder no longer exists", cure="`cd` to one that does"
+        ) from error
 
 
 for command in (
@@ -98,26 +110,51 @@ def main() -> None:
     """Run the command line and exit with its code."""
     before = signal.signal(signal.SIGINT, _interrupt)
     try:
-        app()
-    except UserError as error:
-        _show(f"error: {error}")
-        raise SystemExit(2) from None
-    except (KeyboardInterrupt, _Interrupt):
-        _show("interrupted; the same command goes on from here")
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        # The reader of a pipe (`| head`) has gone: nothing is wrong, and nothing more is to be
-        # said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-    except Exception as error:
-        _show(
-            f"error: {type(error).__name__}: {error}; this should not happen: see where with"
-            " `scalelab --debug ...`, and report it"
-        )
-        raise SystemExit(UNEXPECTED) from None
+        with standard_streams() as outlet:
+            code = _run()
+            sys.stdout.flush()
+            if outlet is not None and (fault := lost(outlet)):
+                _show(f"error: {fault}")
+                code = code or 2
     finally:
         signal.signal(signal.SIGINT, before)
+    raise SystemExit(code)
+
+
+def _run() -> int:
+    """Run the command, report what stopped it, and give its exit code."""
+    try:
+        check_arguments(sys.argv[1:])
+        app()
+    except SystemExit as ended:
+        swallowed = _swallowed(ended)
+        return int(ended.code or 0) if swallowed is None else _report(swallowed)
+    except (KeyboardInterrupt, _Interrupt):
+        _show("interrupted; the same command goes on from here")
+        return 130
+    except BaseException as error:  # a panic of a library in Rust is no Exception
+        return _report(error)
+    return 0
+
+
+def _swallowed(ended: SystemExit) -> BaseException | None:
+    """An error of a command that typer takes for one of the terminal, and would end with 1."""
+    cause = ended.__context__
+    if isinstance(cause, typer.Abort):
+        cause = cause.__cause__
+    return cause if isinstance(cause, BrokenPipeError | EOFError) else None
+
+
+def _report(error: BaseException) -> int:
+    fault = explained(error)
+    if fault is not None:
+        _show(f"error: {fault}")
+        return 2
+    _show(
+        f"error: {type(error).__name__}: {error}; this should not happen: see where with"
+        " `scalelab --debug ...`, and report it"
+    )
+    return UNEXPECTED
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -11,13 +11,18 @@ import typer
 
 from scalelab.cli.options import (
     DEFAULT_STORE,
+    SEEDS,
     ExperimentOption,
     FilterOption,
     JsonOption,
     StoreOption,
+    count_option,
+    describe_counts,
     number,
+    place_option,
     print_json,
     print_table,
+    print_warnings,
 )
 from scalelab.core.errors import UserError
 
@@ -38,15 +43,16 @@ def fit(
     ] = None,
     experiment: ExperimentOption = None,
     csv: Annotated[
-        Path | None, typer.Option("--csv", help="A published table; nothing is stored.")
+        Path | None, place_option("--csv", "A published table; nothing is stored.")
     ] = None,
     mapping: Annotated[
         Path | None,
-        typer.Option("--mapping", help="YAML that says which column of the table is what."),
+        place_option("--mapping", "YAML that says which column of the table is what."),
     ] = None,
     filter_: FilterOption = None,
     bootstrap: Annotated[
-        int, typer.Option("--bootstrap", min=0, help="Refits behind the intervals.")
+        int,
+        count_option("--bootstrap", "Refits behind the intervals.", least=0, most=100_000),
     ] = 4000,
     tie: Annotated[list[str] | None, typer.Option("--tie", help="--tie beta=alpha")] = None,
     fix: Annotated[list[str] | None, typer.Option("--fix", help="--fix E=1.69")] = None,
@@ -69,7 +75,8 @@ def fit(
         str, typer.Option("--starts", help="How many starts are drawn, or hoffmann.")
     ] = "500",
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of the starts and of the draws.")
+        int,
+        count_option("--seed", "Seed of the starts and of the draws.", least=0, most=SEEDS),
     ] = 0,
     holdout: Annotated[
         str | None,
@@ -130,7 +137,9 @@ def fit(
         )
     kept = experiment is not None and _keep(fitted, experiment[0], store)
     if as_json:
-        print_json(fitted.to_json() | {"kept": kept})
+        plain = fitted.to_json()
+        warnings = [*source.get("warnings", []), *plain["warnings"]]
+        print_json(plain | {"warnings": warnings, "kept": kept})
     else:
         _show(fitted, f"kept in {store}" if kept else "")
 
@@ -174,17 +183,18 @@ def _rows(
             where=str(csv),
         )
     published = read_published(csv, mapping, repeats=True)
-    return frames.published(published), {
+    print_warnings(published.warnings)
+    source: dict[str, Any] = {
         "table": csv.name,
-        "table_sha256": _sha256(csv),
+        "table_sha256": published.source["table_sha256"],
         "mapping": mapping.name,
     }
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    if published.left_out:
+        source["left_out"] = dict(published.left_out)
+        print("rows left out: " + describe_counts(published.left_out), file=sys.stderr)
+    if published.warnings:
+        source["warnings"] = published.warnings
+    return frames.published(published), source
 
 
 def _filtered(
@@ -231,13 +241,14 @@ def _pairs(texts: list[str] | None, option: str, parse: Callable[[str], Any]) ->
                 cure=f"write it like {option} NAME=VALUE",
                 where=option,
             )
+        if name in found:
+            raise UserError(f"`{name}` is given twice", cure="keep one of them", where=option)
         try:
             found[name] = parse(value)
-        except UserError:
-            raise
-        except ValueError as error:
-            what, _, cure = str(error).partition("; ")
-            raise UserError(what, cure=cure, where=option) from error
+        except UserError as error:
+            raise error.at(option) from error
+        except (ValueError, ArithmeticError) as error:
+            raise _no_number(error, value, option) from error
     return found
 
 
@@ -259,9 +270,16 @@ def _starts(text: str) -> int | str:
 
     try:
         return parse_count(text) if text[:1].isdigit() else text
-    except ValueError as error:
-        what, _, cure = str(error).partition("; ")
-        raise UserError(what, cure=cure, where="--starts") from error
+    except (ValueError, ArithmeticError) as error:
+        raise _no_number(error, text, "--starts") from error
+
+
+def _no_number(error: ValueError | ArithmeticError, text: str, option: str) -> UserError:
+    """The error of a value that no number could be read from."""
+    if isinstance(error, ArithmeticError):
+        return UserError(f"`{text}` is out of range", cure="write it like 1e6", where=option)
+    what, _, cure = str(error).partition("; ")
+    return UserError(what, cure=cure, where=option)
 
 
 @contextmanager

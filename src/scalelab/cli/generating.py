@@ -11,9 +11,11 @@ import typer
 from scalelab.cli.options import (
     DEFAULT_DATA,
     DEFAULT_STORE,
+    SEEDS,
     DataOption,
     JsonOption,
     StoreOption,
+    count_option,
     number,
     print_json,
 )
@@ -75,7 +77,7 @@ def generate(
         str | None,
         typer.Option("--prompt", help="The text to go on from; `-` reads it from standard input."),
     ] = None,
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens to add at most.")] = 200,
+    tokens: Annotated[int, count_option("--tokens", "Tokens to add at most.", most=10**9)] = 200,
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -84,7 +86,8 @@ def generate(
         ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option("--top-k", help="Draw among the k likeliest tokens alone.")
+        int | None,
+        count_option("--top-k", "Draw among the k likeliest tokens alone.", most=10**9),
     ] = None,
     top_p: Annotated[
         float | None,
@@ -106,9 +109,10 @@ def generate(
         list[str] | None,
         typer.Option("--stop", help="End before this string (may be given several times)."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+    seed: Annotated[int, count_option("--seed", "Seed of the draws.", least=0, most=SEEDS)] = 0,
     samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Texts to draw, each from a stream of its own.")
+        int,
+        count_option("--samples", "Texts to draw, each from a stream of its own.", most=10_000),
     ] = 1,
     best_and_worst: Annotated[
         str | None,

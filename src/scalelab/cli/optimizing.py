@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scalelab.cli.options import DEFAULT_STORE, JsonOption, SetOption, StoreOption, print_json
+from scalelab.cli.options import (
+    DEFAULT_STORE,
+    SEEDS,
+    ArtifactsOption,
+    JobsOption,
+    JsonOption,
+    SetOption,
+    StoreOption,
+    count_option,
+    place_option,
+    print_json,
+)
 from scalelab.cli.running import default_folder, is_there, outcome, parsed_seconds, result_rows
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED
@@ -21,12 +32,12 @@ if TYPE_CHECKING:
 def optimize(
     space: Annotated[
         str,
-        typer.Option("--space", help="A space by name, as in specs/spaces/, or the path of one."),
+        place_option("--space", "A space by name, as in specs/spaces/, or the path of one."),
     ],
     trials: Annotated[
         int | None,
-        typer.Option(
-            "--trials", min=1, help="Trials in all, those of earlier commands counted in."
+        count_option(
+            "--trials", "Trials in all, those of earlier commands counted in.", most=10**9
         ),
     ] = None,
     time: Annotated[
@@ -39,7 +50,7 @@ def optimize(
         str | None, typer.Option("--pruner", help="none, asha, hyperband or median.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Seed of what is proposed.")
+        int | None, count_option("--seed", "Seed of what is proposed.", least=0, most=SEEDS)
     ] = None,
     warm_start: Annotated[
         bool,
@@ -55,22 +66,11 @@ def optimize(
     address: Annotated[
         str | None, typer.Option("--address", help="A Ray cluster: auto, or host:port.")
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs", min=1, help="Trials at once; as many as there is room for without it."
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in an earlier search.")
     ] = False,
-    artifacts: Annotated[
-        str | None,
-        typer.Option(
-            "--artifacts",
-            help="Folder or URL for checkpoints and models; beside the store without it.",
-        ),
-    ] = None,
+    artifacts: ArtifactsOption = None,
     conclusion: Annotated[
         bool,
         typer.Option(

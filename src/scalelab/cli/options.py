@@ -4,30 +4,85 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from scalelab.core.errors import UserError
+from scalelab.core.locations import expanded, expanded_path
+from scalelab.core.units import parse_count
 
 _NUMERIC = re.compile(r"-?[\d,.]+(e[+-]?\d+)?[kMBTPE%]?|([\d.]+[smhd] ?)+")
 
 DEFAULT_STORE = "results/scalelab.db"
 DEFAULT_DATA = "results/data"
 
+
+def located(param: typer.CallbackParam, value: "str | Path | None") -> "str | Path | None":
+    """The place that an option names, `~` and `$NAME` expanded; every option of a path has it."""
+    where = param.opts[0] if param.opts[0].startswith("-") else ""
+    if isinstance(value, Path):
+        return expanded_path(value, where)
+    return None if value is None else expanded(value, where)
+
+
+def place_option(name: str, help: str, **others: Any) -> Any:
+    """An option whose value is a path, or a URL where the command takes one."""
+    return typer.Option(name, help=help, callback=located, **others)
+
+
+def place_argument(help: str, **others: Any) -> Any:
+    """An argument that is a path."""
+    return typer.Argument(help=help, callback=located, **others)
+
+
+SEEDS = 2**63 - 1
+"""The largest seed."""
+
+
+def count_option(name: str, help: str, *, least: int = 1, most: int) -> Any:
+    """An option whose value is a whole number, written like 16, 10k or 1e6."""
+
+    def counted(value: str | None) -> int | None:
+        return None if value is None else _count(value, least, most, name)
+
+    # Its annotation is that of the number; what is parsed is what the user writes.
+    return typer.Option(name, help=help, parser=str, metavar="N", callback=counted)
+
+
+def _count(text: str, least: int, most: int, where: str) -> int:
+    try:
+        number = 0 if text.strip() == "0" else parse_count(text)
+    except (ValueError, ArithmeticError):
+        number = -1
+    if not least <= number <= most:
+        what = f"`{text}` is no whole number from {least:,} to {most:,}"
+        raise UserError(what, cure="write it like 16, 10k or 1e6", where=where)
+    return number
+
+
 StoreOption = Annotated[
     str,
-    typer.Option(
-        "--store", help="The store: a path or a postgresql:// URL.", envvar="SCALELAB_STORE"
-    ),
+    place_option("--store", "The store: a path or a postgresql:// URL.", envvar="SCALELAB_STORE"),
 ]
-DataOption = Annotated[
-    str, typer.Option("--data", help="Folder or URL where prepared corpora lie.")
+DataOption = Annotated[str, place_option("--data", "Folder or URL where prepared corpora lie.")]
+ArtifactsOption = Annotated[
+    str | None,
+    place_option(
+        "--artifacts",
+        "Folder or URL for checkpoints and models; beside the store without it.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a field of the spec: --set optim.lr=3e-3"),
+]
+JobsOption = Annotated[
+    int | None,
+    count_option("--jobs", "Trials at once; as many as there is room for without it.", most=10_000),
 ]
 OnlyOption = Annotated[
     str | None, typer.Option("--only", help="Only trials that match: --only 'task.people <= 64'")
@@ -39,9 +94,7 @@ ExperimentOption = Annotated[
 FilterOption = Annotated[
     str | None, typer.Option("--filter", help="Only rows that match: --filter 'model.width >= 16'")
 ]
-SpecArgument = Annotated[
-    Path, typer.Argument(help="A spec file, such as specs/facts_vs_params.yaml.")
-]
+SpecArgument = Annotated[Path, place_argument("A spec file, such as specs/facts_vs_params.yaml.")]
 DigestArgument = Annotated[
     str, typer.Argument(help="A trial's digest; the first digits are enough.")
 ]
@@ -65,6 +118,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             for cell, width, to_right in zip(row, widths, right, strict=True)
         )
         print(line.rstrip()[:limit])
+
+
+def print_warnings(warnings: Iterable[Mapping[str, str]]) -> None:
+    """Warnings with `code` and `text`, on stderr."""
+    for warning in warnings:
+        print(f"warning {warning['code']}: {warning['text']}", file=sys.stderr)
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """`3 pruned, 1 running`."""
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items())
 
 
 def number(value: Any) -> str:

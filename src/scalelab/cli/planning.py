@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from scalelab.plan.cost import Clock
     from scalelab.plan.plan import Plan, PlannedTrial
+    from scalelab.run.older import Older
     from scalelab.store import Result
 
 
@@ -40,7 +41,9 @@ def plan(
 
 def preview(compiled: "Plan", store: str, as_json: bool) -> None:
     """Print a plan against what the store knows."""
-    results, clock = known(store, compiled)
+    from scalelab.run.older import older_note
+
+    results, clock, older = known(store, compiled)
     states: dict[str, State] = {digest: result.as_planned for digest, result in results.items()}
     total = summary(compiled, results, clock)
     if as_json:
@@ -48,12 +51,15 @@ def preview(compiled: "Plan", store: str, as_json: bool) -> None:
             {
                 "experiment": compiled.experiment.name,
                 **total,
+                "older_recipes": [one.as_dict() for one in older],
                 "trials": trial_rows(compiled, states, clock),
             }
         )
     else:
         show(compiled, states, clock)
         show_total(compiled, total)
+        if note := older_note(older):
+            print(note)
 
 
 def compiled_plan(spec: "Path", settings: list[str], store: str = DEFAULT_STORE) -> "Plan":
@@ -82,17 +88,21 @@ def chosen_part(compiled: "Plan", only: str | None) -> "Plan":
     return part
 
 
-def known(where: str, compiled: "Plan") -> "tuple[Mapping[str, Result], Clock]":
-    """Results and speeds from the store; where there is none yet, all is missing."""
+def known(where: str, compiled: "Plan") -> "tuple[Mapping[str, Result], Clock, Sequence[Older]]":
+    """Results, speeds and results under older recipes from the store; where there is none yet, all
+    is missing.
+    """
     from pathlib import Path
 
     from scalelab.plan.cost import Clock
+    from scalelab.run.older import older_results
     from scalelab.store import Result, open_store
 
     if "://" not in where and not Path(where).exists():
-        return {planned.digest: Result("missing") for planned in compiled.trials}, Clock([])
+        return {planned.digest: Result("missing") for planned in compiled.trials}, Clock([]), []
     with open_store(where, mode="read") as store:
-        return store.results([planned.digest for planned in compiled.trials]), Clock(store.speeds())
+        results = store.results([planned.digest for planned in compiled.trials])
+        return results, Clock(store.speeds()), older_results(store, compiled, results)
 
 
 def summary(compiled: "Plan", results: "Mapping[str, Result]", clock: "Clock") -> dict[str, Any]:

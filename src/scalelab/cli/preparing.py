@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TextIO
 
 import typer
 
-from scalelab.cli.options import JsonOption, print_json
+from scalelab.cli.options import SEEDS, JsonOption, count_option, place_option, print_json
 from scalelab.core.errors import UserError
 from scalelab.core.units import format_count
 
@@ -49,14 +49,16 @@ def prepare(
         str,
         typer.Option("--validation", help="Share for validation, and as much again for the test."),
     ] = "0.05",
-    split_seed: Annotated[int, typer.Option("--split-seed", min=0, help="Seed of the split.")] = 0,
+    split_seed: Annotated[
+        int, count_option("--split-seed", "Seed of the split.", least=0, most=SEEDS)
+    ] = 0,
     folder: Annotated[
-        str, typer.Option("--folder", help="Folder of prepared corpora.")
+        str, place_option("--folder", "Folder of prepared corpora.")
     ] = "results/data",
     workers: Annotated[
         int | None,
-        typer.Option(
-            "--workers", min=1, help="Processes that tokenise; one for each core without it."
+        count_option(
+            "--workers", "Processes that tokenise; one for each core without it.", most=1024
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -12,6 +12,7 @@ from scalelab.cli.options import (
     FilterOption,
     JsonOption,
     StoreOption,
+    place_option,
     print_json,
 )
 from scalelab.core.errors import UserError
@@ -45,7 +46,7 @@ def report(
             ),
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="The folder to write into.")] = Path("reports"),
+    out: Annotated[Path, place_option("--out", "The folder to write into.")] = Path("reports"),
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     format_: Annotated[Format, typer.Option("--format", help="html, png or svg.")] = "html",
     check: Annotated[

@@ -9,6 +9,8 @@ import typer
 
 from scalelab.cli.options import (
     DEFAULT_STORE,
+    ArtifactsOption,
+    JobsOption,
     JsonOption,
     OnlyOption,
     SetOption,
@@ -35,12 +37,7 @@ def run(
     address: Annotated[
         str | None, typer.Option("--address", help="A Ray cluster: auto, or host:port.")
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs", min=1, help="Trials at once; as many as there is room for without it."
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     settings: SetOption = None,
     only: OnlyOption = None,
     time: Annotated[
@@ -53,13 +50,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run, as `plan` does.")
     ] = False,
-    artifacts: Annotated[
-        str | None,
-        typer.Option(
-            "--artifacts",
-            help="Folder or URL for checkpoints and models; beside the store without it.",
-        ),
-    ] = None,
+    artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run what is missing of a spec; an interrupted run goes on where it was."""
@@ -74,6 +65,7 @@ def run(
         preview(chosen, store, as_json)
         return
     from scalelab.run.driver import Options, drive, ready
+    from scalelab.run.older import older_note, older_results
     from scalelab.run.pretrained import check_there
     from scalelab.store import open_store
 
@@ -95,10 +87,22 @@ def run(
                 ready(compiled.experiment.execution, options)
             )  # a run that is refused makes no store
         opened = stack.enter_context(open_store(store, mode="write"))
+        older = older_results(
+            opened, chosen, opened.results([planned.digest for planned in chosen.trials])
+        )
+        if note := older_note(older):
+            print(note, file=stream)
         ended = drive(compiled, opened, options, chosen=chosen)
         rows = result_rows(opened, compiled.experiment.name) if as_json else []
     if as_json:
-        print_json({"experiment": compiled.experiment.name, **outcome(ended), "trials": rows})
+        print_json(
+            {
+                "experiment": compiled.experiment.name,
+                **outcome(ended),
+                "older_recipes": [one.as_dict() for one in older],
+                "trials": rows,
+            }
+        )
     else:
         print(ended)
     raise typer.Exit(ended.exit_code)

@@ -57,14 +57,18 @@ def _shortened(place: str) -> str:
 
 
 def _print_trial(found: "StoredTrial") -> None:
-    import yaml
+    from scalelab.run.older import in_words, older_parts
+    from scalelab.spec.document import dump
 
     record, result = found.record, found.result
     print(
         f"trial {record.digest}\n{result.state}, in"
-        f" {', '.join(found.experiments) or 'no experiment'}\n"
+        f" {', '.join(found.experiments) or 'no experiment'}"
     )
-    print(yaml.safe_dump(record.trial, sort_keys=False))
+    if parts := older_parts(record):
+        print(f"run under an older recipe of {in_words(parts)}: run again, it is another trial")
+    print()
+    print(dump(record.trial))
     print_table(
         ["params", "count"], [[name, f"{count:,}"] for name, count in record.params.items()]
     )
@@ -178,12 +182,15 @@ def trial_json(experiment: str, record: "TrialRecord", result: "Result") -> dict
 
 def full_json(found: "StoredTrial") -> dict[str, Any]:
     """A stored trial with everything that the store knows of it but its curves."""
+    from scalelab.run.older import older_parts
+
     record = found.record
     return {
         **trial_json(", ".join(found.experiments), record, found.result),
         "experiments": found.experiments,
         "artifacts": found.artifacts,
         "extra": record.extra,
+        "older_recipe": older_parts(record),
         "attempts": [
             {name: getattr(attempt, name) for name in type(attempt).__dataclass_fields__}
             for attempt in found.attempts

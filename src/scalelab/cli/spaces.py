@@ -11,6 +11,7 @@ from scalelab.cli.planning import cold_note
 from scalelab.cli.running import is_there
 from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError, nearest
+from scalelab.spec.document import exists
 
 if TYPE_CHECKING:
     from scalelab.run.search.guided import GuidedSearch
@@ -32,7 +33,7 @@ def path_of(named: str) -> Path:
     if "/" in named or Path(named).suffix in (".yaml", ".yml"):
         return Path(named)
     path = FOLDER / f"{named}.yaml"
-    if not path.exists():
+    if not exists(path):
         known = [found.stem for found in FOLDER.glob("*.yaml")]
         cure = (
             nearest(named, known)
@@ -155,7 +156,8 @@ def _told(states: Mapping[str, int], others: int, strangers: int) -> str:
     ]
     if strangers:
         said.append(
-            f"{strangers:,} that it asked for as another space or on another base do not count"
+            f"{strangers:,} that it asked for as another space, on another base or under an older"
+            " recipe do not count"
         )
     if others:
         said.append(f"{others:,} known from elsewhere fit, and warm it up")

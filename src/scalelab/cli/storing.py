@@ -1,7 +1,8 @@
 """`import` and `export`: what comes into the store from elsewhere, and what leaves it."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -10,58 +11,111 @@ from scalelab.cli.options import (
     ExperimentOption,
     JsonOption,
     StoreOption,
+    describe_counts,
+    place_argument,
+    place_option,
     print_json,
+    print_warnings,
 )
 from scalelab.core.errors import UserError
 
 
 def import_(
     source: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A table (CSV, with --mapping) or another store.")
+        Path, place_argument("A table (CSV, with --mapping) or another store.", metavar="FILE")
     ],
     mapping: Annotated[
-        Path | None, typer.Option("--mapping", help="YAML that says which column is what.")
+        Path | None, place_option("--mapping", "YAML that says which column is what.")
     ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option("--filter", help="Only rows that match: --filter 'state == done'"),
+    ] = None,
+    add: Annotated[
+        bool,
+        typer.Option("--add", help="Keep the experiment's trials that are not in this table."),
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Bring in a published table, or the trials of another store."""
-    from scalelab.store import open_store
+    if mapping is None:
+        if add or filter_ is not None:
+            option = "--add" if add else "--filter"
+            raise UserError(
+                f"{option} is for tables", cure=f"give --mapping M.yaml, or leave {option} out"
+            )
+        counts = _merge(source, store)
+        said = f"brought into {store}"
+    else:
+        counts = _adopt(source, mapping, store, filter_, add=add)
+        said = f"are in {store}"
+    if as_json:
+        print_json({**counts, "store": store})
+        return
+    print(f"{counts['imported']:,} trials of {source.name} {said}" + _movement(counts))
+    if counts.get("left_out"):
+        print("rows left out: " + describe_counts(counts["left_out"]))
 
-    if not source.exists():
-        raise UserError("does not exist", cure="name a CSV table or a store", where=str(source))
-    if mapping is None and source.suffix.lower() == ".csv":
+
+def _merge(source: Path, store: str) -> dict[str, Any]:
+    from scalelab.store import open_store
+    from scalelab.store.merge import merge
+    from scalelab.store.sheet import foreign, read_bytes
+
+    head = read_bytes(source, 4096)
+    if head and not head.startswith(b"SQLite format 3"):
+        known = foreign(head)
+        if known is not None:
+            what, cure = known
+            raise UserError(f"is {what}, not a table or a store", cure=cure, where=str(source))
         raise UserError(
             "a table needs a mapping of its columns",
             cure="give it with --mapping M.yaml",
             where=str(source),
         )
-    if mapping is None:
-        from scalelab.store.merge import merge
+    open_store(source, mode="read").close()  # what is no store makes none
+    with open_store(store, mode="write") as opened:
+        return {"imported": merge(opened, source)}
 
-        open_store(source, mode="read").close()  # what is no store makes none
-        with open_store(store, mode="write") as opened:
-            count = merge(opened, source)
-    else:
-        from scalelab.store.adopt import adopt
-        from scalelab.store.table import read_published
 
-        read_published(source, mapping)  # a table that does not fit makes no store
-        with open_store(store, mode="write") as opened:
-            count = adopt(opened, source, mapping)
-    if as_json:
-        print_json({"imported": count, "store": store})
-    else:
-        print(
-            f"{count:,} trials of {source.name} {'brought into' if mapping is None else 'are in'}"
-            f" {store}"
-        )
+def _adopt(
+    source: Path, mapping: Path, store: str, filter_: str | None, *, add: bool
+) -> dict[str, Any]:
+    from scalelab.core.filter import compile_filter
+    from scalelab.store import open_store
+    from scalelab.store.adopt import adopt
+    from scalelab.store.table import read_published
+
+    keep = None if filter_ is None else compile_filter(filter_)
+    published = read_published(source, mapping, keep=keep)  # what does not fit makes no store
+    with open_store(store, mode="write") as opened:
+        adopted = adopt(opened, published, add=add)
+    print_warnings(published.warnings)
+    return {
+        "imported": len(published.trials),
+        **vars(adopted),
+        "states": dict(Counter(result.state for result in published.results)),
+        "left_out": dict(published.left_out),
+        "warnings": published.warnings,
+    }
+
+
+def _movement(counts: dict[str, Any]) -> str:
+    """How the experiment changed, and the trials without an ordinary result."""
+    if "new" not in counts:
+        return ""
+    parts = [f"{counts['new']:,} new, {counts['kept']:,} kept"]
+    if counts["left"]:
+        parts.append(f"{counts['left']:,} left the experiment (and stay in the store)")
+    odd = {state: count for state, count in counts["states"].items() if state != "done"}
+    return f": {', '.join(parts)}" + (f"; {describe_counts(odd)}" if odd else "")
 
 
 def export(
-    out: Annotated[
-        Path, typer.Option("--out", help="The file (bundle) or folder to write.")
-    ] = Path("export"),
+    out: Annotated[Path, place_option("--out", "The file (bundle) or folder to write.")] = Path(
+        "export"
+    ),
     format_: Annotated[
         Literal["csv", "parquet", "bundle"],
         typer.Option("--format", help="csv, parquet or bundle."),

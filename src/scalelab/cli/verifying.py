@@ -13,6 +13,7 @@ from scalelab.cli.options import (
     JsonOption,
     StoreOption,
     number,
+    place_option,
     print_json,
     print_table,
 )
@@ -62,11 +63,11 @@ def doctor(
     as_json: JsonOption = False,
     compiled: Annotated[
         Path | None,
-        typer.Option("--compile", help="Trace this spec's trials: graph breaks and recompiles."),
+        place_option("--compile", "Trace this spec's trials: graph breaks and recompiles."),
     ] = None,
     widths: Annotated[
         Path | None,
-        typer.Option("--coordinates", help="Check that this spec's activations keep their size."),
+        place_option("--coordinates", "Check that this spec's activations keep their size."),
     ] = None,
 ) -> None:
     """Check the installation, the store and both executors, and say the cure of what is amiss; or a
@@ -139,7 +140,9 @@ def _phases(traced: "Traced") -> list[list[str]]:
 
 
 def _coordinates(spec: Path, store: str, as_json: bool) -> None:
-    """Exit code 1 where activations move further in wider models although the spec asks for muP."""
+    """Exit code 1 where activations move further in wider models, or their weights move them less,
+    although the spec asks for muP.
+    """
     from scalelab.cli.planning import compiled_plan
     from scalelab.run.tracing import coordinates
 
@@ -152,13 +155,20 @@ def _coordinates(spec: Path, store: str, as_json: bool) -> None:
     else:
         widths = list(found[0].moved)
         rows = [
-            [one.name, *(number(one.moved[width]) for width in widths), f"{one.slope:.2f}"]
+            [
+                one.name,
+                *(number(one.moved[width]) for width in widths),
+                f"{one.slope:.2f}",
+                f"{one.own_slope:.2f}",
+                "grows" if one.grows else "vanishes" if one.vanishes else "",
+            ]
             for one in found
         ]
         print(
-            "mean change of an activation after some updates, by width, and the power of the width"
-            " that it goes as"
+            "mean change of an activation after some updates, by width; the power of the width that"
+            " it goes as; and that of what the sublayer's own weights change in the first update"
         )
-        print_table(["activation", *map(str, widths), "slope"], rows)
+        print_table(["activation", *map(str, widths), "slope", "own slope", ""], rows)
     parametrised = plan.trials[0].trial.model.mup is not None
-    raise typer.Exit(1 if parametrised and any(one.grows for one in found) else 0)
+    failed = any(one.grows or one.vanishes for one in found)
+    raise typer.Exit(1 if parametrised and failed else 0)

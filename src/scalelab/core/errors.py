@@ -1,5 +1,6 @@
 """Errors that a user can act on: one sentence that says where, what, and the cure."""
 
+import re
 from difflib import get_close_matches
 
 
@@ -14,12 +15,57 @@ class UserError(ValueError):
         self.what, self.cure, self.where = what, cure, where
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
-        return f"{place}{self.what}" + (f"; {self.cure}" if self.cure else "")
+        """The sentence on one line, without the middle of what is too long in it."""
+        place = f"{shortened(printable(self.where), LONGEST['where'])}: " if self.where else ""
+        cure = f"; {_brief(self.cure, LONGEST['cure'])}" if self.cure else ""
+        return f"{place}{_brief(self.what, LONGEST['what'])}{cure}"
 
     def at(self, where: str) -> "UserError":
         """The same error with its place filled in (an inner, more exact place wins)."""
         return UserError(self.what, cure=self.cure, where=self.where or where)
+
+
+LONGEST_WORD = 200
+"""Characters of a word in an error."""
+
+LONGEST = {"where": 300, "what": 400, "cure": 600}
+"""Characters of the parts of an error: a cure may list names, and a path lead to a deep folder."""
+
+_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped: a terminal obeys them."""
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(letter: str) -> str:
+    """`\\n`, `\\x1b`, and `\\xff` for a byte that Python holds as a surrogate (PEP 383)."""
+    if "\udc80" <= letter <= "\udcff":
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return ascii(letter)[1:-1]
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, where it is longer than `most` without its middle."""
+    if len(text) <= most:
+        return text
+    left_out = f" ... ({len(text):,} characters) ... "
+    end = (most - len(left_out)) // 3
+    return f"{text[: most - len(left_out) - end]}{left_out}{text[-end:]}"
+
+
+def _brief(sentence: str, most: int) -> str:
+    words = _WORD.sub(lambda word: shortened(word[0], LONGEST_WORD), printable(sentence))
+    return shortened(words, most)
+
+
+def reason(error: OSError) -> str:
+    """What the operating system says of an error, to stand within a sentence."""
+    # Libraries raise OSErrors of their own that have a text alone, over several lines at times.
+    lines = (error.strerror or str(error)).strip().splitlines()
+    what = lines[0] if lines else type(error).__name__
+    return f"{what[:1].lower()}{what[1:]}"
 
 
 SHOWN = 12

@@ -1,17 +1,32 @@
-"""Quantities as people write them: `10M`, `1e6`, `2h`. PyYAML reads `1e-3` as a string, so numbers
-parse here too.
+"""Quantities as people write them: `10M`, `1e6`, `2h`, `1:30:00`. What is printed here is also read
+here.
 """
 
 import math
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_QUANTITY = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)", re.IGNORECASE)
+_CAPITAL = {"P": 10**15, "E": 10**18}
+"""Suffixes that must be capitals: `1e` is an exponent that was not finished."""
+_UNSIGNED = r"(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
+_QUANTITY = re.compile(rf"([+-]?{_UNSIGNED})\s*([a-z]*)", re.IGNORECASE)
+
+_UNITS = ("d", "h", "m(?:in)?", "s")
+_SECONDS = (86400, 3600, 60, 1)
+_IN_UNITS = re.compile(
+    r"\s*".join(rf"(?:({_UNSIGNED})\s*{unit})?" for unit in _UNITS), re.IGNORECASE
+)
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+)")
+_DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?")
+
+_LONGEST = 1_000
+"""Characters of a quantity."""
+_DECIMAL = Context(prec=_LONGEST + 18, traps=[])
+"""Exact, and without exceptions: what is beyond every exponent becomes infinite, or no number."""
 
 
 def parse_number(value: Any) -> float:
@@ -24,13 +39,22 @@ def parse_number(value: Any) -> float:
 
 def parse_count(value: Any) -> int:
     """`10M`, `1e6`, `1_000` -> a whole number of at least 1. Raises ValueError with a cure."""
+    return _whole(value, 1)
+
+
+def parse_whole(value: Any) -> int:
+    """A whole number of at least 0. Raises ValueError with a cure."""
+    return _whole(value, 0)
+
+
+def _whole(value: Any, least: int) -> int:
     number = _exact(value, "a number; write it like 16, 10k or 1e6")
     if not number.is_finite() or number != number.to_integral_value():
         raise ValueError(f"{value!r} is not a whole number; write it like 16, 10k or 1e6")
-    if not 1 <= number < 2**63:
+    if not least <= number < 2**63:
         raise ValueError(
-            f"{value!r} is {'less than 1' if number < 1 else 'too large'}; write it like 16, 10k"
-            " or 1e6"
+            f"{value!r} is {f'less than {least}' if number < least else 'too large'}; write it like"
+            " 16, 10k or 1e6"
         )
     return int(number)
 
@@ -39,22 +63,51 @@ def _exact(value: Any, wanted: str) -> Decimal:
     """The number as written, without rounding."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Decimal(value)
-    match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or match[2].lower() not in _SUFFIX:
+    match = _QUANTITY.fullmatch(_short(value)) if isinstance(value, str) else None
+    factor = match and _CAPITAL.get(match[2], _SUFFIX.get(match[2].lower()))
+    if match is None or factor is None:
         raise ValueError(f"{value!r} is not {wanted}")
-    return Decimal(match[1].replace("_", "")) * _SUFFIX[match[2].lower()]
+    return _DECIMAL.multiply(_DECIMAL.create_decimal(match[1].replace("_", "")), Decimal(factor))
+
+
+def _short(text: str) -> str:
+    """The text without the blanks around it; empty where it is too long for a quantity."""
+    return text.strip() if len(text) <= _LONGEST else ""
 
 
 def parse_seconds(value: Any) -> float:
-    """`90`, `90s`, `15m`, `2h`, `1d` -> seconds. Raises ValueError with a cure."""
-    text = str(value).strip()
-    match = _QUANTITY.fullmatch(text)
-    if match is None or (match[2] or "s").lower() not in _SECONDS or isinstance(value, bool):
-        raise ValueError(f"{value!r} is not a duration; write it like 90s, 15m or 2h")
-    seconds = float(match[1].replace("_", "")) * _SECONDS[(match[2] or "s").lower()]
+    """A duration in seconds: `90`, `90s`, `15m`, `1.5h`, `2h30m`, `1d 2h`, or in Slurm's forms
+    MM:SS (`1:30`), HH:MM:SS (`1:30:00`), D-HH, D-HH:MM and D-HH:MM:SS. A bare number is in seconds.
+
+    Raises ValueError with a cure.
+    """
+    text = "" if isinstance(value, bool) else _short(str(value))
+    cure = "write it like 90s, 15m, 2h30m or 1:30:00"
+    amounts = _amounts(text)
+    if amounts is None:
+        raise ValueError(f"{value!r} is not a duration; {cure}")
+    seconds = sum(amount * unit for amount, unit in zip(amounts, _SECONDS, strict=True))
     if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"{value!r} is not a positive duration; write it like 90s, 15m or 2h")
+        raise ValueError(f"{value!r} is not a positive duration; {cure}")
     return seconds
+
+
+def _amounts(text: str) -> list[float] | None:
+    """Days, hours, minutes and seconds of a duration; None where it is none."""
+    if match := re.fullmatch(_UNSIGNED, text, re.IGNORECASE):
+        return [0, 0, 0, float(text.replace("_", ""))]
+    if text and (match := _IN_UNITS.fullmatch(text)):
+        return [float(amount.replace("_", "")) for amount in match.groups("0")]
+    if match := _DAYS.fullmatch(text):
+        amounts = [float(amount) for amount in match.groups("0")]
+    elif match := _CLOCK.fullmatch(text):
+        amounts = [0, *(float(amount) for amount in match.groups("0"))]
+    else:
+        return None
+    # The largest part may be any number: `90:00` is an hour and a half.
+    first = next((index for index, amount in enumerate(amounts) if amount), 3)
+    below = zip(amounts[first + 1 :], (math.inf, 24, 60, 60)[first + 1 :], strict=True)
+    return amounts if all(amount < limit for amount, limit in below) else None
 
 
 def format_count(value: float) -> str:
@@ -97,8 +150,11 @@ def brief(value: Any) -> str:
 Count = Annotated[int, BeforeValidator(parse_count)]
 """A whole number of at least 1, written `16`, `10k`, `1e6`."""
 
+Whole = Annotated[int, Field(ge=0), BeforeValidator(parse_whole)]
+"""A whole number of at least 0, written `0`, `10k`, `1e6`."""
+
 Number = Annotated[float, BeforeValidator(parse_number)]
 """A finite number, written `0.01`, `1e-3`, `10M`."""
 
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
-"""A positive duration, written `90s`, `15m`, `2h`."""
+"""A positive duration, written `90s`, `15m`, `2h30m`, `1:30:00`."""

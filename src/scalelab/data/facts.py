@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scalelab.data.database import Database
 from scalelab.data.dialogs import names, prompts, render, turn_lengths, turns, value_lengths, values
 from scalelab.data.order import Order
-from scalelab.data.people import Cast, Ids, cast
+from scalelab.data.people import Cast, Ids, cast, shares
 from scalelab.data.pools import ATTRIBUTES
 from scalelab.data.shape import describe
 from scalelab.data.tokens import ASSISTANT, Tokens
@@ -150,13 +150,28 @@ class FactsData:
         )
         return Database(list(ATTRIBUTES), rows)
 
-    def pool_bits(self) -> npt.NDArray[np.float64]:
-        """log2 of each attribute's pool: what an independent fact holds."""
-        return np.log2([len(pool) for pool in ATTRIBUTES.values()])
+    def shares(self) -> npt.NDArray[np.float64]:
+        """What part of its value's information each fact counts for (see `people.shares`), in the
+        order of `Questions.fact`.
+        """
+        return self._shares
 
-    def value_bits(self) -> float:
-        """Bits of one person's independent facts."""
-        return float(self.pool_bits().sum())
+    @cached_property
+    def _shares(self) -> npt.NDArray[np.float64]:
+        return shares(self.task)
+
+    def fact_bits(self) -> npt.NDArray[np.float64]:
+        """Bits that each fact holds, in the order of `Questions.fact`: log2 of its attribute's
+        pool, times its share.
+
+        They sum to the entropy of the table, given the names and which facts follow from the family
+        name: of a family's value, which all who follow have in common, log2 of its pool, once; of
+        each other value log2 of its pool. All draws are uniform and independent, so this is exact.
+        What is not counted is the pattern of who follows, a property of the task and not of its
+        values: the entropy given the names alone is larger by at most that pattern's.
+        """
+        pool_bits = np.log2([len(pool) for pool in ATTRIBUTES.values()])
+        return np.tile(pool_bits, self.task.people) * self.shares()
 
     def chance(self) -> float:
         """Recall of a model that draws each answer from the right pool."""

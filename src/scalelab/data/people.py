@@ -56,8 +56,24 @@ def value_ids(index: Ids, family: Ids, attribute: str, *, world: int, dependence
     if not dependence:
         return own.astype(np.int64)
     of_family = words(world, "family", attribute, at=np.arange(len(FAMILY_NAMES)))[family] % size
-    follows = (words(world, "follows", attribute, at=index) >> np.uint64(11)) < dependence * 2.0**53
+    follows = _follows(index, attribute, world, dependence)
     return np.where(follows, of_family, own).astype(np.int64)
+
+
+def holders(index: Ids, family: Ids, attribute: str, *, world: int, dependence: float) -> Ids:
+    """How many of these people have each one's value of an attribute from the same draw: 1 where it
+    is the person's own, else the relatives whose value is the family's, the person included.
+
+    Two draws that happen to give the same value are two draws.
+    """
+    follows = _follows(index, attribute, world, dependence)
+    relatives = np.bincount(family[follows], minlength=len(FAMILY_NAMES))[family]
+    return np.where(follows, relatives, 1)
+
+
+def _follows(index: Ids, attribute: str, world: int, dependence: float) -> npt.NDArray[np.bool_]:
+    """Whether a person's value of an attribute is the family's."""
+    return (words(world, "follows", attribute, at=index) >> np.uint64(11)) < dependence * 2.0**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,3 +134,17 @@ def cast(task: Facts, people: Literal["seen", "unseen"]) -> Cast:
         for name in ATTRIBUTES
     }
     return Cast(first, family, values)
+
+
+def shares(task: Facts) -> npt.NDArray[np.float64]:
+    """What part of its value's information each fact about the seen people counts for, by fact
+    (4 * person + attribute): one over the `holders` of the value, so that every value that was
+    drawn counts once. All 1 where facts are independent.
+    """
+    index = np.arange(task.people)
+    _, family = name_ids(index, task.world)
+    held = [
+        holders(index, family, name, world=task.world, dependence=task.dependence)
+        for name in ATTRIBUTES
+    ]
+    return (1 / np.stack(held, 1)).ravel()

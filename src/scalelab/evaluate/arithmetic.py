@@ -65,6 +65,8 @@ class _Score:
 
     right: float
     """Share that was answered exactly."""
+    questions: int
+    """How many questions of this length there are, asked or not."""
     nats: Sequence[float]
     """Mean nats of an answer's token; where the routes are counted, then those after each step."""
 
@@ -96,8 +98,8 @@ class ArithmeticTest:
         self._exact = torch.float32 if self.device.type == "mps" else torch.float64
 
     def quick(self, model: Scorer) -> dict[str, float]:
-        """`accuracy` and `validation_loss` while a model trains: of a sample of the questions, of
-        the lengths that are trained on.
+        """`accuracy`, `accuracy_questions` and `validation_loss` while a model trains: those of
+        `full`, estimated from a sample of the questions of each length.
         """
         return _means(
             [self._score(model, length, SAMPLE) for length in range(1, self.data.task.length + 1)]
@@ -108,8 +110,12 @@ class ArithmeticTest:
 
         `accuracy_{n}`: share of the questions of length n that are answered exactly. `accuracy` and
         `validation_loss`: means over the lengths that are trained on, of these shares and of the
-        mean nats of an answer's token, its end counted in. `accuracy_longer`: the mean share over
-        the other lengths, where there are any. `flops_per_token`: forward FLOPs by positions; of a
+        mean nats of an answer's token, its end counted in: a length counts as much as another one,
+        though of length 1 there are only 10 to 30 questions and of any other 500.
+        `accuracy_questions`: share of all questions of these lengths, where a question counts as
+        much as another one. `accuracy_longer`: the mean share over the other lengths, where there
+        are any; each has 500 questions, so that it is that of the questions too.
+        `flops_per_token`: forward FLOPs by positions; of a
         router over layers those that were run, with its routes over all questions (see
         `routes.Tally`; what fills a window is left out of them), and `loss_step_{step}`: the
         validation loss, were it predicted after that step.
@@ -161,7 +167,9 @@ class ArithmeticTest:
                 answered, lost = self._sums(model, seen, asked - start, tally)
                 right, nats = right + answered, nats + lost
         return _Score(
-            right / asked, (nats / rows.weights_RM[:asked].sum(dtype=np.float64)).tolist()
+            right / asked,
+            len(rows.tokens_RS),
+            (nats / rows.weights_RM[:asked].sum(dtype=np.float64)).tolist(),
         )
 
     def _sums(
@@ -236,7 +244,7 @@ class ArithmeticTest:
 
 
 def _means(scores: Sequence[_Score]) -> dict[str, float]:
-    """Over the lengths."""
+    """Over the lengths, and the share of all their questions."""
     after = {
         f"loss_step_{step}": float(np.mean([score.nats[step] for score in scores]))
         for step in range(1, len(scores[0].nats))
@@ -245,4 +253,11 @@ def _means(scores: Sequence[_Score]) -> dict[str, float]:
         float(np.mean(found))
         for found in zip(*((score.right, score.nats[0]) for score in scores), strict=True)
     )
-    return {"accuracy": right, "validation_loss": nats, **after}
+    total = sum(score.questions for score in scores)
+    by_question = sum(score.questions * score.right for score in scores) / total
+    return {
+        "accuracy": right,
+        "accuracy_questions": by_question,
+        "validation_loss": nats,
+        **after,
+    }

@@ -1,6 +1,12 @@
 """Bits that a model has learned: the cross-entropy of the values against the log of their pools
 (facts as in arXiv 2404.05405).
 
+A model's answer to a question is a code for the value asked for, of -log2 p bits, and tells log2 S
++ log2 p bits of a value that was drawn from a pool of S. Where several people have a value from one
+draw, the mean over them is what the model tells of that draw: each counts for its share. The draws
+are independent, so what is told of each adds up, to no more than the data hold (`facts.fact_bits`),
+and exactly to that for a model that knows every answer.
+
 B rows of a batch, R rows, T positions, M loss positions of a row, S positions of a value, D width,
 V vocabulary.
 """
@@ -38,13 +44,14 @@ def missing_bits(
     model: Scorer,
     rows: Rows,
     chosen: npt.NDArray[np.int64],
+    shares: npt.NDArray[np.float64],
     device: torch.device,
     *,
     batch: int = 512,
     stopping: Callable[[], bool] = lambda: False,
 ) -> float:
     """-log2 of the probability of the value and the full stop that ends it, given the dialog before
-    it: the mean over the chosen rows.
+    it, times the share of each of the chosen rows: the mean over them.
 
     A model that draws from the right pool misses log2 of its size, one that knows the value misses
     nothing. `stopping` is asked before every batch; Interrupted is raised where it turns true.
@@ -53,17 +60,24 @@ def missing_bits(
     for start in range(0, len(chosen), batch):
         if stopping():
             raise Interrupted
-        nats += _nats(model, rows, chosen[start : start + batch], device)
+        part = slice(start, start + batch)
+        nats += _nats(model, rows, chosen[part], shares[part], device)
     return nats / math.log(2) / len(chosen)
 
 
 def _nats(
-    model: Scorer, rows: Rows, chosen_B: npt.NDArray[np.int64], device: torch.device
+    model: Scorer,
+    rows: Rows,
+    chosen_B: npt.NDArray[np.int64],
+    share_B: npt.NDArray[np.float64],
+    device: torch.device,
 ) -> float:
     inside_BM = rows.values_RM[chosen_B]
     width = int(inside_BM.sum(1).max())
     column_BS = np.minimum(inside_BM.argmax(1)[:, None] + np.arange(width), inside_BM.shape[1] - 1)
-    weights_BS = torch.from_numpy(np.take_along_axis(inside_BM, column_BS, 1)).to(device)
+    weights_BS = torch.from_numpy(
+        np.take_along_axis(inside_BM, column_BS, 1) * share_B[:, None]
+    ).to(device)
     at_BS = torch.from_numpy(np.take_along_axis(rows.targets_RM[chosen_B], column_BS, 1)).to(device)
     tokens_BT = torch.from_numpy(rows.tokens_RT[chosen_B].astype(np.int64)).to(device)
     x_BSD = model.trunk(

@@ -5,6 +5,13 @@ Definitions 4.1 (bioD) and 4.3 (bioS), before they are divided by the parameters
 names; S0 is the product of the pools of all attributes; K attributes of C chunks, each one of D
 strings of L symbols out of T. No result is clipped: a model that is worse than one that draws from
 the right pools has negative bits.
+
+Definition 4.1 takes all K D strings of the diversity sets to be learned. Here only those count that
+some person's value shows (all of them where there are many more people than strings): of the others
+the data say nothing. An attribute's N C strings, m of which are distinct, then count as N C log2 D
++ m log2(T^L / D) bits, which is no more than what they hold: they come up with a probability of
+D^-(N C) times the product of (D - j) / (T^L - j) for j = 0 to m - 1, and no factor of the product
+is above D / T^L.
 """
 
 import math
@@ -41,8 +48,8 @@ def learned(pools: BitPools, nats: Nats) -> float:
     assert nats.first is not None, "bioD counts the first chunk"
     return (
         people * (name + values)
-        + _sets(pools.sets)
-        - pools.sets.attributes * pools.sets.diversity * nats.first / math.log(2)
+        + _sets(pools.sets, pools.strings)
+        - pools.strings * nats.first / math.log(2)
     )
 
 
@@ -53,10 +60,6 @@ def most(pools: BitPools) -> float:
     return learned(pools, Nats(name=math.log(pools.people), value=0.0, first=0.0))
 
 
-def _sets(sets: BioD) -> float:
-    """Bits of the diversity sets, K D log2(T^L / D)."""
-    return (
-        sets.attributes
-        * sets.diversity
-        * (sets.length * math.log2(sets.alphabet) - math.log2(sets.diversity))
-    )
+def _sets(sets: BioD, strings: int) -> float:
+    """Bits of so many strings of the diversity sets, each log2(T^L / D)."""
+    return strings * (sets.length * math.log2(sets.alphabet) - math.log2(sets.diversity))

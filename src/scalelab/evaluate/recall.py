@@ -69,23 +69,26 @@ class RecallTest:
         """The final metrics of a model.
 
         `recall`: share of the questions that are answered exactly; `chance`: recall of a guess from
-        the right pool. `bits`: bits of the values that the model tells, in all; `bits_per_fact`:
-        for each fact. In-weight they are what the weights hold, in-tool what is copied; they are
-        negative for a model that is worse than a guess. `recall_unseen`: recall on people never
-        trained on. `recall_permuted` (in-tool): recall where the database gives people each other's
-        values, of the facts that this changes: a model that uses its tool follows, one that knows
-        by heart does not.
+        the right pool. `bits`: bits of the values that the model tells, in all, a value that
+        relatives have in common once (see `bits`); `bits_max`: bits that the data hold, which are
+        those of a model that knows every answer; `bits_per_fact`: `bits` by the number of facts.
+        In-weight they are what the weights hold, in-tool what is copied; they are zero for a guess
+        from the right pools, and negative for a model that is worse. `recall_unseen`: recall on
+        people never trained on. `recall_permuted` (in-tool): recall where the database gives people
+        each other's values, of the facts that this changes: a model that uses its tool follows, one
+        that knows by heart does not.
         """
         everything = np.arange(len(self._seen.prompts))
         with evaluating(model):
             recall = self._recall(model, self._seen, everything, self._database)
             bits = self._bits_per_fact(model, everything)
             probes = {f"recall_{name}": recall for name, recall in self._probes(model)}
-        facts = self.data.shape.facts
+        facts, held = self.data.shape.facts, self.data.fact_bits()[self._seen.fact]
         return {
             "recall": recall,
             "chance": self.data.chance(),
             "bits": bits * facts,
+            "bits_max": float(held.mean()) * facts,
             "bits_per_fact": bits,
             **probes,
         }
@@ -137,9 +140,14 @@ class RecallTest:
         )
 
     def _bits_per_fact(self, model: Model, asked: npt.NDArray[np.int64]) -> float:
-        pool_bits = self.data.pool_bits()[self._seen.fact[asked] % len(self.data.pool_bits())]
-        return float(pool_bits.mean()) - missing_bits(
-            model, self.data.rows(), asked, self.device, stopping=self.stopping
+        fact = self._seen.fact[asked]
+        return float(self.data.fact_bits()[fact].mean()) - missing_bits(
+            model,
+            self.data.rows(),
+            asked,
+            self.data.shares()[fact],
+            self.device,
+            stopping=self.stopping,
         )
 
     @cached_property

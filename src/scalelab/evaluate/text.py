@@ -133,7 +133,7 @@ class TextTest:
             "perplexity": _exp(test),
             **_of_experts(loads),
         }
-        if self._predicts_all:
+        if self.data.task.predicts_all:
             found["bits_per_byte"] = test / math.log(2) / self.data.bytes_per_token("test")
         if self.data.task.objective.kind == "masked":
             found["pseudo_perplexity"] = _exp(self._loss(model, self._one_at_a_time(windows_RS)))
@@ -160,11 +160,6 @@ class TextTest:
 
         self._losses(model, self._passages("validation", windows_RS), drawn)
         return found
-
-    @property
-    def _predicts_all(self) -> bool:
-        """Whether every token of a text bears loss."""
-        return self.data.task.objective.kind == "causal" and self.data.task.documents == "joined"
 
     def _windows(self, positions: int) -> int:
         return max(1, positions // self.data.shape.context)

@@ -6,6 +6,7 @@ Shape letters: S shapes, B bootstrap draws.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod, sqrt
 from statistics import fmean, stdev
@@ -17,6 +18,7 @@ from scipy.stats import f as fisher
 from scipy.stats import t as student
 
 from scalelab.fit.censored import Floats
+from scalelab.fit.multiple import LEVEL, holm
 from scalelab.fit.resample import Interval
 
 DRAWS = 4000
@@ -101,18 +103,33 @@ class Ranking:
         half = self.half(shape)
         return None if half is None else (shape.mean - half, shape.mean + half)
 
-    def rivals(self, level: float = 0.95) -> list[Shape]:
-        """Shapes that a two-sided t test of this level doesn't tell from the best one, which is the
-        first of them.
-        """
-        first = self.shapes[0]
+    def rivals(self) -> list[Shape]:
+        """Shapes that aren't told from the best one, which is the first of them."""
         return [
-            shape for shape in self.shapes if shape is first or self._is_near(first, shape, level)
+            shape
+            for shape, p in zip(self.shapes, self.p_as_good, strict=True)
+            if p is None or p > LEVEL
         ]
 
-    def _is_near(self, first: Shape, shape: Shape, level: float) -> bool:
-        least = self._times(sqrt(1 / len(first.measured) + 1 / len(shape.measured)), level)
-        return least is None or abs(first.mean - shape.mean) < least
+    @cached_property
+    def p_as_good(self) -> tuple[float | None, ...]:
+        """For each shape the p-value of its being no other than the best one, by two-sided t tests;
+        None without replicates.
+
+        Which is the best is read off the same data, so that any two shapes might have been
+        compared: the p-values are corrected (Holm) for all pairs.
+        """
+        if self.noise is None:
+            return (None,) * len(self.shapes)
+        mean_S = np.array([shape.mean for shape in self.shapes])
+        count_S = np.array([len(shape.measured) for shape in self.shapes])
+        one_I, other_I = np.triu_indices(len(self.shapes), 1)  # the best against each comes first
+        apart_I = np.abs(mean_S[one_I] - mean_S[other_I])
+        error_I = self.noise * np.sqrt(1 / count_S[one_I] + 1 / count_S[other_I])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t_I = np.where(apart_I > 0, apart_I / error_I, 0.0)
+        adjusted_I = holm(2 * student.sf(t_I, self.freedom))
+        return (1.0, *adjusted_I[: len(self.shapes) - 1].tolist())
 
     def _times(self, scale: float, level: float) -> float | None:
         return (
@@ -172,12 +189,12 @@ class Ranking:
             if effects is None
             else {**effects.axes, "together": effects.together, "replicates": effects.replicates},
             "shapes": [
-                self._shape_json(shape, best)
-                for shape, best in zip(self.shapes, self.best, strict=True)
+                self._shape_json(shape, best, p)
+                for shape, best, p in zip(self.shapes, self.best, self.p_as_good, strict=True)
             ],
         }
 
-    def _shape_json(self, shape: Shape, best: float) -> dict[str, Any]:
+    def _shape_json(self, shape: Shape, best: float, p: float | None) -> dict[str, Any]:
         interval = self.interval(shape)
         told = {
             "params": shape.params,
@@ -190,6 +207,7 @@ class Ranking:
             **told,
             "replicates": len(shape.measured),
             "best": best,
+            "p_as_good_holm": p,
             "digests": list(shape.digests),
         }
 

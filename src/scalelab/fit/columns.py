@@ -6,6 +6,8 @@ A stopped trial has run a part of its budget, `step` of `steps`: its lengths are
 
 import polars as pl
 
+from scalelab.core import metrics
+from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, nearest
 from scalelab.fit.law import Law
 
@@ -41,6 +43,7 @@ class Columns:
     def _plain(self, name: str) -> pl.Series | None:
         if name not in self.frame.columns:
             return None
+        check_range(self.frame, name)
         column = self.frame[name]
         if column.dtype.is_numeric() or column.dtype == pl.Null:
             return column.cast(pl.Float64)
@@ -105,6 +108,24 @@ class Columns:
             if self.frame[column].null_count() < self.frame.height
         ]
         return UserError(f"the table has no column `{name}`{also}", cure=nearest(name, known))
+
+
+def check_range(frame: pl.DataFrame, name: str) -> None:
+    """Raises UserError with the trial where a metric has a value that it cannot have."""
+    metric, column = name.removeprefix("metrics."), frame[name]
+    known = metrics.find(metric) if metric != name and column.dtype.is_numeric() else None
+    if known is None:
+        return
+    value = column.cast(pl.Float64)
+    low, high = known.low - metrics.ROUNDING, known.high + metrics.ROUNDING
+    impossible = (value.is_finite() & ((value < low) | (value > high))).fill_null(False)
+    row = impossible.arg_max() if impossible.any() else None
+    if row is not None:
+        digest = frame["digest"][row][:SHORT] if "digest" in frame.columns else f"row {row + 1}"
+        raise UserError(
+            f"`{name}` is {value[row]:g} in {digest}, and it can only be {known.describe()}",
+            cure=f"import the table again: {metrics.cure(metric, 'COLUMN')}",
+        )
 
 
 def _example(column: pl.Series) -> str:

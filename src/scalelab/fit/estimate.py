@@ -24,19 +24,19 @@ class Estimate:
     """Of the law's value: how well the mean is known."""
     prediction95: Interval | None = None
     """Of one more run there: the scatter of runs about the law counted in."""
+    p: float | None = None
+    """Of a difference or a ratio: the two-sided p-value of there being none."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `prediction95` where it has one."""
+        """Plain values; `prediction95` and `p` where it has them."""
         plain: dict[str, Any] = {
             "value": self.value,
             "se": self.se,
             "ci95": None if self.ci95 is None else list(self.ci95),
         }
-        return (
-            plain
-            if self.prediction95 is None
-            else plain | {"prediction95": list(self.prediction95)}
-        )
+        if self.prediction95 is not None:
+            plain["prediction95"] = list(self.prediction95)
+        return plain if self.p is None else plain | {"p": self.p}
 
 
 ENOUGH = 40

@@ -27,8 +27,10 @@ from scalelab.fit.projection import CrossCheck, cross_check
 from scalelab.fit.sample import Sample, sample
 from scalelab.fit.warned import Warned
 
-RECIPE = 1
-"""Raised when the same rows and choices give other numbers."""
+ENGINE = 1
+"""Raised when the same rows and choices give other numbers: fits that a store keeps of an older
+engine are then fitted again where they are drawn.
+"""
 
 DRAWS = 4000
 
@@ -130,6 +132,7 @@ class Fit:
         return plain if self.holdout is None else plain | {"holdout": self.holdout.to_json()}
 
 
+@np.errstate(all="ignore")  # what overflows is no optimum, and a sentence says so
 def fit_law(
     frame: pl.DataFrame,
     law: Law,
@@ -255,7 +258,7 @@ def complete(
 
 def fit_key(law: Law, choices: Choices, rows: Sample, draws: int) -> str:
     """The digest of all that decides the coefficients and their draws."""
-    return sha256([RECIPE, law.to_json(), choices.starts, choices.seed, draws, rows.fingerprint()])
+    return sha256([ENGINE, law.to_json(), choices.starts, choices.seed, draws, rows.fingerprint()])
 
 
 def _estimate(law: Law, name: str, value: float, draws: Draws | None) -> Estimate:
@@ -269,6 +272,7 @@ def _record(fit: Fit, asked: int, at: Sequence[At], key: str) -> dict[str, Any]:
     rows, optimum, draws = fit.sample, fit.optimum, fit.draws
     return {
         "key": key,
+        "engine": ENGINE,
         "law": fit.law.to_json(),
         "reduction": "sum",
         "starts": fit.choices.starts,

@@ -13,6 +13,7 @@ from functools import reduce
 
 import numpy as np
 
+from scalelab.core.errors import UserError
 from scalelab.fit import formula
 from scalelab.fit.formula import Floats, Function, Node, Power, Product, Sum, Symbol
 
@@ -56,10 +57,22 @@ class Forms:
     real: frozenset[str]
 
     def constant(self, node: Node) -> Floats | None:
-        """Its value, [N] or [1], where it has no coefficient."""
-        if any(name not in self.columns for name in formula.names(node)):
+        """Its value, [N] or [1], where it has no coefficient.
+
+        Raises UserError where that is not finite in some row.
+        """
+        names = formula.names(node)
+        if any(name not in self.columns for name in names):
             return None
-        return np.atleast_1d(formula.evaluate(node, self.columns))
+        value = np.atleast_1d(formula.evaluate(node, self.columns))
+        if not np.isfinite(value).all():
+            of = f"of {', '.join(names)} " if names else ""
+            worst = value[~np.isfinite(value)][0]
+            raise UserError(
+                f"a part {of}of the law's formula is {worst:g} in a row",
+                cure="take smaller powers, and those of positive columns only",
+            )
+        return value
 
     def linear(self, node: Node) -> Form | None:
         """The node as a form, where it is linear in the parameters."""

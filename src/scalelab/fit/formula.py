@@ -5,23 +5,43 @@ A formula is made of numbers, names, `+ - * / ^` (or `**`) and the functions bel
 columns and which are coefficients is for the law to say (`fit.law`).
 """
 
-import ast
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
+from keyword import iskeyword
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.text import beginning, is_text
 
 Floats = NDArray[np.float64]
 
 FUNCTIONS: dict[str, int] = {"exp": 1, "log": 1, "min": 2, "max": 2}
 """The functions of a formula with their number of arguments; `log` is the natural one."""
 
+LENGTH = 10_000
+"""Most characters of a formula."""
+
+NAME = 64
+"""Most characters of a name."""
+
+BRACKETS = 30
+"""Most brackets, and powers of powers, inside one another."""
+
+PARTS, LEVELS = 1_000, 100
+"""Most nodes of a tree, and most of them above one another, whatever is substituted."""
+
 _CURE = "write it like `E + A*N^-alpha + B*D^-beta`"
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>(?:\d|\.\d)(?:[\w.]|(?<=[eE])[+-](?=\d))*)|(?P<name>[^\W\d]\w*)"
+    r"|(?P<sign>\*\*|\S))"
+)
+_NUMBER = re.compile(r"(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -71,70 +91,181 @@ class Function:
 Node = Number | Symbol | Sum | Product | Power | Function
 
 
+@lru_cache(maxsize=256)
 def parse(text: str) -> Node:
     """The tree of a formula.
 
     Raises UserError where the text is none, with what is wrong and how to write it.
     """
-    if not isinstance(text, str) or not text.strip():
+    if not text.strip():
         raise UserError("a law has an empty formula", cure=_CURE)
-    try:
-        tree = ast.parse(" ".join(text.replace("^", "**").split()), mode="eval").body
-    except SyntaxError as error:
-        raise UserError(
-            f"`{text}` is no formula", cure=f"{_CURE}; words like `lambda` are no names"
-        ) from error
-    return _node(tree, text)
+    if len(text) > LENGTH:
+        what = f"the formula `{text}` has {len(text):,} characters"
+        raise UserError(what, cure=f"write at most {LENGTH:,}")
+    found = _Parser(text).whole()
+    _check_extent(*_extent(found))
+    return found
 
 
-def _node(tree: ast.expr, text: str) -> Node:
-    match tree:
-        case ast.Constant(value=int() | float() as value) if not isinstance(
-            value, bool
-        ) and math.isfinite(value):
-            return Number(float(value))
-        case ast.Name(id=name):
-            return Symbol(name)
-        case ast.UnaryOp(op=ast.USub(), operand=inner):
-            return negative(_node(inner, text))
-        case ast.UnaryOp(op=ast.UAdd(), operand=inner):
-            return _node(inner, text)
-        case ast.BinOp(left=left, op=op, right=right):
-            return _binary(_node(left, text), op, _node(right, text), text)
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-            return _call(name, tuple(_node(argument, text) for argument in arguments), text)
-    raise UserError(
-        f"`{text}` is no formula: `{ast.unparse(tree)}` has no place in one", cure=_CURE
-    )
+class _Token(NamedTuple):
+    kind: str
+    text: str
 
 
-def _binary(left: Node, op: ast.operator, right: Node, text: str) -> Node:
-    match op:
-        case ast.Add():
-            return Sum((*_terms(left), *_terms(right)))
-        case ast.Sub():
-            return Sum((*_terms(left), negative(right)))
-        case ast.Mult():
-            return Product((*_factors(left), *_factors(right)))
-        case ast.Div():
-            return Product((*_factors(left), Power(right, Number(-1.0))))
-        case ast.Pow():
-            return Power(left, right)
-    raise UserError(f"`{text}` is no formula", cure=_CURE)
+def _tokens(text: str) -> Iterator[_Token]:
+    at, end = 0, len(text.rstrip())
+    while at < end:
+        match = _TOKEN.match(text, at)
+        assert match is not None, "every character begins a token"
+        at, kind = match.end(), str(match.lastgroup)
+        yield _Token(kind, "^" if match[kind] == "**" else match[kind])
 
 
-def _call(name: str, arguments: tuple[Node, ...], text: str) -> Node:
-    if name not in FUNCTIONS:
-        raise UserError(
-            f"`{text}` is no formula: there is no function `{name}`",
-            cure=nearest(name, list(FUNCTIONS)),
-        )
-    if len(arguments) != FUNCTIONS[name]:
-        raise UserError(
-            f"`{text}` is no formula: `{name}` takes {FUNCTIONS[name]} and has {len(arguments)}",
-            cure=_CURE,
-        )
-    return Function(name, arguments)
+class _Parser:
+    """Reads sums of products of powers from left to right.
+
+    A sign stands before a whole power: `-x^2` is `-(x^2)`. `x^y^z` is `x^(y^z)`.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text, self._at, self._depth = text, 0, 0
+        self._tokens = [*_tokens(text), _Token("end", "")]
+
+    def whole(self) -> Node:
+        """The formula. Raises UserError where anything else follows it."""
+        if not is_text(self._text):
+            raise self._fault("it is not UTF-8")
+        found = self._sum()
+        if self._next.kind != "end":
+            raise self._unexpected()
+        return found
+
+    def _sum(self) -> Node:
+        first = self._product()
+        terms = list(_terms(first))
+        while (sign := self._taken("+", "-")) is not None:
+            term = self._product()
+            terms += _terms(term) if sign == "+" else (negative(term),)
+        return first if len(terms) == len(_terms(first)) else Sum(tuple(terms))
+
+    def _product(self) -> Node:
+        first = self._signed()
+        factors = list(_factors(first))
+        while (sign := self._taken("*", "/")) is not None:
+            factor = self._signed()
+            factors += _factors(factor) if sign == "*" else (Power(factor, Number(-1.0)),)
+        return first if len(factors) == len(_factors(first)) else Product(tuple(factors))
+
+    def _signed(self) -> Node:
+        is_negative = False
+        while (sign := self._taken("+", "-")) is not None:
+            is_negative ^= sign == "-"
+        found = self._power()
+        return negative(found) if is_negative else found
+
+    def _power(self) -> Node:
+        base = self._atom()
+        return base if self._taken("^") is None else Power(base, self._inside(self._signed))
+
+    def _atom(self) -> Node:
+        kind, text = self._next
+        if kind == "number":
+            self._at += 1
+            return self._number(text)
+        if kind == "name" and not iskeyword(text):
+            self._at += 1
+            return self._named(text)
+        if self._taken("(") is None:
+            raise self._unexpected()
+        found = self._inside(self._sum)
+        self._close()
+        return found
+
+    def _number(self, text: str) -> Number:
+        if not _NUMBER.fullmatch(text):
+            raise self._fault(
+                f"`{beginning(text)}` has no place in one, as neither a number nor a name",
+                "write a product with *, as 2*N, and a large number like 3e7",
+            )
+        value = float(text.replace("_", ""))
+        if not math.isfinite(value):
+            raise self._fault(f"`{beginning(text)}` has no place in one: it is too large")
+        return Number(value)
+
+    def _named(self, name: str) -> Node:
+        if len(name) > NAME:
+            raise self._fault(
+                f"the name `{beginning(name)}` has {len(name):,} letters", f"write at most {NAME}"
+            )
+        if self._taken("(") is not None:
+            return self._call(name)
+        if name in FUNCTIONS:
+            raise self._fault(f"`{name}` is a function", f"write {name}(...), or take another name")
+        return Symbol(name)
+
+    def _call(self, name: str) -> Function:
+        arguments = [self._inside(self._sum)]
+        while self._taken(",") is not None:
+            arguments.append(self._inside(self._sum))
+        self._close()
+        if name not in FUNCTIONS:
+            raise self._fault(f"there is no function `{name}`", nearest(name, list(FUNCTIONS)))
+        if len(arguments) != FUNCTIONS[name]:
+            raise self._fault(f"`{name}` takes {FUNCTIONS[name]} and has {len(arguments)}")
+        return Function(name, tuple(arguments))
+
+    def _inside(self, rule: Callable[[], Node]) -> Node:
+        """What stands in brackets or in an exponent."""
+        self._depth += 1
+        if self._depth > BRACKETS:
+            what = "its brackets or its powers are too deep"
+            raise self._fault(what, f"nest at most {BRACKETS}, and name parts with `let`")
+        found = rule()
+        self._depth -= 1
+        return found
+
+    @property
+    def _next(self) -> _Token:
+        return self._tokens[self._at]
+
+    def _taken(self, *signs: str) -> str | None:
+        """The next token where it is one of these signs; it is passed then."""
+        kind, text = self._next
+        if kind != "sign" or text not in signs:
+            return None
+        self._at += 1
+        return text
+
+    def _close(self) -> None:
+        if self._taken(")") is None:
+            raise self._unexpected()
+
+    def _unexpected(self) -> UserError:
+        """The fault of a token that has no place where it stands."""
+        kind, text = self._next
+        if kind == "end":
+            return self._fault("it is incomplete")
+        cure = f"{_CURE}; words like `{text}` are no names" if iskeyword(text) else _CURE
+        return self._fault(f"`{beginning(text)}` has no place in one", cure)
+
+    def _fault(self, what: str, cure: str = _CURE) -> UserError:
+        return UserError(f"`{self._text}` is no formula: {what}", cure=cure)
+
+
+def _extent(node: Node, inside: Mapping[str, tuple[int, int]] | None = None) -> tuple[int, int]:
+    """Nodes of a tree and most of them above one another, were `inside` put in for names."""
+    if isinstance(node, Symbol):
+        return (inside or {}).get(node.name, (1, 1))
+    below = [_extent(child, inside) for child in children(node)]
+    return 1 + sum(size for size, _ in below), 1 + max((level for _, level in below), default=0)
+
+
+def _check_extent(parts: int, levels: int) -> None:
+    if parts > PARTS:
+        raise UserError(f"a formula has {parts:,} parts", cure=f"write at most {PARTS:,}")
+    if levels > LEVELS:
+        what = f"the parts of a formula lie {levels:,} deep in one another"
+        raise UserError(what, cure=f"nest at most {LEVELS}")
 
 
 def _terms(node: Node) -> tuple[Node, ...]:
@@ -176,18 +307,27 @@ def _walk(node: Node) -> Iterator[Node]:
 
 
 def substitute(node: Node, by_name: Mapping[str, Node]) -> Node:
-    """The formula with names put in for others, all at once."""
+    """The formula with formulas put in for names, all at once.
+
+    Raises UserError where that becomes too large.
+    """
+    extents = {name: _extent(put_in) for name, put_in in by_name.items()}
+    _check_extent(*_extent(node, extents))
+    return _substitute(node, by_name)
+
+
+def _substitute(node: Node, by_name: Mapping[str, Node]) -> Node:
     match node:
         case Symbol(name=name):
             return by_name.get(name, node)
         case Sum(terms=parts):
-            return Sum(tuple(substitute(part, by_name) for part in parts))
+            return Sum(tuple(_substitute(part, by_name) for part in parts))
         case Product(factors=parts):
-            return Product(tuple(substitute(part, by_name) for part in parts))
+            return Product(tuple(_substitute(part, by_name) for part in parts))
         case Power(base=base, exponent=exponent):
-            return Power(substitute(base, by_name), substitute(exponent, by_name))
+            return Power(_substitute(base, by_name), _substitute(exponent, by_name))
         case Function(name=name, arguments=parts):
-            return Function(name, tuple(substitute(part, by_name) for part in parts))
+            return Function(name, tuple(_substitute(part, by_name) for part in parts))
     return node
 
 

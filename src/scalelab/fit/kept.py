@@ -11,7 +11,7 @@ import polars as pl
 
 from scalelab.core.errors import UserError
 from scalelab.fit.bootstrap import Draws
-from scalelab.fit.fit import Fit, complete, fit_key
+from scalelab.fit.fit import ENGINE, Fit, complete, fit_key, fit_law
 from scalelab.fit.holdout import hold_out
 from scalelab.fit.law import Choices, Law, Loss
 from scalelab.fit.optimum import Optimum
@@ -31,24 +31,63 @@ def to_store(fit: Fit, experiment: str, now: float) -> StoredFit:
 
 def restore(stored: StoredFit, frame: pl.DataFrame) -> Fit | None:
     """The fit that a store keeps, without fitting again; None where these rows are not the ones
-    that it was fitted to.
+    that it was fitted to, or an older engine made it.
     """
     law, record = law_of(stored.record["law"]), stored.record
-    choices = Choices(starts=record["starts"], seed=record["seed"])
-    asked = record["bootstrap"]["asked"]
+    choices, asked = _choices(record), record["bootstrap"]["asked"]
+    if record.get("engine", 1) != ENGINE:
+        return None
     try:
         rows = sample(frame, law)
     except UserError:
         return None
     if fit_key(law, choices, rows, asked) != stored.key:
         return None
-    held = stored.result.get("holdout")
-    rollout = None if held is None else hold_out(frame, law, choices, rows, held["rollout"])
-    about = {"source": record["source"]} if "source" in record else {}
+    rollout = _rollout(stored)
+    holdout = None if rollout is None else hold_out(frame, law, choices, rows, rollout)
     optimum, draws = _optimum(stored.result["optimum"]), _draws(stored)
     return complete(
-        law, choices, rows, optimum, draws, asked, holdout=rollout, at=record["at"], about=about
+        law,
+        choices,
+        rows,
+        optimum,
+        draws,
+        asked,
+        holdout=holdout,
+        at=record["at"],
+        about=_about(record),
     )
+
+
+def refit(stored: StoredFit, frame: pl.DataFrame) -> Fit:
+    """The fit that a store keeps, made again by the engine of now: the same law, choices and draws.
+
+    Raises UserError where the rows can't be fitted.
+    """
+    record = stored.record
+    return fit_law(
+        frame,
+        law_of(record["law"]),
+        _choices(record),
+        bootstrap=record["bootstrap"]["asked"],
+        holdout=_rollout(stored),
+        at=record["at"],
+        about=_about(record),
+    )
+
+
+def _choices(record: Mapping[str, Any]) -> Choices:
+    """What was chosen besides the law, which is kept as it was fitted."""
+    return Choices(starts=record["starts"], seed=record["seed"])
+
+
+def _rollout(stored: StoredFit) -> str | None:
+    held = stored.result.get("holdout")
+    return None if held is None else held["rollout"]
+
+
+def _about(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"source": record["source"]} if "source" in record else {}
 
 
 def law_of(plain: Mapping[str, Any]) -> Law:

@@ -7,16 +7,32 @@ exponent of a power are real numbers, all others are positive unless `real` name
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.units import parse_number
 from scalelab.fit import formula
-from scalelab.fit.formula import Node, Number
+from scalelab.fit.formula import Node, Number, Symbol
 
 Residual = Literal["log", "linear"]
+
+EXTREME = 1e80
+"""Bounds are at most so large, and at least one over it, zero and infinity apart."""
+
+SMALLEST = 1e-12
+"""The smallest delta of Huber's loss, and the inverse of the largest: below, residuals are noise of
+float64.
+"""
+
 Bounds = tuple[float, float]
+COEFFICIENTS = 50
+"""Most coefficients of a law."""
+
+STARTS = 100_000
+"""Most starts of a fit."""
+
 HOFFMANN = "hoffmann"
 """The name of the published grid of starts of Hoffmann et al. 2022 (arXiv 2203.15556), for
 Chinchilla's law.
@@ -39,7 +55,8 @@ class Loss:
             return text
         kind, _, delta = str(text).partition(":")
         if kind not in ("huber", "squared") or (delta and kind == "squared"):
-            raise UserError(f"there is no loss `{text}`", cure="write `huber:1e-3` or `squared`")
+            what = f"there is no loss `{text!s}`"
+            raise UserError(what, cure="write `huber:1e-3` or `squared`")
         return (
             cls("squared")
             if kind == "squared"
@@ -50,14 +67,20 @@ class Loss:
         return f"huber:{self.delta:g}" if self.kind == "huber" else "squared"
 
 
+def _is_some(end: float) -> bool:
+    return end != 0 and math.isfinite(end)
+
+
 def _positive(text: str, whole: str) -> float:
     try:
-        value = float(text)
-    except ValueError:
+        value = parse_number(text)
+    except (ValueError, ArithmeticError):
         value = math.nan
-    if not 0 < value < math.inf:
+    if not SMALLEST <= value <= 1 / SMALLEST:
         raise UserError(
-            f"`{whole}` is no loss: its delta is no positive number", cure="write `huber:1e-3`"
+            f"`{whole}` is no loss: its delta is no positive number from {SMALLEST:g} to"
+            f" {1 / SMALLEST:g}",
+            cure="write `huber:1e-3`",
         )
     return value
 
@@ -102,6 +125,11 @@ class Law:
                     f"the bounds of `{name}` hold no number",
                     cure="write the smaller one first, as 0:1",
                 )
+            if any(not 1 / EXTREME <= abs(end) <= EXTREME for end in (low, high) if _is_some(end)):
+                raise UserError(
+                    f"the bounds of `{name}` are {low:g} to {high:g}",
+                    cure=f"stay below {EXTREME:g} and above {1 / EXTREME:g}, or leave an end out",
+                )
             if high <= 0 and name not in self.exponents | self.real:
                 raise UserError(
                     f"the bounds of `{name}` hold no positive number, and it multiplies a term",
@@ -116,6 +144,12 @@ class Law:
 
     def _check_names(self) -> None:
         used = formula.names(self.tree)
+        self._check_lets(used)
+        if len(self.coefficients) > COEFFICIENTS:
+            raise UserError(
+                f"the law `{self.name}` has {len(self.coefficients)} coefficients",
+                cure=f"write at most {COEFFICIENTS}",
+            )
         for symbol in self.columns:
             if symbol not in used:
                 raise UserError(
@@ -138,6 +172,22 @@ class Law:
                 raise UserError(
                     f"`{name}` is tied, and fixed or bounded too", cure="say one of them"
                 )
+
+    def _check_lets(self, used: Sequence[str]) -> None:
+        """A let that is not put in would make its name a coefficient."""
+        for name in self.let:
+            if formula.parse(name) != Symbol(name):
+                raise UserError(
+                    f"`let` gives a value to `{name}`, which is no name",
+                    cure="write it like `let: {C: 6*N*D}`",
+                )
+            if name in self.columns:
+                raise UserError(
+                    f"`{name}` is a column and a `let` too", cure="give one of them another name"
+                )
+            if name in used:
+                what = f"`{name}` is used by a `let` that stands above its own"
+                raise UserError(what, cure="put it first; none may use itself")
 
     @property
     def tree(self) -> Node:
@@ -215,11 +265,15 @@ class Choices:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.starts != HOFFMANN and (isinstance(self.starts, str) or self.starts < 1):
+        if self.starts == HOFFMANN:
+            return
+        if isinstance(self.starts, str) or self.starts < 1:
             raise UserError(
-                f"{self.starts} starts make no fit",
+                f"{self.starts!s} starts make no fit",
                 cure=f"give a number from 1 on, or `{HOFFMANN}`",
             )
+        if self.starts > STARTS:
+            raise UserError(f"{self.starts:,} starts are too many", cure=f"give at most {STARTS:,}")
 
 
 def apply(law: Law, choices: Choices) -> Law:

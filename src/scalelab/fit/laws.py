@@ -2,16 +2,18 @@
 declares one.
 """
 
-from collections.abc import Mapping
-from dataclasses import fields
+import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.locations import expanded_path
+from scalelab.core.units import Number, parse_number
 from scalelab.fit import formula
-from scalelab.fit.law import Law, Loss
+from scalelab.fit.law import Law, Loss, Residual
+from scalelab.spec.document import Document, parse
 
 _N, _D = "params.total", "budget.tokens"
 COLUMNS = {"N": _N, "D": _D, "C": "budget.flops"}
@@ -162,7 +164,6 @@ LAWS: dict[str, Law] = {law.name: law for law in _ALL}
 """Every law known by name."""
 
 _CURE = "see docs/fits.md for how to declare a law"
-_KEYS = {field.name for field in fields(Law)}
 
 
 def find(text: str) -> Law:
@@ -175,7 +176,7 @@ def find(text: str) -> Law:
     if text in LAWS:
         return LAWS[text]
     if text.endswith((".yaml", ".yml")):
-        return _from_file(Path(text))
+        return _from_file(expanded_path(text))
     if any(sign in text for sign in "+-*/^("):
         used = formula.names(formula.parse(text))
         return Law(
@@ -187,47 +188,74 @@ def find(text: str) -> Law:
     raise UserError(f"there is no law `{text}`", cure=nearest(text, list(LAWS)))
 
 
+def _end(value: Any) -> float:
+    """An end of a range; an infinite one is none."""
+    return value if value in (math.inf, -math.inf) else parse_number(value)
+
+
+def _whole_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("an empty formula, or one that is no text; write it like E + A*N^-alpha")
+    return value
+
+
+_End = Annotated[float, BeforeValidator(_end)]
+
+
+class _Declared(BaseModel):
+    """What a file says of a law; see `Law`."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    formula: Annotated[str, BeforeValidator(_whole_text)]
+    name: str | None = None
+    columns: dict[str, str] | None = None
+    target: str = "metrics.loss"
+    about: str = ""
+    source: str = ""
+    residual: Residual = "log"
+    loss: str = str(Loss())
+    let: dict[str, str] = {}
+    real: list[str] = []
+    bounds: dict[str, tuple[_End, _End]] = {}
+    fixed: dict[str, Number] = {}
+    tied: dict[str, str] = {}
+    weights: str | None = None
+
+    def law(self, name: str) -> Law:
+        """The law, called `name` where the file does not say. Raises UserError."""
+        used = formula.names(Law("", self.formula, {}, let=self.let).tree)
+        usual = {name: column for name, column in COLUMNS.items() if name in used}
+        return Law(
+            name=self.name or name,
+            columns=usual if self.columns is None else self.columns,
+            loss=Loss.parse(self.loss),
+            real=frozenset(self.real),
+            **self.model_dump(exclude={"name", "columns", "loss", "real"}),
+        )
+
+
 def _from_file(path: Path) -> Law:
-    try:
-        declared = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"`{path}` cannot be read", cure="give the path of a file that declares a law"
-        ) from error
-    except yaml.YAMLError as error:
-        raise UserError("the file is no YAML", cure=_CURE, where=str(path)) from error
-    if not isinstance(declared, dict) or "formula" not in declared:
+    document = parse(path)
+    if "formula" not in document.data:
         raise UserError(
             "the file declares no law", cure="give it `formula:` and `columns:`", where=str(path)
         )
-    for key in declared:
-        if key not in _KEYS:
-            raise UserError(
-                f"a law has no `{key}`", cure=nearest(str(key), sorted(_KEYS)), where=str(path)
-            )
-    return _declared(declared, path)
-
-
-def _declared(declared: Mapping[str, Any], path: Path) -> Law:
     try:
-        law = {"name": path.stem, "columns": COLUMNS, **declared}
-        used = formula.names(Law("", law["formula"], {}, let=law.get("let", {})).tree)
-        law["columns"] = {
-            str(name): str(column)
-            for name, column in law["columns"].items()
-            if "columns" in declared or name in used
-        }
-        law["loss"] = Loss.parse(law.get("loss", "huber:1e-3"))
-        law["real"] = frozenset(law.get("real", ()))
-        law["bounds"] = {
-            name: (float(low), float(high)) for name, (low, high) in law.get("bounds", {}).items()
-        }
-        law["fixed"] = {name: float(value) for name, value in law.get("fixed", {}).items()}
-        law["tied"] = {name: str(text) for name, text in law.get("tied", {}).items()}
-        return Law(**law)
+        return _Declared.model_validate(document.data).law(path.stem)
+    except ValidationError as error:
+        raise _explained(error, document) from error
     except UserError as error:
         raise error.at(str(path)) from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"the file declares no law: {error}", cure=_CURE, where=str(path)
-        ) from error
+
+
+def _explained(error: ValidationError, document: Document) -> UserError:
+    """The first fault of a declared law, with its line."""
+    first = error.errors(include_url=False)[0]
+    loc, where = first["loc"], document.place([*first["loc"]])
+    if first["type"] == "extra_forbidden":
+        key, known = str(loc[-1]), sorted(_Declared.model_fields)
+        return UserError(f"a law has no `{key}`", cure=nearest(key, known), where=where)
+    what, _, cure = first["msg"].removeprefix("Value error, ").partition("; ")
+    what = f"`{'.'.join(map(str, loc))}`: {what[:1].lower()}{what[1:]}"
+    return UserError(f"the file declares no law: {what}", cure=cure or _CURE, where=where)

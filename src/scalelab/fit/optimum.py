@@ -85,7 +85,13 @@ def optimise(problem: Problem, choices: Choices | None = None, tell: Tell | None
             f"the law `{problem.law.name}` has no value on these rows",
             cure="take powers of positive columns only",
         )
-    return _optimum(problem, minima, _around(problem, minima, choices.seed), box)
+    found = _optimum(problem, minima, _around(problem, minima, choices.seed), box)
+    if not np.isfinite(problem.objective(found.coefficients)):
+        raise UserError(
+            f"the law `{problem.law.name}` has coefficients that float64 cannot hold",
+            cure="write it with numbers nearer to one",
+        )
+    return found
 
 
 def _around(problem: Problem, minima: Minima, seed: int) -> Minima:

@@ -1,9 +1,11 @@
 """What replicates say: a mean with its interval, and how two arms differ seed by seed.
 
-Intervals are Student's t, at 95 %.
+Intervals are Student's t, at 95 %; the p-values of differences and ratios are those of the same t,
+two-sided, each for itself (see `multiple` for several).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import exp, isfinite, log, sqrt
 from statistics import fmean, stdev
 
@@ -31,7 +33,7 @@ def mean(values: Sequence[float]) -> Estimate | None:
 
 def difference(one: BySeed, other: BySeed) -> Estimate | None:
     """`one` less `other`, paired by seed; None where they have no seed in common."""
-    return mean([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
+    return _away([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
 
 
 def ratio(one: BySeed, other: BySeed) -> Estimate | None:
@@ -39,13 +41,22 @@ def ratio(one: BySeed, other: BySeed) -> Estimate | None:
     positive pair in common.
     """
     both = [(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())]
-    found = mean([log(above / below) for above, below in both if above > 0 and below > 0])
+    found = _away([log(above / below) for above, below in both if above > 0 and below > 0])
     if found is None:
         return None
     value = exp(found.value)
     if found.se is None or found.ci95 is None:
         return Estimate(value)
-    return Estimate(value, value * found.se, (exp(found.ci95[0]), exp(found.ci95[1])))
+    return Estimate(value, value * found.se, (exp(found.ci95[0]), exp(found.ci95[1])), p=found.p)
+
+
+def _away(values: Sequence[float]) -> Estimate | None:
+    """The mean with the p-value of its being zero."""
+    found = mean(values)
+    if found is None or found.se is None:
+        return found
+    freedom = sum(map(isfinite, values)) - 1
+    return replace(found, p=float(2 * student.sf(abs(found.value) / found.se, freedom)))
 
 
 def _quantile(freedom: int) -> float:

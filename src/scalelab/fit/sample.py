@@ -98,6 +98,10 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
                 f" {nearest(law.formula, list(LAWS))}"
             ),
         )
+    if not law.coefficients:
+        raise UserError(
+            f"the law `{law.formula}` has no coefficients", cure="write it like A*N^-alpha"
+        )
     if law.target in law.columns.values():
         raise UserError(
             f"`{law.target}` is the target and a predictor", cure="give one of them another column"

@@ -7,6 +7,7 @@ Of a router over layers: N steps, P layers of the pool, R hidden width.
 
 from dataclasses import dataclass
 
+from scalelab.plan.reach import most_layers
 from scalelab.spec.budget import Convention
 from scalelab.spec.ffn import Moe
 from scalelab.spec.model import LayerRouter, Lstm, Model, Transformer
@@ -22,7 +23,8 @@ class Parameters:
     """Without token embedding, learned positions and head (Kaplan et al. 2020)."""
     active: int
     """Those that take part in the computation of one token: of a mixture's routed experts only the
-    chosen ones, and of a pool of layers as many as its steps may choose at most.
+    chosen ones (a mean, where experts choose their tokens), and of a pool of layers as many
+    different ones as a token can meet at most.
     """
     groups: dict[str, int]
     """embedding, positions, attention, ffn, norm, head, and where there are any value_embeddings,
@@ -107,20 +109,6 @@ def _idle(model: Model) -> int:
     if isinstance(model, LayerRouter):
         return (model.layers - most_layers(model)) * _layer(model.plain())
     return model.layers * (_ffn_matrices(model) - active_ffn_matrices(model))
-
-
-def most_layers(model: LayerRouter) -> int:
-    """Different layers, identity layers aside, that one token meets at most."""
-    real = [[layer for layer in choice if layer < model.layers] for choice in model.allowed]
-    return min(
-        sum(min(mixed(model), len(layers)) for layers in real),
-        len({layer for layers in real for layer in layers}),
-    )
-
-
-def mixed(model: LayerRouter) -> int:
-    """Layers that are applied to a token at a step."""
-    return 1 if "top" in model.implied() else model.top
 
 
 def _layer(model: Transformer) -> int:

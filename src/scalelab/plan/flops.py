@@ -10,7 +10,8 @@ bounds.
 
 from dataclasses import dataclass
 
-from scalelab.plan.counts import active_ffn_matrices, decision_matrices, mixed, router_matrix
+from scalelab.plan.counts import active_ffn_matrices, decision_matrices, router_matrix
+from scalelab.plan.reach import mixed
 from scalelab.spec.model import LayerRouter, Lstm, Model, Transformer
 
 BACKWARD = 3
@@ -112,8 +113,10 @@ def _steps(model: LayerRouter, context: int, targets: int, *, training: bool) ->
     Decisions are made everywhere: one for all tokens where a sequence has one route.
     """
     queries = [context] * (model.num_steps - 1) + [targets]
+    plain = model.plain()
     steps = [
-        _step(model, step, context, asked, training=training) for step, asked in enumerate(queries)
+        _step(model, plain, allowed, context, asked, training=training)
+        for allowed, asked in zip(model.allowed, queries, strict=True)
     ]
     may_halt = model.halting.kind in ("act", "threshold") or (
         model.halting.kind == "ponder" and not training
@@ -131,9 +134,16 @@ def _steps(model: LayerRouter, context: int, targets: int, *, training: bool) ->
     return Bounds(least + decisions, most + decisions)
 
 
-def _step(model: LayerRouter, step: int, context: int, queries: int, *, training: bool) -> Bounds:
-    """FLOPs of one step's layers at `queries` positions."""
-    plain, allowed = model.plain(), model.allowed[step]
+def _step(
+    model: LayerRouter,
+    plain: Transformer,
+    allowed: tuple[int, ...],
+    context: int,
+    queries: int,
+    *,
+    training: bool,
+) -> Bounds:
+    """FLOPs of one step's layers, of which some are allowed, at `queries` positions."""
     layers = sum(layer < model.layers for layer in allowed)
     fewest, many = max(0, mixed(model) - (len(allowed) - layers)), min(mixed(model), layers)
     if training and model.selection.kind == "soft":

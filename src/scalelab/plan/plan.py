@@ -21,9 +21,13 @@ from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Experiment, Trial
 from scalelab.spec.load import Document, axis_loc, explained, written
+from scalelab.spec.reported import concluded, measured
 from scalelab.spec.search import Frontier
 from scalelab.spec.task import Task
 from scalelab.spec.text import Text
+
+MOST_TOKENS = 2**63 - 1
+"""Tokens of a trial: what a database column holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +118,15 @@ def _check_search(experiment: Experiment, document: Document) -> None:
 
 def _check_metrics(trial: Trial, experiment: Experiment, document: Document) -> None:
     stop, search = trial.evaluation.stop, experiment.search
-    if stop is not None and stop.metric not in trial.task.measures:
-        cure = nearest(stop.metric, list(trial.task.measures))
+    if stop is not None and stop.metric not in measured(trial):
+        cure = nearest(stop.metric, list(measured(trial)))
         raise UserError(
             f"no evaluation measures `{stop.metric}`",
             cure=cure,
             where=document.place(("evaluation", "stop", "metric")),
         )
-    if isinstance(search, Frontier) and search.metric not in trial.task.concludes:
-        cure = nearest(search.metric, list(trial.task.concludes))
+    if isinstance(search, Frontier) and search.metric not in concluded(trial):
+        cure = nearest(search.metric, list(concluded(trial)))
         raise UserError(
             f"no trial ends with a metric `{search.metric}`",
             cure=cure,
@@ -234,6 +238,12 @@ def _replicates(
     params = parameters(model, shape.vocab, shape.context, shape.used)
     each = train_bounds(model, shape.vocab, shape.context, shape.targets)
     steps = num_steps(trial.budget, shape, trial.batch, each)
+    if steps * trial.batch * shape.context > MOST_TOKENS:
+        raise UserError(
+            f"a trial trains on {steps * trial.batch * shape.context:.3g} tokens",
+            cure=f"take at most {MOST_TOKENS:.3g}",
+            where=document.place(("budget",)),
+        )
     is_metered = trial.budget.flops is not None and not each.is_exact
     budget = Budget(flops=trial.budget.flops) if is_metered else Budget(steps=steps)
     flops = _spent(budget, steps, each * trial.batch)

@@ -17,6 +17,7 @@ from scalelab.report.allocation_chart import (
     named,
     shape_rows,
 )
+from scalelab.report.averages import averages, labelled
 from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
 from scalelab.report.numbers import NONE, PLUS_MINUS, rounded, short, whole
 from scalelab.report.runs import arm_names, check_metric, state_counts, varying
@@ -32,6 +33,7 @@ class Allocation(Figure):
     replicates.
     """
 
+    recipe: int = 2
     metric: str = ""
     """What shapes are ranked by; the first of `USUAL` where it is empty."""
 
@@ -85,8 +87,9 @@ class Allocation(Figure):
         ]
         ranking = rank(known, column, axes, less=is_lower_better(metric))
         heat = heat_chart({"shapes": shape_rows(ranking, solved)}, ranking)
-        best = best_chart(best_rows(ranking, solved), metric)
-        table = _shapes_table(ranking, solved)
+        label = labelled(metric, known)
+        best = best_chart(best_rows(ranking, solved), label)
+        table = _shapes_table(ranking, solved, label)
         told_apart = (
             "; a frame marks shapes that are not told from the best"
             if ranking.noise is not None
@@ -94,16 +97,16 @@ class Allocation(Figure):
         )
         return Drawing(
             title=self.title,
-            verdict=_verdict(ranking, solved),
+            verdict=_verdict(ranking, solved, label),
             panels=[
                 Panel(
                     "shapes",
                     "",
                     heat,
-                    f"Mean {metric} of each shape of one budget{told_apart}.",
+                    f"Mean {label} of each shape of one budget{told_apart}.",
                     table,
                 ),
-                Panel("best", "The best shapes", best, f"Mean {metric} {_BEST}", None),
+                Panel("best", "The best shapes", best, f"Mean {label} {_BEST}", None),
             ],
             metric=column,
             tables=_effects_tables(ranking),
@@ -151,7 +154,7 @@ def _axes(rows: Rows, known: pl.DataFrame) -> list[str]:
     )
 
 
-def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
+def _verdict(ranking: Ranking, solved: list[str], label: str) -> list[str]:
     best, worst = ranking.shapes[0], ranking.shapes[-1]
     half = ranking.half(best)
     about = f"{PLUS_MINUS}{half:.2g}" if half is not None else ""
@@ -160,7 +163,7 @@ def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
     mean = f"{best.mean:{FORMS.get(ranking.metric, '.4g')}}{about}"
     said = [
         f"Of {len(ranking.shapes)} shapes with {short(sizes[0])} to {short(sizes[-1])} parameters,"
-        f" {_ends(ranking, name, other, mean)}"
+        f" {_ends(ranking, name, other, mean, label)}"
     ]
     if ranking.noise is not None:
         rivals = len(ranking.rivals()) - 1
@@ -173,7 +176,7 @@ def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
         )
         said.append(
             f"It is the best one with a probability of {ranking.best[0]:.2f}; {others} told from it"
-            " at the 5 % level."
+            " at the 5 % level, corrected for all pairs."
         )
     effects = ranking.effects()
     if effects is not None:
@@ -188,21 +191,22 @@ def _verdict(ranking: Ranking, solved: list[str]) -> list[str]:
     return said
 
 
-def _ends(ranking: Ranking, name: str, other: str, best: str) -> str:
+def _ends(ranking: Ranking, name: str, other: str, best: str, label: str) -> str:
     """The best shape and the worst one, in the words of the metric."""
     worst, metric = ranking.shapes[-1].mean, ranking.metric.removeprefix("metrics.")
     if metric == "recall":
         return f"{name} recalls most: {best}. The least, {worst:.2f}, is recalled by {other}."
     first, last = ("lowest", "highest") if is_lower_better(metric) else ("highest", "lowest")
-    return f"{name} has the {first} {metric}: {best}. The {last}, {worst:.4g}, is that of {other}."
+    has = f"{name} has the {first} {label}: {best}"
+    return f"{has}. The {last}, {worst:.4g}, is that of {other}."
 
 
-def _shapes_table(ranking: Ranking, solved: list[str]) -> Table:
+def _shapes_table(ranking: Ranking, solved: list[str], label: str) -> Table:
     paths = [*ranking.axes, *solved]
     columns = (
         *(NAMES[path] for path in paths),
         "parameters",
-        ranking.metric.removeprefix("metrics."),
+        label,
         "95 % interval",
         "std",
         "replicates",
@@ -259,6 +263,7 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
     spread = (sizes[-1] - sizes[0]) / sizes[0]
     said = [
         *asked,
+        *averages(known),
         (
             f"Trials by state: {states}. Done and stopped trials count with their last"
             f" {_metric(ranking)}."
@@ -277,8 +282,9 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
             f" replicate for all shapes ({ranking.noise:.2g}, pooled, {ranking.freedom} degrees of"
             " freedom): few replicates say little of their own spread. Shapes near the best or"
             " worst that can be spread less than that. A shape is told from the best where a"
-            " two-sided t test of their difference says so at 5 %, not corrected for the number of"
-            " shapes."
+            " two-sided t test of their difference says so at 5 %, corrected for all pairs of"
+            " shapes by Holm's step-down procedure (1979), since which is the best is read off the"
+            " same data; the intervals are not corrected."
         )
         said.append(
             f"Probability of being best: {DRAWS:,} bootstrap draws of every shape's replicates, by"

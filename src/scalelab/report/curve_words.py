@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from scalelab.core.events import is_lower_better
+from scalelab.report.averages import averages, labelled
 from scalelab.report.curve_ways import Way
 from scalelab.report.curves import X_AXES, Series
 from scalelab.report.figure import Rows, Table
@@ -16,12 +17,15 @@ def verdict(drawn: Mapping[str, Sequence[Series]], x: str, rows: Rows) -> list[s
     counts = ", ".join(f"{count:,} {state}" for state, count in states.items())
     series = max(map(len, drawn.values()))
     return [
-        *(_best(metric, lines, x) for metric, lines in drawn.items()),
+        *(
+            _best(metric, labelled(metric, rows.trials), lines, x)
+            for metric, lines in drawn.items()
+        ),
         f"{sum(states.values()):,} trials in {series:,} series: {counts}.",
     ]
 
 
-def _best(metric: str, lines: Sequence[Series], x: str) -> str:
+def _best(metric: str, label: str, lines: Sequence[Series], x: str) -> str:
     less = is_lower_better(metric)
     best = (min if less else max)(lines, key=lambda line: line.last()[1])
     at, reached = best.last()
@@ -29,7 +33,7 @@ def _best(metric: str, lines: Sequence[Series], x: str) -> str:
     of = f"mean of {count:,} trials, " if count > 1 else ""
     whose = f" in {best.label}" if len(lines) > 1 else ""
     return (
-        f"{'Lowest' if less else 'Highest'} {metric} at the end: {value(reached)}{whose} ({of}after"
+        f"{'Lowest' if less else 'Highest'} {label} at the end: {value(reached)}{whose} ({of}after"
         f" {_amount(at, x)} {X_AXES[x]})."
     )
 
@@ -39,9 +43,9 @@ def _amount(at: float, x: str) -> str:
     return f"{at:.2e}".replace("+", "") if x == "flops" else short(at)
 
 
-def ends_table(metric: str, lines: Sequence[Series], x: str) -> Table:
+def ends_table(metric: str, label: str, lines: Sequence[Series], x: str) -> Table:
     """Where every series ends and how far its trials lie apart there."""
-    columns = ("series", "trials", X_AXES[x], f"{metric}, mean", "least", "most", "best mean", "at")
+    columns = ("series", "trials", X_AXES[x], f"{label}, mean", "least", "most", "best mean", "at")
     rows = [_end(metric, line) for line in lines]
     note = (
         "Values at the last place of each series; every place is in the JSON file beside this page."
@@ -57,7 +61,7 @@ def _end(metric: str, line: Series) -> list[str]:
     return [line.label, f"{len(line.ends):,}", f"{at:,.6g}", value(reached), *spread, *best]
 
 
-def caption(metric: str, x: str, lines: Sequence[Series], way: Way) -> str:
+def caption(label: str, x: str, lines: Sequence[Series], way: Way) -> str:
     """Under the chart."""
     several = max((len(line.ends) for line in lines), default=1) > 1
     band = (
@@ -66,7 +70,7 @@ def caption(metric: str, x: str, lines: Sequence[Series], way: Way) -> str:
         else "the range of the replicates"
     )
     shown = f", with {band} as a band" if several and not way.colouring.axis else ""
-    return f"{metric} against {X_AXES[x]}{shown}."
+    return f"{label} against {X_AXES[x]}{shown}."
 
 
 def reading(drawn: Mapping[str, Sequence[Series]], way: Way, marked: bool) -> list[str]:
@@ -114,4 +118,5 @@ def methods(rows: Rows, x: str, axes: Sequence[str], way: Way) -> list[str]:
         "Values are those that were recorded in training; between two of them a line is straight."
         " What is not finite is left out."
     )
-    return [*asked, apart, *([way.text] if way.text else []), places, between]
+    told = averages(rows.trials)
+    return [*asked, apart, *([way.text] if way.text else []), places, between, *told]

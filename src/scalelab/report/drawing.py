@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.report.charts import to_png, to_svg
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.index import Drawn, to_index
@@ -143,7 +143,7 @@ def _put(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        what, cure = f"cannot write into it: {error.strerror}", "name another folder with --out"
+        what, cure = f"cannot write into it: {reason(error)}", "name another folder with --out"
         raise UserError(what, cure=cure, where=str(path.parent)) from error
 
 

@@ -17,7 +17,7 @@ from scalelab.fit.sample import describe
 from scalelab.fit.warned import Warned
 from scalelab.report.charts import behind
 from scalelab.report.figure import Table
-from scalelab.report.fitted import DRAWS, Fitted
+from scalelab.report.fitted import Fitted
 from scalelab.report.numbers import MINUS, NONE, short, span
 
 Span = tuple[float, float]
@@ -245,8 +245,14 @@ def methods(one: Fitted, several: bool) -> list[str]:
 
 def _kept(one: Fitted) -> list[str]:
     """Where the fit is from, and what else the store keeps."""
-    draws = "without draws" if one.fit.draws is None else f"with {DRAWS:,} draws"
+    asked = one.fit.record["bootstrap"]["asked"]
+    draws = "without draws" if one.fit.draws is None else f"with {asked:,} draws"
     said = ["The fit kept in the store." if one.is_stored else f"Fitted here {draws}."]
+    if one.is_refitted:
+        said = [
+            f"Fitted again here {draws}: the store keeps this law as an older version of scalelab"
+            " fitted it. Fit it again with `scalelab fit` to keep it as it is drawn."
+        ]
     if one.unlike is None:
         return said
     record = one.unlike.record

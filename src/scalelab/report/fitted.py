@@ -1,5 +1,5 @@
-"""Which fit a figure draws: the newest that the store keeps of the very rows, else the same law
-fitted to them here.
+"""Which fit a figure draws: the newest that the store keeps of the very rows, made again where an
+older engine made it; else Chinchilla's law, fitted to them here.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from scalelab.fit.censored import Floats
 from scalelab.fit.columns import usual_target
 from scalelab.fit.compute import FLOPS, split_compute, symbols_of
 from scalelab.fit.fit import Fit, fit_law
-from scalelab.fit.kept import law_of, restore
+from scalelab.fit.kept import law_of, refit, restore
 from scalelab.fit.law import Law
 from scalelab.fit.laws import find
 from scalelab.fit.sample import Sample, sample
@@ -47,6 +47,8 @@ class Fitted:
     fit: Fit
     is_stored: bool
     """Whether the store keeps it; else it was fitted for the figure."""
+    is_refitted: bool
+    """Whether the store keeps it as an older engine made it, and it was fitted again."""
     flops_N: Floats
     """FLOPs of the fit's rows, NaN where nobody knows them."""
     mixed: tuple[str, ...]
@@ -194,14 +196,13 @@ def fitted(
         sha256([dict(kept.record), dict(kept.result)]) if kept else sample(frame, law).fingerprint()
     )
     fit = _made(_Asked(known, law.target, frame, kept))
-    is_stored = (
-        kept is not None and fit.key == kept.key
-    )  # One that another version kept may be fitted anew.
+    is_stored = kept is not None and fit.key == kept.key
     unlike = _unlike(rows, experiment, frame, suits)
     return Fitted(
         experiment,
         fit,
         is_stored,
+        kept is not None and not is_stored,
         _flops(frame, fit.law.target, fit.sample),
         _mixed(frame, fit),
         unlike,
@@ -296,10 +297,9 @@ class _Asked:
 
 @lru_cache(maxsize=32)
 def _made(asked: _Asked) -> Fit:
-    back = restore(asked.kept, asked.frame) if asked.kept else None
-    return back or fit_law(
-        asked.frame, replace(find(DEFAULT), target=asked.target), bootstrap=DRAWS
-    )
+    if asked.kept is not None:
+        return restore(asked.kept, asked.frame) or refit(asked.kept, asked.frame)
+    return fit_law(asked.frame, replace(find(DEFAULT), target=asked.target), bootstrap=DRAWS)
 
 
 def measured(frame: pl.DataFrame, target: str) -> Sample | None:

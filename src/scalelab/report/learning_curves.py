@@ -8,6 +8,7 @@ import polars as pl
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.events import POSITION, is_detail, is_speed
+from scalelab.report.averages import labelled
 from scalelab.report.charts import behind
 from scalelab.report.curve_chart import curve_chart
 from scalelab.report.curve_ways import Way
@@ -91,7 +92,8 @@ class LearningCurves(Figure):
             title=self.title,
             verdict=verdict(drawn, self.x, rows),
             panels=[
-                self._panel(metric, lines, way, log, ends) for metric, (lines, log) in found.items()
+                self._panel(metric, labelled(metric, rows.trials), lines, way, log, ends)
+                for metric, (lines, log) in found.items()
             ],
             metric=f"metrics.{metrics[0]}",
             tables=[],
@@ -115,20 +117,20 @@ class LearningCurves(Figure):
         return series(found, way.members, way.axes, places, log, way.middle), log
 
     def _panel(
-        self, metric: str, lines: Sequence[Series], way: Way, log: bool, ends: bool
+        self, metric: str, label: str, lines: Sequence[Series], way: Way, log: bool, ends: bool
     ) -> Panel:
         marks = [row for line in lines for row in _ends(line, way)] if ends else []
         data = rounded(
             {"curves": [row for line in lines for row in _places(line, way)], "ends": marks}
         )
         name = metric.replace("_", "-").replace(".", "-")
-        chart = curve_chart(data, metric, self.x, log, way.colouring)
+        chart = curve_chart(data, label, self.x, log, way.colouring)
         return Panel(
             name,
-            metric,
+            label,
             chart,
-            caption(metric, self.x, lines, way),
-            ends_table(metric, lines, self.x),
+            caption(label, self.x, lines, way),
+            ends_table(metric, label, lines, self.x),
         )
 
 

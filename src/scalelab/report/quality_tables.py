@@ -74,7 +74,8 @@ def quality_table(arms: Arms, metric: str) -> Table:
         rows.append([arm.label, *map(with_error, told)])
     note = (
         f"With half the 95 % interval. {_DELTA.strip()}: less what {arms.names[0]} has, paired by"
-        " seed; where it is no larger than its own error, the arm is not told from that one."
+        " seed; where it is no larger than its own error, the arm is not told from that one. The"
+        " errors are not corrected for the number of arms, the verdict is."
     )
     return Table("Quality", columns, rows, frozenset(range(1, len(columns))), note)
 
@@ -157,7 +158,7 @@ def ratios_table(arms: Arms, place: Place | None) -> list[Table]:
     ]
     note = (
         "Ratios with their 95 % intervals, paired by seed; one that holds 1 does not tell the arm"
-        " from the first."
+        " from the first. They are not corrected for the number of arms."
     )
     return [
         Table(

@@ -1,7 +1,7 @@
 """Fig. 9: what each arm reaches, how fast it decodes, and what its cache takes."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
@@ -10,6 +10,7 @@ from scalelab.report.arms import Arm, Arms
 from scalelab.report.charts import behind
 from scalelab.report.differences import difference_row, pair_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
+from scalelab.report.judging import Judged
 from scalelab.report.numbers import rounded, with_error
 from scalelab.report.quality_chart import cost_chart, difference_chart
 from scalelab.report.quality_tables import (
@@ -20,7 +21,15 @@ from scalelab.report.quality_tables import (
     sizes_table,
     speeds_table,
 )
-from scalelab.report.quality_words import METRIC, methods, reading, verdict, warnings
+from scalelab.report.quality_words import (
+    METRIC,
+    differing,
+    methods,
+    multiplying,
+    reading,
+    verdict,
+    warnings,
+)
 from scalelab.report.runs import check_metric
 from scalelab.report.speeds import CACHE, TRAINING, places, speed_column, speed_title, usual
 
@@ -34,6 +43,7 @@ class QualityVsSpeed(Figure):
     intervals both ways.
     """
 
+    recipe: int = 2
     metric: str = METRIC
     x: str = "decode"
     """A speed: `decode`, `uncached`, `prefill` (at the longest context and the fewest lanes),
@@ -89,6 +99,10 @@ class QualityVsSpeed(Figure):
                 "metric": self.metric,
                 "speed": speed.removeprefix("metrics."),
                 "arms": [_json(arms, arm) for arm in arms.found],
+                "judged": {
+                    self.metric: _judged(arms, differing, column),
+                    speed.removeprefix("metrics."): _judged(arms, multiplying, speed),
+                },
             },
             warnings=warnings(rows, arms, self.metric),
         )
@@ -213,7 +227,8 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
         [row["arm"] for row in rows],
     )
     caption = (
-        f"The difference in {metric} to {first}, paired by seed (grey), with its 95 % interval."
+        f"The difference in {metric} to {first}, paired by seed (grey), with its own 95 % interval,"
+        " not corrected for the number of arms."
     )
     return [Panel("difference", f"Difference to {first}", chart, caption, None)]
 
@@ -246,6 +261,17 @@ def _json(arms: Arms, arm: Arm) -> dict[str, Any]:
         "digests": arm.digests,
     }
     return rounded({**whose, "means": means, "differences": away})
+
+
+def _judged(
+    arms: Arms, together: Callable[[Arms, Sequence[Arm], str], list[Judged]], column: str
+) -> list[dict[str, Any]]:
+    """The p-values of the verdict, setting by setting."""
+    return [
+        rounded(one.to_json())
+        for setting in arms.settings
+        for one in together(arms, arms.of_setting(setting), column)
+    ]
 
 
 def _is_drawn(column: str) -> bool:

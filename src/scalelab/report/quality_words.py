@@ -10,7 +10,9 @@ from scalelab.core.events import is_lower_better
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.warned import Warned
 from scalelab.report.arms import Arm, Arms
+from scalelab.report.averages import averages, labelled
 from scalelab.report.figure import Rows
+from scalelab.report.judging import METHOD, Judged, judged
 from scalelab.report.numbers import TIMES, about, span, with_error
 from scalelab.report.quality_tables import spread
 from scalelab.report.runs import state_counts, varying
@@ -61,7 +63,7 @@ def _best(arms: Arms, group: Sequence[Arm], metric: str) -> list[str]:
     column, less = f"metrics.{metric}", is_lower_better(metric)
     best = (min if less else max)(group, key=lambda arm: _value(arm, column))
     said = (
-        f"{_named(best)} has the {'lowest' if less else 'highest'} {metric}:"
+        f"{_named(best)} has the {'lowest' if less else 'highest'} {labelled(metric, best.trials)}:"
         f" {with_error(best.mean(column))}"
     )
     base, away = arms.base(best), arms.difference(best, column)
@@ -79,10 +81,38 @@ def _best(arms: Arms, group: Sequence[Arm], metric: str) -> list[str]:
             f"{said}, but the 95 % interval of its difference to {_named(base)}, {about(away)},"
             " contains zero."
         ]
+    (judgement,) = [one for one in differing(arms, group, column) if one.arm is best]
+    if not judgement.is_told:
+        return [
+            f"{said}, but it is not told from {_named(base)}: {about(away)},"
+            f" {judgement.correction}."
+        ]
     return [
         f"{said}, {abs(away.value):.3g} {way} {_named(base)} (95 %: {span(interval, '.3g')}, paired"
-        " by seed)."
+        f" by seed; {judgement.correction})."
     ]
+
+
+def differing(arms: Arms, group: Sequence[Arm], column: str) -> list[Judged]:
+    """The arms of a setting against the first one, judged together."""
+    return judged(
+        [
+            (arm, base, away)
+            for arm in group
+            if (base := arms.base(arm)) and (away := arms.difference(arm, column))
+        ]
+    )
+
+
+def multiplying(arms: Arms, group: Sequence[Arm], column: str) -> list[Judged]:
+    """The same of the ratios to the first one."""
+    return judged(
+        [
+            (arm, base, times)
+            for arm in group
+            if (base := arms.base(arm)) and (times := arms.ratio(arm, column))
+        ]
+    )
 
 
 def _value(arm: Arm, column: str) -> float:
@@ -106,25 +136,23 @@ def _holds(found: Estimate, value: float) -> bool:
 def _others(arms: Arms, group: Sequence[Arm], metric: str) -> list[str]:
     """Every arm against the first, in three parts: better, worse, not told from it."""
     column, less = f"metrics.{metric}", is_lower_better(metric)
-    compared = [
-        (arm, base, away)
-        for arm in group
-        if (base := arms.base(arm)) and (away := arms.difference(arm, column)) and away.ci95
-    ]
+    compared = [one for one in differing(arms, group, column) if one.p is not None]
     if len(compared) < 2:
         return []
-    vague = [arm for arm, _, away in compared if _holds(away, 0.0)]
-    better = [arm for arm, _, away in compared if arm not in vague and (away.value < 0) == less]
-    worse = [arm for arm, _, _ in compared if arm not in vague and arm not in better]
+    told = [one for one in compared if one.is_told]
     parts = {
-        "better": better,
-        "worse": worse,
-        "not told from it (the interval contains zero)": vague,
+        "better": [one for one in told if (one.found.value < 0) == less],
+        "worse": [one for one in told if (one.found.value < 0) != less],
+        f"not told from it (corrected for {len(compared)} arms)": [
+            one for one in compared if not one.is_told
+        ],
     }
     listed = "; ".join(
-        f"{said}: {', '.join(map(_named, chosen))}" for said, chosen in parts.items() if chosen
+        f"{said}: {', '.join(_named(one.arm) for one in chosen)}"
+        for said, chosen in parts.items()
+        if chosen
     )
-    return [f"Against {_named(compared[0][1])}, {listed}."]
+    return [f"Against {_named(compared[0].base)}, {listed}."]
 
 
 def _fastest(arms: Arms, group: Sequence[Arm], speed: str) -> list[str]:
@@ -139,12 +167,13 @@ def _fastest(arms: Arms, group: Sequence[Arm], speed: str) -> list[str]:
     if base is None or times is None:
         return [f"{said}."]
     of_cache = f", with {cache.value:.3g} {TIMES} its bytes of cache" if cache else ""
-    if _holds(times, 1.0):
+    (judgement,) = [one for one in multiplying(arms, group, speed) if one.arm is fastest]
+    if judgement.p is not None and not judgement.is_told:
         return [
-            f"{_named(fastest)} has the highest speed, {reached}, not told from"
-            f" {_named(base)}{of_cache}."
+            f"{_named(fastest)} has the highest speed, {reached}, not told from {_named(base)}"
+            f" ({judgement.correction}){of_cache}."
         ]
-    interval = f" (95 %: {span(times.ci95, '.3g')})" if times.ci95 else ""
+    interval = f" (95 %: {span(times.ci95, '.3g')}; {judgement.correction})" if times.ci95 else ""
     return [f"{said}, {times.value:.3g} {TIMES} {_named(base)}{interval}{of_cache}."]
 
 
@@ -160,7 +189,8 @@ def reading(arms: Arms) -> list[str]:
         (
             "Differences are more certain than the crosses show: replicates of equal seed see the"
             " same data in the same order, and are compared pair by pair. Where the interval of a"
-            " difference reaches over zero, these replicates do not tell the two arms apart."
+            " difference reaches over zero, these replicates do not tell the two arms apart; of"
+            " several arms one may leave it by luck, which the verdict allows for."
         ),
         (
             "Point at a mark to see its trials; click it to find them among the runs below;"
@@ -189,8 +219,10 @@ def methods(rows: Rows, arms: Arms, metric: str, place: Place | None) -> list[st
         ),
         (
             "Intervals are Student's t over the replicates, n - 1 degrees of freedom; those of"
-            " ratios on their logarithms. They are not corrected for the number of arms."
+            " ratios on their logarithms."
         ),
+        METHOD,
+        *averages(rows.trials),
         *([timed.format(place.said)] if place else []),
         "Training speed counts evaluations in.",
     ]

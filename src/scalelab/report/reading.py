@@ -12,6 +12,8 @@ import polars as pl
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
+from scalelab.fit.columns import check_range
+from scalelab.fit.fit import ENGINE
 from scalelab.report.figure import Figure, Rows
 from scalelab.store.frames import metric_names, metrics, notes, settings, trials
 from scalelab.store.reader import Reader
@@ -92,6 +94,7 @@ def take(
         rows = reading.rows(figure, experiments)
         if not figure.has_data(rows):
             raise _without_data(figure, experiments, reading)
+        _check_ranges(rows.trials)
         return list(experiments), rows
     found = having_data(reading, figure)
     if len(found) > 1 and figure.experiment not in found:
@@ -103,7 +106,19 @@ def take(
     if not found:
         raise _without_data(figure, [figure.experiment] if figure.experiment else [], reading)
     (name,) = found[:1]
-    return [name], reading.rows(figure, [name])
+    rows = reading.rows(figure, [name])
+    _check_ranges(rows.trials)
+    return [name], rows
+
+
+def _check_ranges(trials: pl.DataFrame) -> None:
+    """Tables that were imported before ranges were checked may hold a recall of 50.
+
+    Raises UserError with the trial and the metric.
+    """
+    imported = trials.filter(pl.col("origin") == "imported")
+    for column in imported.columns:
+        check_range(imported, column)
 
 
 def having_data(reading: Reading, figure: Figure) -> list[str]:
@@ -156,6 +171,8 @@ def fingerprint(figure: Figure, rows: Rows) -> str:
         "rows": plain,
         "specs": dict(rows.specs),
     }
+    if figure.needs_fits:
+        drawn["engine"] = ENGINE
     fits = [[fit.key, json.dumps(fit.result, sort_keys=True)] for fit in rows.fits]
     chosen = {} if rows.filter is None else {"filter": rows.filter, "before": rows.before}
     said = (

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scalelab.report.arms import Arm, Arms
+from scalelab.report.averages import labelled
 from scalelab.report.differences import difference_row, pair_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded
@@ -32,7 +33,14 @@ from scalelab.report.routes_charts import (
 from scalelab.report.routes_data import Routed, is_drawn, routed_of, settings_of
 from scalelab.report.routes_tables import arms_table, orders_table, replicates_table, saving_table
 from scalelab.report.routes_text import passages
-from scalelab.report.routes_words import methods, reading, verdict, warnings
+from scalelab.report.routes_words import (
+    beating,
+    methods,
+    paying,
+    reading,
+    verdict,
+    warnings,
+)
 from scalelab.report.runs import check_metric
 
 DRAWN = 48
@@ -45,6 +53,7 @@ class Routes(Figure):
     and spends.
     """
 
+    recipe: int = 2
     needs_curves: bool = True
     needs_notes: bool = True
     metric: str = LOSS
@@ -96,6 +105,14 @@ class Routes(Figure):
             data={
                 "metric": self.metric,
                 "arms": [_json(arms, arm, column) for arm in arms.found],
+                "judged": {
+                    name: [
+                        rounded(one.to_json())
+                        for setting in arms.settings
+                        for one in together(arms, setting, column)
+                    ]
+                    for name, together in (("beats_plain", beating), ("halting_pays", paying))
+                },
                 "routes": [_routes_json(one) for one in found],
             },
             warnings=warnings(rows, arms),
@@ -116,13 +133,14 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
             pairs = [
                 row for arm, base, _ in found for row in pair_rows(arm, base, column, arm.name)
             ]
-            title = f"{metric} minus that of {found[0][1].name}"
+            label = labelled(metric, found[0][0].trials)
+            title = f"{label} minus that of {found[0][1].name}"
             chart = difference_chart(
                 rounded({"differences": rows, "pairs": pairs}), title, [row["arm"] for row in rows]
             )
             caption = (
-                f"The difference in {metric} to the plain transformer, paired by seed (grey), with"
-                " its 95 % interval."
+                f"The difference in {label} to the plain transformer, paired by seed (grey), with"
+                " its own 95 % interval, not corrected for the number of arms."
             )
             heading = (
                 setting[:1].upper() + setting[1:] if setting else "Against the plain transformer"
@@ -223,6 +241,7 @@ def _json(arms: Arms, arm: Arm, column: str) -> dict[str, Any]:
         "test_loss",
         "validation_loss",
         "accuracy",
+        "accuracy_questions",
         "accuracy_longer",
         "flops_per_token",
         "flops",

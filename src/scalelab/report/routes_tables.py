@@ -5,6 +5,7 @@ less.
 from collections.abc import Sequence
 
 from scalelab.report.arms import Arm, Arms
+from scalelab.report.averages import labelled
 from scalelab.report.figure import Table
 from scalelab.report.numbers import NONE, with_error
 from scalelab.report.routes_arms import away, halts, identities, plain_of
@@ -12,21 +13,19 @@ from scalelab.report.routes_data import Routed
 from scalelab.report.runs import cell
 
 _DELTA = "\N{GREEK CAPITAL LETTER DELTA}"
-_ACCURACY = "metrics.accuracy"
+_ACCURACIES = ("metrics.accuracy", "metrics.accuracy_questions")
 
 
 def arms_table(arms: Arms, setting: str, column: str) -> Table:
     """What each arm of a setting is given, and what it reaches."""
     group, metric = arms.of_setting(setting), column.removeprefix("metrics.")
-    shown = [
-        column,
-        *(
-            [_ACCURACY]
-            if column != _ACCURACY and any(arm.by_seed(_ACCURACY) for arm in group)
-            else []
-        ),
+    beside = [name for name in _ACCURACIES if any(arm.by_seed(name) for arm in group)]
+    shown = list(dict.fromkeys([column, *beside]))
+    titles = [
+        title
+        for name in shown
+        for title in (labelled(name.removeprefix("metrics."), group[0].trials), _DELTA)
     ]
-    titles = [title for name in shown for title in (name.removeprefix("metrics."), _DELTA)]
     columns = (
         "arm",
         "parameters",
@@ -47,7 +46,8 @@ def arms_table(arms: Arms, setting: str, column: str) -> Table:
     note = (
         f"Means over the replicates with half their 95 % intervals. {_DELTA}: less what the plain"
         " transformer has, paired by seed; where it is no larger than its own error, the two are"
-        f" not told apart by their {metric}. FLOPs a token: forward, as they were run."
+        f" not told apart by their {metric}. The errors are not corrected for the number of arms,"
+        " the answers are. FLOPs a token: forward, as they were run."
     )
     return Table(
         f"The arms{_after(setting)}", columns, rows, frozenset(range(1, len(columns))), note
@@ -170,7 +170,10 @@ def replicates_table(group: Sequence[Arm], column: str) -> Table:
     """Every replicate of some arms with what was measured of it."""
     wanted = [
         column,
-        *(f"metrics.{name}" for name in ("accuracy", "tokens", "flops", "flops_per_token")),
+        *(
+            f"metrics.{name}"
+            for name in ("accuracy", "accuracy_questions", "tokens", "flops", "flops_per_token")
+        ),
     ]
     shown = [name for name in dict.fromkeys(wanted) if any(arm.by_seed(name) for arm in group)]
     columns = ("digest", "arm", "seed", *(name.removeprefix("metrics.") for name in shown))

@@ -8,7 +8,9 @@ from scalelab.core.events import is_lower_better
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.warned import Warned
 from scalelab.report.arms import Arm, Arms
+from scalelab.report.averages import averages, labelled
 from scalelab.report.figure import Rows
+from scalelab.report.judging import METHOD, Judged, judged
 from scalelab.report.numbers import MINUS, about
 from scalelab.report.routes_arms import (
     away,
@@ -31,9 +33,10 @@ def verdict(arms: Arms, found: Sequence[Routed], column: str) -> list[str]:
     does halting pay?
     """
     metric, first = column.removeprefix("metrics."), first_settings(arms)
+    label = labelled(metric, arms.found[0].trials) if arms.found else metric
     return [
         _said(
-            f"Does a router beat the plain transformer in {metric}?",
+            f"Does a router beat the plain transformer in {label}?",
             _each(arms.settings, lambda setting: _beats(arms, setting, column)),
             "no setting has both, with a pair of equal seeds",
         ),
@@ -59,9 +62,7 @@ def verdict(arms: Arms, found: Sequence[Routed], column: str) -> list[str]:
             "Does adaptive computation pay?",
             _each(
                 arms.settings,
-                lambda setting: ", ".join(
-                    _pays(arms, arm, column) for arm in arms.of_setting(setting) if halts(arm)
-                ),
+                lambda setting: ", ".join(_payoffs(arms, setting, column)),
             ),
             "no finished arm may halt",
         ),
@@ -101,55 +102,77 @@ def _beats(arms: Arms, setting: str, column: str) -> str:
     """How many of the arms that learn their routes are better than the plain one, and the best of
     them.
     """
-    learning = [arm for arm in arms.of_setting(setting) if learns_routes(arm)]
-    compared = [
-        (arm, found) for arm in learning if (found := away(arm, plain_of(arms, arm), column))
-    ]
+    compared, less = beating(arms, setting, column), is_lower_better(column)
     if not compared:
         return ""
-    less = is_lower_better(column)
-    better, worse = (
-        [pair for pair in compared if _is_told(pair[1], (less, not less)[is_worse])]
-        for is_worse in (False, True)
+    told, vague = ([one for one in compared if one.is_told is is_told] for is_told in (True, False))
+    better = [one for one in told if (one.found.value < 0) == less]
+    worse = len(told) - len(better)
+    best, likeliest = (
+        min(group, key=lambda one: one.found.value if less else -one.found.value, default=None)
+        for group in (better or compared, vague)
     )
-    arm, found = min(better or compared, key=lambda pair: pair[1].value if less else -pair[1].value)
-    counted = f"{len(better) or 'none'} better and {len(worse) or 'none'} worse beyond the error"
-    answer = (
-        "yes"
-        if better
-        else (
-            "no"
-            if len(worse) == len(compared)
-            else _cannot(found, _pairs(arm, plain_of(arms, arm), column))
-        )
-    )
+    assert best is not None, "some arm was compared"
+    counted = f"{len(better) or 'none'} better and {worse or 'none'} worse beyond the error"
+    answer = "yes" if better else "no" if likeliest is None else _cannot(likeliest, column)
     routed = f"of {len(compared)} routed arm{'s' if len(compared) > 1 else ''}"
-    return f"{answer} ({routed} {counted}); the best is `{arm.name}`, {_differs(found)}"
+    return (
+        f"{answer} ({routed} {counted}); the best is `{best.arm.name}`,"
+        f" {_differs(best.found, best.correction)}"
+    )
 
 
-def _cannot(found: Estimate, pairs: int) -> str:
+def beating(arms: Arms, setting: str, column: str) -> list[Judged]:
+    """The arms of a setting that learn their routes against the plain one, judged together."""
+    return judged(
+        [
+            (arm, plain, found)
+            for arm in arms.of_setting(setting)
+            if learns_routes(arm)
+            and (plain := plain_of(arms, arm))
+            and (found := away(arm, plain, column))
+        ]
+    )
+
+
+def paying(arms: Arms, setting: str, column: str) -> list[Judged]:
+    """The arms of a setting that may halt, against those that don't, judged together."""
+    return judged(
+        [
+            (arm, other, found)
+            for arm in arms.of_setting(setting)
+            if halts(arm)
+            and (other := counterpart(arms, arm))
+            and (found := away(arm, other, column))
+        ]
+    )
+
+
+def _cannot(one: Judged, column: str) -> str:
     """Why the sign of a difference is open."""
-    why = "the interval holds zero" if found.ci95 is not None else "there is no interval"
+    pairs, ends = (
+        len(one.arm.by_seed(column).keys() & one.base.by_seed(column).keys()),
+        one.found.ci95,
+    )
+    why = (
+        "there is no interval"
+        if ends is None
+        else "the interval holds zero"
+        if ends[0] <= 0 <= ends[1]
+        else one.correction
+    )
     return f"it cannot tell, {why} with {pairs} pair{'s' if pairs > 1 else ''} of seeds"
 
 
-def _pairs(arm: Arm, other: Arm | None, column: str) -> int:
-    return 0 if other is None else len(arm.by_seed(column).keys() & other.by_seed(column).keys())
-
-
-def _is_told(found: Estimate, below: bool) -> bool:
-    """Whether the interval lies below (or above) zero."""
-    return found.ci95 is not None and (found.ci95[1] < 0 if below else found.ci95[0] > 0)
-
-
-def _differs(found: Estimate) -> str:
-    """`0.012 above (95 %: 0.003 to 0.021)`."""
+def _differs(found: Estimate, correction: str = "") -> str:
+    """`0.012 above (95 %: 0.003 to 0.021; p = 0.03 corrected for 5 arms)`."""
     sign = -1 if found.value < 0 else 1
     ends = "no interval: it needs two different pairs of equal seed"
     if found.ci95 is not None:
         low, high = sorted(sign * end for end in found.ci95)
         ends = f"95 %: {low:.2g} to {high:.2g}".replace("-", MINUS)
-    return f"{abs(found.value):.3g} {'above' if sign > 0 else 'below'} ({ends})"
+    inside = "; ".join(filter(None, (ends, correction)))
+    return f"{abs(found.value):.3g} {'above' if sign > 0 else 'below'} ({inside})"
 
 
 def _order(one: Routed) -> str:
@@ -209,27 +232,26 @@ def _when(one: Routed) -> str:
     )
 
 
-def _pays(arms: Arms, arm: Arm, column: str) -> str:
+def _payoffs(arms: Arms, setting: str, column: str) -> list[str]:
+    """Every arm of a setting that may halt."""
+    compared = {one.arm.name: one for one in paying(arms, setting, column)}
+    return [
+        _pays(arm, compared.get(arm.name), column) for arm in arms.of_setting(setting) if halts(arm)
+    ]
+
+
+def _pays(arm: Arm, one: Judged | None, column: str) -> str:
     """Against the same arm without halting."""
-    other, used, less = (
-        counterpart(arms, arm),
-        arm.mean("metrics.steps_mean"),
-        is_lower_better(column),
-    )
-    found = away(arm, other, column)
+    used = arm.mean("metrics.steps_mean")
     steps = (
         "" if used is None else f", using {about(used, '.2f')} of {arm.first('model.steps')} steps"
     )
-    if found is None or other is None:
+    if one is None:
         return f"it cannot tell, nothing stands beside `{arm.name}` that does not halt{steps}"
-    answer = (
-        "yes"
-        if _is_told(found, less)
-        else "no"
-        if _is_told(found, not less)
-        else _cannot(found, _pairs(arm, other, column))
-    )
-    return f"{answer}; `{arm.name}` is {_differs(found)} `{other.name}`{steps}"
+    is_better = (one.found.value < 0) == is_lower_better(column)
+    answer = ("yes" if is_better else "no") if one.is_told else _cannot(one, column)
+    differs = _differs(one.found, one.correction)
+    return f"{answer}; `{arm.name}` is {differs} `{one.base.name}`{steps}"
 
 
 def reading() -> list[str]:
@@ -239,7 +261,7 @@ def reading() -> list[str]:
             "Differences are paired by seed: replicates of equal seed see the same data in the same"
             " order. Where an interval reaches over zero, these replicates do not tell the two arms"
             " apart. The best of several arms looks better than it is: an interval holds for an arm"
-            " that was named before."
+            " that was named before, and the answers above are corrected for the number of arms."
         ),
         (
             "In a heat map a column adds up to what was chosen at one step; a bright cell on the"
@@ -280,18 +302,18 @@ def methods(rows: Rows, arms: Arms, found: Sequence[Routed], column: str) -> lis
             " metered where they depend on the data."
         ),
         (
-            "The held-out loss is the test loss of text, and the loss on questions that were never"
-            " trained on in arithmetic."
+            "The held-out loss is the test loss of text, a mean over its predictions; in arithmetic"
+            " it is the loss on questions that were never trained on, a mean over the lengths that"
+            " are trained on."
         ),
         (
             "Routes are counted over the whole validation split, or over all questions, with the"
             " most probable layers and no noise. Of several layers that are mixed the most probable"
             " one counts."
         ),
-        (
-            "Intervals are Student's t over the replicates, n - 1 degrees of freedom. They are not"
-            " corrected for the number of arms."
-        ),
+        ("Intervals are Student's t over the replicates, n - 1 degrees of freedom."),
+        METHOD,
+        *averages(rows.trials),
         f"Heat maps show one replicate of each arm: {drawn}.",
     ]
 

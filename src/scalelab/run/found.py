@@ -10,11 +10,10 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-import yaml
-
 from scalelab.core.canon import SHORT
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.spec.axes import laid
+from scalelab.spec.document import dump
 
 FOLDER = Path("specs/found")
 
@@ -56,9 +55,7 @@ def write_found(found: Found, folder: Path = FOLDER) -> Path:
     path = folder / f"{found.space}.yaml"
     if not is_ours(path):
         path = folder / f"{found.space}-{found.digest[:SHORT]}.yaml"
-    body = yaml.safe_dump(
-        found.data(), sort_keys=False, default_flow_style=None, width=_WIDTH, allow_unicode=True
-    )
+    body = dump(found.data(), default_flow_style=None, width=_WIDTH, allow_unicode=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(
@@ -70,7 +67,7 @@ def write_found(found: Found, folder: Path = FOLDER) -> Path:
     except OSError as error:
         cure = "make the folder writable, or run the command elsewhere with `--space PATH`"
         raise UserError(
-            f"the found spec can't be written: {error.strerror}", cure=cure, where=str(path)
+            f"the found spec can't be written: {reason(error)}", cure=cure, where=str(path)
         ) from error
     return path
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.core.events import FINISHED, is_pruned
 from scalelab.spec.space import Space
 from scalelab.store.reader import Reader
@@ -58,7 +58,7 @@ def write_journal(path: Path, space: Space, trials: "Sequence[FrozenTrial]") -> 
     except OSError as error:
         cure = "take a store in a folder that you can write"
         raise UserError(
-            f"the journal can't be written: {error.strerror}", cure=cure, where=str(path)
+            f"the journal can't be written: {reason(error)}", cure=cure, where=str(path)
         ) from error
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
@@ -181,7 +182,10 @@ class PlainLive:
             self.say(f"{sentence(planned, event)}  ({self._meter.line()})")
 
     def say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        # A trial is worth more than the line about it: a full disk, a closed pipe or a letter that
+        # the stream cannot write (a ValueError) does not end the run.
+        with suppress(OSError, ValueError):
+            print(text, file=self._stream, flush=True)
 
     def __enter__(self) -> Self:
         return self

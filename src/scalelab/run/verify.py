@@ -9,6 +9,7 @@ from typing import Any
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED, Event, Measured, is_pruned, is_speed
+from scalelab.run.older import in_words, older_parts
 from scalelab.run.pretrained import laid_out
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
@@ -65,7 +66,7 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
     """Train a stored trial again in this process; `kept` is its stored curve, `data` where prepared
     corpora lie.
 
-    Raises UserError for a trial that its search ended early.
+    Raises UserError for a trial that its search ended early, and for one of an older recipe.
     """
     if is_pruned(stored.result.state, stored.result.metrics):
         what = (
@@ -75,14 +76,21 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
         raise UserError(
             what, cure="run a spec of it to its end first, or name another trial of `scalelab ls`"
         )
+    trial = Trial.model_validate(stored.record.trial)
+    if parts := older_parts(stored.record):
+        raise UserError(
+            f"trial {stored.record.digest[:SHORT]} was run under an older recipe of"
+            f" {in_words(parts)}, and its numbers are others today",
+            cure=f"run its experiment again, and verify {trial.digest()[:SHORT]}",
+        )
     from scalelab.train import train
     from scalelab.train.numerics import numerics, pick_device
 
     chain = leading_to_result(stored.attempts)
     before = chain[-1].numerics
     execution = Execution.model_validate(
-        {"data": data, **{name: before[name] for name in EXECUTION if name in before}}
-    )
+        {name: before[name] for name in EXECUTION if name in before}
+    ).model_copy(update={"data": data})
     now = numerics(execution, pick_device(execution))
     changed = {
         name: (value, now.get(name))
@@ -92,9 +100,7 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
     }
     events: list[Event] = []
     with laid_out(stored) as folder:
-        ended = train(
-            Trial.model_validate(stored.record.trial), execution, folder=folder, emit=events.append
-        )
+        ended = train(trial, execution, folder=folder, emit=events.append)
     again = {
         (event.step, name): value
         for event in events
@@ -102,7 +108,11 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
         for name, value in event.values.items()
     }
     again |= {(ended.step, name): value for name, value in ended.values.items()}
-    compared = sorted(key for key in kept.keys() | again.keys() if not is_speed(key[1]))
+    # A metric that the trial has nowhere is one that was not measured yet when it ran.
+    known = {name for _, name in kept}
+    compared = sorted(
+        key for key in kept.keys() | again.keys() if key[1] in known and not is_speed(key[1])
+    )
     first = next(
         (
             _difference(key, kept, again)

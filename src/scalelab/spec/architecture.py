@@ -11,6 +11,9 @@ from scalelab.core.units import Count, Number
 from scalelab.spec.base import Spec, default_kind
 from scalelab.spec.ffn import Ffn, Moe, Solved
 
+MOST_LAYERS = 10_000
+"""Layers of a model."""
+
 
 class Norm(Spec):
     """Normalisation and where it stands."""
@@ -66,7 +69,7 @@ class Architecture(Spec):
     logits come out.
     """
 
-    layers: Count = 2
+    layers: Annotated[Count, Field(le=MOST_LAYERS)] = 2
     """Number of layers."""
     width: Solved = 16
     """Width of the residual stream; `solve` finds it for `budget.params`."""

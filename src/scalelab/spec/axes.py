@@ -5,7 +5,9 @@ A mapping is the product of its entries; `zip` lets entries go in step.
 
 import copy
 import math
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from operator import add, mul
 from typing import Any
 
 from scalelab.core.units import parse_count, parse_number
@@ -15,7 +17,7 @@ Point = dict[str, Any]
 """Spec path -> value: one combination of the axes."""
 
 
-MOST = 1_000_000
+MOST = 100_000
 """Combinations of axes, and values of one: more are a slip of the pen."""
 
 
@@ -55,10 +57,10 @@ def _three(given: Any, form: str) -> list[float]:
 
 
 def _check_many(count: float) -> None:
-    if count > MOST:
+    if not count <= MOST:
+        shown = f" {count:,.0f}:" if count < 1e15 else ""
         raise ValueError(
-            f"{count:,.0f} values or combinations are more than {MOST:,}; take fewer, or wider"
-            " steps"
+            f"it makes{shown} more than {MOST:,} values or combinations; take fewer, or wider steps"
         )
 
 
@@ -67,15 +69,17 @@ def _plain(number: float) -> float | int:
     whole.
     """
     number = float(f"{number:.15g}")
+    if not math.isfinite(number):
+        raise ValueError("its values grow too large; take smaller ends")
     return int(number) if number == int(number) else number
 
 
 def _range(first: float, last: float, step: float) -> list[Any]:
     if step <= 0:
         raise ValueError(f"a range's step is positive, and this is {step:g}")
-    count = math.floor((last - first) / step * (1 + 1e-12)) + 1
+    count = (last - first) / step * (1 + 1e-12)
     _check_many(count)
-    return [_plain(first + index * step) for index in range(max(0, count))]
+    return [_plain(first + index * step) for index in range(max(0, math.floor(count) + 1))]
 
 
 def _logspace(first: float, last: float, num: float) -> list[Any]:
@@ -83,6 +87,10 @@ def _logspace(first: float, last: float, num: float) -> list[Any]:
         raise ValueError("a logspace runs between positive numbers")
     steps = parse_count(num)
     _check_many(steps)
+    if not 0 < last / first < math.inf:
+        raise ValueError(
+            f"{first:g} and {last:g} are too far apart; take ends with a ratio below 1e300"
+        )
     found = [
         _plain(first * (last / first) ** (index / max(1, steps - 1))) for index in range(steps)
     ]
@@ -96,47 +104,84 @@ def points(node: dict[str, Any]) -> list[Point]:
 
     Raises ValueError for more than MOST.
     """
-    parts = [part for key, entry in node.items() for part in _entry(key, entry)]
-    _check_many(math.prod(map(len, parts)))
-    return [_merge(combination) for combination in product(*parts)]
+    return [_merge(combination) for combination in product(*_parts(node))]
+
+
+def num_points(node: dict[str, Any]) -> int:
+    """How many combinations there are. Raises ValueError as `points` does."""
+    return math.prod(map(len, _parts(node)))
+
+
+def first_point(node: dict[str, Any]) -> Point:
+    """The first combination. Raises ValueError as `points` does."""
+    return _merge([part[0] for part in _parts(node)])
+
+
+def _parts(
+    node: dict[str, Any], combined: Callable[[int, int], int] = mul, number: int = 1
+) -> list[list[Point]]:
+    """What is combined: the values of each axis, or the points of a `zip` or `product`.
+
+    Raises ValueError as soon as their lengths, combined with `number`, are more than MOST.
+    """
+    found: list[list[Point]] = []
+    for key, entry in node.items():
+        for part in _entry(key, entry):
+            found.append(part)
+            number = combined(number, len(part))
+            _check_many(number)
+    return found
 
 
 def paths(node: dict[str, Any]) -> list[str]:
-    """The spec paths that a mapping of axes sets, in order."""
+    """The spec paths that a mapping of axes sets, in order.
+
+    Raises AxisError for a `zip` or `product` that is no mapping of axes.
+    """
     found: list[str] = []
     for key, entry in node.items():
-        groups = entry if isinstance(entry, list) else [entry]
         found += (
-            [key]
-            if key not in ("zip", "product")
-            else [path for group in groups for path in paths(group)]
+            [path for group in _groups(key, entry) for path in paths(group)]
+            if key in ("zip", "product")
+            else [key]
         )
     return found
 
 
-def _entry(key: str, entry: Any) -> list[list[Point]]:
-    if key not in ("zip", "product"):
-        try:
-            return [[{key: value} for value in values(entry)]]
-        except ValueError as error:
-            raise AxisError(key, str(error)) from error
+def _entry(key: str, entry: Any) -> Iterator[list[Point]]:
+    if key in ("zip", "product"):
+        laid_out = _zipped if key == "zip" else points
+        yield from map(laid_out, _groups(key, entry))
+        return
+    try:
+        yield [{key: value} for value in values(entry)]
+    except ValueError as error:
+        raise AxisError(key, str(error)) from error
+
+
+def _groups(key: str, entry: Any) -> list[dict[str, Any]]:
     groups = entry if isinstance(entry, list) else [entry]
-    if not all(isinstance(group, dict) for group in groups):
-        raise ValueError(f"`{key}` takes a mapping of axes, or a list of them")
-    return [_zipped(group) if key == "zip" else points(group) for group in groups]
+    if not all(isinstance(group, dict) and group for group in groups):
+        raise AxisError(
+            key,
+            "it takes a mapping of axes, or a list of them; write"
+            f" `{key}: {{model.width: [8, 16], model.heads: [1, 2]}}`",
+        )
+    return groups
 
 
 def _zipped(node: dict[str, Any]) -> list[Point]:
-    parts = [part for key, entry in node.items() for part in _entry(key, entry)]
+    parts = _parts(node, add, 0)
     if len({len(part) for part in parts}) > 1:
-        raise ValueError(
+        raise AxisError(
+            "zip",
             "axes that go in step have equally many values, and these have"
-            f" {[len(part) for part in parts]}"
+            f" {[len(part) for part in parts]}",
         )
     return [_merge(row) for row in zip(*parts, strict=True)]
 
 
-def _merge(parts: tuple[Point, ...]) -> Point:
+def _merge(parts: Sequence[Point]) -> Point:
     return {path: value for part in parts for path, value in part.items()}
 
 

@@ -2,21 +2,30 @@
 help.
 """
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+if TYPE_CHECKING:
+    from scalelab.spec.experiment import Trial
+
 
 class Spec(BaseModel):
-    """A part of an experiment.
-
-    A `recipe` above 1 says that a default or a meaning changed; it enters the digest.
-    """
+    """A part of an experiment."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
     )
     recipe: ClassVar[int] = 1
+    """Raised when a default or a meaning changes for every trial that has this part."""
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """The recipe of this part in a trial; above 1 it enters the digest.
+
+        Overridden where a change moves the numbers of some trials only: all others then keep their
+        digest. `trial` is resolved.
+        """
+        return self.recipe
 
     def implied(self) -> frozenset[str]:
         """Fields that another field settles: they enter no digest."""

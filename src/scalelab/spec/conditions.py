@@ -3,7 +3,8 @@ every point of a finite space.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -29,6 +30,8 @@ def in_order(search: Search) -> list[str]:
             raise AxisError(
                 path, f"its conditions go in a circle ({circle}); leave one of them out"
             )
+        if path in found:
+            return
         for other in search:
             if other in search[path].when or path.startswith(f"{other}."):
                 visit(other, (*above, path))
@@ -54,13 +57,10 @@ def demands(path: str, search: Search) -> dict[str, list[Any]]:
     Raises AxisError where no value is left.
     """
     found: dict[str, list[Any]] = {}
-    for other, values in search[path].when.items():
-        for name, allowed in ({other: list(values)} | demands(other, search)).items():
-            found[name] = [
-                value
-                for value in found.get(name, allowed)
-                if any(same(value, one) for one in allowed)
-            ]
+    for name, allowed in _clauses(path, search, set()):
+        found[name] = [
+            value for value in found.get(name, allowed) if any(same(value, one) for one in allowed)
+        ]
     for name, left in found.items():
         if not left:
             raise AxisError(
@@ -69,6 +69,15 @@ def demands(path: str, search: Search) -> dict[str, list[Any]]:
                 " mend its `when`",
             )
     return found
+
+
+def _clauses(path: str, search: Search, seen: set[str]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """The conditions of a path and of all paths that these are on; those of each path once."""
+    for other, values in search[path].when.items():
+        yield other, values
+        if other not in seen:
+            seen.add(other)
+            yield from _clauses(other, search, seen)
 
 
 def settled(search: Search, choose: Callable[[str, Distribution], Any]) -> Point:
@@ -104,13 +113,13 @@ def drawn(search: Search, chance: Random) -> Point:
     return settled(search, choose)
 
 
-def every_value(given: Distribution) -> list[Any] | None:
+def every_value(given: Distribution) -> Sequence[Any] | None:
     """The values of a distribution; None where they can't be counted."""
     match given:
         case Choice():
-            return list(given.choice)
+            return given.choice
         case Int():
-            return list(given.values)
+            return given.values  # there may be billions: a range is not written out
         case _:
             return None
 
@@ -119,18 +128,20 @@ def every_point(search: Search, most: int) -> list[Point] | None:
     """Every point of a space; None where it has more than `most`, or a path with
     uncounted values.
     """
-    values = {path: every_value(search[path]) for path in in_order(search)}
     found: list[Point] = [{}]
-    for path, some in values.items():
-        if some is None:
+    for path in in_order(search):
+        given = search[path]
+        values = every_value(given)
+        if values is None:
             return None
-        found = [grown for point in found for grown in _grown(point, path, search[path], some)]
+        grown = (longer for point in found for longer in _grown(point, path, given, values))
+        found = list(islice(grown, most + 1))
         if len(found) > most:
             return None
     return copy.deepcopy(found)
 
 
-def _grown(point: Point, path: str, given: Distribution, values: list[Any]) -> Iterator[Point]:
+def _grown(point: Point, path: str, given: Distribution, values: Sequence[Any]) -> Iterator[Point]:
     if not applies(given, point):
         yield point
     else:
@@ -168,9 +179,9 @@ def _check_values(path: str, other: str, given: Distribution, values: tuple[Any,
         raise AxisError(
             path, f"its condition on `{other}` has no value; give it one, or leave it out"
         )
-    known = every_value(given) or []
+    known = every_value(given) or ()
     for value in values:
-        if not any(same(value, one) for one in known):
+        if not given.has(value):
             shown = ", ".join(map(canonical_json, known[:8])) + (", ..." if len(known) > 8 else "")
             raise AxisError(
                 path,

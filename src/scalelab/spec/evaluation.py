@@ -43,9 +43,10 @@ class Stop(Threshold):
     """Early stop: the metric has reached the threshold in `patience` evaluations in a row."""
 
     metric: str = "recall"
-    """The metric to watch: `recall` or `bits_per_fact`; for biographies `loss`, `bits`,
-    `bits_per_param` or `recall`; for text `loss` or `validation_loss`; for arithmetic `loss` or
-    `accuracy`.
+    """The metric to watch, of those of every evaluation: `loss`, `recall` or `bits_per_fact`; for
+    biographies `loss`, `bits`, `bits_per_param`, `recall`...; for text `loss` or `validation_loss`;
+    for arithmetic `loss`, `validation_loss`, `accuracy` (the mean over lengths) or
+    `accuracy_questions`.
     """
     patience: Count = 2
     """Evaluations in a row that must reach it."""
@@ -56,11 +57,11 @@ class Decoding(Spec):
     and number of lanes.
     """
 
-    contexts: tuple[Count, ...] = ()
+    contexts: Annotated[tuple[Count, ...], Field(fail_fast=True)] = ()
     """Positions that lie in the cache while decoding is timed; the task's context where none is
     given.
     """
-    lanes: tuple[Count, ...] = (1,)
+    lanes: Annotated[tuple[Annotated[Count, Field(le=65_536)], ...], Field(fail_fast=True)] = (1,)
     """Sequences that are decoded at once."""
 
 
@@ -69,7 +70,7 @@ class Evaluation(Spec):
 
     first: Count = 100
     """The first step that is evaluated."""
-    ratio: Annotated[Number, Field(gt=1)] = 1.3
+    ratio: Annotated[Number, Field(ge=1.0001)] = 1.3
     """Each evaluated step is about this many times the one before."""
     decoding: Decoding | None = None
     """Measure decoding speed at the end, with and without a cache (text tasks); `null` does not."""

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from scalelab.core.units import Count, Number, Seconds
+from scalelab.core.locations import expanded
+from scalelab.core.units import Count, Number, Seconds, Whole
 from scalelab.spec.base import Spec
 
 
@@ -13,9 +14,9 @@ class Execution(Spec):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where a trial runs; `auto` takes a GPU where there is one."""
-    threads: Count = 1
+    threads: Annotated[Count, Field(le=1_024)] = 1
     """Threads of a trial on the CPU; more than one is slower for small models."""
-    gpus: Annotated[Number, Field(ge=0)] | None = None
+    gpus: Annotated[Number, Field(ge=0, le=1_024)] | None = None
     """GPUs of a trial, fractions too (`0.25`: four trials on one GPU); one where the device is a
     GPU and nothing is said.
     """
@@ -30,9 +31,9 @@ class Execution(Spec):
     """Keep each layer's input alone and compute the rest again in the backward pass (activation
     checkpointing): less memory, a third more time.
     """
-    data: str = "results/data"
+    data: Annotated[str, AfterValidator(expanded)] = "results/data"
     """Folder or URL where prepared corpora lie."""
     checkpoint_every: Seconds = 30.0
     """Seconds between checkpoints; a killed trial goes on from its last one."""
-    retries: Annotated[int, Field(ge=0)] = 1
+    retries: Annotated[Whole, Field(le=1_000)] = 1
     """How often a failed trial is tried again."""

@@ -1,11 +1,13 @@
 """The experiment: one spec file; and the trial: one fully resolved training run of it."""
 
+from collections.abc import Callable
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from scalelab.core.canon import sha256
-from scalelab.core.units import Count
+from scalelab.core.units import Count, Whole
 from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.evaluation import Evaluation
@@ -15,6 +17,8 @@ from scalelab.spec.optim import AdamW, Optim
 from scalelab.spec.search import Grid, Search
 from scalelab.spec.task import Facts, Task
 from scalelab.spec.text import Text
+
+Precision = Literal["fp32", "bf16"]
 
 
 class Trial(Spec):
@@ -35,11 +39,13 @@ class Trial(Spec):
     elsewhere it is `execution.micro_batch`, which moves no number. The whole batch where it is not
     given.
     """
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the forward and backward pass; parameters and optimizer are fp32."""
+    precision: Precision = "fp32"
+    """Arithmetic of the forward and backward pass and of Muon's Newton-Schulz steps; parameters and
+    optimizer states are fp32.
+    """
     evaluation: Evaluation = Evaluation()
     """When it is evaluated, and when it may stop."""
-    seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
+    seed: Annotated[Whole, Field(lt=2**62)] = 0
     """Seed of the initial weights and of the order of the data."""
 
     @model_validator(mode="after")
@@ -103,11 +109,24 @@ class Trial(Spec):
         """What the digest covers: defaults left out, every `kind` written, a recipe above 1
         written.
         """
-        return _identity(self)
+        return _identity(self, lambda part, path: part.recipe_in(self))
 
     def digest(self) -> str:
         """The sha256 of the canonical JSON of the identity."""
         return sha256(self.identity())
+
+    def older_digests(self) -> dict[str, list[str]]:
+        """What the digest was under older recipes -> spec paths of the parts that were older then.
+
+        Such a trial was asked for in the same words, and its numbers are others.
+        """
+        now, found = _recipes(self, self), dict[str, list[str]]()
+        for recipes in product(*(range(1, recipe + 1) for recipe in now.values())):
+            then = dict(zip(now, recipes, strict=True))
+            if then != now:
+                identity = _identity(self, lambda part, path, then=then: then.get(path, 1))
+                found[sha256(identity)] = [path for path in now if then[path] < now[path]]
+        return found
 
 
 class Experiment(Trial):
@@ -153,16 +172,33 @@ def _check_reading(task: Text) -> None:
         )
 
 
-def _identity(spec: Spec) -> dict[str, Any]:
-    found, implied = dict[str, Any](), spec.implied()
-    for name, field in type(spec).model_fields.items():
+def _identity(part: Spec, recipe_of: Callable[[Spec, str], int], path: str = "") -> dict[str, Any]:
+    found, implied = dict[str, Any](), part.implied()
+    for name, field in type(part).model_fields.items():
         if name in implied:
             continue
-        value = getattr(spec, name)
+        value = getattr(part, name)
         if isinstance(value, Spec):
-            found[name] = _identity(value)
+            found[name] = _identity(value, recipe_of, _below(path, name))
         elif name == "kind" or value != field.default:
             found[name] = list(value) if isinstance(value, tuple) else value
-    if type(spec).recipe > 1:
-        found["recipe"] = type(spec).recipe
+    if (recipe := recipe_of(part, path)) > 1:
+        found["recipe"] = recipe
     return found
+
+
+def _recipes(part: Spec, trial: Trial, path: str = "") -> dict[str, int]:
+    """Spec path -> recipe of the part and of the parts in it, where it is above 1. The trial's own
+    path is empty.
+    """
+    recipe, implied = part.recipe_in(trial), part.implied()
+    found = {path: recipe} if recipe > 1 else dict[str, int]()
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, Spec) and name not in implied:
+            found |= _recipes(value, trial, _below(path, name))
+    return found
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

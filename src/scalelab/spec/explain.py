@@ -40,7 +40,15 @@ def fields_at(path: str, root: type[BaseModel] = Trial) -> list[tuple[type[BaseM
     """The fields that a path names: several where kinds share a key, none where it does
     not exist.
     """
-    return [(owner, field) for known, owner, field in walk(root) if known == path]
+    return _fields(root).get(path, [])
+
+
+@cache
+def _fields(root: type[BaseModel]) -> dict[str, list[tuple[type[BaseModel], FieldInfo]]]:
+    found: dict[str, list[tuple[type[BaseModel], FieldInfo]]] = {}
+    for path, owner, field in walk(root):
+        found.setdefault(path, []).append((owner, field))
+    return found
 
 
 def schema() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scalelab.core.units import Count, Number
+from scalelab.core.units import Count, Number, Whole
 from scalelab.spec.base import Spec
 
 Solved = Count | Literal["solve"]
@@ -21,7 +21,7 @@ class Ffn(Spec):
 
     kind: Activation = "swiglu"
     """`gelu` and `relu2` (squared ReLU) have two matrices, `swiglu` three."""
-    ratio: Annotated[Number, Field(gt=0)] = 4.0
+    ratio: Annotated[Number, Field(gt=0, le=1e6)] = 4.0
     """Hidden width as a multiple of the model's width, where `width` is not given."""
     width: Solved | None = None
     """Hidden width; `solve` finds it for `budget.params`, in steps of 8."""
@@ -62,9 +62,9 @@ class Moe(Spec):
     """Routed experts."""
     chosen: Count = 2
     """Routed experts that a token is sent to (top-k)."""
-    shared: Annotated[int, Field(ge=0)] = 1
+    shared: Whole = 1
     """Shared experts, of the same width as the routed ones."""
-    ratio: Annotated[Number, Field(gt=0)] = 1.0
+    ratio: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
     """Hidden width of an expert as a multiple of the model's width, where `width` is not given."""
     width: Solved | None = None
     """Hidden width of an expert; `solve` finds it for `budget.params`, in steps of 8."""

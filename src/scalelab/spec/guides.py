@@ -41,7 +41,7 @@ class Cmaes(Spec):
     """
 
     kind: Literal["cmaes"] = "cmaes"
-    population: Count | None = None
+    population: Annotated[Count, Field(le=10_000)] | None = None
     """Trials of a generation; 4 + 3 log(number of paths) where it is not given."""
 
 
@@ -49,7 +49,7 @@ class Nsga2(Spec):
     """A genetic algorithm (Deb et al. 2002), made for several objectives."""
 
     kind: Literal["nsga2"] = "nsga2"
-    population: Annotated[Count, Field(ge=2)] = 20
+    population: Annotated[Count, Field(ge=2, le=10_000)] = 20
     """Trials of a generation."""
 
 

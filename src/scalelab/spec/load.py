@@ -5,43 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.spec.axes import AxisError, paths, points
+from scalelab.core.locations import expanded
+from scalelab.spec.axes import AxisError, first_point, num_points, paths
 from scalelab.spec.budget import LENGTHS
+from scalelab.spec.document import Document, Loc, dump, exists, parse, parse_value
 from scalelab.spec.experiment import Experiment
 from scalelab.spec.explain import fields_at, paths_below
 
-Loc = tuple[str | int, ...]
+MOST_TRIALS = 100_000
+"""Trials of an experiment: arms times points of the axes times replicates."""
 
-
-class Document:
-    """The data of a spec with the place (`file:line`, or `--set a.b=c`) that each value
-    comes from.
-    """
-
-    def __init__(self, data: dict[str, Any], places: dict[Loc, str], path: str) -> None:
-        self.data, self.places, self.path = data, places, path
-
-    def place(self, loc: Sequence[str | int]) -> str:
-        """Where a value was written; else what is inside it, last said; else what is nearest around
-        it.
-        """
-        loc = tuple(loc)
-        if loc and loc not in self.places:
-            inside = [place for known, place in self.places.items() if known[: len(loc)] == loc]
-            return inside[-1] if inside else self.place(loc[:-1])
-        return self.places.get(loc, self.path)
-
-    def update(self, other: "Document") -> None:
-        """Lay another document over this one; mappings are merged, all else is replaced."""
-        _merge(self.data, other.data)
-        for loc, place in other.places.items():  # what is said last stands last
-            self.places.pop(loc, None)
-            self.places[loc] = place
+MOST_FILES = 50
+"""Files that extend one another."""
 
 
 def load(path: str | Path, settings: Sequence[str] = ()) -> tuple[Experiment, Document]:
@@ -54,6 +33,7 @@ def load(path: str | Path, settings: Sequence[str] = ()) -> tuple[Experiment, Do
 
 def read(path: Path, seen: tuple[Path, ...]) -> Document:
     """A spec file with what it extends under it. Raises UserError."""
+    document = parse(path)
     resolved = path.resolve()
     if resolved in seen:
         raise UserError(
@@ -61,64 +41,29 @@ def read(path: Path, seen: tuple[Path, ...]) -> Document:
             cure=" -> ".join(part.name for part in (*seen, resolved)),
             where=str(path),
         )
-    document = parse(path)
-    base_name = document.data.pop("extends", None)
-    if base_name is None:
+    if "extends" not in document.data:
         return document
+    where, base_name = document.place(("extends",)), document.data.pop("extends")
+    if len(seen) >= MOST_FILES:
+        raise UserError(
+            f"more than {MOST_FILES} specs extend one another", cure="join some", where=where
+        )
     if not isinstance(base_name, str):
-        raise UserError("`extends` takes the path of one spec", where=document.place(("extends",)))
-    base_path = path.parent / base_name
-    if not base_path.exists():
+        raise UserError(
+            "`extends` takes the path of one spec",
+            cure="write it as text, in quotes where it is a number",
+            where=where,
+        )
+    base_path = path.parent / expanded(base_name, where)
+    if not exists(base_path):
         raise UserError(
             f"`extends` names {base_name}, which does not exist",
             cure="give a path relative to this file",
-            where=document.place(("extends",)),
+            where=where,
         )
     base = read(base_path, (*seen, resolved))
     base.update(document)
     return Document(base.data, base.places, str(path))
-
-
-def parse(path: Path) -> Document:
-    """One YAML mapping and the line of each of its values. Raises UserError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}",
-            cure="name an existing spec, such as one in specs/",
-            where=str(path),
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "is not text, so it is no YAML", cure="name a spec file", where=str(path)
-        ) from error
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        if node is None:
-            raise UserError("is empty", cure="write at least `name` and `budget`", where=str(path))
-        if not isinstance(node, yaml.MappingNode):
-            raise UserError(
-                "is not a mapping of keys to values",
-                cure="write it as `name: ...` on lines of its own",
-                where=f"{path}:1",
-            )
-        places: dict[Loc, str] = {}
-        data = _build(node, (), str(path), places)
-    except RecursionError as error:
-        raise UserError(
-            "goes in a circle: an alias (`*name`) stands inside what it names",
-            cure="write it out",
-            where=str(path),
-        ) from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(
-            f"is not YAML: {error.problem}", cure="mend the syntax there", where=f"{path}:{line}"
-        ) from error
-    except yaml.YAMLError as error:
-        raise UserError("is not YAML", cure="mend the syntax", where=str(path)) from error
-    return Document(data, places, str(path))
 
 
 def check(document: Document) -> Experiment:
@@ -134,18 +79,22 @@ def check(document: Document) -> Experiment:
         )
     _check_axes(document)
     _check_arms(document)
+    complete = _with_length(document)
     try:
-        return Experiment.model_validate(_with_length(document.data))
+        experiment = Experiment.model_validate(complete.data)
     except ValidationError as error:
-        raise explained(error, document, Experiment) from error
+        raise explained(error, complete, Experiment) from error
+    _check_number(experiment, document)
+    return experiment
 
 
-def _with_length(data: dict[str, Any]) -> dict[str, Any]:
-    """The data with a length in its budget, where only the axes give one: the experiment then has
-    the first.
+def _with_length(document: Document) -> Document:
+    """The document with a length in its budget, where only the axes give one: the experiment then
+    has the first.
     """
+    data = document.data
     arms, written_down = [*data.get("arms", {}).values(), {}], data.get("budget", {})
-    axes = arms[0] | points(data.get("axes", {}))[0]
+    axes = arms[0] | first_point(data.get("axes", {}))
     budget = axes.get("budget", written_down)
     lengths = {
         path.removeprefix("budget."): value
@@ -156,9 +105,16 @@ def _with_length(data: dict[str, Any]) -> dict[str, Any]:
         not isinstance(budget, dict)
         or not isinstance(written_down, dict)
         or LENGTHS & written_down.keys()
+        or not (lengths or "budget" in axes)
     ):
-        return data
-    return {**data, "budget": {**budget, **lengths}} if lengths or "budget" in axes else data
+        return document
+    axis = "budget" if "budget" in axes else f"budget.{next(iter(lengths))}"
+    place = document.place(axis_loc(document, axis, next(iter(data.get("arms", {})), "")))
+    return Document(
+        {**data, "budget": {**budget, **lengths}},
+        {**document.places, ("budget",): document.places.get(("budget",), place)},
+        document.path,
+    )
 
 
 def _check_axes(document: Document) -> None:
@@ -168,10 +124,12 @@ def _check_axes(document: Document) -> None:
             raise ValueError(
                 "`axes` maps spec paths to values; write `model.width: [8, 16]` below it"
             )
+        settings = _settings(document)
         for path in paths(axes):
-            _check_path("axis", path, document.place(axis_loc(document, path)))
-            _check_setting(path, document)
-        points(axes)
+            if not fields_at(path):
+                raise _unknown("axis", path, document.place(axis_loc(document, path)))
+            _check_settings(path, settings)
+        num_points(axes)
     except AxisError as error:
         what, _, cure = str(error).partition("; ")
         raise UserError(
@@ -186,15 +144,19 @@ def _check_axes(document: Document) -> None:
         raise UserError(what, cure=cure, where=document.place(("axes",))) from error
 
 
-def _check_setting(axis: str, document: Document) -> None:
+def _settings(document: Document) -> dict[str, str]:
+    """The paths that `--set` gives, with their places; not those of axes and arms."""
+    return {
+        ".".join(map(str, loc)): place
+        for loc, place in document.places.items()
+        if place.startswith("--set ") and loc[0] not in ("axes", "arms")
+    }
+
+
+def _check_settings(axis: str, settings: dict[str, str]) -> None:
     """An axis would overwrite what `--set` says, and nobody would notice."""
-    for loc, place in document.places.items():
-        path = ".".join(map(str, loc))
-        if (
-            place.startswith("--set ")
-            and loc[0] not in ("axes", "arms")
-            and (path == axis or path.startswith(f"{axis}."))
-        ):
+    for path, place in settings.items():
+        if path == axis or path.startswith(f"{axis}."):
             cure = f"write --set 'axes.{axis}=[...]'"
             raise UserError(
                 f"the axis `{axis}` sets `{path}` again for every trial", cure=cure, where=place
@@ -213,7 +175,8 @@ def _check_arms(document: Document) -> None:
     for name, settings in arms.items():
         for path in settings:
             where = document.place(("arms", name, path))
-            _check_path(f"arm `{name}` sets", path, where)
+            if not fields_at(path):
+                raise _unknown(f"arm `{name}` sets", path, where)
             if path in axes:
                 raise UserError(
                     f"`{path}` is set by the arm `{name}` and by an axis",
@@ -222,13 +185,24 @@ def _check_arms(document: Document) -> None:
                 )
 
 
-def _check_path(who: str, path: str, where: str) -> None:
-    if not fields_at(path):
-        raise UserError(
-            f"the {who} `{path}`, which is no path of a trial",
-            cure=nearest(path, paths_below()),
-            where=where,
+def _unknown(who: str, path: str, where: str) -> UserError:
+    what = f"the {who} `{path}`, which is no path of a trial"
+    return UserError(what, cure=nearest(path, paths_below()), where=where)
+
+
+def _check_number(experiment: Experiment, document: Document) -> None:
+    """Raises UserError for more trials than a plan lays out."""
+    arms, each = max(1, len(experiment.arms)), num_points(experiment.axes)
+    number = arms * each * experiment.replicates
+    if number > MOST_TRIALS:
+        parts = {"replicates": experiment.replicates, "axes": each, "arms": arms}
+        largest = max(parts, key=lambda name: parts[name])
+        what = (
+            f"{arms:,} arms x {each:,} points of the axes x {experiment.replicates:,} replicates"
+            f" are {number:,} trials"
         )
+        cure = f"a spec plans at most {MOST_TRIALS:,}; lower `{largest}`"
+        raise UserError(what, cure=cure, where=document.place((largest,)))
 
 
 def axis_loc(document: Document, path: str, arm: str = "") -> Loc:
@@ -284,6 +258,10 @@ def _sentence(fault: ErrorDetails, loc: Loc, root: type[BaseModel]) -> tuple[str
     what, _, cure = message.partition("; ")
     if fault["type"] == "value_error":
         return (f"`{path}`: {what}" if path else what), cure
+    if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float):
+        kind = "a truth value" if isinstance(fault["input"], bool) else "a number"
+        text = dump(fault["input"]).split()[0]
+        return f"`{path}` is {kind}, {text}, and takes text", f'put it in quotes: "{text}"'
     return f"`{path}` is {_short(fault['input'])}: {what}", cure or f"run `scalelab explain {path}`"
 
 
@@ -326,12 +304,7 @@ def setting(text: str) -> Document:
     place = f"--set {text}"
     if not sign or not path.strip():
         raise UserError("is no setting", cure="write it as --set model.width=32", where=place)
-    try:
-        data = _build(yaml.compose(value or "''", Loader=_Loader), (), place, {})
-    except yaml.YAMLError as error:
-        raise UserError(
-            "has a value that is not YAML", cure="write it as --set model.width=32", where=place
-        ) from error
+    data = parse_value(value or "''", place)
     steps = path.strip().split(".")
     if steps[0] == "axes":  # the keys of `axes` are paths themselves
         steps = ["axes", ".".join(steps[1:])] if len(steps) > 1 else steps
@@ -341,63 +314,3 @@ def setting(text: str) -> Document:
         data = {step: data}
     # Every place below a setting is the setting itself.
     return Document(data, {tuple(steps): place}, place)
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> None:
-    for key, value in above.items():
-        kept = below.get(key)
-        if (
-            isinstance(value, dict)
-            and isinstance(kept, dict)
-            and value.get("kind", kept.get("kind")) == kept.get("kind")
-        ):
-            if (
-                LENGTHS & value.keys()
-            ):  # a budget said anew replaces the one below, and leaves `params`
-                for length in LENGTHS:
-                    kept.pop(length, None)
-            _merge(kept, value)
-        else:
-            below[key] = value
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads `1e6` and `1e-3` as numbers (YAML 1.1 takes them for text)."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
-
-
-def _build(node: yaml.Node | None, loc: Loc, path: str, places: dict[Loc, str]) -> Any:
-    """Data of a YAML node; the line of each value goes into `places`.
-
-    A key given twice is an error.
-    """
-    if node is None:
-        return None
-    places.setdefault(loc, f"{path}:{node.start_mark.line + 1}")
-    if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key, line = str(key_node.value), key_node.start_mark.line + 1
-            if key in found:
-                raise UserError(
-                    f"the key `{key}` stands there twice",
-                    cure="keep one of them",
-                    where=f"{path}:{line}",
-                )
-            places[(*loc, key)] = f"{path}:{line}"
-            found[key] = _build(value_node, (*loc, key), path, places)
-        return found
-    if isinstance(node, yaml.SequenceNode):
-        return [
-            _build(child, (*loc, index), path, places) for index, child in enumerate(node.value)
-        ]
-    try:
-        return _Loader("").construct_object(node)  # pyright: ignore[reportUnknownMemberType]
-    except ValueError:  # it looks like a date, and is none: 2024-13-45
-        return str(node.value)

@@ -8,11 +8,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.locations import expanded
 from scalelab.spec.axes import AxisError, Point, laid
 from scalelab.spec.conditions import check_conditions, demands, settled
+from scalelab.spec.document import Document, Loc, exists
 from scalelab.spec.experiment import Experiment
 from scalelab.spec.explain import fields_at, paths_below
-from scalelab.spec.load import Document, Loc, explained, read, setting
+from scalelab.spec.load import explained, read, setting
 from scalelab.spec.objectives import check_objectives, check_sampler
 from scalelab.spec.space import Choice, Distribution, Float, Int, Space
 
@@ -99,8 +101,9 @@ def _write_base_out(document: Document, folder: Path) -> None:
 
 def _existing(folder: Path, name: Any, where: str) -> Path:
     written = Path(where.rpartition(":")[0])  # a space may extend another one, in another folder
-    path = (written.parent if written.is_file() else folder) / str(name)
-    if not path.is_file():
+    is_file = exists(written) and written.is_file()
+    path = (written.parent if is_file else folder) / expanded(str(name), where)
+    if not exists(path):
         raise UserError(
             f"`base` names {name}, which does not exist",
             cure="give a path relative to this file",
@@ -118,16 +121,16 @@ def _lay(document: Document, text: str) -> None:
     first = next(iter(given.data))
     if first == "search":
         paths = dict(_flat(given.data["search"], ()))
+        search = document.data.get("search")
         for path, value in paths.items():
-            kept = document.data.get("search", {}).get(path, {})
+            kept = search.get(path) if isinstance(search, dict) else None
             if (
-                isinstance(value, dict)
+                isinstance(kept, dict)
+                and isinstance(value, dict)
                 and value.keys() & KINDS
                 and value.keys() & KINDS != kept.keys() & KINDS
             ):
-                document.data["search"].pop(
-                    path, None
-                )  # another distribution, not a change of this one
+                del document.data["search"][path]  # another distribution, not a change of this one
         places: dict[Loc, str] = {("search", path): place for path in paths}
         places |= {
             ("search", path, key): place

@@ -6,6 +6,7 @@ from scalelab.core.errors import UserError, nearest
 from scalelab.spec.experiment import Experiment
 from scalelab.spec.guides import Cmaes, NoPruner
 from scalelab.spec.load import Document
+from scalelab.spec.reported import OF_MODELS, concluded, measured
 from scalelab.spec.space import Float, Int, Space
 
 PLAN_FACTS = (
@@ -16,15 +17,22 @@ PLAN_FACTS = (
     "params.active",
     "params.used",
 )
-"""Objectives that are known of every trial: training FLOPs, forward FLOPs of a token, parameters
-under a convention.
+"""Objectives that the plan knows: training FLOPs, forward FLOPs of a token, parameters under a
+convention (`used` where the task tells which tokens occur).
 """
 
 
 def check_objectives(space: Space, experiment: Experiment, document: Document) -> None:
     """Raises UserError for an objective that no trial reports, or that a pruner could not watch."""
     task = experiment.task
-    known = [*dict.fromkeys((*task.concludes, *task.measures, *PLAN_FACTS))]
+    # Where the task or the model is searched, some of the trials may report what the base does not.
+    searched = {path.partition(".")[0] for path in space.search}
+    varied = [
+        *(task.sometimes if "task" in searched else ()),
+        *(OF_MODELS if "model" in searched else ()),
+    ]
+    planned = [name for name in PLAN_FACTS if name != "params.used" or task.knows_used]
+    known = [*dict.fromkeys((*concluded(experiment), *varied, *planned))]
     for name in space.objectives:
         if name not in known:
             what = f"no trial of the task `{task.kind}` ends with a metric `{name}`"
@@ -41,8 +49,8 @@ def check_objectives(space: Space, experiment: Experiment, document: Document) -
         )
         raise UserError(what, cure="write `pruner: none`, or keep one objective", where=where)
     [name] = space.objectives
-    if name not in task.measures:
-        shown = ", ".join(f"`{measured}`" for measured in task.measures)
+    if name not in measured(experiment):
+        shown = ", ".join(f"`{one}`" for one in measured(experiment))
         what = (
             f"the pruner `{space.pruner.kind}` compares evaluations on the way, and none of them"
             f" measures `{name}`"

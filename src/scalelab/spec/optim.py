@@ -1,11 +1,14 @@
 """Optimizers and learning-rate schedules."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from scalelab.core.units import Count, Number
+from scalelab.core.units import Count, Number, Whole
 from scalelab.spec.base import Spec, default_kind
+
+if TYPE_CHECKING:
+    from scalelab.spec.experiment import Trial
 
 Share = Annotated[Number, Field(ge=0, le=1)]
 
@@ -14,7 +17,7 @@ class Constant(Spec):
     """Linear warm-up, then constant."""
 
     kind: Literal["constant"] = "constant"
-    warmup: Annotated[int, Field(ge=0)] = 50
+    warmup: Whole = 50
     """Steps of linear warm-up."""
 
 
@@ -22,32 +25,49 @@ class Cosine(Spec):
     """Linear warm-up, then a half cosine down to `floor`."""
 
     kind: Literal["cosine"] = "cosine"
-    warmup: Annotated[int, Field(ge=0)] = 50
+    warmup: Whole = 50
     """Steps of linear warm-up."""
     floor: Share = 0.05
-    """The last learning rate, as a share of the peak."""
+    """Last learning rate, as a share of the peak; 0 would be reached one update after the last."""
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: the last update of a schedule down to 0 has a rate above 0."""
+        return 2 if self.floor == 0 and _falls(self.warmup, trial) else 1
 
 
 class Linear(Spec):
     """Linear warm-up, then linear down to `floor`."""
 
     kind: Literal["linear"] = "linear"
-    warmup: Annotated[int, Field(ge=0)] = 50
+    warmup: Whole = 50
     """Steps of linear warm-up."""
     floor: Share = 0.0
-    """The last learning rate, as a share of the peak."""
+    """Last learning rate, as a share of the peak; 0 would be reached one update after the last."""
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: the last update of a schedule down to 0 has a rate above 0."""
+        return 2 if self.floor == 0 and _falls(self.warmup, trial) else 1
 
 
 class Wsd(Spec):
     """Linear warm-up, constant, then a linear decay to `floor` (warm-up, stable, decay)."""
 
     kind: Literal["wsd"] = "wsd"
-    warmup: Annotated[int, Field(ge=0)] = 50
+    warmup: Whole = 50
     """Steps of linear warm-up."""
     decay: Share = 0.2
-    """Share of all steps spent in the decay."""
+    """Share of all steps spent in the decay; 0 with a floor of 0 never decays."""
     floor: Share = 0.0
-    """The last learning rate, as a share of the peak."""
+    """Last learning rate, as a share of the peak; 0 would be reached one update after the last."""
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: the last update of a schedule down to 0 has a rate above 0."""
+        return 2 if self.floor == 0 else 1
+
+
+def _falls(warmup: int, trial: "Trial") -> bool:
+    """Whether any update comes after the one at the peak: all others are warm-up."""
+    return trial.budget.steps is None or trial.budget.steps > warmup + 1
 
 
 Schedule = Annotated[
@@ -71,7 +91,13 @@ class _Optimizer(Spec):
     """Coefficient of the mean squared log-partition of the logits, added to the loss (PaLM, arXiv
     2204.02311; 1e-4 there).
     """
-    decayed: tuple[Role, ...] = ("embedding", "head", "matrix", "router", "gain")
+    decayed: Annotated[tuple[Role, ...], Field(fail_fast=True)] = (
+        "embedding",
+        "head",
+        "matrix",
+        "router",
+        "gain",
+    )
     """Which parameters decay."""
 
 
@@ -102,8 +128,8 @@ class Muon(_Optimizer):
     """Peak learning rate of the matrices."""
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.95
     """Decay of the momentum; Nesterov's kind."""
-    newton_schulz: Count = 5
-    """Newton-Schulz steps that make an update orthogonal."""
+    newton_schulz: Annotated[Count, Field(le=100)] = 5
+    """Newton-Schulz steps that make an update orthogonal, in the trial's `precision`."""
     scaling: Literal["original", "match_rms_adamw"] = "original"
     """`original`: the update times sqrt(max(1, rows / columns)).
 
@@ -121,6 +147,10 @@ class Muon(_Optimizer):
     """Decay of the first and second moment of the other parameters."""
     eps: Annotated[Number, Field(gt=0)] = 1e-8
     """Added to the root of the second moment of the other parameters."""
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: under fp32 the Newton-Schulz steps are fp32; they were bf16."""
+        return 2 if trial.precision == "fp32" else 1
 
 
 Optim = Annotated[AdamW | Muon, Field(discriminator="kind"), default_kind("adamw")]

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field
 
 from scalelab.core.units import Count, Number
-from scalelab.spec.architecture import Init
+from scalelab.spec.architecture import MOST_LAYERS, Init
 from scalelab.spec.base import Spec
 from scalelab.spec.ffn import Solved
 
@@ -21,7 +21,7 @@ class Lstm(Spec):
     mup: ClassVar[None] = None
 
     kind: Literal["lstm"] = "lstm"
-    layers: Count = 2
+    layers: Annotated[Count, Field(le=MOST_LAYERS)] = 2
     """Number of layers."""
     width: Solved = 16
     """Width of the embedding, the states and the cells; `solve` finds it for `budget.params`."""

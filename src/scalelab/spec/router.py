@@ -5,12 +5,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from scalelab.core.units import Count, Number
-from scalelab.spec.architecture import Architecture, Transformer
+from scalelab.core.units import Count, Number, Whole
+from scalelab.spec.architecture import MOST_LAYERS, Architecture, Transformer
 from scalelab.spec.base import Spec, default_kind
 from scalelab.spec.ffn import Balance, Coefficient, Ffn
 
 Share = Annotated[Number, Field(ge=0, lt=1)]
+
+MOST_CHOICES = 20_000
+"""Layers that may be chosen, counted at each step."""
 
 
 class Router(Spec):
@@ -166,12 +169,12 @@ class LayerRouter(Architecture):
     mup: ClassVar[None] = None
 
     kind: Literal["layer_router"] = "layer_router"
-    identity: Annotated[int, Field(ge=0)] = 0
+    identity: Annotated[Whole, Field(le=MOST_LAYERS)] = 0
     """Identity layers in the pool, which leave a token as it is.
 
     They are numbered behind the others: `layers` + 1 and on.
     """
-    steps: Count | None = None
+    steps: Annotated[Count, Field(le=MOST_LAYERS)] | None = None
     """How many layers are applied one after the other; as many as `layers` where it is
     not given.
     """
@@ -182,11 +185,16 @@ class LayerRouter(Architecture):
     `closed`: a router chooses among the `choices` of each step. `open`: a router chooses any layer
     at any step.
     """
-    order: tuple[Count, ...] | None = None
+    order: Annotated[tuple[Count, ...], Field(fail_fast=True)] | None = None
     """The layers, from 1, of a `fixed` policy, one for each step; 1 to `layers`, again and again,
     where it is not given.
     """
-    choices: tuple[tuple[Count, ...], ...] | None = None
+    choices: (
+        Annotated[
+            tuple[Annotated[tuple[Count, ...], Field(fail_fast=True)], ...], Field(fail_fast=True)
+        ]
+        | None
+    ) = None
     """The layers, from 1, that a `closed` policy may choose at each step.
 
     Where it is not given: the layer of that step in the order 1 to `layers`, the one behind it, and
@@ -341,6 +349,15 @@ class LayerRouter(Architecture):
                 "`model.choices` has a list of layers for each step; write it as [[1, 2], [2, 3]]"
             )
         return choices
+
+    @model_validator(mode="after")
+    def _choices_are_few(self) -> Self:
+        if self.num_steps * self.pool > MOST_CHOICES:
+            raise ValueError(
+                f"{self.num_steps:,} steps choose among {self.pool:,} layers each; take `steps`"
+                f" times layers of at most {MOST_CHOICES:,}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _layers_are_there(self) -> Self:

@@ -16,7 +16,7 @@ class Grid(Spec):
 
 class Frontier(Threshold):
     """For each cell the smallest size that passes, by galloping from the last cell's answer and
-    bisecting.
+    bisecting, then by a second look at smaller sizes where other replicates passed.
     """
 
     kind: Literal["frontier"] = "frontier"
@@ -25,8 +25,8 @@ class Frontier(Threshold):
     along: str = "task.people"
     """The axis along which an answer is the next one's first guess."""
     metric: str = "recall"
-    """The final metric that decides: `recall`, `recall_unseen`, `recall_permuted`, `bits` or
-    `bits_per_fact`; for text `test_loss`...
+    """The final metric that decides, of those that a trial ends with: `recall`, `recall_unseen`,
+    `recall_permuted` (in-tool), `bits`, `bits_per_fact`...; for text `test_loss`...
     """
 
 

@@ -2,6 +2,7 @@
 it looks for.
 """
 
+import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -15,9 +16,18 @@ from pydantic import (
 )
 
 from scalelab.core.canon import canonical_json
-from scalelab.core.units import Count, parse_number
+from scalelab.core.units import Count, Whole, parse_number
 from scalelab.spec.base import Spec
 from scalelab.spec.guides import NoPruner, Pruner, Sampler, Tpe
+
+MOST_PATHS = 100
+"""Paths of a space."""
+
+MOST_CHOICES = 100
+"""Values of a choice."""
+
+MOST_WHOLE = 2**53
+"""Whole numbers up to here are exact as floats, which samplers calculate with."""
 
 
 class Distribution(Spec):
@@ -32,6 +42,10 @@ class Distribution(Spec):
 
     All of several must hold.
     """
+
+    def has(self, value: Any) -> bool:
+        """Whether it takes exactly this value. A `float` takes none: it hits no value twice."""
+        return False
 
     @model_validator(mode="before")
     @classmethod
@@ -78,8 +92,13 @@ class Float(Distribution):
         return _two(value)
 
     @model_validator(mode="after")
-    def _logarithms_exist(self) -> Self:
+    def _is_finite(self) -> Self:
         _check_log(self)
+        low, high = self.ends
+        if not (high / low if self.log else high - low) < math.inf:
+            raise ValueError(
+                f"the range {_shown(self.ends)} is wider than any number; take nearer ends"
+            )
         return self
 
 
@@ -104,6 +123,11 @@ class Int(Distribution):
                 f"the range {_shown(ends)} of whole numbers has a fraction; write `float`, or whole"
                 " ends"
             )
+        if max(map(abs, ends)) > MOST_WHOLE:
+            raise ValueError(
+                f"the range {_shown(ends)} of whole numbers leaves -{MOST_WHOLE:,} to"
+                f" {MOST_WHOLE:,}; take ends between these"
+            )
         return tuple(map(int, ends))
 
     @model_validator(mode="after")
@@ -123,6 +147,11 @@ class Int(Distribution):
         """All of them, ascending."""
         return range(self.ends[0], self.ends[1] + 1, self.step)
 
+    def has(self, value: Any) -> bool:
+        """Whether it takes this value."""
+        is_whole = isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0
+        return is_whole and int(value) in self.values
+
 
 class Choice(Distribution):
     """One of several values, which may be whole parts of a spec."""
@@ -139,12 +168,21 @@ class Choice(Distribution):
             raise ValueError(
                 "a choice is a list of values, of one at least; write `{choice: [linear, mlp]}`"
             )
+        if len(value) > MOST_CHOICES:
+            raise ValueError(
+                f"there are {len(value):,} choices, and at most {MOST_CHOICES} are searched; write"
+                " `int` or `float` for a range"
+            )
         for index, one in enumerate(value):
             if any(same(one, other) for other in value[:index]):
                 raise ValueError(
                     f"the choice {canonical_json(one)} stands there twice; keep one of them"
                 )
         return tuple(value)
+
+    def has(self, value: Any) -> bool:
+        """Whether it is one of the choices."""
+        return any(same(value, one) for one in self.choice)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -218,7 +256,7 @@ class Space(Spec):
 
     What is searched may stand there too.
     """
-    search: Annotated[dict[str, Searched], Field(min_length=1)]
+    search: Annotated[dict[str, Searched], Field(min_length=1, max_length=MOST_PATHS)]
     """Spec path -> distribution: `{float: [low, high], log: true}`, `{int: [low, high]}` or
     `{choice: [...]}`, and `when` it applies.
     """
@@ -233,5 +271,5 @@ class Space(Spec):
     """Who ends trials early: `none`, `asha`, `hyperband` or `median`."""
     trials: Count | None = None
     """Trials in all; as many as there is time for where it is not given."""
-    seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
+    seed: Annotated[Whole, Field(lt=2**62)] = 0
     """Seed of what is proposed. That of the trials is `base.seed`."""

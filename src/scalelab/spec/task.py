@@ -1,12 +1,16 @@
 """Tasks: what a user may say of the data. Each class here has its generator in `data/`."""
 
-from typing import Annotated, ClassVar, Literal, Self
+import math
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scalelab.core.units import Count, Number
+from scalelab.core.units import Count, Number, Whole
 from scalelab.spec.base import Spec, default_kind
 from scalelab.spec.text import Arithmetic, Text
+
+if TYPE_CHECKING:
+    from scalelab.spec.experiment import Trial
 
 
 class Facts(Spec):
@@ -14,16 +18,12 @@ class Facts(Spec):
     database.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("recall", "bits_per_fact")
-    """Metrics of every evaluation: an early stop may watch them."""
-    concludes: ClassVar[tuple[str, ...]] = (
-        "recall",
-        "recall_unseen",
-        "recall_permuted",
-        "bits",
-        "bits_per_fact",
-    )
-    """Metrics of a trial's end: a search may decide by them."""
+    measures: ClassVar[tuple[str, ...]] = ("loss", "recall", "bits_per_fact")
+    """Metrics of every evaluation, whatever the model."""
+    sometimes: ClassVar[tuple[str, ...]] = ("recall_permuted",)
+    """Metrics that only some trials end with."""
+    knows_used: ClassVar[bool] = False
+    """Whether it tells which tokens occur, so that `params.used` is known."""
 
     kind: Literal["facts"] = "facts"
     people: Count = 16
@@ -41,7 +41,7 @@ class Facts(Spec):
     """Share of the facts that follow from the person's family name: 0, independent facts; 1, facts
     that compress fully.
     """
-    world: Annotated[int, Field(ge=0)] = 0
+    world: Whole = 0
     """Which assignment of names and values; person i is the same for every number of people and on
     every machine.
     """
@@ -50,6 +50,17 @@ class Facts(Spec):
 
     A context too short for it is an error.
     """
+
+    @property
+    def concludes(self) -> tuple[str, ...]:
+        """Metrics that a trial ends with, whatever the model."""
+        exchanged = self.recall == "in_tool" and self.people > 1
+        always = (*self.measures, "chance", "bits", "bits_max", "recall_unseen")
+        return (*always, "recall_permuted") if exchanged else always
+
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: bits of dependent facts count what follows from the family name once."""
+        return 2 if self.dependence > 0 else 1
 
 
 class BioS(Spec):
@@ -108,6 +119,17 @@ class BioD(Spec):
             )
         return self
 
+    def recipe_in(self, trial: "Trial") -> int:
+        """Recipe 2: bits leave out the strings of a diversity set that no value shows.
+
+        Each string stays out with a probability of about exp(-draws / diversity). Beyond this
+        number of draws all are shown, but for one data set in e^20, and no number has changed.
+        """
+        assert isinstance(trial.task, Biography)
+        strings = self.attributes * self.diversity
+        draws = trial.task.people * self.chunks
+        return 2 if draws < self.diversity * (math.log(strings) + 20) else 1
+
 
 class Junk(Spec):
     """Windows about other people between the useful ones; a window is all useful or all junk."""
@@ -125,10 +147,10 @@ class Biography(Spec):
     2404.05405)?
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("loss", "bits", "bits_per_param", "recall")
-    """Metrics of every evaluation: an early stop may watch them."""
-    concludes: ClassVar[tuple[str, ...]] = (*measures, "bits_max", "share")
-    """Metrics of a trial's end: a search may decide by them."""
+    sometimes: ClassVar[tuple[str, ...]] = ("first_nats",)
+    """Metrics that only some trials end with."""
+    knows_used: ClassVar[bool] = True
+    """Whether it tells which tokens occur, so that `params.used` is known."""
 
     kind: Literal["biography"] = "biography"
     people: Count = 100
@@ -147,10 +169,22 @@ class Biography(Spec):
     """
     context: Count = 512
     """Tokens in a window. It holds a whole biography."""
-    world: Annotated[int, Field(ge=0)] = 0
+    world: Whole = 0
     """Which assignment of names and values; person i is the same for every number of people and on
     every machine.
     """
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Metrics of every evaluation, whatever the model."""
+        bits = ("bits", "bits_per_param", "bits_per_param_total", "bits_max", "share")
+        always = ("loss", *bits, "name_nats", "value_nats", "recall")
+        return (*always, "first_nats") if self.text.kind == "bioD" else always
+
+    @property
+    def concludes(self) -> tuple[str, ...]:
+        """Metrics that a trial ends with, whatever the model."""
+        return self.measures
 
 
 Task = Annotated[

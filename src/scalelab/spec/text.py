@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from scalelab.core.units import Count, Number
+from scalelab.core.units import Count, Number, Whole
 from scalelab.spec.base import Spec, default_kind
 
 
@@ -32,7 +32,7 @@ class HuggingFace(Spec):
     kind: Literal["huggingface"] = "huggingface"
     source: str | None = None
     """A `tokenizer.json`, or the hub's name of a model that has one."""
-    train: Count | None = None
+    train: Annotated[Count, Field(le=1_000_000)] | None = None
     """Train a byte-level BPE of this many tokens on the training split instead."""
 
     @model_validator(mode="after")
@@ -88,7 +88,7 @@ class Corpus(Spec):
     """Share of the text held out for evaluation while a model trains, and as much again for the
     test at the end, where the corpus has no such splits of its own.
     """
-    split: Annotated[int, Field(ge=0)] = 0
+    split: Whole = 0
     """Seed of the split."""
 
 
@@ -135,16 +135,11 @@ class Text(Spec):
     """Running text from shards."""
 
     measures: ClassVar[tuple[str, ...]] = ("loss", "validation_loss")
-    """Metrics of every evaluation: an early stop may watch them."""
-    concludes: ClassVar[tuple[str, ...]] = (
-        "loss",
-        "validation_loss",
-        "test_loss",
-        "perplexity",
-        "bits_per_byte",
-        "flops_per_token",
-    )
-    """Metrics of a trial's end: a search may decide by them."""
+    """Metrics of every evaluation, whatever the model."""
+    sometimes: ClassVar[tuple[str, ...]] = ("bits_per_byte", "pseudo_perplexity")
+    """Metrics that only some trials end with."""
+    knows_used: ClassVar[bool] = False
+    """Whether it tells which tokens occur, so that `params.used` is known."""
 
     kind: Literal["text"] = "text"
     corpus: Corpus = Corpus()
@@ -173,6 +168,19 @@ class Text(Spec):
         """
         return frozenset() if self.shards is None else frozenset({"corpus", "tokens"})
 
+    @property
+    def predicts_all(self) -> bool:
+        """Whether every token of a text is predicted, from all before it."""
+        return self.objective.kind == "causal" and self.documents == "joined"
+
+    @property
+    def concludes(self) -> tuple[str, ...]:
+        """Metrics that a trial ends with, whatever the model."""
+        always = (*self.measures, "test_loss", "perplexity", "flops_per_token")
+        if self.predicts_all:
+            return (*always, "bits_per_byte")
+        return (*always, "pseudo_perplexity") if self.objective.kind == "masked" else always
+
     @field_validator("corpus", mode="before")
     @classmethod
     def _source_alone(cls, value: Any) -> Any:
@@ -194,10 +202,17 @@ class Arithmetic(Spec):
     longer numbers?
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "validation_loss")
-    """Metrics of every evaluation: an early stop may watch them."""
-    concludes: ClassVar[tuple[str, ...]] = (*measures, "accuracy_longer", "flops_per_token")
-    """Metrics of a trial's end: a search may decide by them."""
+    measures: ClassVar[tuple[str, ...]] = (
+        "loss",
+        "accuracy",
+        "accuracy_questions",
+        "validation_loss",
+    )
+    """Metrics of every evaluation, whatever the model."""
+    sometimes: ClassVar[tuple[str, ...]] = ("accuracy_longer",)
+    """Metrics that only some trials end with."""
+    knows_used: ClassVar[bool] = True
+    """Whether it tells which tokens occur, so that `params.used` is known."""
 
     kind: Literal["arithmetic"] = "arithmetic"
     operation: Literal["addition", "multiplication", "chain"] = "addition"
@@ -214,8 +229,15 @@ class Arithmetic(Spec):
     """Write answers with the last digit first (arXiv 2307.03381)."""
     context: Count | None = None
     """Tokens in a window: the longest example where it is not given."""
-    world: Annotated[int, Field(ge=0)] = 0
+    world: Whole = 0
     """Which examples are held out for the test."""
+
+    @property
+    def concludes(self) -> tuple[str, ...]:
+        """Metrics that a trial ends with, whatever the model."""
+        by_length = [f"accuracy_{length}" for length in range(1, self.longest + 1)]
+        longer = ["accuracy_longer"] if self.longest > self.length else []
+        return (*self.measures, *by_length, *longer, "flops_per_token")
 
     @model_validator(mode="after")
     def _lengths_ascend(self) -> Self:

@@ -1,42 +1,57 @@
 """Published results as trials of an experiment, so that every figure and fit works on them."""
 
-import hashlib
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
 from scalelab.core.errors import UserError
 from scalelab.store.database import table_of
-from scalelab.store.registering import insert_new, write_experiment, write_members
+from scalelab.store.registering import (
+    end_members,
+    imported_members,
+    insert_new,
+    next_position,
+    write_experiment,
+    write_members,
+)
 from scalelab.store.store import Store
-from scalelab.store.table import read_published
+from scalelab.store.table import Published
 from scalelab.store.tables import Experiments, Trials
 
 _trials, _experiments = table_of(Trials), table_of(Experiments)
 
 
-def adopt(store: Store, table: Path, mapping: Path) -> int:
-    """Import a CSV table through a mapping (see `mapping`); returns how many trials it has.
+@dataclass(frozen=True)
+class Adopted:
+    """What an import did to its experiment, in trials."""
 
-    Again, it changes nothing.
+    new: int
+    kept: int
+    """Those that it had before, and has still."""
+    left: int
+    """Those that are no longer in the table; they stay in the store."""
 
-    Raises UserError with file, row and column where a cell does not parse, and then nothing is
-    imported.
+
+def adopt(store: Store, published: Published, *, add: bool = False) -> Adopted:
+    """Import a table that was read (see `read_published`).
+
+    The experiment is what its table says now: results are replaced, and imported trials that are no
+    longer in it leave the experiment, unless `add` keeps them. Raises UserError where the
+    experiment was run here, and then nothing is imported.
     """
-    published = read_published(table, mapping)
     name, trials = published.experiment, published.trials
     with store.database.writing() as connection:
         spec = connection.scalar(select(_experiments.c.spec).where(_experiments.c.name == name))
         if spec is not None and "imported" not in spec:
-            cure = f"name another experiment in {mapping}"
             raise UserError(
                 f"the experiment `{name}` was run here, and is not mixed with a table",
-                cure=cure,
+                cure="name another experiment in the mapping",
                 where=store.database.kind.name,
             )
+        before = imported_members(connection, name)
         write_experiment(
-            store.database, connection, name, _spec(name, table, mapping), store.clock()
+            store.database, connection, name, _spec(published, spec if add else None), store.clock()
         )
         ids = insert_new(connection, trials)
         rows = [
@@ -46,23 +61,32 @@ def adopt(store: Store, table: Path, mapping: Path) -> int:
                 "metrics": result.metrics,
                 "seconds": result.seconds,
                 "step": result.step,
+                "extra": trial.extra,
             }
             for trial, result in zip(trials, published.results, strict=True)
         ]
         connection.execute(update(_trials).where(_trials.c.id == bindparam("of")), rows)
-        write_members(store.database, connection, name, trials, ids)
-    return len(trials)
+        leaving = [] if add else sorted(before - set(ids.values()))
+        end_members(connection, name, leaving)
+        if add:
+            trials = [trial for trial in trials if ids[trial.digest] not in before]
+        begin = next_position(connection, name) if add else 0
+        write_members(store.database, connection, name, trials, ids, begin=begin)
+    kept = before.intersection(ids.values())
+    return Adopted(len(ids) - len(kept), len(kept), len(leaving))
 
 
-def _spec(name: str, table: Path, mapping: Path) -> dict[str, Any]:
-    """What stands where a spec would: the table that the numbers come from."""
-    origin = {
-        "table": table.name,
-        "table_sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
-        "mapping": mapping.read_text(encoding="utf-8"),
-    }
-    return {
-        "name": name,
-        "about": f"Published results, imported from {table.name}.",
+def _spec(published: Published, before: dict[str, Any] | None) -> dict[str, Any]:
+    """What stands where a spec would: the table that the numbers come from, and those whose trials
+    are there already.
+    """
+    table = published.source["table"]
+    origin = {key: published.source[key] for key in ("table", "table_sha256", "mapping")}
+    others = [] if before is None else [*before.get("others", []), before["imported"]]
+    others = [other for other in others if other["table"] != table]
+    spec = {
+        "name": published.experiment,
+        "about": f"Published results, imported from {table}.",
         "imported": origin,
     }
+    return spec | ({"others": others} if others else {})

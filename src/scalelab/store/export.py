@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
+from scalelab.spec.document import dump
 from scalelab.store import frames
 from scalelab.store.reader import Reader
 
@@ -45,7 +46,8 @@ def export(
         "fits": frames.fits(store, experiments),
     }
     if format == "bundle":
-        path = out if out.suffix else out.with_name(f"{out.name}.zip")
+        named = out / "export" if out.name in ("", "..") else out
+        path = named if named.suffix else named.with_name(f"{named.name}.zip")
         _replace(path, lambda file: _bundle(store, tables, experiments, file))
         return [path]
     paths = [out / f"{name}.{format}" for name in tables]
@@ -65,7 +67,7 @@ def _replace(path: Path, write: Callable[[Any], Any]) -> None:
         with suppress(OSError):
             part.unlink()
         raise UserError(
-            f"cannot be written: {error.strerror}",
+            f"cannot be written: {reason(error)}",
             cure="name another place with --out",
             where=str(path),
         ) from error
@@ -75,7 +77,6 @@ def _bundle(
     store: Reader, tables: dict[str, Any], experiments: Sequence[str] | None, file: Any
 ) -> None:
     import polars as pl
-    import yaml
 
     used = set(tables["attempts"]["environment"])
     environments = {digest: data for digest, data in store.environments().items() if digest in used}
@@ -88,7 +89,7 @@ def _bundle(
         content[f"draws/{fit.key}.csv"] = pl.DataFrame(dict(fit.draws)).write_csv()
     for found in store.experiments():
         if experiments is None or found.name in experiments:
-            content[f"specs/{found.name}.yaml"] = yaml.safe_dump(found.spec, sort_keys=False)
+            content[f"specs/{found.name}.yaml"] = dump(found.spec)
     with ZipFile(file, "w") as bundle:
         for name in sorted(content):
             # A fixed date: the same store gives the same bytes.

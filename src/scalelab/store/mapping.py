@@ -1,18 +1,18 @@
-"""Which column of a published table is what: the YAML beside it, checked, with a parser for the
-cells of each column.
+"""Which column of a published table is what: the YAML beside it, checked.
 
 experiment: published_grid
 columns:
   task.people: n_people
   task.recall: {column: key, values: {qa: in_weight, qatool: in_tool}}
-  params.total: nb_params
+  params.total: {column: "N (M)", scale: 1e6}
   metrics.recall: accuracy
+  state: Status            # rows that failed or diverged, in the words of the tool that wrote them
   extra.dataset: corpus    # no part of a spec, and tells trials apart all the same
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,62 +20,11 @@ from pydantic import ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.units import parse_count, parse_number
+from scalelab.core.units import parse_number, parse_seconds
 from scalelab.spec.explain import classes_in, fields_at, paths_below
 from scalelab.spec.load import Document, parse
-
-Parser = Callable[[str], Any]
-"""The text of a cell -> its value. Raises ValueError that says what the text is not."""
-
-
-def _whole(text: str) -> int:
-    """Sizes that were read off a figure are not whole; the nearest whole number is meant."""
-    return parse_count(text if text.isdecimal() else round(parse_number(text)))
-
-
-def _flops(text: str) -> int:
-    """More than a `Count` may be."""
-    number = round(parse_number(text))
-    if number < 1:
-        raise ValueError(f"{text!r} is less than 1; write it like 1e18")
-    return number
-
-
-LENGTHS: dict[str, Parser] = {
-    "steps": _whole,
-    "tokens": _whole,
-    "flops": _flops,
-    "exposures": parse_number,
-    "seconds": parse_number,
-}
-"""Columns beside spec paths, `params.*` and `metrics.*`."""
-
-BUDGETS: dict[str, Parser] = {
-    f"budget.{name}": LENGTHS[name] for name in ("steps", "tokens", "flops")
-}
-"""Budgets are read as lengths are: a published one may be a fraction, or more than a
-spec's may be.
-"""
-
-_OPEN: dict[str, Parser] = {"params": _whole, "metrics": parse_number, "extra": str}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One entry of a mapping: the spec path (or `params.*`, ...), the table's column and how its
-    cells are read.
-    """
-
-    key: str
-    name: str
-    parse: Parser
-    place: str
-    """Where the mapping says so, `file:line`."""
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether the value tells one trial from another; the rest is what came of it."""
-        return not self.key.startswith("metrics.") and self.key != "seconds"
+from scalelab.store.cells import DecimalMark
+from scalelab.store.column import LENGTHS, STATES, WHOLE, Column, Parser
 
 
 @dataclass(frozen=True)
@@ -84,16 +33,18 @@ class Mapping:
 
     experiment: str
     columns: list[Column]
+    mark: DecimalMark | None = None
+    """The decimal mark of the table, where the mapping says it."""
 
 
 def read_mapping(path: Path) -> Mapping:
     """Read and check a mapping. Raises UserError with the line of the first fault."""
     document = parse(path)
     for key in document.data:
-        if key not in ("experiment", "columns"):
+        if key not in ("experiment", "columns", "decimal"):
             raise UserError(
                 f"unknown key `{key}`",
-                cure=nearest(key, ["experiment", "columns"]),
+                cure=nearest(key, ["experiment", "columns", "decimal"]),
                 where=document.place((key,)),
             )
     experiment, columns = document.data.get("experiment"), document.data.get("columns")
@@ -113,31 +64,91 @@ def read_mapping(path: Path) -> Mapping:
             cure=cure,
             where=document.place(("columns",)),
         )
-    return Mapping(experiment, [_column(document, key, entry) for key, entry in columns.items()])
+    mark = document.data.get("decimal")
+    if mark not in (None, ".", ","):
+        raise UserError(
+            "`decimal` is not a decimal mark",
+            cure='write `decimal: "."` or `decimal: ","`',
+            where=document.place(("decimal",)),
+        )
+    found = [_column(document, str(key), entry) for key, entry in columns.items()]
+    _check_unique(found)
+    return Mapping(experiment, found, mark)
+
+
+def _check_unique(columns: list[Column]) -> None:
+    keys: dict[str, str] = {}
+    for column in columns:
+        if column.name in keys:
+            raise UserError(
+                f"`{column.key}` and `{keys[column.name]}` are the same column `{column.name}`",
+                cure="keep one of them",
+                where=column.place,
+            )
+        keys[column.name] = column.key
 
 
 def _column(document: Document, key: str, entry: Any) -> Column:
     place = document.place(("columns", key))
-    if (
-        isinstance(entry, dict)
-        and isinstance(entry.get("values"), dict)
-        and entry.keys() <= {"column", "values"}
-    ):
-        name, translation = entry.get("column"), entry["values"]
-    else:
-        name, translation = entry, None
-    if not isinstance(name, str | int | float) or isinstance(name, bool):
+    options: dict[str, Any] = entry if isinstance(entry, dict) else {"column": entry}
+    for option in options:
+        if option not in ("column", "values", "scale", "round"):
+            cure = nearest(str(option), ["column", "values", "scale", "round"])
+            raise UserError(f"`{key}` has no option `{option}`", cure=cure, where=place)
+    name, translation = options.get("column"), options.get("values")
+    if not isinstance(name, str | int | float) or isinstance(name, bool) or name == "":
         cure = f"write `{key}: COLUMN`, or `{key}: {{column: COLUMN, values: {{theirs: ours}}}}`"
         raise UserError(f"`{key}` names no column", cure=cure, where=place)
-    parser = _parser(key, place)
-    if translation is not None:
-        parser = _translator(
-            {
-                theirs: _translated(document, key, theirs, ours, parser)
-                for theirs, ours in translation.items()
-            }
+    if "values" in options and (not isinstance(translation, dict) or not translation):
+        cure = f"write `{key}: {{column: {name}, values: {{theirs: ours}}}}`"
+        raise UserError(f"the `values` of `{key}` are no translation", cure=cure, where=place)
+    parser, wanted = _parser(key, place), options.get("scale")
+    is_number = _reads_numbers(parser)
+    if wanted is not None and key.startswith("extra."):
+        parser, is_number = parse_number, True
+    if wanted is not None and not is_number:
+        raise UserError(f"`{key}` is no number to scale", cure="leave out `scale`", where=place)
+    column = Column(
+        key,
+        " ".join(str(name).split()),
+        parser,
+        place,
+        is_number,
+        scale=_scale(key, wanted, document.place(("columns", key, "scale"))),
+        round=_is_rounded(key, options.get("round", False), place),
+    )
+    if translation is None:
+        return column
+    values = {
+        str(theirs): _translated(document, replace(column, scale=None), theirs, ours)
+        for theirs, ours in translation.items()
+    }
+    return replace(column, values=values)
+
+
+def _scale(key: str, value: Any, place: str) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        scale = parse_number(value)
+    except ValueError as error:
+        what, _, cure = str(error).partition("; ")
+        raise UserError(f"the `scale` of `{key}`: {what}", cure=cure, where=place) from error
+    if scale <= 0:
+        raise UserError(
+            f"the `scale` of `{key}` is not positive", cure="write it like 1e6", where=place
         )
-    return Column(key, str(name), parser, place)
+    return Decimal(repr(scale))
+
+
+def _is_rounded(key: str, value: Any, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise UserError(
+            f"the `round` of `{key}` is neither true nor false",
+            cure="write `round: true`",
+            where=place,
+        )
+    return value
 
 
 PARAMS = (
@@ -159,21 +170,28 @@ PARAMS = (
 
 def _parser(key: str, place: str) -> Parser:
     above, _, below = key.partition(".")
-    if key in LENGTHS | BUDGETS:
-        return (LENGTHS | BUDGETS)[key]
+    if key == "state":
+        return _state
+    if key == "seconds":
+        return parse_duration
+    if key == "exposures":
+        return _not_negative
+    if key in WHOLE:
+        return parse_number
     if above == "params" and below not in PARAMS:
         raise UserError(
             f"`{key}` is no way to count parameters",
             cure=nearest(key, [f"params.{name}" for name in PARAMS]),
             where=place,
         )
-    if above in _OPEN and re.fullmatch(r"[A-Za-z0-9_]+", below):
-        return _OPEN[above]
+    if above in ("params", "metrics", "extra") and re.fullmatch(r"[A-Za-z0-9_]+", below):
+        return str if above == "extra" else parse_number
     fields = [field for _, field in fields_at(key)]
     if not fields:
         known = [
             *paths_below(),
             *LENGTHS,
+            "state",
             "params.total",
             "params.non_embedding",
             "params.active",
@@ -218,22 +236,47 @@ def _field_parser(fields: list[FieldInfo]) -> Parser:
     return read
 
 
-def _translated(document: Document, key: str, theirs: str, ours: Any, parser: Parser) -> Any:
+def _reads_numbers(parser: Parser) -> bool:
+    """Whether a number is among what the parser reads, and comes out as one."""
+    for text in ("1", "0", "0.5", "16"):
+        try:
+            value = parser(text)
+        except ValueError:
+            continue
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return False
+
+
+def _not_negative(text: str) -> float:
+    value = parse_number(text)
+    if value < 0:
+        raise ValueError(f"{text!r} is less than 0; write it like 0.5 or 100")
+    return value
+
+
+def parse_duration(text: str) -> float:
+    """`90`, `5.3min`, `320ms`, and pandas' `0 days 00:01:00.000123` -> seconds."""
+    match = re.fullmatch(r"(\d+) days?,? (\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
+    if match is not None:
+        days, hours, minutes, seconds = map(float, match.groups())
+        return 86400 * days + 3600 * hours + 60 * minutes + seconds
+    if text.endswith("ms"):
+        return _not_negative(text.removesuffix("ms")) / 1000
+    return 0.0 if text in ("0", "0.0") else parse_seconds(text)
+
+
+def _state(text: str) -> str:
+    if text.lower() not in STATES:
+        raise ValueError(
+            f"{text!r} is not a known state; translate it, as `values: {{{text}: done}}`"
+            f" (there are {', '.join(dict.fromkeys(STATES.values()))})"
+        )
+    return STATES[text.lower()]
+
+
+def _translated(document: Document, column: Column, theirs: str, ours: Any) -> Any:
     try:
-        return parser(str(ours))
+        return column.read(str(ours), ".")
     except ValueError as error:
-        raise UserError(
-            f"`{key}`: {error}", where=document.place(("columns", key, "values", theirs))
-        ) from error
-
-
-def _translator(translation: dict[str, Any]) -> Parser:
-    def read(text: str) -> Any:
-        if text not in translation:
-            raise ValueError(
-                f"{text!r} is not among the mapping's values; known are"
-                f" {', '.join(map(repr, translation))}"
-            )
-        return translation[text]
-
-    return read
+        where = document.place(("columns", column.key, "values", theirs))
+        raise UserError(f"`{column.key}`: {error}", where=where) from error

@@ -2,8 +2,8 @@
 special to PostgreSQL.
 """
 
+import os
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from sqlalchemy import (
@@ -21,13 +21,15 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from scalelab.core.errors import UserError
 from scalelab.store.database import Mode, Point
 
 SCHEMA = "scalelab"
 _LOCK = 0x5CA1E1AB
+ANSWER_S = 10
+"""How long the server may take to answer, where neither the URL nor $PGCONNECT_TIMEOUT sets it."""
 
 
 class Postgres:
@@ -49,12 +51,15 @@ class Postgres:
         self.name = self.url.set(drivername="postgresql").render_as_string(hide_password=True)
 
     def engine(self, mode: Mode) -> Engine:
-        """Raises UserError where the driver is not installed."""
-        if find_spec("psycopg") is None:
+        """Raises UserError where the driver cannot be imported."""
+        limited = "connect_timeout" in self.url.query or "PGCONNECT_TIMEOUT" in os.environ
+        limit = {} if limited else {"connect_timeout": ANSWER_S}
+        try:
+            engine = create_engine(self.url, pool_pre_ping=True, connect_args=limit)
+        except ImportError as error:  # not installed, or without the libpq that it needs
             raise self._fault(
                 "needs the PostgreSQL driver", 'install it with `pip install "scalelab[postgres]"`'
-            )
-        engine = create_engine(self.url, pool_pre_ping=True)
+            ) from error
 
         @event.listens_for(engine, "connect")
         def _prepare(connection: Any, record: Any) -> None:
@@ -122,10 +127,13 @@ class Postgres:
                 "is read-only for this user",
                 "ls, show and report work on it; to run, ask for the right to write",
             )
-        if isinstance(error, OperationalError):
-            reason = str(error.orig).strip().splitlines()[-1]
+        # Before any statement an error is one of connecting: an option of the URL, for instance.
+        connecting = isinstance(error, DBAPIError) and error.statement is None and not state
+        if isinstance(error, OperationalError) or connecting:
+            lines = str(getattr(error, "orig", None)).strip().splitlines()
+            why = [line for line in lines if not line.startswith("\t")][-1]  # \t: libpq's advice
             return self._fault(
-                f"cannot be reached: {reason}", "check the URL, the server and your password"
+                f"cannot be reached: {why}", "check the URL, the server and your password"
             )
         return None
 

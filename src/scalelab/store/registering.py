@@ -102,6 +102,20 @@ def end_others(connection: Connection, experiment: str, records: Sequence[TrialR
     end_members(connection, experiment, [row.trial for row in members if row.digest not in kept])
 
 
+def imported_members(connection: Connection, experiment: str) -> set[int]:
+    """Row ids of the experiment's trials that came with a table, and were not run here."""
+    joined = select(_members.c.trial).join(_trials, _trials.c.id == _members.c.trial)
+    query = joined.where(_members.c.experiment == experiment, _trials.c.origin == "imported")
+    return set(connection.scalars(query))
+
+
+def next_position(connection: Connection, experiment: str) -> int:
+    """The position behind the experiment's last member."""
+    last = select(func.max(_members.c.position)).where(_members.c.experiment == experiment)
+    found = connection.scalar(last)
+    return 0 if found is None else int(found) + 1
+
+
 def end_members(connection: Connection, experiment: str, trials: Sequence[int]) -> None:
     """End the membership of these trials, by row id. The trials stay."""
     for begin in range(0, len(trials), CHUNK):
@@ -115,8 +129,10 @@ def write_members(
     experiment: str,
     records: Sequence[TrialRecord],
     ids: Mapping[str, int],
+    *,
+    begin: int = 0,
 ) -> None:
-    """The trials as members of the experiment, in this order."""
+    """The trials as members of the experiment, in this order, from this position on."""
     rows = [
         {
             "experiment": experiment,
@@ -125,7 +141,7 @@ def write_members(
             "axes": record.axes,
             "replicate": record.replicate,
         }
-        for position, record in enumerate(records)
+        for position, record in enumerate(records, begin)
     ]
     database.upsert(connection, Memberships, rows, keys=("experiment", "trial"))
 

@@ -32,7 +32,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.store.database import Mode, Point
 
 APPLICATION = 0x5CA1E1AB
@@ -57,6 +57,8 @@ class Sqlite:
         """Raises UserError where the file is missing (to read), or can't be written (to write)."""
         if self.path.is_dir():
             raise self._fault("is a folder", "name a file in it, such as scalelab.db")
+        if self.path.exists() and not self.path.is_file():
+            raise self._fault("is not a regular file", "name a file, such as results/scalelab.db")
         if mode == "read" and not self.path.exists():
             raise self._fault(
                 "does not exist",
@@ -142,6 +144,13 @@ class Sqlite:
             )
         if name.startswith("SQLITE_CANTOPEN"):
             return self._fault("cannot be opened", "check the path and its permissions")
+        if name.startswith(("SQLITE_IOERR", "SQLITE_PROTOCOL")):
+            return self._fault(
+                f"its disk does not read, write or lock it as a database needs ({name})",
+                "check the disk, or name a store on a local one with --store",
+            )
+        if name.startswith("SQLITE_NOMEM"):
+            return self._fault("there is not enough memory to open it", "end other programs")
         return None
 
     def close(self) -> None:
@@ -178,9 +187,13 @@ class Sqlite:
     def _check_writable(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise self._fault(
+                f"cannot be made: `{error.filename}` is a file", "name a folder there with --store"
+            ) from error
         except OSError as error:
             raise self._fault(
-                f"cannot be made: {error.strerror}",
+                f"cannot be made: {reason(error)}",
                 "name a folder that you may write to with --store",
             ) from error
         for place in (self.path.parent, self.path):

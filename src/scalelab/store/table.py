@@ -1,18 +1,25 @@
 """A published table and its mapping -> trials with results."""
 
-import csv
+import math
 from collections import Counter
+from collections.abc import Callable
+from collections.abc import Mapping as Values
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from scalelab.core.canon import canonical_json, sha256
 from scalelab.core.errors import UserError, nearest
-from scalelab.store.mapping import LENGTHS, Mapping, read_mapping
+from scalelab.core.events import State, is_lower_better
+from scalelab.store.cells import DecimalMark, decimal_mark, typed
+from scalelab.store.column import LENGTHS, OUTCOMES, Column
+from scalelab.store.mapping import Mapping, read_mapping
+from scalelab.store.plausible import warnings_of
 from scalelab.store.records import Result, TrialRecord
+from scalelab.store.sheet import Sheet, read_sheet
 
-Row = tuple[int, list[str]]
-"""The line that a row ends on, and its cells."""
+Keep = Callable[[Values[str, Any]], bool]
+"""Whether a row, by the keys of the mapping and `extra.*`, is imported."""
 
 
 @dataclass(frozen=True)
@@ -20,163 +27,238 @@ class Published:
     """A published table as trials of an experiment."""
 
     experiment: str
+    source: dict[str, Any]
+    """The names and the content of the files."""
     trials: list[TrialRecord] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter[str])
+    """Why rows are not among the trials -> how many."""
+    warnings: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    """What a reader must know before believing the numbers, each with a `code` and a `text`."""
 
 
-def read_published(table: Path, mapping: Path, *, repeats: bool = False) -> Published:
+@dataclass(frozen=True)
+class _Parsed:
+    """A row, by the keys of the mapping."""
+
+    number: int
+    line: int
+    values: dict[str, Any]
+    """A cell with a fault is null."""
+    extra: dict[str, Any]
+    faults: list[tuple[Column, str]]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Those that the row has a number for."""
+        found = ((key, value) for key, value in self.values.items() if key.startswith("metrics."))
+        return {
+            key.removeprefix("metrics."): value
+            for key, value in found
+            if value is not None and math.isfinite(value)
+        }
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether a loss is NaN or infinite, and no other loss is a number."""
+        losses = [
+            value
+            for key, value in self.values.items()
+            if key.startswith("metrics.") and is_lower_better(key) and value is not None
+        ]
+        return bool(losses) and not any(map(math.isfinite, losses))
+
+
+def read_published(
+    table: Path, mapping: Path, *, repeats: bool = False, keep: Keep | None = None
+) -> Published:
     """Read a CSV table through a mapping.
 
-    Raises UserError with file, row and column of the first fault.
+    Rows that `keep` does not accept, rows whose run has not ended, and rows without a value of any
+    metric are left out and counted; a run whose loss is not finite is `diverged`. Raises UserError
+    with file, row and column of the first fault in what is left.
 
-    A trial's digest covers the experiment, every mapped column but `metrics.*` and `seconds`, and
-    the seed (0 where none is mapped), so that the same table gives the same trials again. Rows that
-    are equal in all of it are an error, or, with `repeats`, replicates of one configuration.
+    A trial's digest covers the experiment, every mapped column but `metrics.*`, `seconds` and
+    `state`, and the seed (0 where there is none), so that the same table gives the same trials
+    again. A missing value is null. Rows that are equal in all of it are
+    an error, or, with `repeats`, replicates of one configuration.
     """
     checked = read_mapping(mapping)
-    header, rows = _read(table)
-    for column in checked.columns:
-        if column.name not in header:
-            raise UserError(
-                f"the table {table} has no column `{column.name}`",
-                cure=nearest(column.name, header),
-                where=column.place,
-            )
-    parsed = _parse_extras(
-        [_parse(table, number, row, header, checked) for number, row in enumerate(rows, 1)], checked
-    )
-    extras = _extras(header, rows, checked)
-    published, replicates, seen = Published(checked.experiment), Counter[str](), dict[str, int]()
-    for number, (values, extra) in enumerate(zip(parsed, extras, strict=True), 1):
-        identity = {
-            column.key: values[column.key] for column in checked.columns if column.is_identity
-        }
-        record = _record(checked.experiment, identity, extra, replicates)
+    sheet = read_sheet(table, {column.name for column in checked.columns})
+    source = {
+        "table": table.name,
+        "table_sha256": sheet.sha256,
+        "mapping": mapping.read_text(encoding="utf-8"),
+    }
+    published, kept = Published(checked.experiment, source), list[_Parsed]()
+    replicates, seen = Counter[str](), dict[str, int]()
+    for row in _rows(sheet, checked):
+        state = _state(row, checked, keep)
+        if state not in OUTCOMES:
+            published.left_out[state] += 1
+            continue
+        _check_faults(row, table)
+        record = _record(checked, row, replicates)
         if record.digest in seen and repeats:
-            record = replace(record, digest=sha256(record.identity | {"row": number}))
+            record = replace(record, digest=sha256(record.identity | {"row": row.number}))
         elif record.digest in seen:
-            what = f"row {number} is the same trial as row {seen[record.digest]}"
+            what = f"row {row.number} is the same trial as row {seen[record.digest]}"
             cure = (
                 "map a column that tells them apart: `seed`, or any other, as `extra.dataset:"
                 " dataset`"
             )
-            raise UserError(what, cure=cure, where=f"{table}:{rows[number - 1][0]}")
-        seen[record.digest] = number
-        metrics = {
-            key.removeprefix("metrics."): value
-            for key, value in values.items()
-            if key.startswith("metrics.")
-        }
+            raise UserError(what, cure=cure, where=f"{table}:{row.line}")
+        seen[record.digest] = row.number
+        kept.append(row)
         published.trials.append(record)
         published.results.append(
-            Result("done", metrics, values.get("seconds"), record.steps or None)
+            Result(cast(State, state), row.metrics, row.values.get("seconds"), record.steps or None)
         )
+    if not kept:
+        what = ", ".join(f"{count} {reason}" for reason, count in published.left_out.items())
+        cure = "name another table, or other columns of it"
+        raise UserError(f"no row is left: {what}", cure=cure, where=str(table))
+    values = [(row.number, row.values) for row in kept]
+    published.warnings.extend(warnings_of(checked.columns, values))
     return published
 
 
-def _read(table: Path) -> tuple[list[str], list[Row]]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            rows = [
-                (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells
-            ]
-    except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", cure="name a CSV table", where=str(table)
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "is not text in UTF-8", cure="save it as CSV in UTF-8", where=str(table)
-        ) from error
-    except csv.Error as error:
-        raise UserError(
-            f"is not CSV: {error}", cure="save it as CSV with commas", where=str(table)
-        ) from error
-    if len(rows) < 2:
-        raise UserError(
-            "has no rows",
-            cure="name a table with a line of column names and rows below it",
-            where=str(table),
-        )
-    (_, header), *below = rows
-    for name, count in Counter(header).items():
+def _state(row: _Parsed, mapping: Mapping, keep: Keep | None) -> str:
+    """The state of a row's trial, or why the row is left out."""
+    if keep is not None:
+        extra = {f"extra.{name}": value for name, value in row.extra.items()}
+        if not keep(row.values | extra):
+            return "by the filter"
+    state = row.values.get("state")
+    if state not in (None, "done"):
+        return state
+    names = [column.key for column in mapping.columns if column.key.startswith("metrics.")]
+    if row.has_diverged:
+        return "diverged"
+    has_result = (
+        row.metrics or not names or any(column.key in (*names, "state") for column, _ in row.faults)
+    )
+    return "done" if has_result else "without " + " or ".join(f"`{name}`" for name in names)
+
+
+def _check_faults(row: _Parsed, table: Path) -> None:
+    for column, fault in row.faults:
+        what, _, cure = fault.partition("; ")
+        what = f"row {row.number}, column `{column.name}`: {what}"
+        raise UserError(what, cure=cure, where=f"{table}:{row.line}")
+
+
+def _indices(sheet: Sheet, mapping: Mapping) -> dict[str, int]:
+    """Key of the mapping -> index of its column. Raises UserError for a column that is missing,
+    there twice, or blank in every row.
+    """
+    found: dict[str, int] = {}
+    for column in mapping.columns:
+        count = sheet.header.count(column.name)
+        if not count:
+            raise UserError(
+                f"the table {sheet.path} has no column `{column.name}`",
+                cure=_nearest_column(sheet, column.name),
+                where=column.place,
+            )
         if count > 1:
             raise UserError(
-                f"has {count} columns named `{name}`",
+                f"has {count} columns named `{column.name}`",
                 cure="give each a name of its own",
-                where=f"{table}:1",
+                where=f"{sheet.path}:{sheet.header_line}",
             )
-    for number, (line, cells) in enumerate(below, 1):
-        if len(cells) != len(header):
-            what = f"row {number} has {len(cells)} cells, and there are {len(header)} columns"
-            raise UserError(what, cure="mend the row", where=f"{table}:{line}")
-    return header, below
-
-
-def _parse(
-    table: Path, number: int, row: Row, header: list[str], mapping: Mapping
-) -> dict[str, Any]:
-    line, cells = row
-    values: dict[str, Any] = {}
-    for column in mapping.columns:
-        try:
-            values[column.key] = column.parse(cells[header.index(column.name)])
-        except ValueError as error:
-            what, _, cure = str(error).partition("; ")
+        index = found[column.key] = sheet.header.index(column.name)
+        if not any(cells[index] for _, cells in sheet.rows):
             raise UserError(
-                f"row {number}, column `{column.name}`: {what}", cure=cure, where=f"{table}:{line}"
-            ) from error
-    return values
+                f"the column `{column.name}` is blank in every row",
+                cure=f"leave `{column.key}` out of the mapping, or name another column",
+                where=column.place,
+            )
+    return found
 
 
-def _parse_extras(parsed: list[dict[str, Any]], mapping: Mapping) -> list[dict[str, Any]]:
-    """Mapped `extra.*` columns have no form that a spec gives them: they are typed as a whole."""
-    for key in [column.key for column in mapping.columns if column.key.startswith("extra.")]:
-        for row, value in zip(parsed, _typed([row[key] for row in parsed]), strict=True):
-            row[key] = value
-    return parsed
+def _nearest_column(sheet: Sheet, name: str) -> str:
+    """The cure for a column that is not there; some tables have a title above their header."""
+    for line, cells in sheet.rows[:10]:
+        if name in cells:
+            return f"it is on line {line}: delete the lines above, so that the header comes first"
+    return nearest(name, [column for column in dict.fromkeys(sheet.header) if column])
 
 
-def _extras(header: list[str], rows: list[Row], mapping: Mapping) -> list[dict[str, Any]]:
-    """The columns that the mapping does not name: numbers where the whole column is numbers, else
-    text; empty is null.
-    """
-    named = {column.name for column in mapping.columns}
-    kept = {
-        name: _typed([cells[index] for _, cells in rows])
-        for index, name in enumerate(header)
-        if name not in named
-    }
-    return [{name: cells[index] for name, cells in kept.items()} for index in range(len(rows))]
+def _mark(sheet: Sheet, mapping: Mapping, indices: dict[str, int]) -> DecimalMark:
+    if mapping.mark is not None:
+        return mapping.mark
+    numeric = [column for column in mapping.columns if column.is_number]
+    cells = (
+        (f"row {row}, column `{column.name}`", cells[indices[column.key]])
+        for column in numeric
+        for row, (_, cells) in enumerate(sheet.rows, 1)
+    )
+    try:
+        return decimal_mark(cells, sheet.delimiter)
+    except ValueError as error:
+        what, _, cure = str(error).partition("; ")
+        raise UserError(what, cure=cure, where=str(sheet.path)) from error
 
 
-def _typed(cells: list[str]) -> list[Any]:
-    for kind in (int, float):
-        try:
-            values = [kind(cell) if cell else None for cell in cells]
-            canonical_json(values)  # A NaN is no number that JSON could keep.
-        except ValueError:
+def _rows(sheet: Sheet, mapping: Mapping) -> list[_Parsed]:
+    indices = _indices(sheet, mapping)
+    mark = _mark(sheet, mapping, indices)
+    extras = _extras(sheet, set(indices.values()), mark)
+    rows: list[_Parsed] = []
+    for at, (line, cells) in enumerate(sheet.rows):
+        row = _Parsed(at + 1, line, {}, {name: column[at] for name, column in extras.items()}, [])
+        for column in mapping.columns:
+            try:
+                row.values[column.key] = column.read(cells[indices[column.key]], mark)
+            except ValueError as error:
+                row.values[column.key] = None
+                row.faults.append((column, str(error)))
+        rows.append(row)
+    # Mapped `extra.*` columns have no form that a spec gives them: they are typed as a whole.
+    for column in mapping.columns:
+        if column.key.startswith("extra.") and not column.is_number:
+            texts = [row.values[column.key] or "" for row in rows]
+            for row, value in zip(rows, typed(texts, mark), strict=True):
+                row.values[column.key] = value
+    return rows
+
+
+def _extras(sheet: Sheet, mapped: set[int], mark: DecimalMark) -> dict[str, list[Any]]:
+    """The columns that the mapping does not name, by names that are not there twice."""
+    kept: dict[str, list[Any]] = {}
+    for index, name in enumerate(sheet.header):
+        cells = [cells[index] for _, cells in sheet.rows]
+        if index in mapped or (not name and not any(cells)):
             continue
-        return values
-    return [cell or None for cell in cells]
+        known = {*kept, *sheet.header} if name in kept else set(kept)
+        kept[_unique(name or "unnamed", known)] = typed(cells, mark)
+    return kept
 
 
-def _record(
-    experiment: str, identity: dict[str, Any], extra: dict[str, Any], replicates: Counter[str]
-) -> TrialRecord:
-    seed = identity.get("seed", 0)
-    others = {key: value for key, value in identity.items() if key != "seed"}
-    place = canonical_json(others)
+def _unique(name: str, known: set[str]) -> str:
+    number_ = 1
+    while (candidate := name if number_ == 1 else f"{name}.{number_}") in known:
+        number_ += 1
+    return candidate
+
+
+def _record(mapping: Mapping, row: _Parsed, replicates: Counter[str]) -> TrialRecord:
+    identity = {
+        column.key: row.values[column.key] for column in mapping.columns if column.is_identity
+    }
+    seed = identity.pop("seed", None) or 0
+    place = canonical_json(identity)
     replicates[place] += 1
+    known = {key: value for key, value in identity.items() if value is not None}
     axes = {
         key: value
-        for key, value in others.items()
+        for key, value in identity.items()
         if key not in LENGTHS and not key.startswith("params.")
     }
-    whole = {"imported": experiment, "columns": others, "seed": seed}
+    whole = {"imported": mapping.experiment, "columns": identity, "seed": seed}
     length = {
-        name: others.get(name, others.get(f"budget.{name}", 0))
+        name: known.get(name, known.get(f"budget.{name}", 0))
         for name in ("steps", "tokens", "exposures", "flops")
     }
     return TrialRecord(
@@ -188,12 +270,12 @@ def _record(
         seed=seed,
         params={
             key.removeprefix("params."): value
-            for key, value in others.items()
+            for key, value in known.items()
             if key.startswith("params.")
         },
         **length,
         origin="imported",
-        extra=extra,
+        extra=row.extra,
     )
 
 

@@ -17,8 +17,9 @@ from scalelab.plan.flops import train_bounds
 from scalelab.plan.plan import num_steps
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
+from scalelab.spec.reported import EXPERTS
 from scalelab.train import checkpoint, compiling, micro_batch, pretrained
-from scalelab.train.meters import OVER_LAYERS, Meters
+from scalelab.train.meters import Meters
 from scalelab.train.numerics import pick_device
 from scalelab.train.objective import Batch, Loss, mean_loss, summed_loss
 from scalelab.train.optimizer import Optimizer
@@ -161,7 +162,7 @@ class Attempt:
         last = self.curve[-1].values
         return (
             values
-            | {name: last[name] for name in ("loss", *OVER_LAYERS) if name in last}
+            | {name: last[name] for name in ("loss", *EXPERTS) if name in last}
             | self.test.full(self.model)
         )
 
@@ -239,7 +240,7 @@ class Attempt:
         self.model.recompute = self.execution.recompute
         if compiling.is_compiled(trial.model, self.execution):
             compiling.compile_evaluation(self.model)
-        self.optimizer = Optimizer(trial.optim, self.model, self.device)
+        self.optimizer = Optimizer(trial.optim, self.model, self.device, trial.precision)
         self.meters = Meters(self.device)
         torch.manual_seed(derive(trial.seed, "noise"))
 

@@ -4,9 +4,15 @@ wide model as in a narrow one?
 A model is trained for a few updates at several widths, at its trial's learning rate. How far each
 activation has moved goes as a power of the width: 0 under muP, where a learning rate then holds at
 every width, and above 0 where some wider model will blow up.
+
+Below 0 wide models learn less. The change of an activation does not show it: most of it comes from
+the layers before, and that of the logits falls as width^-1/2 under muP too, because a random head
+reads the features. What shows it is how far the first update of a sublayer's own weights moves its
+output at the input that it had before.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +24,7 @@ from torch import Tensor, nn
 from scalelab.core.seeds import derive
 from scalelab.data import build as build_data
 from scalelab.evaluate.mode import evaluating
-from scalelab.models import Family
+from scalelab.models import Family, LayerRouter
 from scalelab.models import build as build_model
 from scalelab.spec import model as spec
 from scalelab.spec.execution import Execution
@@ -32,7 +38,15 @@ FACTORS = (0.5, 1, 2, 4)
 """Widths that are compared, as multiples of the model's own."""
 
 GROWS = 0.25
-"""A slope beyond this is no scatter."""
+"""A slope above this is no scatter."""
+
+VANISHES = -0.75
+"""A slope below this is no scatter: small models under muP reach -0.65 at large learning rates, and
+a rate with one power of the width too few gives -0.95 or less.
+"""
+
+WIDEST = 3
+"""How many widths the slope of that change is taken over: narrower models scatter more."""
 
 SEQUENCES = 8
 """Sequences that a model is trained on."""
@@ -46,20 +60,49 @@ class Coordinate:
     """`layers.0.attention`, `layers.0.ffn`, ..., `logits`."""
     moved: dict[int, float]
     """Width -> mean absolute change of an entry."""
+    own: dict[int, float]
+    """Width -> mean absolute change of an entry by the first update of the sublayer's own weights,
+    at the input that the sublayer had before.
+    """
 
     @property
     def slope(self) -> float:
-        """The power of the width that the change goes as."""
-        return float(np.polyfit(np.log(list(self.moved)), np.log(list(self.moved.values())), 1)[0])
+        """The power of the width that the change goes as; infinite where a model blew up."""
+        return _power(self.moved)
+
+    @property
+    def own_slope(self) -> float:
+        """The power of the width that the change by the sublayer's own weights goes as, over the
+        largest widths.
+        """
+        return _power(dict(sorted(self.own.items())[-WIDEST:]))
 
     @property
     def grows(self) -> bool:
         """Whether wider models move further."""
         return self.slope > GROWS
 
+    @property
+    def vanishes(self) -> bool:
+        """Whether the weights of wider models move their output less, or not at all."""
+        return self.own_slope < VANISHES or not self.own[max(self.own)]
+
     def as_dict(self) -> dict[str, Any]:
         """The coordinate for `--json`."""
-        return asdict(self) | {"slope": self.slope, "grows": self.grows}
+        return asdict(self) | {
+            "slope": self.slope,
+            "own_slope": self.own_slope,
+            "grows": self.grows,
+            "vanishes": self.vanishes,
+        }
+
+
+def _power(of_width: Mapping[int, float]) -> float:
+    values = np.array(list(of_width.values()))
+    if not np.isfinite(values).all():
+        return math.inf
+    least = np.finfo(np.float64).tiny  # what does not move has no logarithm
+    return float(np.polyfit(np.log(list(of_width)), np.log(np.maximum(values, least)), 1)[0])
 
 
 def coordinate_check(
@@ -81,17 +124,18 @@ def coordinate_check(
     )
     _, batches = open_source(trial, built, torch.device("cpu")).draw(0, SEQUENCES)
     batch, shape = next(iter(batches)), built.shape
-    found: dict[str, dict[int, float]] = {}
+    found: dict[str, Coordinate] = {}
     for given in (at_width(trial.model, factor) for factor in factors):
         assert isinstance(given.width, int)
         for seed in range(seeds):
             model = build_model(given, shape.vocab, shape.context).initialise(
                 derive(seed, "weights")
             )
-            for name, moved in _moved(trial, model, batch, steps).items():
-                of_name = found.setdefault(name, {})
-                of_name[given.width] = of_name.get(given.width, 0.0) + moved / seeds
-    return [Coordinate(name, moved) for name, moved in found.items()]
+            for name, changes in _changes(trial, model, batch, steps).items():
+                one = found.setdefault(name, Coordinate(name, {}, {}))
+                for of_width, change in zip((one.moved, one.own), changes, strict=True):
+                    of_width[given.width] = of_width.get(given.width, 0.0) + change / seeds
+    return list(found.values())
 
 
 def at_width(model: spec.Model, factor: float) -> spec.Model:
@@ -120,8 +164,12 @@ def at_width(model: spec.Model, factor: float) -> spec.Model:
     )
 
 
-def _moved(trial: Trial, model: Family, batch: Batch, steps: int) -> dict[str, float]:
-    """Mean absolute change of each activation on a batch by some updates on it."""
+def _changes(
+    trial: Trial, model: Family, batch: Batch, steps: int
+) -> dict[str, tuple[float, float]]:
+    """Mean absolute change of each activation on a batch by some updates on it, and by the first
+    update of its own sublayer's weights alone.
+    """
     targets = (
         torch.tensor(float(batch.labels_BM.numel()))
         if batch.weights_BM is None
@@ -129,41 +177,71 @@ def _moved(trial: Trial, model: Family, batch: Batch, steps: int) -> dict[str, f
     )
     optim = trial.optim.model_copy(update={"schedule": Constant(warmup=0)})
     optimizer = Optimizer(optim, model, torch.device("cpu"))
-    before = _activations(model, batch)
+    before, own = _activations(model, batch), dict[str, float]()
     for step in range(steps):
         mean_loss(
             summed_loss(model, batch, z_loss=optim.z_loss > 0), targets, 1.0, optim.z_loss
         ).backward()
         optimizer.update(step, steps)
+        own = own or _own_changes(model, before)
     after = _activations(model, batch)
-    return {name: (after[name] - before[name]).abs().mean().item() for name in before}
+    return {name: (_distance(after[name].out, old.out), own[name]) for name, old in before.items()}
 
 
 @torch.no_grad()
-def _activations(model: Family, batch: Batch) -> dict[str, Tensor]:
-    """Outputs of the embedding and of each sublayer, and the logits."""
-    found: dict[str, Tensor] = {}
+def _own_changes(model: Family, before: "Mapping[str, _Activation]") -> dict[str, float]:
+    with evaluating(model):
+        return {name: _distance(old.again(), old.out) for name, old in before.items()}
+
+
+def _distance(first: Tensor, second: Tensor) -> float:
+    return (first - second).abs().mean().item()
+
+
+@dataclass(frozen=True)
+class _Activation:
+    out: Tensor
+    again: Callable[[], Tensor]
+    """The output for the same input by the weights of now."""
+
+
+@torch.no_grad()
+def _activations(model: Family, batch: Batch) -> dict[str, _Activation]:
+    """Outputs of the embedding and of each sublayer, and the logits.
+
+    A router over layers sends other tokens to a sublayer at each call, so there the sublayers are
+    left out.
+    """
+    found: dict[str, _Activation] = {}
     with evaluating(model), _recorded(model, found):
-        found["logits"] = model(batch.tokens_BT, batch.given_B)
+        features = model.trunk(batch.tokens_BT, batch.given_B).clone()
+        found["logits"] = _Activation(model.head(features), lambda: model.head(features))
     return found
 
 
 @contextmanager
-def _recorded(model: Family, found: dict[str, Tensor]) -> Iterator[None]:
+def _recorded(model: Family, found: dict[str, _Activation]) -> Iterator[None]:
     def record(name: str) -> Any:
-        def hook(module: nn.Module, given: object, out: Any) -> None:
-            found[name] = (out[0] if isinstance(out, tuple) else out).clone()
+        def hook(module: nn.Module, given: tuple[Any, ...], options: Any, out: Any) -> None:
+            kept = [one.clone() if isinstance(one, Tensor) else one for one in given]
+            found[name] = _Activation(_first(out).clone(), lambda: _first(module(*kept, **options)))
 
         return hook
 
+    kinds = ("embedding",) if isinstance(model, LayerRouter) else ("embedding", "attention", "ffn")
     chosen = [
-        (name, module)
-        for name, module in model.named_modules()
-        if name.rpartition(".")[2] in ("embedding", "attention", "ffn")
+        (name, module) for name, module in model.named_modules() if name.rpartition(".")[2] in kinds
     ]
-    handles = [module.register_forward_hook(record(name)) for name, module in chosen]
+    handles = [
+        module.register_forward_hook(record(name), with_kwargs=True) for name, module in chosen
+    ]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _first(out: Any) -> Tensor:
+    """The output itself: experts return how they were chosen with it."""
+    return out[0] if isinstance(out, tuple) else out

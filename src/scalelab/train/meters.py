@@ -13,9 +13,6 @@ from torch import Tensor
 from scalelab.models.layers.moe import Routing
 from scalelab.train.objective import Loss
 
-OVER_LAYERS = ("max_vio", "router_entropy", "dropped")
-"""Metrics of the experts that are told for each layer and as their mean."""
-
 
 class Meters:
     """Sums on the device, in fp64 where it has it (a long sum in fp32 loses digits).

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from scalelab.models import Family
 from scalelab.models.layers.linear import Linear, Stack
 from scalelab.models.layers.roles import roles
+from scalelab.spec.experiment import Precision
 from scalelab.spec.model import Model
 from scalelab.spec.optim import AdamW, Muon, Role
 from scalelab.train import muon
@@ -32,10 +33,17 @@ class Optimizer:
     What is frozen (it requires no gradient) stays.
 
     The learning rates are tensors on the device, so that a compiled step sees no new constant and
-    an update waits for nothing.
+    an update waits for nothing. Parameters and moments are fp32; `precision` is the arithmetic of
+    Muon's Newton-Schulz steps.
     """
 
-    def __init__(self, given: AdamW | Muon, model: Family, device: torch.device) -> None:
+    def __init__(
+        self,
+        given: AdamW | Muon,
+        model: Family,
+        device: torch.device,
+        precision: Precision = "fp32",
+    ) -> None:
         self.given, self.weights = (
             given,
             [weight for weight in model.parameters() if weight.requires_grad],
@@ -58,7 +66,7 @@ class Optimizer:
                     for treatment, weights in chosen.items()
                 ]
                 self._parts.append(
-                    _muon(groups, given, model) if by_muon else _adamw(groups, given)
+                    _muon(groups, given, model, precision) if by_muon else _adamw(groups, given)
                 )
                 self._peaks.append([treatment.lr for treatment in chosen])
 
@@ -130,7 +138,7 @@ def _adamw(groups: list[dict[str, Any]], given: AdamW | Muon) -> torch.optim.Opt
 
 
 def _muon(
-    groups: list[dict[str, Any]], given: AdamW | Muon, model: Family
+    groups: list[dict[str, Any]], given: AdamW | Muon, model: Family, precision: Precision
 ) -> torch.optim.Optimizer:
     assert isinstance(given, Muon)
     parts: dict[Tensor, tuple[int, ...]] = {
@@ -138,4 +146,5 @@ def _muon(
         for module in model.modules()
         if isinstance(module, Linear | Stack)
     }
-    return muon.Muon(groups, given, parts)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return muon.Muon(groups, given, parts, dtype)

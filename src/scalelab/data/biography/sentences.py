@@ -151,13 +151,7 @@ class BioDSentences:
 
     def values(self, person_E: Ids) -> Numbers:
         spec = self.spec
-        counter_EKC = (
-            person_E[:, None] * (spec.attributes * spec.chunks)
-            + np.arange(spec.attributes * spec.chunks)
-        ).ravel()
-        place_EKC = drawn(counter_EKC, spec.diversity, self.world, "chunk").reshape(
-            -1, spec.attributes, spec.chunks
-        )
+        place_EKC = chunks(person_E, spec, self.world)
         found = np.full(
             (len(person_E), spec.attributes, 2 * spec.chunks - 1), self._comma, np.int32
         )
@@ -169,6 +163,19 @@ class BioDSentences:
         return self.spec.attributes * int(
             of_value + self.fragments.length[self._comma] * (self.spec.chunks - 1)
         )
+
+
+def chunks(person_E: Ids, spec: BioD, world: int) -> Ids:
+    """Places in the attributes' diversity sets of the strings of each person's values,
+    [E, K, C].
+    """
+    counter_EKC = (
+        person_E[:, None] * (spec.attributes * spec.chunks)
+        + np.arange(spec.attributes * spec.chunks)
+    ).ravel()
+    return drawn(counter_EKC, spec.diversity, world, "chunk").reshape(
+        -1, spec.attributes, spec.chunks
+    )
 
 
 def diversity_sets(spec: BioD, world: int) -> npt.NDArray[np.int64]:

@@ -14,6 +14,7 @@ import numpy as np
 from scalelab.core.errors import UserError
 from scalelab.data.biography import pools
 from scalelab.data.biography.people import Ids
+from scalelab.data.biography.sentences import chunks
 from scalelab.data.biography.text import Writer, writer
 from scalelab.data.hashing import Words
 from scalelab.data.shape import TaskShape
@@ -40,22 +41,40 @@ class BitPools:
     """
     sets: BioD | None
     """K, C, D, L, T of bioD, where the strings of the diversity sets are learned too."""
+    strings: int = 0
+    """Of the K D strings of all diversity sets those that the people's values show."""
 
 
 def complexity(task: Biography) -> BitPools:
-    """The constants that a task's bits are counted from."""
-    name_bits, text = math.log2(pools.NAMES), task.text
+    """The constants that a task's bits are counted from; cached."""
+    return _complexity(task)  # pyright: ignore[reportArgumentType]: pydantic hashes what is frozen
+
+
+@lru_cache(maxsize=64)
+def _complexity(task: Biography) -> BitPools:
+    sets = task.text if isinstance(task.text, BioD) else None
+    strings = 0 if sets is None else _shown(sets, task.people, task.world)
+    return BitPools(task.people, math.log2(pools.NAMES), _value_bits(task), sets, strings)
+
+
+def _value_bits(task: Biography) -> dict[str, float]:
+    text = task.text
     if not isinstance(text, BioD):
-        return BitPools(
-            task.people,
-            name_bits,
-            {name: math.log2(size) for name, size in pools.ATTRIBUTES.items()},
-            None,
-        )
+        return {name: math.log2(size) for name, size in pools.ATTRIBUTES.items()}
     each = text.chunks * math.log2(text.diversity)
-    return BitPools(
-        task.people, name_bits, {f"id_{k}": each for k in range(1, text.attributes + 1)}, text
-    )
+    return {f"id_{k}": each for k in range(1, text.attributes + 1)}
+
+
+def _shown(sets: BioD, people: int, world: int) -> int:
+    """Strings of all diversity sets that some of the people's values show."""
+    shown_KD = np.zeros((sets.attributes, sets.diversity), np.bool_)
+    size = max(1, _BLOCK // (sets.attributes * sets.chunks))
+    for start in range(0, people, size):
+        place_EKC = chunks(np.arange(start, min(start + size, people)), sets, world)
+        shown_KD[np.arange(sets.attributes)[:, None], place_EKC] = True
+        if shown_KD.all():
+            break
+    return int(shown_KD.sum())
 
 
 def written_by(task: Biography) -> Writer:
@@ -92,7 +111,7 @@ def _shape(task: Biography) -> TaskShape:
     return TaskShape(
         vocab=writer.tokenizer.vocab,
         context=positions,
-        facts=task.people * len(complexity(task).value_bits),
+        facts=task.people * len(_value_bits(task)),
         sequences=task.people * mean_length(task) / positions / useful,
         targets=positions,
         mean_tokens=positions,

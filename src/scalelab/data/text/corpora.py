@@ -11,8 +11,18 @@ from typing import ClassVar, Protocol
 from scalelab.core.errors import UserError, nearest
 from scalelab.data.text import documents
 from scalelab.data.text.documents import Piece
+from scalelab.data.text.kinds import kind_of
 from scalelab.data.text.manifest import SplitName
-from scalelab.data.text.origin import NAMES, SUFFIXES, Origin, files, local, recorded
+from scalelab.data.text.origin import (
+    NAMES,
+    OTHER_SUFFIXES,
+    SUFFIXES,
+    Origin,
+    files,
+    local,
+    readable,
+    recorded,
+)
 from scalelab.data.text.tales import COUNT, TALES, tales
 from scalelab.spec.text import Corpus
 
@@ -55,6 +65,7 @@ def open_source(corpus: Corpus, folder: Path, revision: str | None = None) -> So
     """
     from scalelab.data.text.hub import SMOLLM, WIKITEXT, HubSource
 
+    check_source(corpus)
     name = corpus.source
     if name == TALES:
         return TalesSource()
@@ -66,31 +77,52 @@ def open_source(corpus: Corpus, folder: Path, revision: str | None = None) -> So
     if name == "wikitext103":
         return HubSource(WIKITEXT, "text", revision, articles=True)
     if name == "smollm":
-        if corpus.tokens is None:
-            raise UserError(
-                "`smollm` is streamed, and has no end",
-                cure="say how many tokens to prepare, such as --limit 100M",
-            )
         return HubSource(SMOLLM, "text", revision)
     path = local(corpus)
     if path is not None:
         return FileSource(files(path), corpus.field)
-    if (
-        re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@[\w./-]+)?", name)
-        and Path(name).suffix.lower() not in SUFFIXES
-    ):
-        return HubSource(name, corpus.field, revision)
-    cure = (
-        "name a file, a folder, or a data set of the hub as OWNER/NAME or OWNER/NAME@REVISION;"
-        f" {nearest(name, list(NAMES))}"
-    )
-    raise UserError(f"there is no corpus `{name}`", cure=cure)
+    return HubSource(name, corpus.field, revision)
+
+
+def check_source(corpus: Corpus) -> None:
+    """Raises UserError where a corpus is none, as far as that can be told at once: by its name, and
+    by how its files begin.
+    """
+    name, path = corpus.source, local(corpus)
+    if name == "smollm" and corpus.tokens is None:
+        raise UserError(
+            "`smollm` is streamed, and has no end",
+            cure="say how many tokens to prepare, such as --limit 100M",
+        )
+    if path is not None:
+        found = files(path)
+        for file in found.values():
+            with readable(file):
+                kind_of(file, corpus.field)
+        if not any(file.stat().st_size for file in found.values()):
+            what = "the file is empty" if len(found) == 1 else "all files are empty"
+            raise UserError(
+                what, cure="name text to prepare", where=str(next(iter(found.values())))
+            )
+    elif name not in NAMES and not _is_on_hub(name):
+        cure = (
+            "name a file, a folder, or a data set of the hub as OWNER/NAME or OWNER/NAME@REVISION;"
+            f" {nearest(name, list(NAMES))}"
+        )
+        raise UserError(f"there is no corpus `{name}`", cure=cure)
+
+
+def _is_on_hub(name: str) -> bool:
+    """Whether this may be the name of a data set, and is none of a file that is missing."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@[\w./-]+)?", name) is not None and Path(
+        name
+    ).suffix.lower() not in (*SUFFIXES, *OTHER_SUFFIXES)
 
 
 class FileSource:
     """Local files, one after the other.
 
-    A text file is one document, JSONL and Parquet have one in each row.
+    A text file is one document, JSON and Parquet have one in each row.
     """
 
     splits: tuple[SplitName, ...] = ("train",)
@@ -101,11 +133,6 @@ class FileSource:
         self._paths, self._field = paths, field
         self.origin = recorded(paths)
         self.share = 0.0
-        if not any(file.bytes for file in self.origin.values()):
-            what = "the file is empty" if len(paths) == 1 else "all files are empty"
-            raise UserError(
-                what, cure="name text to prepare", where=str(next(iter(paths.values())))
-            )
 
     def pieces(self, split: SplitName, start: int) -> Iterator[Piece]:
         """See `Source`."""

@@ -1,4 +1,4 @@
-"""Documents of local files: text, JSONL and Parquet, read piece by piece so that memory does not
+"""Documents of local files: text, JSON and Parquet, read piece by piece so that memory does not
 grow with them.
 
 A document comes in pieces that end with a line, or before a word: tokenizers do not join tokens
@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.text import beginning
+from scalelab.data.text.kinds import kind_of
 
 PIECE = 1 << 19
 """Most characters of a piece."""
 
 _CHUNK = 1 << 16
 _LINE = 1 << 12
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
 _LINE_END = re.compile(r"\n(?=\S)")
 
 
@@ -39,11 +43,11 @@ def read(path: Path, field: str, number: int, start: int, tell: Tell) -> Iterato
 
     Raises UserError for what can't be read.
     """
+    readers = {"parquet": _parquet, "lines": _lines, "list": _list}
     try:
-        if path.suffix.lower() == ".parquet":
-            yield from _parquet(path, field, number, start, tell)
-        elif path.suffix.lower() in (".jsonl", ".ndjson"):
-            yield from _jsonl(path, field, number, start, tell)
+        kind = kind_of(path, field)
+        if kind != "text":
+            yield from readers[kind](path, field, number, start, tell)
         elif number >= start:
             yield from pieces(number, _plain(path, tell))
         else:
@@ -111,8 +115,8 @@ def _plain(path: Path, tell: Tell) -> Iterator[str]:
             if "\0" in text:
                 line += text[: text.index("\0")].count("\n")
                 raise UserError(
-                    "this is a binary file",
-                    cure="name a text, JSONL or Parquet file",
+                    "this is a binary file, or text in UTF-16",
+                    cure="name a text, JSON or Parquet file in UTF-8",
                     where=f"{path}:{line}",
                 )
             line += text.count("\n")
@@ -122,7 +126,7 @@ def _plain(path: Path, tell: Tell) -> Iterator[str]:
                 return
 
 
-def _jsonl(path: Path, field: str, number: int, start: int, tell: Tell) -> Iterator[Piece]:
+def _lines(path: Path, field: str, number: int, start: int, tell: Tell) -> Iterator[Piece]:
     size = max(1, path.stat().st_size)
     with path.open("rb") as file:
         for at, line in enumerate(file, start=1):
@@ -137,7 +141,7 @@ def _jsonl(path: Path, field: str, number: int, start: int, tell: Tell) -> Itera
 def _text_of(line: bytes, field: str, where: str) -> str:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(
             "this line is no JSON", cure="write one JSON object on each line", where=where
         ) from None
@@ -146,6 +150,100 @@ def _text_of(line: bytes, field: str, where: str) -> str:
             "this line is no JSON object", cure="write one JSON object on each line", where=where
         )
     return field_of(row, field, where)
+
+
+def _list(path: Path, field: str, number: int, start: int, tell: Tell) -> Iterator[Piece]:
+    """The rows of a list in JSON."""
+    for row, where in _elements(path, tell):
+        if not isinstance(row, dict):
+            raise UserError(
+                f"a row of the list is {beginning(json.dumps(row))}, and no JSON object",
+                cure=f'write rows like {{"{field}": "..."}}',
+                where=where,
+            )
+        yield from pieces(number, [field_of(row, field, where) if number >= start else ""])
+        number += 1
+
+
+def _elements(path: Path, tell: Tell) -> Iterator[tuple[Any, str]]:
+    """The elements of a list in JSON, each with its place (file and line).
+
+    They are decoded one by one: memory grows with the longest alone.
+    """
+    unread = _Unread(path, tell)
+    sign = unread.next()
+    while sign != "]":
+        unread.take(sign)  # the bracket before the first element, or a comma
+        if unread.next() == "]" and sign == "[":
+            break
+        where = unread.place
+        yield unread.value(), where
+        sign = unread.next()
+        if sign not in (",", "]"):
+            raise unread.fault("the list is cut short" if not sign else "a comma is missing")
+    unread.take("]")
+    if unread.next():
+        raise unread.fault("something follows the list")
+
+
+class _Unread:
+    """What is not decoded yet of a file of JSON."""
+
+    def __init__(self, path: Path, tell: Tell) -> None:
+        self._path, self._chunks = path, _plain(path, tell)
+        self._text, self._at, self._line = "", 0, 1
+
+    @property
+    def place(self) -> str:
+        """The file, and the line that is read next."""
+        return f"{self._path}:{self._line}"
+
+    def fault(self, what: str) -> UserError:
+        """The error of what is read next."""
+        return UserError(what, cure="mend the file", where=self.place)
+
+    def next(self) -> str:
+        """The next character that is no space, which is not taken; none at the end."""
+        while True:
+            space = _SPACE.match(self._text, self._at)
+            assert space is not None, "no space is a match too"
+            self.take(space[0])
+            if self._at < len(self._text) or not self._read(1):
+                return self._text[self._at : self._at + 1]
+
+    def take(self, text: str) -> None:
+        """Pass what is next."""
+        self._at += len(text)
+        self._line += text.count("\n")
+
+    def value(self) -> Any:
+        """The next value."""
+        while True:
+            try:
+                found, end = _DECODER.raw_decode(self._text, self._at)
+            except RecursionError:
+                raise self.fault("this row is too deep") from None
+            except json.JSONDecodeError as error:
+                # As much again is read where the value may go on: long ones are not read too often.
+                if not _may_go_on(error) or not self._read(len(self._text) - self._at):
+                    raise self.fault(f"this is no JSON ({error.msg})") from None
+            else:
+                self.take(self._text[self._at : end])
+                return found
+
+    def _read(self, characters: int) -> bool:
+        """Read at least so many characters more; False at the end of the file."""
+        parts, wanted = [self._text[self._at :]], characters
+        while wanted > 0 and (chunk := next(self._chunks, None)) is not None:
+            parts.append(chunk)
+            wanted -= len(chunk)
+        self._text, self._at = "".join(parts), 0
+        return wanted < characters
+
+
+def _may_go_on(error: json.JSONDecodeError) -> bool:
+    """Whether the text may only end too early; a word or an escape is at most so long."""
+    return error.msg.startswith("Unterminated string") or error.pos > len(error.doc) - 16
 
 
 def field_of(row: dict[str, Any], field: str, where: str) -> str:

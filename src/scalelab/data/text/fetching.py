@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
+from scalelab.core.locations import expanded_path
 from scalelab.data.text import mds
 from scalelab.data.text.locking import locked
 
@@ -21,8 +22,8 @@ def cache(home: str, shards: list[str]) -> Path:
     """The folder for the shards (their hashes) of a remote corpus; other shards at the same address
     have another one.
     """
-    root = os.environ.get(CACHE) or Path.home() / ".cache" / "scalelab"
-    return Path(root) / f"{sha256(home)[:8]}-{sha256(shards)[:16]}"
+    root = expanded_path(os.environ.get(CACHE) or "~/.cache/scalelab", CACHE)
+    return root / f"{sha256(home)[:8]}-{sha256(shards)[:16]}"
 
 
 def fetch(remote: str, local: Path, size: int) -> None:

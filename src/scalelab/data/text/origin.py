@@ -11,10 +11,17 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from scalelab.core.errors import UserError
+from scalelab.core.locations import expanded_path
 from scalelab.spec.text import Corpus
 
 SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet")
 """Files that are read of a folder."""
+
+OTHER_SUFFIXES = (
+    *(".json", ".csv", ".tsv", ".html", ".htm", ".xml", ".pdf", ".arrow"),
+    *(".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z"),
+)
+"""Files that hold text too, and are left out of a folder: metadata, or not to be read."""
 
 NAMES = ("shakespeare", "smollm", "tales", "wikitext103")
 
@@ -40,27 +47,42 @@ Origin = dict[str, File]
 
 def local(corpus: Corpus) -> Path | None:
     """The file or folder of a corpus that lies on this machine; None for others."""
-    path = Path(corpus.source).expanduser()
-    return path if corpus.source not in NAMES and path.exists() else None
+    if corpus.source in NAMES:
+        return None
+    path = expanded_path(corpus.source)
+    with readable(path):
+        return path if path.exists() else None
 
 
 def files(path: Path) -> dict[str, Path]:
     """A file, or those of a folder and what is in it, by name.
 
-    Raises UserError where the folder has none.
+    Raises UserError where the folder has none, and for what is neither: a device has no end.
     """
     if not path.is_dir():
+        if not path.is_file():
+            raise UserError(
+                "is neither a file nor a folder", cure="name a file or a folder", where=str(path)
+            )
         return {path.name: path}
     found = sorted(
         inner for inner in path.rglob("*") if inner.suffix.lower() in SUFFIXES and inner.is_file()
     )
     if not found:
+        others = ", ".join(left_out(path))
         raise UserError(
-            "no file of this folder is text",
-            cure=f"put {', '.join(SUFFIXES)} files there",
+            "no file of this folder is text" + (f", and {others} are not read" if others else ""),
+            cure=f"put {', '.join(SUFFIXES)} files there, or name one file",
             where=str(path),
         )
     return {inner.relative_to(path).as_posix(): inner for inner in found}
+
+
+def left_out(path: Path) -> list[str]:
+    """Ends of names of files that may hold text and are left out of a folder."""
+    found = path.rglob("*") if path.is_dir() else []
+    ends = {inner.suffix.lower() for inner in found if inner.is_file()}
+    return sorted(ends & set(OTHER_SUFFIXES))
 
 
 def recorded(found: dict[str, Path]) -> Origin:
@@ -91,13 +113,13 @@ def is_same(corpus: Corpus, before: Origin, *, whole: bool) -> bool:
 
 
 def _whole(path: Path) -> str:
-    with _readable(path), path.open("rb") as file:
+    with readable(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _ends(path: Path) -> str:
     status = path.stat()
-    with _readable(path):
+    with readable(path):
         return _hash_of_ends(path.absolute(), status.st_mtime_ns, status.st_size)
 
 
@@ -112,7 +134,8 @@ def _hash_of_ends(path: Path, _changed: int, size: int) -> str:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Inside, an OSError is the user's: the file can't be read."""
     try:
         yield
     except OSError as error:

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
-from scalelab.data.text import manifest, mds
+from scalelab.data.text import manifest
 from scalelab.data.text.asking import command, home
-from scalelab.data.text.corpora import Source, open_source
+from scalelab.data.text.corpora import Source, check_source, open_source
 from scalelab.data.text.draft import LAYOUT, Draft, Layout, begun, clear
 from scalelab.data.text.locking import locked
 from scalelab.data.text.manifest import SPLITS, Manifest, SplitName
 from scalelab.data.text.mds import dtype_of
-from scalelab.data.text.origin import is_same
+from scalelab.data.text.origin import is_same, left_out, local
 from scalelab.data.text.splitting import Splitter
 from scalelab.data.text.tokenising import Encoded, encoded
 from scalelab.data.text.tokenizers import Tokenizer, is_trained, open_tokenizer, train
@@ -68,6 +68,8 @@ def prepare(
         )
     folder = folder.removeprefix("file://")
     place = Path(home(corpus, tokens, folder))
+    if not (place / manifest.FILE).exists():
+        _check(corpus, tokens)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with locked(
@@ -84,6 +86,13 @@ def prepare(
         raise UserError(
             "the disk is full; what is finished stays", cure=cure, where=str(place)
         ) from error
+
+
+def _check(corpus: Corpus, tokens: spec.Tokenizer) -> None:
+    """Raise UserError for what is wrong with a corpus or a tokenizer before anything is written."""
+    check_source(corpus)
+    if not is_trained(tokens):
+        open_tokenizer(tokens)
 
 
 def _known(corpus: Corpus, tokens: spec.Tokenizer, place: Path, folder: str) -> Manifest | None:
@@ -106,8 +115,9 @@ def _prepared(
     workers: int,
     layout: Layout,
 ) -> Manifest:
-    mds.load()
-    progress(Progress("reading the text"))
+    path = local(corpus)
+    others = ", ".join(left_out(path) if path is not None else [])
+    progress(Progress(f"reading the text{f', without {others} files' if others else ''}"))
     before = begun(place)
     source = open_source(corpus, Path(folder), before.get("revision"))
     splitter = Splitter(corpus, source)

@@ -3,15 +3,17 @@ is finished.
 """
 
 import gc
+import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.core.events import Ended, Event, Interrupted
 from scalelab.plan.plan import PlannedTrial
 from scalelab.spec.execution import Execution
@@ -135,6 +137,40 @@ def check_device(execution: Execution) -> None:
             " can use"
         )
         raise UserError(what, cure="set `execution.device: auto`")
+
+
+def check_folder(folder: str | None) -> None:
+    """Raises UserError where no trial could keep anything in the folder, a path or URL.
+
+    Nothing is written, and no other host is asked.
+    """
+    if folder is None:
+        return
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
+    try:
+        files, path = fsspec.url_to_fs(folder)
+        if not isinstance(files, LocalFileSystem):
+            return
+        there = next(place for place in (Path(path), *Path(path).parents) if place.exists())
+    except ImportError as error:  # fsspec names the package that it lacks
+        raise _no_folder(folder, str(error)) from error
+    except ValueError as error:
+        raise _no_folder(folder, "no such kind of URL is known") from error
+    except OSError as error:
+        raise _no_folder(folder, reason(error)) from error
+    if not there.is_dir():
+        raise _no_folder(folder, f"`{there}` is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _no_folder(folder, f"`{there}` is not writable")
+
+
+def _no_folder(folder: str, why: str) -> UserError:
+    return UserError(
+        f"checkpoints and models cannot be kept in `{folder}`: {why}",
+        cure="name another folder with `--artifacts`",
+    )
 
 
 def attempt(

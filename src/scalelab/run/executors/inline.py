@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from scalelab.core.events import Event
 from scalelab.plan.plan import PlannedTrial
-from scalelab.run.executors.base import Desk, Job, attempt, check_device
+from scalelab.run.executors.base import Desk, Job, attempt, check_device, check_folder
 
 PATIENCE_S = 0.2
 """Between two questions at a desk that has nothing to run now."""
@@ -22,8 +22,9 @@ class DeskFault(BaseException):
 
 @contextmanager
 def ready(job: Job) -> Iterator[None]:
-    """Raises UserError where this machine lacks the job's device."""
+    """Raises UserError where this machine lacks the job's device or folder."""
     check_device(job.execution)
+    check_folder(job.folder)
     yield
 
 

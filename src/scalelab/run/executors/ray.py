@@ -9,12 +9,13 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from scalelab.core.errors import UserError
-from scalelab.run.executors.base import Desk, Job, check_device
+from scalelab.run.executors.base import Desk, Job, check_device, check_folder
 from scalelab.spec.execution import Execution
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ QUIET = {
     "RAY_enable_metrics_collection": "0",
 }
 
+PLACE_BYTES = 107 - len(
+    "/ray-12345678/session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store.0"
+)
+"""How long the path of a temporary folder may be: a socket's has at most 107 bytes."""
+
+ANSWER_S = 5.0
+"""How long a Ray cluster may take to answer."""
+
 OBJECT_STORE_BYTES = 80_000_000
 """Trials pass small events; this is about the least that Ray takes."""
 
@@ -43,10 +52,11 @@ OBJECT_STORE_BYTES = 80_000_000
 def ready(job: Job) -> Iterator[None]:
     """Ray, with room for a trial in it.
 
-    Raises UserError where there is none, or no such device on this machine.
+    Raises UserError where there is none, or where this machine lacks the job's device or folder.
     """
     if job.address is None:
         check_device(job.execution)
+        check_folder(job.folder)
     with ray_cluster(job):
         find_slots(job)
         yield
@@ -80,19 +90,35 @@ def ray_cluster(job: Job) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    session = _start(ray, job)
+    folder = None if job.address is not None else _folder()
     try:
+        _start(ray, job, folder)
         yield
     finally:
         ray.shutdown()
-        if session is not None:
-            shutil.rmtree(session, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(ray: Any, job: Job) -> str | None:
-    """Connect to the cluster, or start Ray here; returns the folder that a Ray started here keeps
-    its logs in.
+def _folder() -> str:
+    """A folder of our own for the sockets and logs of a Ray started here.
+
+    Ray's own choice, $TMPDIR/ray, may be too long for a socket, or belong to somebody else.
     """
+    asked = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    for place in (asked, "/tmp", "/var/tmp", "/dev/shm"):
+        if len(os.fsencode(place)) > PLACE_BYTES:
+            continue
+        with suppress(OSError):
+            return tempfile.mkdtemp(prefix="ray-", dir=place)
+    raise UserError(
+        f"Ray finds no folder for its sockets: `{asked}` has too long a path, or is not writable",
+        cure=f"set TMPDIR to a folder with a path of at most {PLACE_BYTES} bytes",
+    )
+
+
+def _start(ray: Any, job: Job, folder: str | None) -> None:
+    """Connect to the cluster, or start Ray here, with its files in the folder."""
     silence: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if job.address is not None:
         _check_address(job.address)
@@ -102,24 +128,31 @@ def _start(ray: Any, job: Job) -> str | None:
             raise _no_cluster(job.address) from error
         except (ValueError, RuntimeError) as error:  # another version of Ray, or no address at all
             raise UserError(
-                f"the Ray cluster at `{job.address}` can't be joined: {error}"
+                f"the Ray cluster at `{job.address}` can't be joined: {_first_line(error)}",
+                cure="check its version of Ray, and `ray status` there",
             ) from error
         _mute()
-        return None
-    context = ray.init(
-        "local",
-        num_cpus=(job.jobs or _cores() // job.execution.threads or 1) * job.execution.threads,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        _system_config={"prestart_worker_first_driver": False},
-        **silence,
-    )
+        return
+    try:
+        ray.init(
+            "local",
+            num_cpus=(job.jobs or _cores() // job.execution.threads or 1) * job.execution.threads,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _system_config={"prestart_worker_first_driver": False},
+            _temp_dir=folder,
+            **silence,
+        )
+    except Exception as error:  # Ray raises plain Exceptions where its processes do not start
+        raise UserError(
+            f"Ray cannot start: {_first_line(error)}",
+            cure="see `scalelab doctor`, or run with `--executor inline`",
+        ) from error
     _mute()
-    return context.address_info["session_dir"]
 
 
 def _check_address(address: str) -> None:
-    """Raises UserError at once where Ray itself would try for minutes."""
+    """Raises UserError at once where Ray itself would try for minutes, or start a cluster here."""
     if address.startswith(
         "ray://"
     ):  # Tune would move the driver into the cluster, away from its store
@@ -127,12 +160,21 @@ def _check_address(address: str) -> None:
             "a Ray client connection can't drive a run",
             cure="run on a node of the cluster with `--address auto`",
         )
+    if address == "auto":
+        return
     host, _, port = address.rpartition(":")
-    if port.isdigit():
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError as error:
-            raise _no_cluster(address) from error
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise UserError(
+            f"`{address}` is no address of a Ray cluster",
+            cure="write it as HOST:PORT, or `auto` on a node of the cluster",
+        )
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S) as server:
+            # Ray talks gRPC: its server begins with a SETTINGS frame of HTTP/2, under TLS not.
+            if os.environ.get("RAY_USE_TLS", "0") == "0" and server.recv(9)[3:4] != b"\x04":
+                raise _no_cluster(address)
+    except OSError as error:
+        raise _no_cluster(address) from error
 
 
 def _no_cluster(address: str) -> UserError:
@@ -140,6 +182,10 @@ def _no_cluster(address: str) -> UserError:
         f"no Ray cluster answers at `{address}`",
         cure="start one with `ray start --head`, or leave `--address` out",
     )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _mute() -> None:

@@ -3,11 +3,16 @@
 A cell is one value of the `along` axis for one combination of the other axes and one replicate. The
 cells of one combination and replicate are a chain: each begins its search at a guess from the
 answers before it, doubles its steps (gallops) until one size passes and one fails, and bisects
-between them. Chains know nothing of each other, so they run in parallel, and what a chain asks
-depends on its own results alone: an interrupted search goes on as if it had not been.
+between them. Chains run in parallel, and what a chain asks depends on its own results alone.
+
+Passing need not be monotone in size, and then a search may settle above the smallest size that
+passes. So once a cell has an answer in every replicate, each replicate takes a second look below
+its own, at the sizes where enough of the others passed. What is asked depends on results alone, not
+on the order in which they come: an interrupted search goes on as if it had not been.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from scalelab.core.events import FINISHED, State
@@ -18,6 +23,11 @@ from scalelab.spec.search import Frontier
 Size = TypeVar("Size")
 Cell = list[PlannedTrial]
 """The trials of one cell, from the smallest model to the largest."""
+Chain = list[Cell]
+"""The cells of one combination and replicate, ascending along `along`."""
+
+SHARE = 0.2
+"""A size below an answer is tried if this share of the cell's replicates pass there."""
 
 
 class FrontierSearch:
@@ -25,34 +35,43 @@ class FrontierSearch:
 
     def __init__(self, spec: Frontier, trials: Sequence[PlannedTrial]) -> None:
         self._spec = spec
-        self._chains = [_Chain(cells) for cells in chains(spec, trials)]
-        self._chain_of = {
-            planned.digest: chain
-            for chain in self._chains
-            for cell in chain.cells
-            for planned in cell
+        self._passed: dict[str, bool] = {}
+        self._combinations = [
+            _Combination(spec, replicates, self._passed)
+            for replicates in combinations(spec, trials)
+        ]
+        self._combination_of = {
+            planned.digest: combination
+            for combination in self._combinations
+            for cell in combination.cells
+            for planned in cell.trials
         }
 
     def ask(self) -> PlannedTrial | None:
-        """The trial that the chain with the most work before it waits for."""
-        waiting = [chain for chain in self._chains if chain.wanted is not None and not chain.asked]
+        """A trial that the search with the most work behind it waits for."""
+        waiting = [
+            walk
+            for combination in self._combinations
+            for walk in combination.walks
+            if walk.wanted is not None and not walk.asked
+        ]
         if not waiting:
             return None
-        chain = max(waiting, key=lambda one: one.flops_left)
-        chain.asked = True
-        return chain.wanted
+        walk = max(waiting, key=lambda one: one.flops_left)
+        walk.asked = True
+        return walk.wanted
 
     def tell(self, digest: str, state: State, metrics: Mapping[str, float]) -> None:
         """Only a finished trial whose metric reaches the threshold passes: a failed or diverged one
         doesn't.
         """
-        passed = (
-            state in FINISHED
-            and state != "diverged"
-            and self._spec.is_met(metrics.get(self._spec.metric, float("nan")))
-        )
-        if digest in self._chain_of:
-            self._chain_of[digest].tell(digest, passed)
+        if digest in self._combination_of:
+            self._passed[digest] = (
+                state in FINISHED
+                and state != "diverged"
+                and self._spec.is_met(metrics.get(self._spec.metric, float("nan")))
+            )
+            self._combination_of[digest].advance()
 
     def measured(self, digest: str, step: int, values: Mapping[str, float]) -> bool:
         """Never: every trial goes to its own end."""
@@ -61,42 +80,46 @@ class FrontierSearch:
     @property
     def finished(self) -> bool:
         """Whether every cell has its answer."""
-        return all(chain.wanted is None for chain in self._chains)
+        return all(cell.answer is not None for cell in self._cells)
 
     @property
     def open(self) -> list[PlannedTrial]:
-        """What has no result in the cells without an answer: more than will be asked for."""
-        return [planned for chain in self._chains for planned in chain.open]
+        """What has no result and may decide a cell without an answer: more than will be asked
+        for.
+        """
+        return [
+            planned
+            for cell in self._cells
+            for planned in cell.candidates
+            if planned.digest not in self._passed
+        ]
 
     @property
     def progress(self) -> Progress:
         """Cells answered; cells are weighed by the FLOPs of their mean trial."""
-        answered = sum(len(chain.answers) for chain in self._chains)
-        flops = sum(sum(chain.costs) for chain in self._chains)
-        left = sum(chain.flops_left for chain in self._chains)
-        return Progress(
-            answered,
-            sum(len(chain.cells) for chain in self._chains),
-            "cells",
-            1 - left / flops if flops else 1.0,
-        )
+        cells = self._cells
+        flops = sum(cell.flops for cell in cells)
+        left = sum(cell.flops for cell in cells if cell.answer is None)
+        answered = sum(cell.answer is not None for cell in cells)
+        return Progress(answered, len(cells), "cells", 1 - left / flops if flops else 1.0)
 
     def answers(self) -> list[PlannedTrial | None]:
         """The smallest passing trial of every answered cell, None where no size passes; cells in
         the order of their chains.
         """
-        found = [
-            (cell, index)
-            for chain in self._chains
-            for cell, index in zip(chain.cells, chain.answers, strict=False)
+        return [
+            cell.trials[cell.answer] if cell.answer < len(cell.trials) else None
+            for cell in self._cells
+            if cell.answer is not None
         ]
-        return [cell[index] if index < len(cell) else None for cell, index in found]
+
+    @property
+    def _cells(self) -> "list[_CellSearch]":
+        return [cell for combination in self._combinations for cell in combination.cells]
 
 
-def chains(spec: Frontier, trials: Sequence[PlannedTrial]) -> list[list[Cell]]:
-    """The cells of a plan: one list for each combination of the other axes and replicate, ascending
-    along `along`.
-    """
+def combinations(spec: Frontier, trials: Sequence[PlannedTrial]) -> list[list[Chain]]:
+    """The cells of a plan: for each combination of the other axes the chains of its replicates."""
     others = (
         [path for path in trials[0].axes if path not in (spec.size, spec.along)] if trials else []
     )
@@ -106,14 +129,22 @@ def chains(spec: Frontier, trials: Sequence[PlannedTrial]) -> list[list[Cell]]:
         for path in others
         if not any(_follows(path, lead, trials) for lead in (spec.size, spec.along))
     ]
-    found: dict[tuple[Any, ...], dict[Any, Cell]] = {}
+    found: dict[tuple[str, ...], dict[int, dict[Any, Cell]]] = {}
     for planned in trials:
-        key = (*(repr(planned.axes[path]) for path in free), planned.replicate)
-        found.setdefault(key, {}).setdefault(planned.axes[spec.along], []).append(planned)
+        replicates = found.setdefault(tuple(repr(planned.axes[path]) for path in free), {})
+        cells = replicates.setdefault(planned.replicate, {})
+        cells.setdefault(planned.axes[spec.along], []).append(planned)
     return [
-        [sorted(cells[value], key=lambda planned: planned.params.total) for value in sorted(cells)]
-        for cells in found.values()
+        [
+            [sorted(cells[value], key=_size) for value in sorted(cells)]
+            for cells in replicates.values()
+        ]
+        for replicates in found.values()
     ]
+
+
+def _size(planned: PlannedTrial) -> int:
+    return planned.params.total
 
 
 def _follows(path: str, lead: str, trials: Sequence[PlannedTrial]) -> bool:
@@ -121,53 +152,132 @@ def _follows(path: str, lead: str, trials: Sequence[PlannedTrial]) -> bool:
     return len(pairs) == len({value for value, _ in pairs})
 
 
-class _Chain:
-    """One chain on its way: the trial it waits for, and the answers of the cells behind it."""
+class _Walk:
+    """A search among the sizes of a cell, on its way: the trial that it waits for."""
 
-    def __init__(self, cells: list[Cell]) -> None:
-        self.cells = cells
-        self.costs = [sum(planned.flops for planned in cell) / len(cell) for cell in cells]
-        self.answers: list[int] = []
-        """For each answered cell the index of the smallest passing size; the number of sizes where
-        none passes.
+    def __init__(
+        self,
+        steps: Generator[int, bool, int],
+        trials: Cell,
+        passed: Mapping[str, bool],
+        flops_left: float,
+    ) -> None:
+        """`passed` has the results by digest; `flops_left` is about what waits for this search."""
+        self.answer: int | None = None
+        """In the end: the index of the smallest passing size; the number of sizes where none
+        passes.
         """
-        self.wanted: PlannedTrial | None = None
+        self.tried: dict[int, bool] = {}
+        """Index of each size that the search has seen -> whether it passes."""
+        self.flops_left = flops_left
         self.asked = False
-        self._known: dict[str, bool] = {}
-        self._walk = self._answer_all()
-        self._advance(next(self._walk, None))
+        self._steps, self._trials, self._passed = steps, trials, passed
+        self._index = -1
+        self._step(None)
+        self.advance()
 
     @property
-    def flops_left(self) -> float:
-        """About what the cells without an answer cost."""
-        return sum(self.costs[len(self.answers) :])
+    def wanted(self) -> PlannedTrial | None:
+        return self._trials[self._index] if self.answer is None else None
 
-    @property
-    def open(self) -> list[PlannedTrial]:
-        return [
-            planned
-            for cell in self.cells[len(self.answers) :]
-            for planned in cell
-            if planned.digest not in self._known
-        ]
-
-    def tell(self, digest: str, passed: bool) -> None:
-        self._known[digest] = passed
-        self._advance(self.wanted)
-
-    def _advance(self, wanted: PlannedTrial | None) -> None:
+    def advance(self) -> None:
         """On to the first trial whose result is not known."""
-        while wanted is not None and wanted.digest in self._known:
-            try:
-                wanted = self._walk.send(self._known[wanted.digest])
-            except StopIteration:
-                wanted = None
-        if wanted is not self.wanted:
-            self.wanted, self.asked = wanted, False
+        while (wanted := self.wanted) is not None and wanted.digest in self._passed:
+            self.tried[self._index] = self._passed[wanted.digest]
+            self._step(self.tried[self._index])
 
-    def _answer_all(self) -> Generator[PlannedTrial, bool, None]:
+    def _step(self, passed: bool | None) -> None:
+        self.asked = False
+        try:
+            self._index = next(self._steps) if passed is None else self._steps.send(passed)
+        except StopIteration as end:
+            self.answer = end.value
+
+
+class _CellSearch:
+    """One cell: its first search, and the second look that decides."""
+
+    def __init__(self, trials: Cell) -> None:
+        self.trials = trials
+        self.flops = sum(planned.flops for planned in trials) / len(trials)
+        self.first: _Walk | None = None
+        self.second: _Walk | None = None
+
+    @property
+    def first_answer(self) -> int | None:
+        return None if self.first is None else self.first.answer
+
+    @property
+    def answer(self) -> int | None:
+        return None if self.second is None else self.second.answer
+
+    @property
+    def candidates(self) -> Cell:
+        """What may yet decide: below the first answer, where there is one."""
+        return [] if self.answer is not None else self.trials[: self.first_answer]
+
+
+class _Combination:
+    """The chains of one combination, a replicate each, and the second looks across them."""
+
+    def __init__(self, spec: Frontier, chains: list[Chain], passed: Mapping[str, bool]) -> None:
+        self._chains = [[_CellSearch(cell) for cell in chain] for chain in chains]
+        self._passed = passed
+        self.cells = [cell for chain in self._chains for cell in chain]
+        peers: dict[Any, list[_CellSearch]] = {}
         for cell in self.cells:
-            self.answers.append((yield from smallest_passing(cell, guess(self.answers))))
+            peers.setdefault(cell.trials[0].axes[spec.along], []).append(cell)
+        self._peers = list(peers.values())
+        """The cells of each value along `along`: one for each replicate."""
+        self.advance()
+
+    @property
+    def walks(self) -> list[_Walk]:
+        return [walk for cell in self.cells for walk in (cell.first, cell.second) if walk]
+
+    def advance(self) -> None:
+        """Every search goes on to the first trial whose result is not known."""
+        for chain in self._chains:
+            self._advance_chain(chain)
+        for peers in self._peers:
+            if peers[0].second is None and all(cell.first_answer is not None for cell in peers):
+                self._look_again(peers)
+            for cell in peers:
+                if cell.second is not None:
+                    cell.second.advance()
+
+    def _advance_chain(self, chain: list[_CellSearch]) -> None:
+        answers: list[int] = []
+        for place, cell in enumerate(chain):
+            if cell.first is None:
+                steps = smallest_passing(range(len(cell.trials)), guess(answers))
+                left = sum(other.flops for other in chain[place:])
+                cell.first = _Walk(steps, cell.trials, self._passed, left)
+            cell.first.advance()
+            if cell.first.answer is None:
+                return
+            answers.append(cell.first.answer)
+
+    def _look_again(self, peers: list[_CellSearch]) -> None:
+        # Counted is what the first searches saw, not all that is known: other results may come at
+        # any time, and must not change what is asked.
+        passing = Counter(
+            _size(cell.trials[index])
+            for cell in peers
+            if cell.first is not None
+            for index, passes in cell.first.tried.items()
+            if passes
+        )
+        for cell in peers:
+            assert cell.first is not None and cell.first.answer is not None
+            likely = [
+                index
+                for index, planned in enumerate(cell.trials)
+                if passing[_size(planned)] >= max(1, SHARE * len(peers))
+            ]
+            sizes = range(len(cell.trials))
+            steps = smaller_passing(sizes, cell.first.answer, cell.first.tried, likely)
+            cell.second = _Walk(steps, cell.trials, self._passed, cell.flops)
 
 
 def guess(answers: Sequence[int]) -> int:
@@ -176,10 +286,15 @@ def guess(answers: Sequence[int]) -> int:
 
     The search tries the guess and then its neighbour, so that a move of one size up needs no
     foresight. The smaller of the last two moves is taken: one noisy answer then moves no guess.
+    Where the last two moves go opposite ways, answers are noisy, and the search begins at the lower
+    of the last two: from below it finds the smallest of sizes that pass here and there.
     """
     if len(answers) < 3:
         return answers[-1] if answers else 0
-    drift = min(answers[-1] - answers[-2], answers[-2] - answers[-3])
+    before, last = answers[-2] - answers[-3], answers[-1] - answers[-2]
+    if before * last < 0:
+        return min(answers[-2:])
+    drift = min(before, last)
     return answers[-1] + (drift if drift > 1 else 0)
 
 
@@ -211,6 +326,29 @@ def smallest_passing(sizes: Sequence[Size], start: int) -> Generator[Size, bool,
         else:
             fails = middle
     return passes
+
+
+def smaller_passing(
+    sizes: Sequence[Size], answer: int, tried: Collection[int], likely: Sequence[int]
+) -> Generator[Size, bool, int]:
+    """Yields sizes below the index `answer`, is sent whether each passes, returns the index of the
+    smallest passing one; `answer` if none.
+
+    Tries the `likely` indices, ascending, until one passes; from there down until one fails. No
+    size is yielded twice, and none that was `tried`: below `answer`, these failed.
+    """
+    failed = set(tried)
+    for index in likely:
+        if index >= answer:
+            break
+        if index in failed:
+            continue
+        if (yield sizes[index]):
+            while index > 0 and index - 1 not in failed and (yield sizes[index - 1]):
+                index -= 1
+            return index
+        failed.add(index)
+    return answer
 
 
 def _strides() -> Generator[int, None, None]:

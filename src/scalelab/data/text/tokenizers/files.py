@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from scalelab.core.errors import UserError
+from scalelab.core.locations import is_url
 
 
 def read(path: str, cure: str = "check the path of its file") -> bytes:
@@ -11,7 +12,9 @@ def read(path: str, cure: str = "check the path of its file") -> bytes:
     Raises UserError where it can't be read.
     """
     try:
-        if "://" not in path:
+        if not is_url(path):
+            if Path(path).exists() and not Path(path).is_file():
+                raise OSError("not a file")  # a device may have no end
             return Path(path).read_bytes()
         import fsspec
 

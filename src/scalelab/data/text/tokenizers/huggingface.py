@@ -13,6 +13,7 @@ import numpy as np
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
+from scalelab.core.locations import expanded, is_url
 from scalelab.data.text.tokenizers.files import malformed, read
 from scalelab.data.text.tokenizers.protocol import Ids, spoken, well_formed
 from scalelab.spec import text as spec
@@ -158,9 +159,10 @@ def _local(source: str) -> str:
     """The path of a file or a folder that has one, or of the hub's file, which is downloaded unless
     it was before.
     """
-    path = Path(source)
-    if "://" in source or path.is_file():
-        return source
+    place = expanded(source)
+    path = Path(place)
+    if is_url(place) or path.is_file():
+        return place
     if path.is_dir():
         return str(path / FILE)
     if path.suffix == ".json" or path.is_absolute() or source.count("/") > 1:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from scalelab.core.canon import sha256
+from scalelab.core.locations import expanded
 from scalelab.data.text.tokenizers.files import malformed, read
 from scalelab.data.text.tokenizers.protocol import Ids, spoken, well_formed
 from scalelab.spec import text as spec
@@ -47,7 +48,7 @@ class SentencePiece:
 
 def open_sentencepiece(given: spec.SentencePiece) -> SentencePiece:
     """The model of a `.model` file. Raises UserError where it is missing or none."""
-    content = read(given.model)
+    content = read(expanded(given.model))
     try:
         return SentencePiece(content)
     except RuntimeError as error:

@@ -17,6 +17,7 @@ import numpy as np
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.locations import expanded
 from scalelab.data.text.tokenizers.files import malformed, read
 from scalelab.data.text.tokenizers.protocol import Ids, spoken, well_formed
 from scalelab.spec import text as spec
@@ -81,7 +82,8 @@ def open_tiktoken(given: spec.Tiktoken) -> Tiktoken:
     named = os.environ.get(FOLDER) if given.encoding == "gpt2" and given.folder is None else None
     if given.folder is None and not named:
         return _known(given.encoding)
-    return _from_files(given.folder or named or "", published=given.folder is None)
+    folder = expanded(given.folder) if given.folder else expanded(named or "", FOLDER)
+    return _from_files(folder, published=given.folder is None)
 
 
 def _known(name: str) -> Tiktoken:
@@ -132,7 +134,7 @@ def _from_files(folder: str, *, published: bool) -> Tiktoken:
     try:
         ids = json.loads(contents["encoder.json"])
         ranks = _ranks(contents["vocab.bpe"].decode(), ids)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise malformed(
             folder, error, "the two files `vocab.bpe` and `encoder.json` of one tokenizer"
         ) from error

@@ -1,0 +1,5 @@
+"""`python -m scalelab` is the `scalelab` command."""
+
+from scalelab.cli import main
+
+main()

@@ -1,0 +1,75 @@
+"""The metric catalogue: for each kind of metric its unit and the values that it can take."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf, isfinite
+
+ROUNDING = 1e-6
+"""Sums of float32 may leave a range by this much."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known of the metrics whose name matches `pattern` as a whole."""
+
+    pattern: str
+    unit: str
+    low: float
+    high: float
+    usual: float = inf
+    """A larger value is possible, but more often it is another unit, or another column."""
+
+    def describe(self) -> str:
+        """The range in words."""
+        if self.high == inf:
+            return f"at least {self.low:g}"
+        return f"at most {self.high:g}" if self.low == -inf else f"{self.low:g} to {self.high:g}"
+
+
+CATALOGUE = (
+    Metric(r".*tokens_per_second.*", "tokens per second", 0, inf),
+    Metric(r"(.+_)?seconds", "seconds", 0, inf),
+    Metric(r"flops_per_(token|second)|tokens|exposures|flops", "count", 0, inf),
+    Metric(r"mfu", "share of the measured peak", 0, 2),
+    Metric(r"(.+_)?loss|loss_step_\d+", "nats per target", 0, inf, usual=100),
+    Metric(r"(.+_)?nats", "nats", 0, inf),
+    Metric(r"(.+_)?perplexity", "e to the nats per token", 1, inf),
+    Metric(r"bits_per_byte", "bits", 0, inf),
+    Metric(r"(.+_)?entropy(_\d+)?", "nats", 0, inf),
+    Metric(r"(test_)?max_vio(_\d+)?|steps_mean", "count", 0, inf),
+    # Bits learned are negative for a model that is worse than a guess, and so is their share.
+    Metric(r"share", "share of the bits that there are", -inf, 1),
+    Metric(
+        r"(.+_)?(accuracy|recall|chance|precision|f1|auc|exact_match)(_.+)?|.+_share"
+        r"|(error|pass|win|hit|success|failure|drop)_rate|pass_at_\d+"
+        r"|(test_)?load_\d+_\d+|(route|transition)_\d+_\d+|identity_(\d+|kind_[a-z]+)"
+        r"|steps_\d+|order_(kept|distance)|dropped(_\d+)?",
+        "share",
+        0,
+        1,
+    ),
+)
+"""The first entry that matches is the one that counts."""
+
+
+@lru_cache(maxsize=1024)
+def find(name: str) -> Metric | None:
+    """The catalogue's entry of a metric; None for a metric that it does not know."""
+    return next((known for known in CATALOGUE if re.fullmatch(known.pattern, name)), None)
+
+
+def is_possible(name: str, value: float) -> bool:
+    """Whether a metric can have this value. NaN, infinity and unknown metrics can."""
+    known = find(name)
+    if known is None or not isfinite(value):
+        return True
+    return known.low - ROUNDING <= value <= known.high + ROUNDING
+
+
+def cure(name: str, column: str) -> str:
+    """What to write in a mapping where a metric of a table has values that it cannot have."""
+    known = find(name)
+    if known is not None and known.high == 1:
+        return f"write `metrics.{name}: {{column: {column}, scale: 0.01}}` if it is in percent"
+    return f"map another column, or give `{column}` the name of another metric"

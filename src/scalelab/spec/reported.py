@@ -1,0 +1,42 @@
+"""Which metrics a trial reports, by its task and its model: at every evaluation, where an early
+stop or a pruner may watch them, and at its end, where a search may decide by them.
+
+Not among them are how far it came and how fast, which the plan and the clock know, and what there
+is of each layer, expert or step.
+"""
+
+from scalelab.spec.experiment import Trial
+from scalelab.spec.router import LayerRouter
+
+EXPERTS = ("max_vio", "router_entropy", "dropped")
+"""How experts, or the layers of a pool, were used: means over layers, or over steps."""
+_ROUTES = ("sequence_entropy", "steps_mean", "order_kept", "order_distance")
+OF_MODELS = (*EXPERTS, "test_max_vio", *_ROUTES, "identity_share")
+"""Metrics that trials of some models alone report."""
+
+
+def measured(trial: Trial) -> tuple[str, ...]:
+    """Metrics of every evaluation of a trial."""
+    return (*trial.task.measures, *_experts(trial), *_thinking(trial))
+
+
+def concluded(trial: Trial) -> tuple[str, ...]:
+    """Metrics that a trial ends with."""
+    found = [*trial.task.concludes, *_experts(trial)]
+    if trial.task.kind == "text" and trial.model.mixture is not None:
+        found.append("test_max_vio")
+    if isinstance(trial.model, LayerRouter) and trial.task.kind in ("text", "arithmetic"):
+        found += _ROUTES
+        found += ["identity_share"] if trial.model.identity else []
+    return tuple(found)
+
+
+def _experts(trial: Trial) -> tuple[str, ...]:
+    routed = isinstance(trial.model, LayerRouter) or trial.model.mixture is not None
+    return EXPERTS if routed else ()
+
+
+def _thinking(trial: Trial) -> tuple[str, ...]:
+    model = trial.model
+    halts = isinstance(model, LayerRouter) and model.halting.kind != "none"
+    return ("steps_mean",) if halts else ()

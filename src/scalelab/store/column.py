@@ -1,0 +1,166 @@
+"""One column of a published table: what it is of a trial, and how its cells are read."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from math import inf, nan
+from typing import Any
+
+from scalelab.core import metrics
+from scalelab.store.cells import (
+    LENGTH,
+    MINUS,
+    DecimalMark,
+    is_missing,
+    is_not_finite,
+    number,
+    with_unit,
+)
+
+Parser = Callable[[str], Any]
+"""The text of a cell -> its value. Raises ValueError that says what the text is not."""
+
+SLACK = Decimal("1e-7")
+"""Sizes that were read off a figure, or computed as FLOPs / 6 N, are not quite whole. Rounding may
+change them by this part of them; more is another unit.
+"""
+
+LARGEST = Decimal("1e300")
+"""FLOPs are more than 64 bits count, and kept as a float."""
+
+LENGTHS = ("steps", "tokens", "flops", "exposures", "seconds")
+"""Columns beside spec paths, `params.*` and `metrics.*`."""
+
+BUDGETS = ("budget.steps", "budget.tokens", "budget.flops")
+"""Budgets are read as lengths are: a published one may be a fraction, or more than a
+spec's may be.
+"""
+
+WHOLE = ("steps", "tokens", "flops", *BUDGETS)
+
+STATES: dict[str, str] = {
+    word: state
+    for state, words in {
+        "done": "done finished complete completed success succeeded ok",
+        "stopped": "stopped early_stopped",
+        "diverged": "diverged nan",
+        "failed": "failed fail failure error crashed killed aborted canceled cancelled timeout",
+        "running": "running scheduled waiting queued pending starting preempted preempting unknown",
+        "pruned": "pruned",
+    }.items()
+    for word in words.split()
+}
+"""The words of MLflow, W&B, Optuna and schedulers for the state of a run, in lower case."""
+
+OUTCOMES = ("done", "stopped", "diverged", "failed")
+"""States that have an end; rows of the others are left out."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One entry of a mapping: the spec path (or `params.*`, ...), the table's column and how its
+    cells are read.
+    """
+
+    key: str
+    name: str
+    parse: Parser
+    place: str
+    """Where the mapping says so, `file:line`."""
+    is_number: bool = False
+    scale: Decimal | None = None
+    """What every number is multiplied by."""
+    round: bool = False
+    """Whether fractions of a whole number are rounded, however large they are."""
+    values: dict[str, Any] | None = None
+    """The table's words -> their values."""
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the value tells one trial from another; the rest is what came of it."""
+        return not self.key.startswith("metrics.") and self.key not in ("seconds", "state")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the column counts something."""
+        return self.key in WHOLE or self.key.startswith("params.")
+
+    def read(self, text: str, mark: DecimalMark) -> Any:
+        """The value of a cell; None where it is missing, NaN or infinity where a metric is that.
+
+        `mark` is the table's decimal mark. Raises ValueError with what is wrong and the cure.
+        """
+        if self.values is not None and text in self.values:
+            return self.values[text]
+        if len(text) > LENGTH and not self.key.startswith("extra."):
+            raise ValueError(f"{text[:20] + '...'!r} is too long; a cell has {LENGTH} characters")
+        if self.key.startswith("metrics.") and is_not_finite(text):
+            return nan if "nan" in text.lower() else -inf if text[0] in ("-", MINUS) else inf
+        if self.values is not None and self.key != "state" and not is_missing(text):
+            known = ", ".join(map(repr, self.values))
+            raise ValueError(f"{text!r} is not among the mapping's values; known are {known}")
+        if self.is_number and is_missing(text):
+            return None
+        found = number(text, mark) if self.is_number else None
+        if found is None:
+            return self._parsed(text)
+        value, unit = found
+        if unit and self.scale is not None:
+            raise ValueError(f"{text!r} has a unit already; leave out `scale`, or the `{unit}`")
+        if unit and unit != "%" and not self.is_whole and not self.key.startswith("metrics."):
+            return self.parse(f"{value:f}{unit}")  # `15m` is a duration where one is asked for
+        value = with_unit(value, unit) if self.scale is None else value * self.scale
+        return self._whole(text, value) if self.is_whole else self._checked(text, value)
+
+    def _parsed(self, text: str) -> Any:
+        """What is no number: `none` may be a word of the spec, or stand for a missing value."""
+        if not text:
+            return None
+        try:
+            return self.parse(text)
+        except ValueError:
+            if is_missing(text):
+                return None
+            raise
+
+    def _whole(self, text: str, value: Decimal) -> int:
+        nearest_whole = value.to_integral_value()
+        if abs(value - nearest_whole) > SLACK * abs(value) and not self.round:
+            scaled = "" if self.scale is None else f", {value:f} after scaling"
+            raise ValueError(f"{text!r}{scaled} is not a whole number; {self._unit_cure()}")
+        if value >= (LARGEST if self.key.endswith("flops") else 2**63):
+            raise ValueError(f"{text!r} is too large; write it like 16, 10k or 1e6")
+        # Digests of published tables rest on the float for what is not written in digits alone.
+        exact = text.isdecimal() and not self.key.endswith("flops")
+        whole = int(value) if exact else round(float(value))
+        least = 0 if self.key in LENGTHS else 1
+        if whole < least:
+            raise ValueError(f"{text!r} is less than {least}; write it like 16, 10k or 1e6")
+        return whole
+
+    def _checked(self, text: str, value: Decimal) -> Any:
+        as_whole = value == value.to_integral_value()
+        parsed = self.parse(str(int(value)) if as_whole else str(value))
+        metric = self.key.removeprefix("metrics.")
+        if metric != self.key and not metrics.is_possible(metric, parsed):
+            known = metrics.find(metric)
+            assert known is not None
+            raise ValueError(
+                f"{text!r} is no {metric}, which is {known.describe()};"
+                f" {metrics.cure(metric, self.name)}"
+            )
+        return parsed
+
+    def _unit_cure(self) -> str:
+        header = re.search(
+            r"[(\[ _](k|m|b|t|thousands?|millions?|billions?)[)\]]?$", self.name.lower()
+        )
+        power = {"k": 3, "t": 3, "m": 6, "b": 9}[header[1][0]] if header else 6
+        power = 12 if header and header[1] == "t" else power
+        name = self.name if re.fullmatch(r"\w+", self.name) else f'"{self.name}"'
+        unit = {3: "thousands", 6: "millions", 9: "billions", 12: "trillions"}[power]
+        return (
+            f"write `{self.key}: {{column: {name}, scale: 1e{power}}}` if it is in {unit}, or add"
+            " `round: true`"
+        )

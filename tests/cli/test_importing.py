@@ -1,0 +1,144 @@
+"""`scalelab import` of tables, and what `fit --csv` says of the same ones."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Command
+
+from scalelab.store import open_store
+
+MAPPING = """\
+experiment: e
+columns:
+  params.total: n
+  budget.tokens: d
+  metrics.loss: loss
+  state: state
+"""
+ROWS = [f"{n}000000,{n * n}000000000,{2 + 1 / n},finished" for n in range(1, 9)]
+TABLE = "\n".join(["n,d,loss,state", *ROWS, "9000000,1,,running", "9000000,2000000,,crashed"])
+IMPORT = ("import", "t.csv", "--mapping", "m.yaml", "--store", "a.db")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "m.yaml").write_text(MAPPING)
+    (tmp_path / "t.csv").write_text(TABLE)
+    return tmp_path / "t.csv"
+
+
+def test_an_import_says_what_came_and_what_was_left_out(command: Command, table: Path) -> None:
+    said = command(*IMPORT)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines() == [
+        "9 trials of t.csv are in a.db: 9 new, 0 kept; 1 failed",
+        "rows left out: 1 running",
+    ]
+    table.write_text("\n".join([*TABLE.splitlines()[:6], "4000,3000,2.5,finished"]))
+    again = command(*IMPORT, "--json")
+    assert again.json == {
+        "imported": 6,
+        "new": 1,
+        "kept": 5,
+        "left": 4,
+        "states": {"done": 6},
+        "left_out": {},
+        "warnings": [],
+        "store": "a.db",
+    }
+    assert command("status", "--store", "a.db", "--json").json["experiments"][0]["trials"] == 6
+
+
+def test_a_second_table_is_added(command: Command, table: Path) -> None:
+    command(*IMPORT)
+    table.write_text("n,d,loss,state\n4000,3000,2.5,finished\n")
+    added = command(*IMPORT, "--add", "--json").json
+    assert (added["imported"], added["new"], added["kept"], added["left"]) == (1, 1, 0, 0)
+    with open_store("a.db", mode="read") as store:
+        assert store.experiments()[0].states == {"done": 9, "failed": 1}
+
+
+def test_rows_are_imported_by_a_filter(command: Command, table: Path) -> None:
+    table.write_text(TABLE.replace("2.5,finished", "high,finished"))
+    assert command(*IMPORT).code == 2
+    said = command(*IMPORT, "--filter", "state == done and params.total > 2e6", "--json").json
+    assert (said["imported"], said["left_out"]) == (6, {"by the filter": 4})
+
+
+def test_warnings_are_on_stderr_and_in_the_json(command: Command, table: Path) -> None:
+    table.write_text(TABLE.replace("8000000,", "8,"))
+    said = command(*IMPORT, "--json")
+    assert [warned["code"] for warned in said.json["warnings"]] == ["implausible"]
+    assert said.err.startswith("warning implausible: `params.total` is 8 in row 8")
+    fitted = command(
+        "fit", "power", "--csv", "t.csv", "--mapping", "m.yaml", "--bootstrap", "0", "--json"
+    )
+    assert fitted.json["warnings"][0] == said.json["warnings"][0]
+    assert fitted.json["record"]["source"]["left_out"] == {"running": 1}
+    assert fitted.json["record"]["rows"]["dropped"] == {"failed": 1}
+    assert "rows left out: 1 running" in fitted.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("x" * 300,), "cannot be read"),
+        (("none.csv", "--mapping", "m.yaml"), "none.csv: does not exist"),
+        (("t.csv", "--mapping", "x" * 300), "cannot be read"),
+        (("t.csv",), "t.csv: a table needs a mapping of its columns"),
+        (("t.txt",), "t.txt: a table needs a mapping of its columns"),
+        (("t.json",), "t.json: is JSON"),
+        (("t.json", "--mapping", "m.yaml"), "t.json: is JSON"),
+        (("other.db",), "other.db"),
+        (("other.db", "--mapping", "m.yaml"), "other.db: is a SQLite database"),
+        (("t.csv", "--mapping", "t.csv"), "t.csv"),
+        ((".", "--mapping", "m.yaml"), "cannot be read"),
+        ((".",), "cannot be read: Is a directory"),
+        (("a.db", "--add"), "--add is for tables"),
+        (("a.db", "--filter", "state == done"), "--filter is for tables"),
+        (("t.csv", "--mapping", "m.yaml", "--filter", "state ="), "is no filter"),
+        (("t.csv", "--mapping", "m.yaml", "--filter", "sate == done"), "did you mean `state`"),
+    ],
+)
+def test_what_cannot_be_imported_is_a_sentence_and_writes_nothing(
+    command: Command, table: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    folder = table.parent
+    (folder / "t.txt").write_text(TABLE)
+    (folder / "t.json").write_text(json.dumps({"n": [1, 2]}))
+    (folder / "a.db").touch()
+    with sqlite3.connect(folder / "other.db") as connection:
+        connection.execute("CREATE TABLE runs (id INTEGER)")
+    connection.close()
+    said = command("import", *arguments, "--store", "new.db")
+    assert (said.code, said.out) == (2, "")
+    assert says in said.err
+    assert said.err.count("\n") == 1
+    assert not (folder / "new.db").exists()
+
+
+def test_a_store_of_percents_is_not_fitted_or_drawn_without_a_word(
+    command: Command, table: Path
+) -> None:
+    """Stores of earlier versions may hold them: ranges were not checked at import."""
+    mapping = (
+        "experiment: e\ncolumns: {task.people: p, task.recall: k, params.total: n,"
+        " metrics.recall: r}\n"
+    )
+    rows = [f"{p},in_weight,{n},{min(1, n / p / 500)}" for p in (8, 16, 32) for n in (1e3, 4e3)]
+    (table.parent / "m.yaml").write_text(mapping)
+    table.write_text("\n".join(["p,k,n,r", *rows]))
+    assert command(*IMPORT).code == 0
+    with sqlite3.connect(table.parent / "a.db") as connection:
+        connection.execute("UPDATE trials SET metrics = '{\"recall\":50.0}' WHERE id = 2")
+    connection.close()
+    options = ("--experiment", "e", "--store", "a.db")
+    fit = command("fit", "power", *options, "--target", "metrics.recall", "--bootstrap", "0")
+    drawn = command("report", "--fig", "1", *options, "--out", "rep")
+    for said in (fit, drawn):
+        assert said.code == 2
+        assert "`metrics.recall` is 50 in " in said.err
+        assert "scale: 0.01" in said.err
+    assert not (table.parent / "rep").exists()

@@ -1,0 +1,54 @@
+"""The metric catalogue."""
+
+from math import inf, nan
+
+import pytest
+
+from scalelab.core import metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("recall", 0, 1),
+        ("recall_unseen", 0, 1),
+        ("accuracy_3", 0, 1),
+        ("identity_share", 0, 1),
+        ("chance", 0, 1),
+        ("load_0_7", 0, 1),
+        ("share", -inf, 1),
+        ("loss", 0, inf),
+        ("test_loss", 0, inf),
+        ("loss_step_2", 0, inf),
+        ("perplexity", 1, inf),
+        ("pseudo_perplexity", 1, inf),
+        ("bits_per_byte", 0, inf),
+        ("seconds", 0, inf),
+        ("decode_tokens_per_second", 0, inf),
+        ("flops_per_token", 0, inf),
+        ("mfu", 0, 2),
+    ],
+)
+def test_a_metric_has_a_range(name: str, low: float, high: float) -> None:
+    known = metrics.find(name)
+    assert known is not None
+    assert (known.low, known.high) == (low, high)
+    assert metrics.is_possible(name, low if low > -inf else 0)
+    assert not metrics.is_possible(name, low - 0.5 if low > -inf else high + 0.5)
+    assert metrics.is_possible(name, high)
+    assert metrics.is_possible(name, nan)
+    if high < inf:
+        assert not metrics.is_possible(name, 50)
+
+
+@pytest.mark.parametrize("name", ["bits", "bits_per_fact", "order_2", "mmlu", "loss_delta"])
+def test_other_metrics_may_have_any_value(name: str) -> None:
+    assert metrics.find(name) is None
+    assert metrics.is_possible(name, -1e9)
+    assert metrics.is_possible(name, 1e9)
+
+
+def test_what_sums_of_floats_leave_is_no_fault() -> None:
+    assert metrics.is_possible("recall", 1 + 1e-7)
+    assert metrics.is_possible("max_vio", -1e-9)
+    assert not metrics.is_possible("recall", 1.001)
