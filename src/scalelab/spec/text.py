@@ -76,11 +76,11 @@ class Corpus(Spec):
     """Where text comes from, and how it is split. `scalelab data prepare` turns it into shards."""
 
     source: str = "shakespeare"
-    """A name (`shakespeare`, `wikitext103`, `smollm`), a path (text, JSONL or Parquet; a file or a
+    """A name (`shakespeare`, `wikitext103`, `smollm`), a path (text, JSON or Parquet; a file or a
     folder), or a Hugging Face data set id.
     """
     field: str = "text"
-    """The field of a JSONL or Parquet row that holds the text."""
+    """The field of a JSON or Parquet row that holds the text."""
     tokens: Count | None = None
     """Tokens to prepare at most: a long corpus is streamed up to here."""
     validation: Annotated[Number, Field(gt=0, lt=0.5)] = 0.05
