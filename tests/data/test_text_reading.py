@@ -3,6 +3,7 @@ prepared.
 """
 
 import copy
+import json
 import shutil
 import threading
 from collections import Counter
@@ -295,6 +296,42 @@ def test_a_manifest_that_is_none_is_named(copied: tuple[Text, str]):
     path = Path(home_of(*copied), FILE)
     path.write_text("{")
     with pytest.raises(UserError, match=f"{path}: this is no manifest"):
+        describe(*copied)
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("splits.train.shards.0.file", "../../../elsewhere"),
+        ("splits.train.shards.0.file", "/etc/passwd"),
+        ("splits.train.shards.0.file", "train/../../shard.00000.mds"),
+        ("splits.train.shards.0.blocks", 10**9),
+        ("splits.train.tokens", 10**15),
+        ("splits.test.shards", []),
+        ("block", 0),
+        ("vocab", 0),
+        ("vocab", 10**30),
+    ],
+)
+def test_a_manifest_that_cannot_be_is_refused(copied: tuple[Text, str], change: str, value: object):
+    path = Path(home_of(*copied), FILE)
+    data = json.loads(path.read_text())
+    *above, last = change.split(".")
+    place = data
+    for key in above:
+        place = place[int(key) if isinstance(place, list) else key]
+    place[last] = value
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError, match="this is no manifest"):
+        describe(*copied)
+
+
+def test_a_manifest_of_few_splits_is_refused(copied: tuple[Text, str]):
+    path = Path(home_of(*copied), FILE)
+    data = json.loads(path.read_text())
+    del data["splits"]["test"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError, match="this is no manifest"):
         describe(*copied)
 
 

@@ -87,7 +87,7 @@ def fit(
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option("--at", help="Ask the law: --at flops=1e24, --at N=7e10,D=1.4e12"),
+        typer.Option("--at", help="Ask the law: --at flops=1e24, --at N=70B,D=1.4T"),
     ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="List the laws that are known by name.")

@@ -85,14 +85,15 @@ JobsOption = Annotated[
     count_option("--jobs", "Trials at once; as many as there is room for without it.", most=10_000),
 ]
 OnlyOption = Annotated[
-    str | None, typer.Option("--only", help="Only trials that match: --only 'task.people <= 64'")
+    str | None, typer.Option("--only", help="Only trials that match: --only 'params.total < 30M'")
 ]
 ExperimentOption = Annotated[
     list[str] | None,
     typer.Option("--experiment", help="Only this experiment (may be given several times)."),
 ]
 FilterOption = Annotated[
-    str | None, typer.Option("--filter", help="Only rows that match: --filter 'model.width >= 16'")
+    str | None,
+    typer.Option("--filter", help="Only rows that match: --filter '1M <= params.total < 30M'"),
 ]
 SpecArgument = Annotated[Path, place_argument("A spec file, such as specs/facts_vs_params.yaml.")]
 DigestArgument = Annotated[

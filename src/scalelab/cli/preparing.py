@@ -26,8 +26,8 @@ def prepare(
         typer.Argument(
             metavar="NAME|PATH",
             help=(
-                "shakespeare, wikitext103, smollm; text, JSONL or Parquet, a file or a folder;"
-                " OWNER/NAME[@REVISION] on the hub."
+                "tales, shakespeare, wikitext103, smollm; text, JSON or Parquet, a file or a"
+                " folder; OWNER/NAME[@REVISION] on the hub."
             ),
         ),
     ],
@@ -43,7 +43,7 @@ def prepare(
     ] = None,
     field: Annotated[
         str,
-        typer.Option("--field", help="The field of a JSONL or Parquet row that holds the text."),
+        typer.Option("--field", help="The field of a JSON or Parquet row that holds the text."),
     ] = "text",
     validation: Annotated[
         str,

@@ -57,17 +57,20 @@ def export(
 
 
 def _replace(path: Path, write: Callable[[Any], Any]) -> None:
+    from polars.exceptions import ComputeError  # what writing Parquet makes of a full disk
+
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             write(file)
         part.replace(path)
-    except OSError as error:
+    except (OSError, ComputeError) as error:
         with suppress(OSError):
             part.unlink()
+        why = reason(error) if isinstance(error, OSError) else "its disk is full, or fails"
         raise UserError(
-            f"cannot be written: {reason(error)}",
+            f"cannot be written: {why}",
             cure="name another place with --out",
             where=str(path),
         ) from error

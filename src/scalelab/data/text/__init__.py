@@ -14,9 +14,9 @@ from scalelab.data.text.manifest import Manifest, NotPrepared, changed, find
 from scalelab.data.text.objectives import targets
 from scalelab.data.text.origin import is_same
 from scalelab.data.text.reading import Running, Shards
-from scalelab.data.text.tales import TALES, nats
+from scalelab.data.text.tales import nats
 from scalelab.data.text.windows import Stream, count
-from scalelab.spec.text import Masked, Text
+from scalelab.spec.text import TALES, Masked, Text
 
 if TYPE_CHECKING:
     from scalelab.data.text.tokenizers import Tokenizer

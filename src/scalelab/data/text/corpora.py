@@ -23,8 +23,8 @@ from scalelab.data.text.origin import (
     readable,
     recorded,
 )
-from scalelab.data.text.tales import COUNT, TALES, tales
-from scalelab.spec.text import Corpus
+from scalelab.data.text.tales import COUNT, tales
+from scalelab.spec.text import TALES, Corpus
 
 SHAKESPEARE = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"

@@ -5,6 +5,7 @@ Nothing reads a draft: the manifest is written last. A checkpoint is taken behin
 a killed process wrote after it is written again, with the same bytes.
 """
 
+import io
 import json
 import shutil
 from collections.abc import Iterable
@@ -133,7 +134,10 @@ class Draft:
         before, self._version = self._tails(self._version), self._version + 1
         tails = {split: np.concatenate(parts) for split, parts in self._rest.items()}
         unlinked = {f"{split}.unlinked": chain.rest for split, chain in self._chains.items()}
-        np.savez(self._tails(self._version), **tails, **unlinked)
+        # Through memory: a zip file that meets a full disk complains once more when it is deleted.
+        buffer = io.BytesIO()
+        np.savez(buffer, **tails, **unlinked)
+        self._tails(self._version).write_bytes(buffer.getvalue())
         state = {
             "key": key,
             "version": self._version,

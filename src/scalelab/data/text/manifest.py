@@ -6,9 +6,9 @@ It is written last: a folder without one is not prepared.
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
@@ -29,11 +29,11 @@ class _Record(BaseModel):
 class Shard(_Record):
     """A file of blocks."""
 
-    file: str
-    """`train/shard.00000.mds`, from the corpus's folder."""
-    bytes: int
+    file: Annotated[str, Field(pattern=r"^(train|validation|test)/shard\.\d+\.mds$")]
+    """`train/shard.00000.mds`, from the corpus's folder; nothing outside of it."""
+    bytes: Annotated[int, Field(ge=1)]
     sha256: str
-    blocks: int
+    blocks: Annotated[int, Field(ge=1)]
 
 
 class Split(_Record):
@@ -57,11 +57,11 @@ class Manifest(_Record):
     tokens: Tokenizer
     tokenizer: str
     """Digest of the tokenizer that the corpus was encoded with."""
-    vocab: int
+    vocab: Annotated[int, Field(ge=1, le=2**32)]
     """Tokens of the tokenizer, the end of a document counted in."""
-    eos: int
+    eos: Annotated[int, Field(ge=0)]
     """The end of a document."""
-    block: int
+    block: Annotated[int, Field(ge=1)]
     """Tokens of a sample of a shard, but for a split's last."""
     origin: Origin
     """The local files that the text came from."""
@@ -73,6 +73,16 @@ class Manifest(_Record):
 
     Blocks and shards are no part of it.
     """
+
+    @model_validator(mode="after")
+    def _blocks_hold_the_tokens(self) -> Self:
+        for name in SPLITS:
+            if name not in self.splits:
+                raise ValueError(f"the split {name} is missing")
+            blocks = sum(shard.blocks for shard in self.splits[name].shards)
+            if -(-self.splits[name].tokens // self.block) != blocks:
+                raise ValueError(f"the shards of the split {name} do not hold its tokens")
+        return self
 
 
 def digest(tokenizer: str, vocab: int, eos: int, splits: dict[SplitName, Split]) -> str:

@@ -169,7 +169,7 @@ def check_folder(folder: str | None) -> None:
 def _no_folder(folder: str, why: str) -> UserError:
     return UserError(
         f"checkpoints and models cannot be kept in `{folder}`: {why}",
-        cure="name another folder with `--artifacts`",
+        cure="name another folder with `--artifacts`, or another place with `--store`",
     )
 
 

@@ -56,7 +56,7 @@ def ready(job: Job) -> Iterator[None]:
     """
     if job.address is None:
         check_device(job.execution)
-        check_folder(job.folder)
+        check_folder(job.folder)  # of a cluster only its nodes know
     with ray_cluster(job):
         find_slots(job)
         yield

@@ -6,13 +6,10 @@ from random import Random
 from scalelab.core.seeds import derive
 from scalelab.data.text.tales.grammar import NoTale, Reader, Writer, tell
 
-TALES = "tales"
-"""The name of the corpus."""
-
 COUNT = 8192
 """Tales of the corpus."""
 
-__all__ = ["COUNT", "TALES", "NoTale", "nats", "tale", "tales"]
+__all__ = ["COUNT", "NoTale", "nats", "tale", "tales"]
 
 
 def tale(seed: int, number: int) -> str:
