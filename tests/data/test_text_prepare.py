@@ -391,10 +391,12 @@ def test_a_remote_is_not_prepared_in(tmp_path: Path):
         prepare(Corpus(source="shakespeare"), Bytes(), "s3://bucket/data")
 
 
-def test_the_extra_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = write_text(tmp_path / "a.txt")
+def test_text_on_this_machine_needs_no_extra_and_a_remote_asks_for_it_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setitem(sys.modules, "streaming", None)  # as where it is not installed
+    made(write_text(tmp_path / "a.txt"), tmp_path / "data")
     with pytest.raises(
         UserError, match=r"which is not installed; pip install 'scalelab\[streaming\]'"
     ):
-        made(path, tmp_path / "data")
+        mds.download("s3://bucket/shard.mds", tmp_path / "shard.mds")

@@ -280,7 +280,7 @@ def test_a_changed_shard_is_named_when_it_is_touched(copied: tuple[Text, str]):
 def test_a_token_beyond_the_vocabulary_is_named(copied: tuple[Text, str], tmp_path: Path):
     path = shard(*copied)
     blocks = [np.full(SMALL.block, 300, np.uint16)] * SMALL.blocks
-    size, sha256 = mds.write(blocks, tmp_path / "scratch", path)
+    size, sha256 = mds.write(blocks, path)
     place = Path(home_of(*copied))
     data = read(place).model_dump()
     data["splits"]["train"]["shards"][2].update(bytes=size, sha256=sha256)

@@ -46,6 +46,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "text, apart": {"documents": "apart"},
     "text, prefix": {"objective": "prefix"},
     "text, masked": {"objective": "masked"},
+    "text, tales": {"corpus": {"source": "tales", "tokens": "20k"}},
 }
 ROUTER = {"kind": "layer_router", "layers": 2, "width": 8, "heads": 2}
 MODELS: dict[str, dict[str, Any]] = {
@@ -68,7 +69,9 @@ MASKS = {"text, prefix": "prefix", "text, masked": "full"}
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     (folder / "text.txt").write_text("so it goes, and so it went. " * 60)
-    prepare(Text(corpus=given(folder)).corpus, Text().tokens, str(folder / "data"))  # pyright: ignore[reportArgumentType]
+    for source in (given(folder), OBJECTIVES["text, tales"]["corpus"]):
+        text = Text.model_validate({"corpus": source})
+        prepare(text.corpus, text.tokens, str(folder / "data"))
     return folder
 
 

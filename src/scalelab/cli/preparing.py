@@ -26,8 +26,8 @@ def prepare(
         typer.Argument(
             metavar="NAME|PATH",
             help=(
-                "shakespeare, wikitext103, smollm; text, JSON or Parquet, a file or a folder;"
-                " OWNER/NAME[@REVISION] on the hub."
+                "tales, shakespeare, wikitext103, smollm; text, JSON or Parquet, a file or a"
+                " folder; OWNER/NAME[@REVISION] on the hub."
             ),
         ),
     ],

@@ -32,7 +32,7 @@ CATALOGUE = (
     Metric(r"(.+_)?seconds", "seconds", 0, inf),
     Metric(r"flops_per_(token|second)|tokens|exposures|flops", "count", 0, inf),
     Metric(r"mfu", "share of the measured peak", 0, 2),
-    Metric(r"(.+_)?loss|loss_step_\d+", "nats per target", 0, inf, usual=100),
+    Metric(r"(.+_)?loss|loss_step_\d+|test_loss_floor", "nats per target", 0, inf, usual=100),
     Metric(r"(.+_)?nats", "nats", 0, inf),
     Metric(r"(.+_)?perplexity", "e to the nats per token", 1, inf),
     Metric(r"bits_per_byte", "bits", 0, inf),

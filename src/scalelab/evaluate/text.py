@@ -116,7 +116,8 @@ class TextTest:
         `TEST` positions spread over it): mean nats of a predicted token. `perplexity`: e to the
         test loss. `bits_per_byte`: bits of the test loss by the bytes that a token of the split
         stands for, where every token is predicted; elsewhere (prefix and masked objectives,
-        documents apart) it would be no length of a code. `pseudo_perplexity` (masked): the
+        documents apart) it would be no length of a code. `test_loss_floor` (the corpus `tales`):
+        the test loss of the grammar that wrote the text. `pseudo_perplexity` (masked): the
         perplexity of tokens that are hidden one at a time (arXiv 1910.14659). With experts, of the
         same passes as the test loss: `test_load_{layer}_{expert}`, the share of the layer's
         assignments, and `test_max_vio`, by how much the busiest expert exceeds an even load, as a
@@ -135,6 +136,8 @@ class TextTest:
         }
         if self.data.task.predicts_all:
             found["bits_per_byte"] = test / math.log(2) / self.data.bytes_per_token("test")
+            if (floor := self.data.floor("test")) is not None:
+                found["test_loss_floor"] = floor
         if self.data.task.objective.kind == "masked":
             found["pseudo_perplexity"] = _exp(self._loss(model, self._one_at_a_time(windows_RS)))
         return found | self._of_routes(model) | self._decoding_speed(model)

@@ -72,12 +72,17 @@ Tokenizer = Annotated[
 """Every tokenizer, told apart by `kind`."""
 
 
+TALES = "tales"
+"""The embedded corpus."""
+
+
 class Corpus(Spec):
     """Where text comes from, and how it is split. `scalelab data prepare` turns it into shards."""
 
     source: str = "shakespeare"
-    """A name (`shakespeare`, `wikitext103`, `smollm`), a path (text, JSON or Parquet; a file or a
-    folder), or a Hugging Face data set id.
+    """A name (`tales`, `shakespeare`, `wikitext103`, `smollm`), a path (text, JSON or Parquet; a
+    file or a folder), or a Hugging Face data set id. `tales` is embedded: short stories from a
+    grammar whose entropy is known. The other names are downloaded.
     """
     field: str = "text"
     """The field of a JSON or Parquet row that holds the text."""
@@ -135,7 +140,11 @@ class Text(Spec):
 
     measures: ClassVar[tuple[str, ...]] = ("loss", "validation_loss")
     """Metrics of every evaluation, whatever the model."""
-    sometimes: ClassVar[tuple[str, ...]] = ("bits_per_byte", "pseudo_perplexity")
+    sometimes: ClassVar[tuple[str, ...]] = (
+        "bits_per_byte",
+        "pseudo_perplexity",
+        "test_loss_floor",
+    )
     """Metrics that only some trials end with."""
     knows_used: ClassVar[bool] = False
     """Whether it tells which tokens occur, so that `params.used` is known."""
@@ -177,7 +186,8 @@ class Text(Spec):
         """Metrics that a trial ends with, whatever the model."""
         always = (*self.measures, "test_loss", "perplexity", "flops_per_token")
         if self.predicts_all:
-            return (*always, "bits_per_byte")
+            floor = ("test_loss_floor",) if self.corpus.source == TALES else ()
+            return (*always, "bits_per_byte", *floor)
         return (*always, "pseudo_perplexity") if self.objective.kind == "masked" else always
 
     @field_validator("corpus", mode="before")

@@ -14,8 +14,9 @@ from scalelab.data.text.manifest import Manifest, NotPrepared, changed, find
 from scalelab.data.text.objectives import targets
 from scalelab.data.text.origin import is_same
 from scalelab.data.text.reading import Running, Shards
+from scalelab.data.text.tales import nats
 from scalelab.data.text.windows import Stream, count
-from scalelab.spec.text import Masked, Text
+from scalelab.spec.text import TALES, Masked, Text
 
 if TYPE_CHECKING:
     from scalelab.data.text.tokenizers import Tokenizer
@@ -120,6 +121,20 @@ class TextData:
         tokens.
         """
         return self.manifest.splits[split].bytes / self.manifest.splits[split].tokens
+
+    def floor(self, split: Literal["train", "validation", "test"]) -> float | None:
+        """Nats of a token of this split under the grammar that wrote it, ends of documents counted
+        as tokens: no model can expect a lower loss.
+
+        None where no grammar is known.
+        """
+        if self.task.corpus.source != TALES:
+            return None
+        running = self._text(split)
+        [tokens] = running.windows(np.zeros(1, np.int64), running.tokens)
+        ends = np.flatnonzero(tokens == self.manifest.eos)
+        texts = (self.tokenizer.decode(part) for part in np.split(tokens[: ends[-1]], ends[:-1]))
+        return sum(map(nats, texts)) / float(ends[-1] + 1)
 
     @cached_property
     def _shards(self) -> Shards:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.data.text import documents
@@ -23,7 +23,8 @@ from scalelab.data.text.origin import (
     readable,
     recorded,
 )
-from scalelab.spec.text import Corpus
+from scalelab.data.text.tales import COUNT, tales
+from scalelab.spec.text import TALES, Corpus
 
 SHAKESPEARE = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -66,6 +67,8 @@ def open_source(corpus: Corpus, folder: Path, revision: str | None = None) -> So
 
     check_source(corpus)
     name = corpus.source
+    if name == TALES:
+        return TalesSource()
     if name == "shakespeare":
         return FileSource(
             {"shakespeare.txt": _shakespeare(folder / "downloads" / "shakespeare.txt")},
@@ -145,6 +148,22 @@ class FileSource:
                 yield piece
                 number = piece.document + piece.last
             before += size
+
+
+class TalesSource:
+    """The embedded corpus: every tale is a document."""
+
+    splits: tuple[SplitName, ...] = ("train",)
+    origin: ClassVar[Origin] = {}
+    revision: str | None = None
+    endless = False
+    share = 0.0
+
+    def pieces(self, split: SplitName, start: int) -> Iterator[Piece]:
+        """See `Source`."""
+        for number, text in enumerate(tales(start=start), start):
+            yield Piece(number, text, True)
+            self.share = (number + 1) / COUNT
 
 
 def _shakespeare(path: Path) -> Path:

@@ -23,7 +23,6 @@ from scalelab.data.text.splitting import Position
 from scalelab.data.text.tokenising import Encoded
 
 STATE = "preparing.json"
-_SCRATCH = "shard"
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class Draft:
             tokens[start : start + self.layout.block]
             for start in range(0, len(tokens), self.layout.block)
         ]
-        size, sha256 = mds.write(blocks, self.home / _SCRATCH, path)
+        size, sha256 = mds.write(blocks, path)
         return Shard(file=f"{split}/{path.name}", bytes=size, sha256=sha256, blocks=len(blocks))
 
     def save(self, key: dict[str, Any]) -> None:
@@ -210,4 +209,3 @@ def _clean(home: Path) -> None:
     (home / STATE).unlink(missing_ok=True)
     for tails in home.glob("tails.*.npz"):
         tails.unlink()
-    shutil.rmtree(home / _SCRATCH, ignore_errors=True)

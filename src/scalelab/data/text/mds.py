@@ -1,25 +1,27 @@
-"""MDS, the shards of mosaicml-streaming: one place imports the library.
+"""MDS, the shards of mosaicml-streaming. Local ones are read and written here; for remotes, and
+for them alone, one place imports the library.
 
 A sample is a block of tokens: `{"tokens": ndarray}`, uint16 or uint32.
 """
 
+import hashlib
 import importlib.util
-import shutil
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from scalelab.core.errors import UserError
 
-if TYPE_CHECKING:
-    from streaming.base.format.mds.reader import MDSReader
-
 Tokens = npt.NDArray[np.uint16 | np.uint32]
 
 COLUMN = "tokens"
 HASH = "sha256"
+
+_OF_A_FILE = {"raw_data", "samples", "zip_data"}
+"""What the index says of one shard, beside the configuration that all have."""
 
 _SCHEMAS = {"nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"}
 _SCHEMAS["qnms"] = _SCHEMAS["nms"]
@@ -34,7 +36,7 @@ def load() -> None:
     """Import the library. Raises UserError where it is not installed."""
     if importlib.util.find_spec("streaming") is None:
         raise UserError(
-            "shards of text need mosaicml-streaming, which is not installed",
+            "shards of a remote need mosaicml-streaming, which is not installed",
             cure="pip install 'scalelab[streaming]'",
         )
     _mend_torchvision()
@@ -71,29 +73,47 @@ def _mend_torchvision() -> None:
         torch.library.define(f"torchvision::{name}", schema)
 
 
-def write(blocks: list[Tokens], scratch: Path, path: Path) -> tuple[int, str]:
+def write(blocks: list[Tokens], path: Path) -> tuple[int, str]:
     """Write a shard of these blocks at `path`, whole or not at all; returns its bytes and their
     sha256.
 
-    `scratch` is a folder on the same disk, which is emptied before. Raises OSError where the disk
-    has no room.
+    A shard has the number of its samples, the places where they begin, its configuration and the
+    samples, each with its size in front: what the library's `MDSWriter` writes. Raises OSError
+    where the disk has no room.
     """
-    load()
-    from streaming import MDSWriter
+    every = entry("", 0, "", 0, blocks[0].dtype)
+    config = {name: every[name] for name in every.keys() - _OF_A_FILE}
+    text = json.dumps(config, sort_keys=True).encode()
+    samples = [_sample(block) for block in blocks]
+    places = np.cumsum([0, *map(len, samples)]) + 4 + 4 * (len(samples) + 1) + len(text)
+    head = np.array([len(samples), *places], np.uint32).tobytes() + text
+    content = b"".join([head, *samples])
+    half = path.with_name(f".{path.name}.half")
+    try:
+        half.write_bytes(content)
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+    return len(content), hashlib.sha256(content).hexdigest()
 
-    shutil.rmtree(scratch, ignore_errors=True)
-    columns = {COLUMN: _encoding(blocks[0].dtype)}
-    writer = MDSWriter(
-        columns=columns, out=str(scratch), hashes=[HASH], size_limit=None, max_workers=1
-    )
-    for block in blocks:
-        writer.write({COLUMN: block})
-    writer.finish()
-    [shard] = writer.shards
-    file = shard["raw_data"]
-    (scratch / file["basename"]).replace(path)
-    shutil.rmtree(scratch)
-    return file["bytes"], file["hashes"][HASH]
+
+def _sample(block: Tokens) -> bytes:
+    """The size of a column, one dimension with the width of its length, the length, the tokens."""
+    width = next(width for width in range(3) if len(block) < 1 << (8 << width))
+    length = len(block).to_bytes(1 << width, "little")
+    column = bytes([1 << 2 | width]) + length + block.tobytes()
+    return len(column).to_bytes(4, "little") + column
+
+
+def read(path: Path, number: int, dtype: npt.DTypeLike) -> Tokens:
+    """The tokens of a block of a shard, by its number."""
+    with path.open("rb", 0) as file:
+        file.seek(4 * (1 + number))
+        begin, end = np.frombuffer(file.read(8), np.uint32)
+        file.seek(begin)
+        sample = file.read(int(end - begin))
+    width = 1 << (sample[4] & 3)
+    return np.frombuffer(sample, dtype, offset=5 + width)
 
 
 def entry(name: str, size: int, sha256: str, blocks: int, dtype: npt.DTypeLike) -> dict[str, Any]:
@@ -111,14 +131,6 @@ def entry(name: str, size: int, sha256: str, blocks: int, dtype: npt.DTypeLike) 
         "size_limit": None,
         "zip_data": None,
     }
-
-
-def reader(folder: Path, entry: dict[str, Any]) -> "MDSReader":
-    """Random access to the blocks of a shard in a folder."""
-    load()
-    from streaming.base.format.mds.reader import MDSReader
-
-    return MDSReader.from_json(str(folder), None, {**entry})
 
 
 def _encoding(dtype: npt.DTypeLike) -> str:

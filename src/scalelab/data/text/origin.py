@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from scalelab.core.errors import UserError
 from scalelab.core.locations import expanded_path
-from scalelab.spec.text import Corpus
+from scalelab.spec.text import TALES, Corpus
 
 SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet")
 """Files that are read of a folder."""
@@ -23,7 +23,7 @@ OTHER_SUFFIXES = (
 )
 """Files that hold text too, and are left out of a folder: metadata, or not to be read."""
 
-NAMES = ("shakespeare", "smollm", "wikitext103")
+NAMES = ("shakespeare", "smollm", TALES, "wikitext103")
 
 END = 1 << 20
 """Bytes at either end of a file that are looked at where there is no time for all of it."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
-from scalelab.data.text import manifest, mds
+from scalelab.data.text import manifest
 from scalelab.data.text.asking import command, home
 from scalelab.data.text.corpora import Source, check_source, open_source
 from scalelab.data.text.draft import LAYOUT, Draft, Layout, begun, clear
@@ -115,7 +115,6 @@ def _prepared(
     workers: int,
     layout: Layout,
 ) -> Manifest:
-    mds.load()
     path = local(corpus)
     others = ", ".join(left_out(path) if path is not None else [])
     progress(Progress(f"reading the text{f', without {others} files' if others else ''}"))

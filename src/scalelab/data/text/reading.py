@@ -7,7 +7,6 @@ processes read one folder at the same time and share nothing but the files.
 import hashlib
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +17,6 @@ from scalelab.data.text.asking import command
 from scalelab.data.text.fetching import cache, fetch
 from scalelab.data.text.manifest import Manifest, Shard, SplitName
 from scalelab.data.text.mds import Tokens, dtype_of
-
-if TYPE_CHECKING:
-    from streaming.base.format.mds.reader import MDSReader
 
 KEPT = 1 << 27
 """Bytes of decoded blocks that are kept."""
@@ -35,7 +31,7 @@ class Shards:
     def __init__(self, home: str, manifest: Manifest) -> None:
         self._home, self._manifest = home, manifest
         self._remote = "://" in home
-        self._readers: dict[Shard, MDSReader] = {}
+        self._paths: dict[Shard, Path] = {}
         shards = [shard for split in manifest.splits.values() for shard in split.shards]
         self._folder = (
             cache(home, [shard.sha256 for shard in shards]) if self._remote else Path(home)
@@ -44,8 +40,8 @@ class Shards:
             for shard in shards:
                 self._check_size(shard)
 
-    def _opened(self, shard: Shard) -> "MDSReader":
-        """Random access to the blocks of a shard, which is fetched where it is not here."""
+    def _opened(self, shard: Shard) -> Path:
+        """The checked file of a shard, which is fetched where it is not here."""
         path = self._folder / shard.file
         if self._remote:
             fetch(f"{self._home}/{shard.file}", path, shard.bytes)
@@ -55,16 +51,13 @@ class Shards:
                 raise self._wrong(
                     path, "this shard is corrupt: its content is not what was prepared"
                 )
-        entry = mds.entry(
-            path.name, shard.bytes, shard.sha256, shard.blocks, dtype_of(self._manifest.vocab)
-        )
-        return mds.reader(path.parent, entry)
+        return path
 
     def block(self, shard: Shard, number: int) -> Tokens:
         """The tokens of a shard's block."""
-        if shard not in self._readers:
-            self._readers[shard] = self._opened(shard)
-        tokens: Tokens = self._readers[shard][number][mds.COLUMN]
+        if shard not in self._paths:
+            self._paths[shard] = self._opened(shard)
+        tokens = mds.read(self._paths[shard], number, dtype_of(self._manifest.vocab))
         if tokens.max() >= self._manifest.vocab:
             what = (
                 f"this shard holds the token {tokens.max()}, and its tokenizer ends at"
