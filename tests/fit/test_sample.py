@@ -113,7 +113,7 @@ def test_the_fingerprint_is_that_of_the_values() -> None:
             table(metrics__loss=L * [1, 1, 0, 1, 1, 1]),
             "`metrics.loss` is 0 in a row, and its logarithm is taken; .* --residual linear",
         ),
-        (table(metrics__loss=-L), "`metrics.loss` is -4 in a row"),
+        (table(metrics__loss=-L), "`metrics.loss` is -4"),
         (table(params__total=-N), "`params.total` is -1e.07 in a row, and a power of it is taken"),
         (table(params__total=0 * N + 5), r"every row has the same `params.total` \(5\)"),
         (table(metrics__loss=0 * N + 5), r"every row has the same `metrics.loss` \(5\)"),
