@@ -18,7 +18,7 @@ from scalelab.core.errors import UserError, nearest
 
 Floats = NDArray[np.float64]
 
-FUNCTIONS: dict[str, int] = {"exp": 1, "log": 1, "min": 2, "max": 2}
+FUNCTIONS: dict[str, int] = {"exp": 1, "log": 1, "expm1": 1, "log1p": 1, "min": 2, "max": 2}
 """The functions of a formula with their number of arguments; `log` is the natural one."""
 
 _CURE = "write it like `E + A*N^-alpha + B*D^-beta`"
@@ -111,13 +111,13 @@ def _node(tree: ast.expr, text: str) -> Node:
 def _binary(left: Node, op: ast.operator, right: Node, text: str) -> Node:
     match op:
         case ast.Add():
-            return Sum((*_terms(left), *_terms(right)))
+            return Sum((*terms(left), *terms(right)))
         case ast.Sub():
-            return Sum((*_terms(left), negative(right)))
+            return Sum((*terms(left), negative(right)))
         case ast.Mult():
-            return Product((*_factors(left), *_factors(right)))
+            return Product((*factors(left), *factors(right)))
         case ast.Div():
-            return Product((*_factors(left), Power(right, Number(-1.0))))
+            return Product((*factors(left), Power(right, Number(-1.0))))
         case ast.Pow():
             return Power(left, right)
     raise UserError(f"`{text}` is no formula", cure=_CURE)
@@ -137,11 +137,13 @@ def _call(name: str, arguments: tuple[Node, ...], text: str) -> Node:
     return Function(name, arguments)
 
 
-def _terms(node: Node) -> tuple[Node, ...]:
+def terms(node: Node) -> tuple[Node, ...]:
+    """What a sum adds; any other node is one term."""
     return node.terms if isinstance(node, Sum) else (node,)
 
 
-def _factors(node: Node) -> tuple[Node, ...]:
+def factors(node: Node) -> tuple[Node, ...]:
+    """What a product multiplies; any other node is one factor."""
     return node.factors if isinstance(node, Product) else (node,)
 
 
@@ -150,7 +152,7 @@ def negative(node: Node) -> Node:
     return (
         Number(-node.value)
         if isinstance(node, Number)
-        else Product((Number(-1.0), *_factors(node)))
+        else Product((Number(-1.0), *factors(node)))
     )
 
 
@@ -191,12 +193,22 @@ def substitute(node: Node, by_name: Mapping[str, Node]) -> Node:
     return node
 
 
-_CALLS: dict[str, Callable[..., Floats]] = {
+def _relative(function: Callable[[Floats], Floats], inside: Floats) -> Floats:
+    """function(u)/u, one at zero."""
+    return np.where(inside == 0, 1.0, function(inside) / np.where(inside == 0, 1.0, inside))
+
+
+CALLS: dict[str, Callable[..., Floats]] = {
     "exp": np.exp,
     "log": np.log,
+    "expm1": np.expm1,
+    "log1p": np.log1p,
+    "exprel": lambda inside: _relative(np.expm1, inside),
+    "log1prel": lambda inside: _relative(np.log1p, inside),
     "min": np.minimum,
     "max": np.maximum,
 }
+"""Every function by name; `exprel` and `log1prel` only come from rewriting (`fit.accurate`)."""
 
 
 def evaluate(node: Node, values: Mapping[str, Floats | float]) -> Floats:
@@ -221,4 +233,4 @@ def _evaluate(node: Node, values: Mapping[str, Floats | float]) -> Floats:
         case Power(base=base, exponent=exponent):
             return np.power(_evaluate(base, values), _evaluate(exponent, values))
         case Function(name=name, arguments=parts):
-            return _CALLS[name](*[_evaluate(part, values) for part in parts])
+            return CALLS[name](*[_evaluate(part, values) for part in parts])

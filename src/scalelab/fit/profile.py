@@ -8,6 +8,7 @@ the coefficient.
 Shape letters: X values of the coefficient, P parameters, N rows.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -45,6 +46,8 @@ class Profile:
     objective_X: Floats = field(repr=False)
     objective: float
     """The least that was seen."""
+    lowest: Mapping[str, float] = field(repr=False)
+    """The coefficients of the least objective."""
     threshold: float
     """The objective at the ends of the interval."""
     ends: tuple[float | None, float | None]
@@ -113,17 +116,19 @@ def profile(problem: Problem, optimum: Optimum, name: str, points: int = 41) -> 
         )
         if (low, high) == guessed:
             break
-    ends = tuple(
-        None if end is None else along.value(end)
-        for end in _crossings(fine_X, objective_X, threshold)
-    )
+    low, high = _crossings(fine_X, objective_X, threshold)
+    # The least may lie a hair beside the optimum.
     return Profile(
         name,
         along.values(fine_X),
         objective_X,
         float(objective_X.min()),
+        along.lowest(),
         threshold,
-        (ends[0], ends[1]),
+        (
+            None if low is None else along.value(min(low, along.centre)),
+            None if high is None else along.value(max(high, along.centre)),
+        ),
         noise,
         kappa,
     )
@@ -177,17 +182,19 @@ class _Along:
     axis: int
     centre: float
     theta_XP: Floats
+    objective_X: Floats
 
     @classmethod
     def of(cls, problem: Problem, optimum: Optimum, name: str) -> "_Along":
         """A coefficient with bounds takes up no scale, so that it can be held by itself."""
-        is_log = problem.axes[problem.names.index(name)].is_log
-        bounds = problem.law.bounds.get(name, (0.0, np.inf) if is_log else (-np.inf, np.inf))
+        own_axis = problem.axes[problem.names.index(name)]
+        bounds = problem.law.bounds.get(name) or own_axis.told
+        bounds = bounds or ((0.0, np.inf) if own_axis.is_log else (-np.inf, np.inf))
         law = replace(problem.law, bounds={**problem.law.bounds, name: bounds})
         own = Problem.of(law, problem.columns, problem.y_N, problem.weight_N)
         theta_1P = own.theta(optimum.coefficients)
         axis = own.names.index(name)
-        return cls(own, axis, float(theta_1P[0, axis]), theta_1P)
+        return cls(own, axis, float(theta_1P[0, axis]), theta_1P, np.array([optimum.objective]))
 
     def wide(self) -> Floats:
         """Places from very near the optimum to far away, on both sides."""
@@ -233,6 +240,7 @@ class _Along:
             if (objective_X >= before_X * (1 - 1e-7)).all():
                 break
         self.theta_XP = np.concatenate([self.theta_XP, theta_XP])
+        self.objective_X = np.concatenate([self.objective_X, objective_X])
         return x_X, objective_X
 
     def _from(self, start_XP: Floats, x_X: Floats) -> tuple[Floats, Floats]:
@@ -240,6 +248,12 @@ class _Along:
         start_XP[:, self.axis] = x_X
         minima = minimise(self.problem, start_XP, hold=self.axis, light=False)
         return minima.theta_SP, minima.objective_S
+
+    def lowest(self) -> dict[str, float]:
+        """The coefficients of the lowest of all refits."""
+        best = int(self.objective_X.argmin())
+        values = self.problem.coefficients(self.theta_XP[best : best + 1])
+        return {name: float(value[0]) for name, value in values.items()}
 
     def value(self, x: float) -> float:
         """The coefficient at a place."""

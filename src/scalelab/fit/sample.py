@@ -16,7 +16,7 @@ from scalelab.core.errors import UserError, nearest
 from scalelab.fit import formula
 from scalelab.fit.censored import Floats
 from scalelab.fit.columns import Columns
-from scalelab.fit.formula import Function, Node, Power
+from scalelab.fit.formula import Function, Node, Number, Power, Sum
 from scalelab.fit.law import Law
 from scalelab.fit.laws import LAWS
 
@@ -252,6 +252,8 @@ def _powers(node: Node) -> Iterator[tuple[Node, Node]]:
         yield node.base, node.exponent
     elif isinstance(node, Function) and node.name == "log":
         yield node.arguments[0], node.arguments[0]
+    elif isinstance(node, Function) and node.name == "log1p":
+        yield Sum((Number(1.0), *node.arguments)), node.arguments[0]
     for child in formula.children(node):
         yield from _powers(child)
 
