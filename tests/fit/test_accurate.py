@@ -49,7 +49,14 @@ def test_values_keep_their_digits(text: str, r: float) -> None:
 @pytest.mark.parametrize("text", ["R*(1 - exp(-x/R))", "R*log(0.5 + x/R + 0.5)"])
 def test_gradients_keep_their_digits(text: str, r: float) -> None:
     """By log R the value changes by about x^2/2R, which the difference of two terms would lose."""
-    law = Law("mine", text, {"x": "x"}, residual="linear", loss=Loss("squared"), bounds={"R": (1e-3, 1e60)})
+    law = Law(
+        "mine",
+        text,
+        {"x": "x"},
+        residual="linear",
+        loss=Loss("squared"),
+        bounds={"R": (1e-3, 1e60)},
+    )
     problem = Problem.of(law, {"x": np.array([3.0])}, np.array([0.0]))
     theta_1P = problem.theta({"R": r})
     value, slope = (float(part.ravel()[0]) for part in problem.value_and_gradient(theta_1P))

@@ -64,8 +64,8 @@ def _exponent(node: Node) -> Node | None:
     match node:
         case Function(name="exp", arguments=(inner,)):
             return inner
-        case Power(base=Number(value=base), exponent=exponent) if (
-            base > 0 and not isinstance(exponent, Number)
+        case Power(base=Number(value=base), exponent=exponent) if base > 0 and not isinstance(
+            exponent, Number
         ):
             return Product((Number(math.log(base)), *factors(exponent)))
     return None

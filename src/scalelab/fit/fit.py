@@ -162,7 +162,16 @@ def fit_law(
         problem, optimum, rows, bootstrap, choices.seed, _part(tell, "refits", bootstrap)
     )
     return complete(
-        applied, choices, rows, optimum, draws, bootstrap, profiles, holdout=held, at=at, about=about
+        applied,
+        choices,
+        rows,
+        optimum,
+        draws,
+        bootstrap,
+        profiles,
+        holdout=held,
+        at=at,
+        about=about,
     )
 
 

@@ -150,9 +150,7 @@ def factors(node: Node) -> tuple[Node, ...]:
 def negative(node: Node) -> Node:
     """The node times -1."""
     return (
-        Number(-node.value)
-        if isinstance(node, Number)
-        else Product((Number(-1.0), *factors(node)))
+        Number(-node.value) if isinstance(node, Number) else Product((Number(-1.0), *factors(node)))
     )
 
 

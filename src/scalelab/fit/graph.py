@@ -215,9 +215,7 @@ def _power_of(base: int, exponent: float) -> Step:
     return Step((base,), forward, back)
 
 
-def _power_back(
-    adjoint: Floats, value: Floats, base: Floats, exponent: Floats
-) -> Sequence[Floats]:
+def _power_back(adjoint: Floats, value: Floats, base: Floats, exponent: Floats) -> Sequence[Floats]:
     log = np.where(value == 0, 0.0, np.log(base))
     return [adjoint * exponent * np.power(base, exponent - 1), adjoint * value * log]
 

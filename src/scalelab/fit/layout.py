@@ -156,7 +156,11 @@ class Layout:
 
     def _carry(self, term: Form, *, top: bool) -> bool:
         for name, value in term.feature.items():
-            alone = self.times[name] == 1 and name not in self.forms.real and name not in self.law.bounds
+            alone = (
+                self.times[name] == 1
+                and name not in self.forms.real
+                and name not in self.law.bounds
+            )
             if alone and np.ptp(value) == 0 and value[0] != 0:
                 self.carried[name] = (term, top)
                 return True

@@ -201,9 +201,10 @@ def _ridges(
 
 
 def _rivals(minima: Minima, same_S: NDArray[np.bool_]) -> Floats:
-    """One set for each of the next-best objectives."""
+    """One set for each of the next-best objectives at which a descent ended."""
     objective = float(minima.objective_S.min())
     order_S = np.argsort(minima.objective_S)
+    order_S = order_S[minima.ended_S[order_S]]
     chosen: list[int] = []
     last = objective
     for index in order_S[~same_S[order_S]]:

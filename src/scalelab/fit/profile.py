@@ -26,6 +26,7 @@ _LOG_REACH, _REAL_REACH = 12.0, 3.0
 real one.
 """
 
+_AT_ONCE = 4
 _PASSES = 6
 _ZOOMS = 5
 _COARSE = 0.2
@@ -103,9 +104,8 @@ def profile(problem: Problem, optimum: Optimum, name: str, points: int = 41) -> 
     kappa, noise = noise_scale(problem, optimum)
     spare = max(1, len(problem.y_N) - len(problem.axes))
     rise = 0.5 * kappa * float(fisher.ppf(0.95, 1, spare))
-    wide_X, objective_X = along.refit(along.wide())
-    low, high = _crossings(wide_X, objective_X, float(objective_X.min()) + rise)
-    fine_X, objective_X, threshold = wide_X, objective_X, 0.0
+    low, high = along.search(rise)
+    fine_X, objective_X, threshold = np.empty(0), np.empty(0), 0.0
     for _ in range(_ZOOMS):
         fine_X, objective_X = along.refit(along.fine(low, high, points))
         threshold = float(objective_X.min()) + rise
@@ -183,6 +183,7 @@ class _Along:
     centre: float
     theta_XP: Floats
     objective_X: Floats
+    inverse_PP: Floats | None
 
     @classmethod
     def of(cls, problem: Problem, optimum: Optimum, name: str) -> "_Along":
@@ -194,15 +195,37 @@ class _Along:
         own = Problem.of(law, problem.columns, problem.y_N, problem.weight_N)
         theta_1P = own.theta(optimum.coefficients)
         axis = own.names.index(name)
-        return cls(own, axis, float(theta_1P[0, axis]), theta_1P, np.array([optimum.objective]))
+        return cls(
+            own,
+            axis,
+            float(theta_1P[0, axis]),
+            theta_1P,
+            np.array([optimum.objective]),
+            own.inverse_hessian(theta_1P[0]),
+        )
 
-    def wide(self) -> Floats:
-        """Places from very near the optimum to far away, on both sides."""
+    def search(self, rise: float) -> tuple[float | None, float | None]:
+        """About where the objective rises by so much on either side; None where it does not.
+
+        Places are looked at from very near the optimum to far away, some at a time on the sides
+        that have not risen: far out a law may be absurd, and its refits endless.
+        """
         axis = self.problem.axes[self.axis]
         reach = _REACH * (_LOG_REACH if axis.is_log else _REAL_REACH * max(1.0, abs(self.centre)))
-        return self._allowed(
-            np.concatenate([self.centre - reach[::-1], [self.centre], self.centre + reach])
-        )
+        x_X, objective_X = self.refit(np.array([self.centre]))
+        ends: tuple[float | None, float | None] = (None, None)
+        for out in np.split(reach, range(_AT_ONCE, len(reach), _AT_ONCE)):
+            down = self.centre - out if ends[0] is None else np.empty(0)
+            up = self.centre + out if ends[1] is None else np.empty(0)
+            further_X = np.setdiff1d(self._allowed(np.concatenate([down, up])), x_X)
+            if not further_X.size:
+                break
+            found_X, found = self.refit(further_X)
+            order_X = np.argsort(np.concatenate([x_X, found_X]))
+            x_X = np.concatenate([x_X, found_X])[order_X]
+            objective_X = np.concatenate([objective_X, found])[order_X]
+            ends = _crossings(x_X, objective_X, float(objective_X.min()) + rise)
+        return ends
 
     def fine(self, low: float | None, high: float | None, points: int) -> Floats:
         """Evenly spaced places over the interval and beyond, the optimum among them; an open side
@@ -246,7 +269,9 @@ class _Along:
     def _from(self, start_XP: Floats, x_X: Floats) -> tuple[Floats, Floats]:
         start_XP = start_XP.copy()
         start_XP[:, self.axis] = x_X
-        minima = minimise(self.problem, start_XP, hold=self.axis, light=False)
+        minima = minimise(
+            self.problem, start_XP, hold=self.axis, light=False, inverse_PP=self.inverse_PP
+        )
         return minima.theta_SP, minima.objective_S
 
     def lowest(self) -> dict[str, float]:
