@@ -63,7 +63,10 @@ def fit(
     ] = None,
     loss: Annotated[str | None, typer.Option("--loss", help="huber:1e-3 or squared.")] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", help="A column that multiplies each row's loss.")
+        str | None,
+        typer.Option(
+            "--weights", help="What multiplies each row's loss: a column, or --weights '1/sd^2'."
+        ),
     ] = None,
     starts: Annotated[
         str, typer.Option("--starts", help="How many starts are drawn, or hoffmann.")

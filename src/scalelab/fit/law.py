@@ -90,7 +90,7 @@ class Law:
     tied: Mapping[str, str] = field(default_factory=dict)
     """Coefficient -> expression of other coefficients, as `beta: alpha` or `beta: 2*alpha`."""
     weights: str | None = None
-    """A column by which every row's loss is multiplied."""
+    """A column, or an expression of columns, by which every row's loss is multiplied."""
 
     def __post_init__(self) -> None:
         if self.residual not in get_args(Residual):

@@ -99,8 +99,8 @@ _ALL = [
         },
         bounds={"RN": (1e-3, 1e3)},
         about=(
-            "`data_constrained` in both halves: parameters beyond the best number M for U tokens are"
-            " worth less too, by RN"
+            "`data_constrained` in both halves: parameters beyond M, the best number for U tokens,"
+            " are worth less too, by RN"
         ),
         source="Muennighoff et al. 2023 (arXiv 2305.16264), equations 5 and 6; they tie beta=alpha",
     ),
@@ -116,8 +116,8 @@ _ALL = [
         real=frozenset({"a", "b", "c", "d"}),
         bounds={"Xstart": (1.0, 10.0), "Xmax": (10.0, 1e5)},
         about=(
-            "routed models of X experts at equal tokens: log10 loss in log10 of N and of the experts"
-            " that count, which saturate at Xmax"
+            "routed models of X experts at equal tokens: log10 of the loss from log10 of N and of the"
+            " experts that count, which saturate at Xmax"
         ),
         source="Clark et al. 2022 (arXiv 2202.01169), equation 1",
     ),

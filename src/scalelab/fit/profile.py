@@ -26,6 +26,7 @@ _LOG_REACH, _REAL_REACH = 12.0, 3.0
 real one.
 """
 
+_QUARTER = 0.25
 _AT_ONCE = 4
 _PASSES = 6
 _ZOOMS = 5
@@ -67,8 +68,11 @@ def noise_scale(problem: Problem, optimum: Optimum) -> tuple[float, str]:
     """kappa, the mean square of the loss's slope over its mean curvature, and a sentence that says
     so.
 
-    Few rows lie in the square part of Huber's loss where delta is small, so the curvature is
-    counted over a window that holds a quarter of the rows at least.
+    Where delta is small, few rows lie in the square part of Huber's loss, and most of these are the
+    ones that the fit meets nearly exactly, as many as it has coefficients: they say nothing of the
+    density of errors near zero (Koenker 2005, Quantile Regression, section 4.10.1), and counting
+    them makes intervals too narrow. The curvature is then counted over the other rows, in a window
+    that holds a quarter of them.
     """
     residual_N, weight_N = problem.residuals(optimum.coefficients), problem.weight_N
     spare = max(1, len(residual_N) - len(problem.axes))
@@ -77,7 +81,11 @@ def noise_scale(problem: Problem, optimum: Optimum) -> tuple[float, str]:
         kappa = 2 * degrees * float((weight_N * residual_N**2).mean())
         return kappa, f"residual variance {kappa / 2:.4g} ({spare} degrees of freedom)"
     delta = problem.law.loss.delta
-    window = max(delta, float(np.quantile(np.abs(residual_N), 0.25)))
+    order_N = np.argsort(np.abs(residual_N))[-spare:]
+    window = float(np.quantile(np.abs(residual_N[order_N]), _QUARTER))
+    if window > delta:
+        residual_N, weight_N = residual_N[order_N], weight_N[order_N]
+    window = max(delta, window)
     slope_N = np.clip(residual_N, -delta, delta)
     curvature = float((weight_N * (np.abs(residual_N) <= window)).mean()) * delta / window
     kappa = degrees * float((weight_N**2 * slope_N**2).mean()) / curvature
@@ -103,12 +111,12 @@ def profile(problem: Problem, optimum: Optimum, name: str, points: int = 41) -> 
     along = _Along.of(problem, optimum, name)
     kappa, noise = noise_scale(problem, optimum)
     spare = max(1, len(problem.y_N) - len(problem.axes))
-    rise = 0.5 * kappa * float(fisher.ppf(0.95, 1, spare))
-    low, high = along.search(rise)
+    height = 0.5 * kappa * float(fisher.ppf(0.95, 1, spare))
+    low, high = along.search(height)
     fine_X, objective_X, threshold = np.empty(0), np.empty(0), 0.0
     for _ in range(_ZOOMS):
         fine_X, objective_X = along.refit(along.fine(low, high, points))
-        threshold = float(objective_X.min()) + rise
+        threshold = float(objective_X.min()) + height
         found = _crossings(fine_X, objective_X, threshold)
         guessed, (low, high) = (
             (low, high),
@@ -204,7 +212,7 @@ class _Along:
             own.inverse_hessian(theta_1P[0]),
         )
 
-    def search(self, rise: float) -> tuple[float | None, float | None]:
+    def search(self, height: float) -> tuple[float | None, float | None]:
         """About where the objective rises by so much on either side; None where it does not.
 
         Places are looked at from very near the optimum to far away, some at a time on the sides
@@ -224,7 +232,7 @@ class _Along:
             order_X = np.argsort(np.concatenate([x_X, found_X]))
             x_X = np.concatenate([x_X, found_X])[order_X]
             objective_X = np.concatenate([objective_X, found])[order_X]
-            ends = _crossings(x_X, objective_X, float(objective_X.min()) + rise)
+            ends = _crossings(x_X, objective_X, float(objective_X.min()) + height)
         return ends
 
     def fine(self, low: float | None, high: float | None, points: int) -> Floats:

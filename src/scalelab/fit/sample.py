@@ -19,6 +19,7 @@ from scalelab.fit.columns import Columns
 from scalelab.fit.formula import Function, Node, Number, Power, Sum
 from scalelab.fit.law import Law
 from scalelab.fit.laws import LAWS
+from scalelab.fit.weights import Weights
 
 USED = ("done", "stopped")
 """States whose numbers are used: a stopped trial counts with the length that it ran."""
@@ -115,8 +116,9 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
         **{law.columns[symbol]: column for symbol, column in series.items()},
         law.target: table.column(law.target),
     }
-    if law.weights is not None:
-        named[law.weights] = table.column(law.weights)
+    weights = None if law.weights is None else Weights.of(law.weights, law, frame.columns)
+    for name in weights.columns.values() if weights is not None else ():
+        named[name] = table.column(name)
     complete_N = np.ones(used.height, dtype=bool)
     for name, column in named.items():
         dropped.update({f"without `{name}`": int(np.sum(complete_N & column.is_null().to_numpy()))})
@@ -124,7 +126,7 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
     values = {name: _floats(column, name, complete_N) for name, column in named.items()}
     counted = {reason: count for reason, count in dropped.items() if reason and count}
     whole = replace(
-        _assemble(used.filter(pl.Series(complete_N)), law, values),
+        _assemble(used.filter(pl.Series(complete_N)), law, values, weights),
         dropped=counted,
         rows=frame.height,
         notes=tuple(table.notes),
@@ -148,7 +150,9 @@ def _floats(column: pl.Series, name: str, complete_N: np.ndarray) -> Floats:
     return values
 
 
-def _assemble(frame: pl.DataFrame, law: Law, named: Mapping[str, Floats]) -> Sample:
+def _assemble(
+    frame: pl.DataFrame, law: Law, named: Mapping[str, Floats], weights: Weights | None
+) -> Sample:
     columns = {symbol: named[name] for symbol, name in law.columns.items()}
     if "configuration" in frame.columns:
         places = frame["configuration"].to_list()
@@ -158,7 +162,7 @@ def _assemble(frame: pl.DataFrame, law: Law, named: Mapping[str, Floats]) -> Sam
     return Sample(
         columns,
         y_N=named[law.target],
-        weight_N=named[law.weights] if law.weights is not None else np.ones(frame.height),
+        weight_N=np.ones(frame.height) if weights is None else weights.evaluate(named),
         cluster_N=np.array([index[place] for place in places], dtype=np.int64),
         digests=tuple(frame["digest"]) if "digest" in frame.columns else ("",) * frame.height,
         states=tuple(frame["state"]) if "state" in frame.columns else ("done",) * frame.height,
@@ -188,8 +192,8 @@ def _check(rows: Sample, law: Law) -> None:
         raise UserError(what, cure="take another target, or add runs that differ in it")
     if (rows.weight_N < 0).any() or not (rows.weight_N > 0).any():
         raise UserError(
-            f"the weights in `{law.weights}` are negative, or all zero",
-            cure="give a column of positive weights",
+            f"the weights `{law.weights}` are negative, or all zero",
+            cure="give a column, or an expression of columns, that is positive",
         )
     _check_powers(rows, law)
     _check_equal(rows, law)

@@ -10,6 +10,7 @@ from scalelab.core.canon import canonical_json, sha256
 from scalelab.core.errors import UserError, nearest
 from scalelab.store.mapping import LENGTHS, Mapping, read_mapping
 from scalelab.store.records import Result, TrialRecord
+from scalelab.store.rowfiles import is_row_file, read_row_file
 
 Row = tuple[int, list[str]]
 """The line that a row ends on, and its cells."""
@@ -25,7 +26,7 @@ class Published:
 
 
 def read_published(table: Path, mapping: Path, *, repeats: bool = False) -> Published:
-    """Read a CSV table through a mapping.
+    """Read a table (CSV, JSON Lines, Parquet) through a mapping.
 
     Raises UserError with file, row and column of the first fault.
 
@@ -34,7 +35,7 @@ def read_published(table: Path, mapping: Path, *, repeats: bool = False) -> Publ
     are equal in all of it are an error, or, with `repeats`, replicates of one configuration.
     """
     checked = read_mapping(mapping)
-    header, rows = _read(table)
+    header, rows = read_row_file(table) if is_row_file(table) else _read(table)
     for column in checked.columns:
         if column.name not in header:
             raise UserError(
