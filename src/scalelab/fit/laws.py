@@ -116,8 +116,8 @@ _ALL = [
         real=frozenset({"a", "b", "c", "d"}),
         bounds={"Xstart": (1.0, 10.0), "Xmax": (10.0, 1e5)},
         about=(
-            "routed models of X experts at equal tokens: log10 of the loss from log10 of N and of the"
-            " experts that count, which saturate at Xmax"
+            "routed models of X experts at equal tokens: log10 of the loss from those of N and of"
+            " the experts that count, which saturate at Xmax"
         ),
         source="Clark et al. 2022 (arXiv 2202.01169), equation 1",
     ),

@@ -135,6 +135,19 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
     return whole
 
 
+def run_table(frame: pl.DataFrame, target: str, columns: Mapping[str, str] | None = None) -> Sample:
+    """Parameters `N`, tokens `D`, FLOPs `C` and the target of the rows that have all of them.
+
+    `columns` names other columns for these. Raises UserError as `sample` does.
+    """
+    named = {"N": "params.total", "D": "budget.tokens", "C": "budget.flops"}
+    for symbol in columns or {}:
+        if symbol not in named:
+            raise UserError(f"a table of runs has no `{symbol}`", cure=nearest(symbol, list(named)))
+    law = Law("runs", "E + N*D*C", {**named, **(columns or {})}, target, residual="linear")
+    return sample(frame, law)
+
+
 def _reason(state: str) -> str:
     return "" if state in USED else "unfinished" if state in UNFINISHED else state
 
