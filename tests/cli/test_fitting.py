@@ -4,9 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from tests.cli.conftest import Command
-from tests.fit.published import CHINCHILLA, GADRE, grid
+from tests.fit.published import CHINCHILLA, GADRE, grid, law
 
 from scalelab.fit.kept import restore
 from scalelab.store import frames, open_store
@@ -314,3 +316,77 @@ def test_a_law_with_every_coefficient_fixed_is_measured(
     assert not {"not_identified", "did_not_move"} & {
         warned["code"] for warned in said.json["warnings"]
     }
+
+
+PROFILES = """experiment: made
+columns: {params.total: N, budget.tokens: D, budget.flops: C, metrics.loss: L}
+"""
+
+
+@pytest.fixture
+def budgets(tmp_path: Path) -> tuple[str, ...]:
+    """Five budgets of six sizes each, under Chinchilla's law, as JSON Lines."""
+    rows = []
+    for flops in np.geomspace(1e18, 1e20, 5):
+        best = 0.6 * (flops / 6) ** 0.5 / 5
+        for size in best * np.geomspace(0.3, 3, 6):
+            tokens = flops / 6 / size
+            rows.append({"N": size, "D": tokens, "C": flops, "L": float(law(size, tokens))})
+    (tmp_path / "made.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "made.yaml").write_text(PROFILES)
+    return "--csv", "made.jsonl", "--mapping", "made.yaml"
+
+
+def test_isoflop_parabolas_are_a_command(command: Command, budgets: tuple[str, ...]) -> None:
+    said = command("fit", "isoflop", *budgets, "--bootstrap", "200", "--json")
+    assert said.code == 0
+    assert len(said.json["budgets"]) == 5
+    assert [budget["runs"] for budget in said.json["budgets"]] == [6] * 5
+    assert said.json["params"]["exponent"]["value"] == pytest.approx(0.28 / 0.62, abs=0.05)
+    total = sum(said.json[name]["exponent"]["value"] for name in ("params", "tokens"))
+    assert total == pytest.approx(1, abs=0.01)
+    assert said.json["record"]["rows"] == {"given": 30, "used": 30, "dropped": {}}
+    assert said.json["record"]["source"]["table"] == "made.jsonl"
+    shown = command("fit", "isoflop", *budgets, "--bootstrap", "0")
+    assert shown.code == 0
+    assert len([line for line in shown.out.splitlines() if line.endswith("yes")]) == 5
+
+
+def test_isoflop_takes_what_suits_it(command: Command, budgets: tuple[str, ...]) -> None:
+    for options, says in (
+        (("--tie", "beta=alpha"), "have no --tie"),
+        (("--at", "flops=1e24"), "have no --at"),
+        (("--column", "M=params.total"), "has no `M`"),
+        (("--target", "metrics.accuracy"), "metrics.accuracy"),
+    ):
+        said = command("fit", "isoflop", *budgets, *options)
+        assert said.code == 2
+        assert says in said.err
+
+
+def test_weights_are_an_expression_of_columns(command: Command, tmp_path: Path) -> None:
+    frame = grid().select(N="params.total", D="budget.tokens", L="metrics.loss")
+    sd = np.linspace(0.1, 0.4, frame.height)
+    frame.with_columns(pl.Series("sd", sd), pl.Series("w", 1 / sd**2)).write_csv(
+        tmp_path / "made.csv"
+    )
+    (tmp_path / "made.yaml").write_text(MAPPING)
+    table = ("--csv", "made.csv", "--mapping", "made.yaml", "--starts", "20", "--bootstrap", "0")
+    found = [
+        command("fit", "chinchilla", *table, "--weights", text, "--json").json["coefficients"]
+        for text in ("extra.w", "w", "1/sd^2", "extra.sd^-2", "exp(-2*log(sd))*N/params.total")
+    ]
+    plain = command("fit", "chinchilla", *table, "--json").json["coefficients"]
+    for other in found[1:]:
+        assert other["alpha"]["value"] == pytest.approx(found[0]["alpha"]["value"], rel=1e-6)
+    assert plain["alpha"]["value"] != pytest.approx(found[0]["alpha"]["value"], rel=1e-4)
+    for text, says in (
+        ("1/ds^2", "no column `ds`"),
+        ("1/(sd - sd)", "inf in a row"),
+        ("1/sd^", "no formula"),
+        ("2*3", "name no column"),
+        ("0 - sd", "negative"),
+    ):
+        said = command("fit", "chinchilla", *table, "--weights", text)
+        assert said.code == 2
+        assert says in said.err

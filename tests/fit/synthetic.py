@@ -42,6 +42,14 @@ TRUE: dict[str, dict[str, float]] = {
     },
     "overtraining": {"E": 1.5, "a": 141, "eta": 0.1212, "b": 189},
     "data_constrained": {"E": 1.87, "A": 521, "alpha": 0.353, "B": 1488, "R": 15.4, "beta": 0.353},
+    "repeated_data": {
+        **{"E": 1.87, "A": 521, "alpha": 0.353, "B": 1488, "beta": 0.353},
+        **{"RD": 15.4, "RN": 5.3},
+    },
+    "routing": {
+        **{"a": -0.082, "b": -0.108, "c": 0.009, "d": 1.104},
+        **{"Xstart": 1.847, "Xmax": 314.478},
+    },
     "moe_granularity": {
         "c": 0.47,
         "g": 2.1,

@@ -110,10 +110,10 @@ def test_a_law_of_one_size_is_asked_ten_times_beyond() -> None:
 
 def test_intervals_are_those_of_the_draws() -> None:
     draws_B = np.random.default_rng(0).normal(3, 0.5, 4000)
-    found = estimate(3.0, draws_B, draws_B + 1, stretch=2.0)
+    found = estimate(3.0, draws_B, draws_B + 0.1, stretch=2.0)
     assert found.se == pytest.approx(0.25, rel=0.05)
     assert found.ci95 == pytest.approx(np.quantile(draws_B, (0.025, 0.975)))
-    assert found.prediction95 == pytest.approx(np.quantile(draws_B + 1, (0.025, 0.975)))
+    assert found.prediction95 == pytest.approx(np.quantile(draws_B + 0.1, (0.025, 0.975)))
 
 
 def test_few_draws_or_few_finite_ones_make_no_interval() -> None:

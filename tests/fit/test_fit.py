@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from tests.fit.published import FITTED, HELD_OUT, TRUE, chinchilla, gadre, grid
+from tests.fit.published import FITTED, HELD_OUT, TRUE, chinchilla, gadre, grid, trials
 
 from scalelab.core.errors import UserError
 from scalelab.fit.fit import Fit, fit_key, fit_law
@@ -16,6 +16,7 @@ from scalelab.fit.kept import law_of, refit, restore, to_store
 from scalelab.fit.law import Choices, Loss
 from scalelab.fit.laws import LAWS, find
 from scalelab.fit.matching import matching
+from scalelab.fit.problem import Problem
 from scalelab.fit.sample import sample
 from scalelab.store.fits import packed, unpacked
 
@@ -243,6 +244,42 @@ def test_the_key_is_that_of_rows_law_starts_and_draws() -> None:
     ]
     assert len(set(keys)) == len(keys)
     assert fit_key(LAW, Choices(), sample(grid(), LAW), 200) == keys[0]
+
+
+def repeated(seed: int) -> pl.DataFrame:
+    """60 runs of 1 to 4 epochs with a noise of 1 %, under the published law with R = 15.4."""
+    rng = np.random.default_rng(seed)
+    params, unique = 10 ** rng.uniform(7, 9.5, 60), 10 ** rng.uniform(8.5, 10.5, 60)
+    places = {"N": params, "D": unique * rng.integers(1, 5, 60), "U": unique}
+    loss = Problem.of(LAWS["data_constrained"], places, np.ones(60)).predict(REPEATED)
+    named = {LAWS["data_constrained"].columns[symbol]: x_N for symbol, x_N in places.items()}
+    return trials({**named, "metrics.loss": loss * np.exp(0.01 * rng.normal(size=60))})
+
+
+REPEATED = {"E": 1.87, "A": 521, "alpha": 0.353, "B": 1488, "R": 15.4, "beta": 0.353}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_scale_goes_no_further_than_the_rows_tell(seed: int) -> None:
+    """Three repetitions at most: beyond R = 60 they lose less than 2.5 % of their worth."""
+    law = LAWS["data_constrained"]
+    fitted = fit_law(repeated(seed), law, Choices(starts=30), bootstrap=100)
+    low, high = fitted.estimates["R"].ci95 or (0.0, 0.0)
+    assert low <= fitted.coefficients["R"] <= high <= 60 * (1 + 1e-9)
+    assert low < 15.4 < high
+    said = [warned.text for warned in fitted.warnings if "do not tell `R` above 60" in warned.text]
+    assert bool(said) == (high > 59.99)
+    lower, upper = fitted.profiles["R"].ends
+    assert lower is not None
+    assert upper is None or upper < 60
+
+
+def test_bounds_of_ones_own_take_the_place_of_what_the_rows_tell() -> None:
+    law = LAWS["data_constrained"]
+    fitted = fit_law(
+        repeated(3), law, Choices(starts=30, bounds={"R": (0.0, float("inf"))}), bootstrap=0
+    )
+    assert fitted.coefficients["R"] > 1000
 
 
 @pytest.mark.parametrize("name", LAWS)

@@ -1,5 +1,7 @@
 """Rollouts: which rows are held out, and how well they are predicted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.fit.published import grid
@@ -46,7 +48,6 @@ def test_an_expanding_rollout_predicts_every_next_size() -> None:
 
 
 def test_a_law_without_sizes_has_no_rollout_by_size() -> None:
-    law = find("E + A*X^-alpha")
-    law = type(law)(**{**vars(law), "columns": {"X": "budget.tokens"}})
+    law = replace(find("E + A*X^-alpha"), columns={"X": "budget.tokens"})
     with pytest.raises(UserError, match="no column for the rollout to go by; name the rows"):
         hold_out(FRAME, law, CHOICES, sample(FRAME, law), "largest_params")

@@ -237,3 +237,37 @@ def test_a_law_without_finite_values_is_refused(formula: str):
     )
     with pytest.raises(UserError):
         fit_law(frame, find(formula), Choices(starts=5), bootstrap=0)
+
+
+def test_repeated_data_is_worth_what_was_published():
+    """Muennighoff et al. 2023: four epochs are worth 3.73 of fresh data, sixteen 10.58."""
+    published = {"alpha": 0.3526596, "beta": 0.3526596, "RD": 15.387756, "RN": 5.309743}
+    published |= {"A": np.exp(6.255414), "B": np.exp(7.3049974), "E": np.exp(0.6254804)}
+    law = LAWS["repeated_data"]
+    best = (published["A"] / published["B"]) ** (2 / (2 * 0.3526596))
+    unique_N, epochs_N = np.array([1e9, 1e9, 1e9]), np.array([4.0, 16.0, 4.0])
+    params_N = best * unique_N * np.array([1.0, 1.0, 7.0])
+    columns = {"N": params_N, "D": epochs_N * unique_N, "U": unique_N}
+    loss_N = Problem.of(law, columns, np.ones(3)).predict(published)
+    spare = params_N / (best * unique_N) - 1
+    worth_N = best * unique_N * (1 + 5.309743 * (1 - np.exp(-spare / 5.309743)))
+    fresh_N = (
+        (loss_N - published["E"] - published["A"] * worth_N**-0.3526596) / published["B"]
+    ) ** (-1 / 0.3526596)
+    assert fresh_N / unique_N == pytest.approx([3.73, 10.58, 3.73], abs=0.005)
+
+
+def test_routing_gains_what_was_published():
+    """Clark et al. 2022, S-BASE: 5M parameters with 128 experts are worth about 55M dense ones, and
+    dense models follow a power of 0.078. Their coefficients are printed to three digits.
+    """
+    law, published = LAWS["routing"], TRUE["routing"]
+    params_X = np.append(5e6, np.geomspace(1e7, 1e9, 400))
+    columns = {"N": params_X, "X": np.append(128.0, np.ones(400))}
+    routed, *dense = Problem.of(law, columns, np.ones(401)).predict(published)
+    assert np.interp(-routed, -np.array(dense), params_X[1:]) == pytest.approx(55e6, rel=0.07)
+    slope = np.log(dense[-1] / dense[0]) / np.log(params_X[-1] / params_X[1])
+    assert slope == pytest.approx(-0.078, abs=0.002)
+    assert dense[0] == pytest.approx(
+        10 ** (1.104 - 7 * 0.082 + np.log10(1.847) * (7 * 0.009 - 0.108))
+    )

@@ -5,7 +5,7 @@ from tests.fit.synthetic import TRUE, chinchilla, made
 from scalelab.core.errors import UserError
 from scalelab.fit.law import Choices
 from scalelab.fit.laws import LAWS
-from scalelab.fit.optimum import optimise
+from scalelab.fit.optimum import optimise, resume
 from scalelab.fit.problem import Problem
 from scalelab.fit.profile import profile
 
@@ -80,3 +80,17 @@ def test_however_precise_the_rows_the_interval_is_found(noise: float) -> None:
     low, high = found.ci95
     assert low < optimum.coefficients["E"] < high
     assert 5 * noise < high - low < 20 * noise
+
+
+def test_a_lower_objective_that_a_profile_finds_is_gone_on_from():
+    """A few starts miss the optimum of this law of ten coefficients, and the profile does not."""
+    problem = made("moe_sparsity", rows=40, noise=0.01, seed=2)
+    missed = optimise(problem, Choices(starts=3))
+    found = profile(problem, missed, "lam", points=11)
+    assert found.objective < missed.objective * (1 - 1e-3)
+    assert problem.objective(found.lowest) == pytest.approx(found.objective, rel=1e-9)
+    resumed = resume(problem, missed, found.lowest, seed=0)
+    assert resumed.objective <= found.objective
+    assert problem.objective(resumed.coefficients) == pytest.approx(resumed.objective, rel=1e-9)
+    assert resumed.at_best == 0
+    assert resumed.rivals_KP[0] == pytest.approx(missed.theta_P)

@@ -38,7 +38,10 @@ def fit(
     law: Annotated[
         str | None,
         typer.Argument(
-            help="A law by name, a formula, or a YAML file that declares one; see --list."
+            help=(
+                "A law by name, a formula, or a YAML file that declares one, see --list; or"
+                " `isoflop`: a parabola for each compute budget."
+            )
         ),
     ] = None,
     experiment: ExperimentOption = None,
@@ -69,7 +72,10 @@ def fit(
     ] = None,
     loss: Annotated[str | None, typer.Option("--loss", help="huber:1e-3 or squared.")] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", help="A column that multiplies each row's loss.")
+        str | None,
+        typer.Option(
+            "--weights", help="What multiplies each row's loss: a column, or --weights '1/sd^2'."
+        ),
     ] = None,
     starts: Annotated[
         str, typer.Option("--starts", help="How many starts are drawn, or hoffmann.")
@@ -104,6 +110,25 @@ def fit(
             "no law is named",
             cure="name one, as `scalelab fit chinchilla`; `scalelab fit --list` shows them",
         )
+    if law == "isoflop":
+        given = {
+            "--tie": tie,
+            "--fix": fix,
+            "--bound": bound,
+            "--residual": residual,
+            "--loss": loss,
+            "--weights": weights,
+            "--holdout": holdout,
+            "--at": at,
+        }
+        for option, value in given.items():
+            if value:
+                raise UserError(
+                    f"isoFLOP parabolas have no {option}", cure="leave it out, or name a law"
+                )
+        frame, source = _filtered(*_rows(experiment, csv, mapping, store), filter_)
+        _isoflop(frame, source, _pairs(column, "--column", str), target, bootstrap, seed, as_json)
+        return
     from scalelab.fit.columns import usual_target
     from scalelab.fit.fit import fit_law
     from scalelab.fit.law import Choices, Loss
@@ -121,8 +146,7 @@ def fit(
         seed=seed,
     )
     found, places = find(law), [_pairs(place.split(","), "--at", _float) for place in at or []]
-    frame, source = _rows(experiment, csv, mapping, store)
-    frame, source = _filtered(frame, source, filter_)
+    frame, source = _filtered(*_rows(experiment, csv, mapping, store), filter_)
     choices = replace(choices, target=target or usual_target(frame, found.target))
     with _progress() as tell:
         fitted = fit_law(
@@ -142,6 +166,58 @@ def fit(
         print_json(plain | {"warnings": warnings, "kept": kept})
     else:
         _show(fitted, f"kept in {store}" if kept else "")
+
+
+def _isoflop(
+    frame: "pl.DataFrame",
+    source: dict[str, Any],
+    columns: dict[str, str],
+    target: str | None,
+    draws: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Approach 2 of Hoffmann et al. 2022, as figure 5 draws it."""
+    from scalelab.fit.columns import usual_target
+    from scalelab.fit.isoflop import isoflop
+    from scalelab.fit.sample import run_table
+
+    target = target or usual_target(frame, "metrics.loss")
+    rows = run_table(frame, target, columns)
+    params_N, tokens_N, flops_N = (rows.columns[symbol] for symbol in "NDC")
+    found = isoflop(params_N, tokens_N, flops_N, rows.y_N, draws=draws, seed=seed)
+    if as_json:
+        used = {"given": rows.rows, "used": len(rows.y_N), "dropped": dict(rows.dropped)}
+        record = {"target": target, "rows": used, "bootstrap": draws, "seed": seed}
+        record |= {"conventions": list(rows.notes), "source": source}
+        print_json({"law": "isoflop"} | found.to_json() | {"record": record})
+        return
+    print(f"isoFLOP parabolas: {target} in log N, one for each budget\n")
+    cells = [
+        [
+            f"{budget.flops:.4g}",
+            str(len(budget.rows_R)),
+            number(budget.params.value),
+            _ends(budget.params.ci95),
+            number(budget.tokens.value),
+            _ends(budget.tokens.ci95),
+            number(budget.loss.value),
+            "yes" if budget.determined else "no",
+        ]
+        for budget in found.budgets
+    ]
+    header = ["FLOPs", "runs", "N*", "95 % of N*", "D*", "95 % of D*", "loss", "used"]
+    print_table(header, cells)
+    powers = {
+        f"{name} ~ C^{letter}": line.exponent
+        for name, letter, line in (("N*", "a", found.params), ("D*", "b", found.tokens))
+        if line is not None
+    }
+    if powers:
+        print()
+        _estimates("exponent", powers)
+    for warned in found.warnings:
+        print(f"\nwarning {warned.code}: {warned.text}")
 
 
 def _list(as_json: bool) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from scalelab.fit.descent import rows
 from scalelab.fit.formula import Floats
 from scalelab.fit.law import Loss
 from scalelab.fit.minimise import Tell, minimise
@@ -32,6 +33,8 @@ _VALUES = 20_000_000
 
 _LEAST = 0.05
 """What is left at least where a cluster has nearly all the leverage."""
+
+_TWICE = 2.0
 
 _WEBB = np.sqrt([0.5, 1.0, 1.5])
 
@@ -166,15 +169,32 @@ def _best(
     target_BN: Floats | None,
     tell: Tell | None,
 ) -> Floats:
-    """[B, P] parameters, NaN where no start has a finite optimum."""
+    """[B, P] parameters, NaN where no start has a finite optimum.
+
+    A rival is tried where it might win: its objective lies no further above the refit's than twice
+    what any refit has gained.
+    """
     draws = len(weight_BN if weight_BN is not None else target_BN if target_BN is not None else ())
-    best_BP, value_B = np.full((draws, len(problem.axes)), np.nan), np.full(draws, np.inf)
-    for start_P in (optimum.theta_P, *optimum.rivals_KP):
-        minima = minimise(
-            problem, np.repeat(start_P[None], draws, axis=0), weight_BN, target_BN, tell
+    first_BP = np.repeat(optimum.theta_P[None], draws, axis=0)
+    began_B = problem.value_and_gradient(first_BP, weight_BN, target_BN)[0]
+    inverse_PP = problem.inverse_hessian(optimum.theta_P)
+    minima = minimise(problem, first_BP, weight_BN, target_BN, tell, inverse_PP=inverse_PP)
+    finite_B = np.isfinite(minima.objective_S)
+    best_BP = np.where(finite_B[:, None], minima.theta_SP, np.nan)
+    value_B = np.where(finite_B, minima.objective_S, np.inf)
+    gained = np.max(began_B - value_B, initial=0.0, where=finite_B & np.isfinite(began_B))
+    for rival_P in optimum.rivals_KP:
+        rival_BP = np.repeat(rival_P[None], draws, axis=0)
+        above_B = problem.value_and_gradient(rival_BP, weight_BN, target_BN)[0] - value_B
+        near_A = np.flatnonzero(~(above_B > _TWICE * gained))
+        if not near_A.size:
+            continue
+        tried = minimise(
+            problem, rival_BP[near_A], rows(weight_BN, near_A), rows(target_BN, near_A)
         )
-        lower_B = minima.objective_S < value_B
-        best_BP[lower_B], value_B[lower_B] = minima.theta_SP[lower_B], minima.objective_S[lower_B]
+        lower_A = tried.objective_S < value_B[near_A]
+        best_BP[near_A[lower_A]] = tried.theta_SP[lower_A]
+        value_B[near_A[lower_A]] = tried.objective_S[lower_A]
     return best_BP
 
 

@@ -13,7 +13,7 @@ from scalelab.fit.bootstrap import FEW, Draws
 from scalelab.fit.censored import Floats
 from scalelab.fit.compute import symbols_of
 from scalelab.fit.derived import budgets_of
-from scalelab.fit.estimate import ENOUGH, Estimate
+from scalelab.fit.estimate import ENOUGH, Estimate, Interval
 from scalelab.fit.law import Law
 from scalelab.fit.optimum import Optimum
 from scalelab.fit.problem import Problem
@@ -137,13 +137,15 @@ def optimum_warnings(
     problem: Problem, optimum: Optimum, check: CrossCheck | None
 ) -> Iterator[Warned]:
     """What the search for the optimum shows."""
+    limits = _limits(problem)
     for name in optimum.at_bounds:
         value = optimum.coefficients[name]
-        text = (
-            f"`{name}` lies at its bound ({value:.4g}): the optimum may lie beyond."
-            if value
-            else f"`{name}` went to zero."
-        )
+        if name in limits:
+            text = f"`{name}` lies at {value:.4g}: {_untold(name, value, limits[name])}."
+        elif value:
+            text = f"`{name}` lies at its bound ({value:.4g}): the optimum may lie beyond."
+        else:
+            text = f"`{name}` went to zero."
         yield Warned("at_bound", text)
     if optimum.at_best < SHARE * optimum.tried:
         how = "" if optimum.at_best else ", which was found by going on from the best of them"
@@ -177,6 +179,18 @@ def optimum_warnings(
         yield Warned("loss_below_irreducible", text)
 
 
+def _limits(problem: Problem) -> dict[str, Interval]:
+    """The limits that follow from the rows, of the coefficients that have such."""
+    return {axis.name: axis.told for axis in problem.axes if axis.told is not None}
+
+
+def _untold(name: str, value: float, limits: Interval) -> str:
+    """Which side of a limit the rows are silent about."""
+    low, high = limits
+    side = "above" if value * value > low * high else "below"
+    return f"the rows do not tell `{name}` {side} {high if side == 'above' else low:.4g}"
+
+
 def _floor(law: Law) -> str:
     """The irreducible term: by its name, E, in every law here that has one."""
     return "E" if "E" in law.coefficients else ""
@@ -188,19 +202,24 @@ def identity_warnings(
     estimates: Mapping[str, Estimate],
     profiles: Mapping[str, Profile],
 ) -> Iterator[Warned]:
-    """Coefficients that the rows do not tell."""
-    flat = {
-        name: profile
+    """Coefficients that the rows do not tell, and intervals that end where the rows stop telling.
+
+    A closed profile outweighs starts that differ: these stopped on a slope too shallow to follow.
+    """
+    for name, limits in _limits(problem).items():
+        for end in estimates[name].ci95 or ():
+            if name not in optimum.at_bounds and _is_limit(end, limits):
+                text = f"The interval of `{name}` ends at {end:.4g}: {_untold(name, end, limits)}."
+                yield Warned("at_bound", text)
+    vague = {
+        name: f"its profile stays within the noise {_open_side(profile)} ({profile.noise})"
         for name, profile in profiles.items()
         if profile.ci95 is None and name not in optimum.at_bounds
-    }
-    vague = {
-        name: f"its profile does not rise above the noise on both sides ({profile.noise})"
-        for name, profile in flat.items()
     }
     vague |= {
         name: f"starts of the same objective differ from {low:.4g} to {high:.4g}"
         for name, (low, high) in optimum.ridges.items()
+        if name not in profiles or profiles[name].ci95 is None
     }
     vague |= dict.fromkeys(
         _null(problem, optimum), "some change of it, with others, changes no prediction"
@@ -211,6 +230,17 @@ def identity_warnings(
         vague[floor] = f"its interval, {interval[0]:.4g} to {interval[1]:.4g}, reaches zero"
     for name, why in vague.items():
         yield Warned("not_identified", f"`{name}` is not told by these rows: {why}.")
+
+
+def _open_side(profile: Profile) -> str:
+    low, high = profile.ends
+    if low is not None:
+        return f"everywhere above {low:.4g}"
+    return "on both sides" if high is None else f"everywhere below {high:.4g}"
+
+
+def _is_limit(end: float, limits: Interval) -> bool:
+    return bool(np.isclose(end, limits, rtol=1e-6, atol=0.0).any())
 
 
 def _null(problem: Problem, optimum: Optimum) -> list[str]:

@@ -9,7 +9,7 @@ Shape letters: S sets, P parameters, N rows, A sets that are meant.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +45,13 @@ class Minima:
     """Of the objective over the parameters that no bound holds."""
     moved_S: NDArray[np.bool_]
     """Whether the parameters left their start."""
+    ended_S: NDArray[np.bool_]
+    """Whether the descent came to its end; False where it was cut off on a slope."""
 
     def at(self, index: int) -> "Minima":
         """One set alone."""
         one = slice(index, index + 1)
-        return Minima(
-            self.theta_SP[one], self.objective_S[one], self.gradient_norm_S[one], self.moved_S[one]
-        )
+        return Minima(*(getattr(self, part.name)[one] for part in fields(self)))
 
 
 def rows(value_SN: Floats | None, which_A: Indices) -> Floats | None:
@@ -70,6 +70,7 @@ class Descent:
         target_SN: Floats | None,
         tell: Tell | None,
         hold: int | None,
+        inverse_PP: Floats | None = None,
     ) -> None:
         self.problem, self.weight_SN, self.target_SN, self.tell, self.hold = (
             problem,
@@ -82,9 +83,11 @@ class Descent:
         self.theta_SP = np.clip(starts_SP, self.lower_P, self.upper_P)
         sets, width = self.theta_SP.shape
         self.value_S, self.gradient_SP = self._evaluate(self.theta_SP, np.arange(sets))
-        self.inverse_SPP = np.broadcast_to(np.eye(width), (sets, width, width)).copy()
-        self.fresh_S = np.ones(sets, dtype=bool)
+        known = np.eye(width) if inverse_PP is None else inverse_PP
+        self.inverse_SPP = np.broadcast_to(known, (sets, width, width)).copy()
+        self.fresh_S = np.full(sets, inverse_PP is None)
         """Whether the inverse Hessian is still the unit matrix."""
+        self.ended_S = np.ones(sets, dtype=bool)
         self.step_SP, self.slope_S = np.zeros_like(self.theta_SP), np.zeros(sets)
         self.length_S, self.short_S, self.long_S = (
             np.ones(sets),
@@ -114,6 +117,7 @@ class Descent:
             active_A = self._round(active_A)
             if self.tell is not None and len(active_A) < before:
                 self.tell(len(self.value_S) - len(active_A))
+        self.ended_S[active_A] = False
 
     def _round(self, active_A: Indices) -> Indices:
         """Try one point for every active set; returns those that stay active."""
@@ -295,10 +299,11 @@ class Descent:
             other.value_S[chosen_A],
         )
         self.gradient_SP[which_A] = other.gradient_SP[chosen_A]
+        self.ended_S[which_A] = other.ended_S[chosen_A]
 
     def minima(self, starts_SP: Floats) -> Minima:
         """The result."""
         held_SP = self._held(np.arange(len(self.value_S)))
         norm_S = np.linalg.norm(np.where(held_SP, 0.0, self.gradient_SP), axis=1)
         moved_S = np.abs(self.theta_SP - starts_SP).max(axis=1) > 1e-9
-        return Minima(self.theta_SP, self.value_S, norm_S, moved_S)
+        return Minima(self.theta_SP, self.value_S, norm_S, moved_S, self.ended_S)

@@ -53,11 +53,23 @@ def estimate(
 ) -> Estimate:
     """A value with the standard deviation and the central 95 % of its draws.
 
-    `stretch` is how much wider than their standard error the draws lie (see `bootstrap.Draws`).
+    An interval that would leave out the value ends at it. `stretch` is how much wider than their
+    standard error the draws lie (see `bootstrap.Draws`).
     """
     se, ci95 = _spread(draws_B)
     prediction95 = None if prediction_B is None else _spread(prediction_B)[1]
-    return Estimate(float(value), None if se is None else se / stretch, ci95, prediction95)
+    return Estimate(
+        float(value),
+        None if se is None else se / stretch,
+        _holding(ci95, float(value)),
+        _holding(prediction95, float(value)),
+    )
+
+
+def _holding(ends: Interval | None, value: float) -> Interval | None:
+    if ends is None or not np.isfinite(value):
+        return ends
+    return min(ends[0], value), max(ends[1], value)
 
 
 def interval(draws_B: Floats) -> Interval | None:

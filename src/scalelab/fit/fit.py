@@ -20,19 +20,22 @@ from scalelab.fit.derived import At, budgets_of, check_places, derive, with_erro
 from scalelab.fit.estimate import Estimate, estimate
 from scalelab.fit.holdout import Holdout, hold_out
 from scalelab.fit.law import Choices, Law, apply
-from scalelab.fit.optimum import Optimum, optimise
+from scalelab.fit.optimum import SAME, Optimum, optimise, resume
 from scalelab.fit.problem import Problem
 from scalelab.fit.profile import Profile, profile
 from scalelab.fit.projection import CrossCheck, cross_check
 from scalelab.fit.sample import Sample, sample
 from scalelab.fit.warned import Warned
 
-ENGINE = 1
+ENGINE = 2
 """Raised when the same rows and choices give other numbers: fits that a store keeps of an older
 engine are then fitted again where they are drawn.
 """
 
 DRAWS = 4000
+
+_RESTARTS = 5
+"""How often a lower objective that a profile finds is gone on from."""
 
 Tell = Callable[[str, int, int], None]
 """(what is being done, how much of it is done, of how much)."""
@@ -123,7 +126,7 @@ class Fit:
             },
             "derived": {name: found.to_json() for name, found in self.derived.items()},
             "profiles": {
-                name: {"ci95": list(found.ci95) if found.ci95 else None}
+                name: {"ci95": list(found.ci95) if found.ci95 else None, "ends": list(found.ends)}
                 for name, found in self.profiles.items()
             },
             "warnings": [warned.to_json() for warned in self.warnings],
@@ -157,12 +160,44 @@ def fit_law(
     held = None if holdout is None else hold_out(frame, applied, choices, rows, holdout)
     problem = Problem.of(applied, rows.columns, rows.y_N, rows.weight_N)
     optimum = optimise(problem, choices, _part(tell, "starts", choices.starts))
+    optimum, profiles = _profiled(problem, optimum, rows, choices.seed)
     draws = _draws(
         problem, optimum, rows, bootstrap, choices.seed, _part(tell, "refits", bootstrap)
     )
     return complete(
-        applied, choices, rows, optimum, draws, bootstrap, holdout=held, at=at, about=about
+        applied,
+        choices,
+        rows,
+        optimum,
+        draws,
+        bootstrap,
+        profiles,
+        holdout=held,
+        at=at,
+        about=about,
     )
+
+
+def _profiled(
+    problem: Problem, optimum: Optimum, rows: Sample, seed: int
+) -> tuple[Optimum, dict[str, Profile]]:
+    """The profile of every free coefficient, and the optimum: where a profile finds a lower
+    objective, the search goes on from there.
+    """
+    profiles = _profiles(problem, optimum, rows)
+    for _ in range(_RESTARTS):
+        lowest = min(profiles.values(), key=lambda found: found.objective, default=None)
+        if lowest is None or lowest.objective >= optimum.objective * (1 - SAME):
+            break
+        optimum = resume(problem, optimum, lowest.lowest, seed)
+        profiles = _profiles(problem, optimum, rows)
+    return optimum, profiles
+
+
+def _profiles(problem: Problem, optimum: Optimum, rows: Sample) -> dict[str, Profile]:
+    """None where the law meets the rows exactly: there is no noise to hold a profile against."""
+    exact = rows.configurations <= len(problem.names) or optimum.objective <= problem.negligible
+    return {name: profile(problem, optimum, name) for name in problem.names if not exact}
 
 
 def _part(tell: Tell | None, what: str, count: int | str) -> Callable[[int], None] | None:
@@ -191,6 +226,7 @@ def complete(
     optimum: Optimum,
     draws: Draws | None,
     asked: int,
+    profiles: Mapping[str, Profile] | None = None,
     *,
     holdout: Holdout | None = None,
     at: Sequence[At] = (),
@@ -201,9 +237,7 @@ def complete(
     estimates = {
         name: _estimate(law, name, value, draws) for name, value in optimum.coefficients.items()
     }
-    # Where the law meets the rows exactly there is no noise to hold a profile against.
-    exact = rows.configurations <= len(law.free) or optimum.objective <= problem.negligible
-    profiles = {name: profile(problem, optimum, name) for name in law.free if not exact}
+    profiles = _profiles(problem, optimum, rows) if profiles is None else profiles
     check = cross_check(problem) if problem.names else None
     bare = Fit(
         law,

@@ -21,7 +21,7 @@ from scalelab.core.text import beginning, is_text
 
 Floats = NDArray[np.float64]
 
-FUNCTIONS: dict[str, int] = {"exp": 1, "log": 1, "min": 2, "max": 2}
+FUNCTIONS: dict[str, int] = {"exp": 1, "log": 1, "expm1": 1, "log1p": 1, "min": 2, "max": 2}
 """The functions of a formula with their number of arguments; `log` is the natural one."""
 
 LENGTH = 10_000
@@ -142,19 +142,19 @@ class _Parser:
 
     def _sum(self) -> Node:
         first = self._product()
-        terms = list(_terms(first))
+        found = list(terms(first))
         while (sign := self._taken("+", "-")) is not None:
             term = self._product()
-            terms += _terms(term) if sign == "+" else (negative(term),)
-        return first if len(terms) == len(_terms(first)) else Sum(tuple(terms))
+            found += terms(term) if sign == "+" else (negative(term),)
+        return first if len(found) == len(terms(first)) else Sum(tuple(found))
 
     def _product(self) -> Node:
         first = self._signed()
-        factors = list(_factors(first))
+        found = list(factors(first))
         while (sign := self._taken("*", "/")) is not None:
             factor = self._signed()
-            factors += _factors(factor) if sign == "*" else (Power(factor, Number(-1.0)),)
-        return first if len(factors) == len(_factors(first)) else Product(tuple(factors))
+            found += factors(factor) if sign == "*" else (Power(factor, Number(-1.0)),)
+        return first if len(found) == len(factors(first)) else Product(tuple(found))
 
     def _signed(self) -> Node:
         is_negative = False
@@ -268,20 +268,20 @@ def _check_extent(parts: int, levels: int) -> None:
         raise UserError(what, cure=f"nest at most {LEVELS}")
 
 
-def _terms(node: Node) -> tuple[Node, ...]:
+def terms(node: Node) -> tuple[Node, ...]:
+    """What a sum adds; any other node is one term."""
     return node.terms if isinstance(node, Sum) else (node,)
 
 
-def _factors(node: Node) -> tuple[Node, ...]:
+def factors(node: Node) -> tuple[Node, ...]:
+    """What a product multiplies; any other node is one factor."""
     return node.factors if isinstance(node, Product) else (node,)
 
 
 def negative(node: Node) -> Node:
     """The node times -1."""
     return (
-        Number(-node.value)
-        if isinstance(node, Number)
-        else Product((Number(-1.0), *_factors(node)))
+        Number(-node.value) if isinstance(node, Number) else Product((Number(-1.0), *factors(node)))
     )
 
 
@@ -331,12 +331,22 @@ def _substitute(node: Node, by_name: Mapping[str, Node]) -> Node:
     return node
 
 
-_CALLS: dict[str, Callable[..., Floats]] = {
+def _relative(function: Callable[[Floats], Floats], inside: Floats) -> Floats:
+    """function(u)/u, one at zero."""
+    return np.where(inside == 0, 1.0, function(inside) / np.where(inside == 0, 1.0, inside))
+
+
+CALLS: dict[str, Callable[..., Floats]] = {
     "exp": np.exp,
     "log": np.log,
+    "expm1": np.expm1,
+    "log1p": np.log1p,
+    "exprel": lambda inside: _relative(np.expm1, inside),
+    "log1prel": lambda inside: _relative(np.log1p, inside),
     "min": np.minimum,
     "max": np.maximum,
 }
+"""Every function by name; `exprel` and `log1prel` only come from rewriting (`fit.accurate`)."""
 
 
 def evaluate(node: Node, values: Mapping[str, Floats | float]) -> Floats:
@@ -361,4 +371,4 @@ def _evaluate(node: Node, values: Mapping[str, Floats | float]) -> Floats:
         case Power(base=base, exponent=exponent):
             return np.power(_evaluate(base, values), _evaluate(exponent, values))
         case Function(name=name, arguments=parts):
-            return _CALLS[name](*[_evaluate(part, values) for part in parts])
+            return CALLS[name](*[_evaluate(part, values) for part in parts])

@@ -3,20 +3,24 @@ reverse-mode gradients.
 
 What is a product of powers is one operation: the exponential of a form that is linear in the
 parameters (`fit.forms`), so Chinchilla's law is two small matrix products and a sum. Everything
-else is a tape of sums, products, powers and functions.
+else is a tape of sums, products, powers and functions. A part that occurs several times is on the
+tape once.
 
 Shape letters: S sets of parameters, P parameters, N rows (or 1, where a value is the same in every
 row).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
+from itertools import accumulate
 
 import numpy as np
+from numpy.polynomial.polynomial import polyval
+from scipy.special import factorial
 
 from scalelab.fit.forms import NOTHING, Form, Forms
-from scalelab.fit.formula import Floats, Function, Node, Power, Product, Sum
+from scalelab.fit.formula import CALLS, Floats, Function, Node, Power, Product, Sum
 
 Pull = Callable[[Floats, Floats], None]
 """Adds what an adjoint [S, N] of the value means for the parameters to a gradient [S, P]."""
@@ -24,8 +28,80 @@ Pull = Callable[[Floats, Floats], None]
 Operation = Callable[[Floats], tuple[Floats, Pull]]
 """Parameters [S, P] -> value [S, N] or [S, 1], and its pull."""
 
+Back = Callable[..., Sequence[Floats]]
+"""(adjoint, value, values of the inputs) -> adjoints of the inputs."""
+
 
 @dataclass(frozen=True)
+class Leaf:
+    """A form of the parameters, or its exponential."""
+
+    used_K: np.ndarray
+    feature_KN: Floats
+    offset_N: Floats
+    exponential: bool
+
+    def value(self, theta_SP: Floats) -> Floats:
+        """[S, N] at parameters."""
+        value_SN = theta_SP[:, self.used_K] @ self.feature_KN
+        value_SN += self.offset_N
+        return np.exp(value_SN, out=value_SN) if self.exponential else value_SN
+
+    def pull(self, adjoint_SN: Floats, value_SN: Floats, gradient_SP: Floats) -> None:
+        """Add the gradient that an adjoint of the value means."""
+        if self.exponential:
+            adjoint_SN = adjoint_SN * value_SN
+        gradient_SP[:, self.used_K] += adjoint_SN @ self.feature_KN.T
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation on values that are on the tape already."""
+
+    inputs: tuple[int, ...]
+    forward: Callable[..., Floats]
+    back: Back
+
+
+@dataclass
+class Tape:
+    """Values in the order in which they are computed; the last one is the formula's."""
+
+    places: list[Floats | Leaf | Step] = field(default_factory=list)
+    """What is the same for all parameters stands there as its value [1, N]."""
+
+    def __call__(self, theta_SP: Floats) -> tuple[Floats, Pull]:
+        """The formula at parameters, and its pull."""
+        values: list[Floats] = []
+        for place in self.places:
+            match place:
+                case Leaf():
+                    values.append(place.value(theta_SP))
+                case Step():
+                    values.append(place.forward(*[values[index] for index in place.inputs]))
+                case _:
+                    values.append(place)
+        return values[-1], lambda adjoint, gradient: self._pull(values, adjoint, gradient)
+
+    def _pull(self, values: list[Floats], adjoint_SN: Floats, gradient_SP: Floats) -> None:
+        adjoints: list[Floats | None] = [None] * len(values)
+        adjoints[-1] = _to(adjoint_SN, values[-1])
+        for index in reversed(range(len(values))):
+            place, adjoint = self.places[index], adjoints[index]
+            if adjoint is None:
+                continue
+            if isinstance(place, Leaf):
+                place.pull(adjoint, values[index], gradient_SP)
+            elif isinstance(place, Step):
+                inputs = [values[one] for one in place.inputs]
+                backs = place.back(adjoint, values[index], *inputs)
+                for one, back in zip(place.inputs, backs, strict=True):
+                    if isinstance(self.places[one], Leaf | Step):
+                        known, back = adjoints[one], _to(back, values[one])
+                        adjoints[one] = back if known is None else known + back
+
+
+@dataclass
 class Compiler:
     """Formula -> operation.
 
@@ -35,36 +111,57 @@ class Compiler:
 
     forms: Forms
     basis: Mapping[str, tuple[Floats, float]]
+    tape: Tape = field(default_factory=Tape)
+    done: dict[Node, int] = field(default_factory=dict)
+    """Part of the formula -> its place on the tape."""
 
     def compile(self, node: Node) -> Operation:
         """The operation of a formula; forms are found where they are."""
+        last = self._place(node)
+        assert last == len(self.tape.places) - 1
+        return self.tape
+
+    def _place(self, node: Node) -> int:
+        if node not in self.done:
+            self.done[node] = self._append(self._compiled(node))
+        return self.done[node]
+
+    def _append(self, place: Floats | Leaf | Step) -> int:
+        self.tape.places.append(place)
+        return len(self.tape.places) - 1
+
+    def _compiled(self, node: Node) -> Floats | Leaf | Step:
         constant = self.forms.constant(node)
         if constant is not None:
-            return _constant(constant)
+            return constant[None, :]
         logarithm = self.forms.logarithm(node)
         if logarithm is not None:
-            return _exponential(*self._matrix(logarithm))
+            return self._leaf(logarithm, exponential=True)
         linear = self.forms.linear(node)
         if linear is not None:
-            return _linear(*self._matrix(linear))
+            return self._leaf(linear, exponential=False)
         return self._compound(node)
 
-    def _compound(self, node: Node) -> Operation:
+    def _compound(self, node: Node) -> Step:
         match node:
             case Sum(terms=terms):
-                return _sum([self.compile(term) for term in terms])
+                return Step(tuple(map(self._place, terms)), _add, _add_back)
             case Product():
                 form, rest = self.forms.split(node)
-                first = [_exponential(*self._matrix(form))] if form is not NOTHING else []
-                return _product([*first, *map(self.compile, rest)])
+                leaf = self._leaf(form, exponential=True) if form is not NOTHING else None
+                first = [] if leaf is None else [self._append(leaf)]
+                return Step((*first, *map(self._place, rest)), _multiply, _multiply_back)
             case Power(base=base, exponent=exponent):
-                return _power(self.compile(base), self.compile(exponent))
+                constant = self.forms.constant(exponent)
+                if constant is not None and constant.size == 1:
+                    return _power_of(self._place(base), float(constant[0]))
+                return Step((self._place(base), self._place(exponent)), np.power, _power_back)
             case Function(name=name, arguments=arguments):
-                return _FUNCTIONS[name](*map(self.compile, arguments))
+                return Step(tuple(map(self._place, arguments)), CALLS[name], _BACKS[name])
         raise AssertionError(f"{node} is a form")
 
-    def _matrix(self, form: Form) -> tuple[Floats, Floats]:
-        """Features [P, N] and offset [N] in the vector that is optimised."""
+    def _leaf(self, form: Form, *, exponential: bool) -> Leaf:
+        """Features and offset in the vector that is optimised."""
         width = len(next(iter(self.basis.values()))[0])
         feature_PN, offset_N = np.zeros((width, 1)), form.offset
         for name, value in form.feature.items():
@@ -72,7 +169,11 @@ class Compiler:
             feature_PN = feature_PN + row_P[:, None] * value
             offset_N = offset_N + shift * value
         rows = max(feature_PN.shape[1], len(offset_N))
-        return np.broadcast_to(feature_PN, (width, rows)), np.broadcast_to(offset_N, rows)
+        used_K = np.flatnonzero(feature_PN.any(axis=1))
+        feature_KN = np.broadcast_to(feature_PN[used_K], (len(used_K), rows))
+        return Leaf(
+            used_K, np.ascontiguousarray(feature_KN), np.broadcast_to(offset_N, rows), exponential
+        )
 
 
 def _to(adjoint_SN: Floats, value_SN: Floats) -> Floats:
@@ -84,129 +185,79 @@ def _to(adjoint_SN: Floats, value_SN: Floats) -> Floats:
     )
 
 
-def _constant(value_N: Floats) -> Operation:
-    return lambda theta_SP: (value_N[None, :], lambda adjoint, gradient: None)
+def _add(*inputs: Floats) -> Floats:
+    return reduce(np.add, inputs)
 
 
-def _exponential(feature_PN: Floats, offset_N: Floats) -> Operation:
-    used = np.flatnonzero(feature_PN.any(axis=1))
-    feature_KN = np.ascontiguousarray(feature_PN[used])
-
-    def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
-        value_SN = theta_SP[:, used] @ feature_KN
-        value_SN += offset_N
-        np.exp(value_SN, out=value_SN)
-
-        def pull(adjoint_SN: Floats, gradient_SP: Floats) -> None:
-            gradient_SP[:, used] += (_to(adjoint_SN, value_SN) * value_SN) @ feature_KN.T
-
-        return value_SN, pull
-
-    return operation
+def _add_back(adjoint: Floats, value: Floats, *inputs: Floats) -> Sequence[Floats]:
+    return [adjoint] * len(inputs)
 
 
-def _linear(feature_PN: Floats, offset_N: Floats) -> Operation:
-    used = np.flatnonzero(feature_PN.any(axis=1))
-    feature_KN = np.ascontiguousarray(feature_PN[used])
-
-    def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
-        value_SN = theta_SP[:, used] @ feature_KN + offset_N
-
-        def pull(adjoint_SN: Floats, gradient_SP: Floats) -> None:
-            gradient_SP[:, used] += _to(adjoint_SN, value_SN) @ feature_KN.T
-
-        return value_SN, pull
-
-    return operation
+def _multiply(*inputs: Floats) -> Floats:
+    return reduce(np.multiply, inputs)
 
 
-def _sum(parts: list[Operation]) -> Operation:
-    def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
-        done = [part(theta_SP) for part in parts]
-
-        def pull(adjoint_SN: Floats, gradient_SP: Floats) -> None:
-            for value_SN, pull_part in done:
-                pull_part(_to(adjoint_SN, value_SN), gradient_SP)
-
-        return reduce(np.add, [value for value, _ in done]), pull
-
-    return operation
+def _multiply_back(adjoint: Floats, value: Floats, *inputs: Floats) -> Sequence[Floats]:
+    """Every input's adjoint is multiplied by those before it and by those behind it."""
+    before = list(accumulate(inputs[:-1], np.multiply, initial=adjoint))
+    behind = list(accumulate(inputs[:0:-1], np.multiply))[::-1]
+    return [*map(np.multiply, before, behind), before[-1]]
 
 
-def _product(parts: list[Operation]) -> Operation:
-    def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
-        done = [part(theta_SP) for part in parts]
+def _power_of(base: int, exponent: float) -> Step:
+    """A power whose exponent is a number."""
 
-        def pull(adjoint_SN: Floats, gradient_SP: Floats) -> None:
-            for index, (value_SN, pull_part) in enumerate(done):
-                others = [value for other, (value, _) in enumerate(done) if other != index]
-                pull_part(_to(reduce(np.multiply, others, adjoint_SN), value_SN), gradient_SP)
+    def back(adjoint: Floats, value: Floats, base: Floats) -> Sequence[Floats]:
+        slope = -value * value if exponent == -1 else exponent * np.power(base, exponent - 1)
+        return [adjoint * slope]
 
-        return reduce(np.multiply, [value for value, _ in done]), pull
-
-    return operation
+    forward = np.reciprocal if exponent == -1 else lambda base: np.power(base, exponent)
+    return Step((base,), forward, back)
 
 
-def _power(base: Operation, exponent: Operation) -> Operation:
-    def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
-        (base_SN, pull_base), (exponent_SN, pull_exponent) = base(theta_SP), exponent(theta_SP)
-        value_SN = np.power(base_SN, exponent_SN)
-
-        def pull(adjoint_SN: Floats, gradient_SP: Floats) -> None:
-            pull_base(
-                _to(adjoint_SN * exponent_SN * np.power(base_SN, exponent_SN - 1), base_SN),
-                gradient_SP,
-            )
-            with np.errstate(all="ignore"):
-                log_SN = np.where(value_SN == 0, 0.0, np.log(base_SN))
-            pull_exponent(_to(adjoint_SN * value_SN * log_SN, exponent_SN), gradient_SP)
-
-        return value_SN, pull
-
-    return operation
+def _power_back(adjoint: Floats, value: Floats, base: Floats, exponent: Floats) -> Sequence[Floats]:
+    log = np.where(value == 0, 0.0, np.log(base))
+    return [adjoint * exponent * np.power(base, exponent - 1), adjoint * value * log]
 
 
-def _exp(inner: Operation) -> Operation:
-    def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
-        inside_SN, pull = inner(theta_SP)
-        value_SN = np.exp(inside_SN)
-        return value_SN, lambda adjoint, gradient: pull(
-            _to(adjoint * value_SN, inside_SN), gradient
-        )
-
-    return operation
+_SMALL, _ORDER = 0.05, np.arange(14.0)
+_EXPREL = (_ORDER + 1) / factorial(_ORDER + 2)
+_LOG1PREL = (_ORDER + 1) / (_ORDER + 2) * np.where(_ORDER % 2, 1.0, -1.0)
+"""Derivatives of (e^u - 1)/u and of log(1 + u)/u as series in u: their closed forms cancel where u
+is small.
+"""
 
 
-def _log(inner: Operation) -> Operation:
-    def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
-        inside_SN, pull = inner(theta_SP)
-        return np.log(inside_SN), lambda adjoint, gradient: pull(
-            _to(adjoint / inside_SN, inside_SN), gradient
-        )
-
-    return operation
+def _near(series: Floats, inside: Floats, far: Floats) -> Floats:
+    """A slope by its series where the argument is small, else by its closed form."""
+    small = np.abs(inside) < _SMALL
+    return np.where(small, polyval(np.where(small, inside, 0.0), series), far)
 
 
-def _extreme(
-    choose: Callable[[Floats, Floats], Floats], first: Operation, second: Operation
-) -> Operation:
-    def operation(theta_SP: Floats) -> tuple[Floats, Pull]:
-        (first_SN, pull_first), (second_SN, pull_second) = first(theta_SP), second(theta_SP)
-        value_SN = choose(first_SN, second_SN)
-
-        def pull(adjoint_SN: Floats, gradient_SP: Floats) -> None:
-            taken_SN = value_SN == first_SN
-            pull_first(_to(adjoint_SN * taken_SN, first_SN), gradient_SP)
-            pull_second(_to(adjoint_SN * ~taken_SN, second_SN), gradient_SP)
-
-        return value_SN, pull
-
-    return operation
+_SLOPES: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "exp": lambda inside, value: value,
+    "log": lambda inside, value: 1 / inside,
+    "expm1": lambda inside, value: value + 1,
+    "log1p": lambda inside, value: 1 / (1 + inside),
+    "exprel": lambda inside, value: _near(_EXPREL, inside, (np.exp(inside) - value) / inside),
+    "log1prel": lambda inside, value: _near(_LOG1PREL, inside, (1 / (1 + inside) - value) / inside),
+}
+"""Derivatives of the functions of one argument, from the argument and the value."""
 
 
-_FUNCTIONS: dict[str, Callable[..., Operation]] = {
-    "exp": _exp,
-    "log": _log,
-    "min": lambda first, second: _extreme(np.minimum, first, second),
-    "max": lambda first, second: _extreme(np.maximum, first, second),
+def _slope_back(slope: Callable[[Floats, Floats], Floats]) -> Back:
+    return lambda adjoint, value, inside: [adjoint * slope(inside, value)]
+
+
+def _extreme_back(
+    adjoint: Floats, value: Floats, first: Floats, second: Floats
+) -> Sequence[Floats]:
+    taken = value == first
+    return [adjoint * taken, adjoint * ~taken]
+
+
+_BACKS: dict[str, Back] = {
+    **{name: _slope_back(slope) for name, slope in _SLOPES.items()},
+    "min": _extreme_back,
+    "max": _extreme_back,
 }

@@ -118,6 +118,17 @@ class IsoFlop:
     left_out: int
     """Rows in no profile: their budget has fewer than `SIZES` sizes."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; a power of compute is null where no line passes through the minima."""
+        return {
+            "budgets": [budget.to_json() for budget in self.budgets],
+            "params": None if self.params is None else self.params.to_json(),
+            "tokens": None if self.tokens is None else self.tokens.to_json(),
+            "scatter": self.scatter,
+            "left_out": self.left_out,
+            "warnings": [warned.to_json() for warned in self.warnings],
+        }
+
 
 def isoflop(
     params_N: Floats,
@@ -171,10 +182,10 @@ def scatter_of(log_flops_K: Floats, x_K: Floats, x_BK: Floats) -> float:
     """The scatter between budgets that makes chi-squared about a line as large as its K - 2 degrees
     of freedom (Paule and Mandel).
 
-    Zero where the minima's own errors explain it, and with fewer than three different budgets,
-    about whose line nothing scatters.
+    Zero where the minima's own errors explain it, without draws to tell these from, and with fewer
+    than three different budgets, about whose line nothing scatters.
     """
-    if np.unique(log_flops_K).size < 3:
+    if np.unique(log_flops_K).size < 3 or not len(x_BK):
         return 0.0
     # Half the central 68 %: a minimum of a nearly flat parabola may be drawn anywhere, and its
     # standard deviation says nothing.

@@ -9,11 +9,13 @@ exponent of a power are real numbers, all others are positive unless `real` name
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.units import parse_number
 from scalelab.fit import formula
+from scalelab.fit.accurate import accurate
 from scalelab.fit.formula import Node, Number, Symbol
 
 Residual = Literal["log", "linear"]
@@ -111,7 +113,7 @@ class Law:
     tied: Mapping[str, str] = field(default_factory=dict)
     """Coefficient -> expression of other coefficients, as `beta: alpha` or `beta: 2*alpha`."""
     weights: str | None = None
-    """A column by which every row's loss is multiplied."""
+    """A column, or an expression of columns, by which every row's loss is multiplied."""
 
     def __post_init__(self) -> None:
         if self.residual not in get_args(Residual):
@@ -143,7 +145,7 @@ class Law:
                 )
 
     def _check_names(self) -> None:
-        used = formula.names(self.tree)
+        used = formula.names(self.declared)
         self._check_lets(used)
         if len(self.coefficients) > COEFFICIENTS:
             raise UserError(
@@ -189,18 +191,23 @@ class Law:
                 what = f"`{name}` is used by a `let` that stands above its own"
                 raise UserError(what, cure="put it first; none may use itself")
 
-    @property
-    def tree(self) -> Node:
-        """The formula with every `let` put in, before anything is tied or fixed."""
+    @cached_property
+    def declared(self) -> Node:
+        """The formula as it is written, with every `let` put in."""
         lets: dict[str, Node] = {}
         for name, text in self.let.items():
             lets[name] = formula.substitute(formula.parse(text), lets)
         return formula.substitute(formula.parse(self.formula), lets)
 
-    @property
+    @cached_property
+    def tree(self) -> Node:
+        """The formula as it is evaluated, before anything is tied or fixed."""
+        return accurate(self.declared)
+
+    @cached_property
     def coefficients(self) -> list[str]:
         """Every coefficient of the formula in order of appearance, tied and fixed ones too."""
-        return [name for name in formula.names(self.tree) if name not in self.columns]
+        return [name for name in formula.names(self.declared) if name not in self.columns]
 
     @property
     def free(self) -> list[str]:
@@ -212,16 +219,16 @@ class Law:
     @property
     def exponents(self) -> set[str]:
         """Coefficients that stand in the exponent of a power somewhere: these may be negative."""
-        return _exponents(self.tree) - set(self.columns)
+        return _exponents(self.declared) - set(self.columns)
 
-    @property
+    @cached_property
     def reduced(self) -> Node:
         """The formula that is fitted: lets, ties and fixed values put in."""
         fixed: dict[str, Node] = {name: Number(float(value)) for name, value in self.fixed.items()}
         tied = {
             name: formula.substitute(formula.parse(text), fixed) for name, text in self.tied.items()
         }
-        return formula.substitute(self.tree, {**fixed, **tied})
+        return accurate(formula.substitute(self.declared, {**fixed, **tied}))
 
     def to_json(self) -> dict[str, Any]:
         """The law as plain values, for a record."""
@@ -235,7 +242,10 @@ class Law:
             "loss": str(self.loss),
             "weights": self.weights,
             "real": sorted(self.real),
-            "bounds": {name: list(bounds) for name, bounds in self.bounds.items()},
+            "bounds": {
+                name: [end if math.isfinite(end) else str(end) for end in ends]
+                for name, ends in self.bounds.items()
+            },
             "fixed": dict(self.fixed),
             "tied": dict(self.tied),
             "source": self.source,
@@ -282,10 +292,10 @@ def apply(law: Law, choices: Choices) -> Law:
     Raises UserError for an unknown coefficient or column symbol, naming the nearest.
     """
     for symbol in choices.columns:
-        if symbol not in formula.names(law.tree):
+        if symbol not in formula.names(law.declared):
             raise UserError(
                 f"the formula of `{law.name}` has no `{symbol}`",
-                cure=nearest(symbol, formula.names(law.tree)),
+                cure=nearest(symbol, formula.names(law.declared)),
             )
     chosen = {**choices.fix, **choices.tie}
     return replace(

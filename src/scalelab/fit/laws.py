@@ -89,6 +89,41 @@ _ALL = [
         source="Muennighoff et al. 2023 (arXiv 2305.16264), equation 5",
     ),
     Law(
+        "repeated_data",
+        "E + A*Neff^-alpha + B*Deff^-beta",
+        {"N": _N, "D": _D, "U": "extra.unique_tokens"},
+        let={
+            "V": "min(U, D)",
+            "Deff": "V*(1 + RD*(1 - exp(-(D/V - 1)/RD)))",
+            "G": "(alpha*A/(beta*B))^(1/(alpha + beta))",
+            "M": "min(N, G*(G*V)^(beta/alpha))",
+            "Neff": "M*(1 + RN*(1 - exp(-(N/M - 1)/RN)))",
+        },
+        bounds={"RN": (1e-3, 1e3)},
+        about=(
+            "`data_constrained` in both halves: parameters beyond M, the best number for U tokens,"
+            " are worth less too, by RN"
+        ),
+        source="Muennighoff et al. 2023 (arXiv 2305.16264), equations 5 and 6; they tie beta=alpha",
+    ),
+    Law(
+        "routing",
+        "exp(log(10)*(d + a*n + b*x + c*n*x))",
+        {"N": "params.active", "X": "extra.experts"},
+        let={
+            "n": "log(N)/log(10)",
+            "Xeff": "1/(1/(X - 1 + 1/(1/Xstart - 1/Xmax)) + 1/Xmax)",
+            "x": "log(Xeff)/log(10)",
+        },
+        real=frozenset({"a", "b", "c", "d"}),
+        bounds={"Xstart": (1.0, 10.0), "Xmax": (10.0, 1e5)},
+        about=(
+            "routed models of X experts at equal tokens: log10 of the loss from those of N and of"
+            " the experts that count, which saturate at Xmax"
+        ),
+        source="Clark et al. 2022 (arXiv 2202.01169), equation 1",
+    ),
+    Law(
         "moe_granularity",
         "c + (g*G^-gamma + a)*N^-alpha + b*D^-beta",
         {"N": _N, "D": _D, "G": "extra.granularity"},

@@ -27,14 +27,17 @@ def minimise(
     tell: Tell | None = None,
     hold: int | None = None,
     light: bool = True,
+    inverse_PP: Floats | None = None,
 ) -> Minima:
     """The minimum that every start leads to; rows may weigh differently, or have other targets, in
     every set.
 
     `hold` is a parameter that stays where each start has it. Without `light` a term that has
     vanished stays so, which is many times faster where it is meant to.
+    `inverse_PP` is an inverse Hessian to begin with, for starts near a known minimum
+    (`Problem.inverse_hessian`).
     """
-    descent = Descent(problem, starts_SP, weight_SN, target_SN, tell, hold)
+    descent = Descent(problem, starts_SP, weight_SN, target_SN, tell, hold, inverse_PP)
     descent.run()
     for _ in range(sum(axis.term for axis in problem.axes) if light else 0):
         if not _light_again(descent):

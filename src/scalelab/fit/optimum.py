@@ -4,7 +4,7 @@ Shape letters: S starts, P parameters, K local minima.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import numpy as np
@@ -94,6 +94,28 @@ def optimise(problem: Problem, choices: Choices | None = None, tell: Tell | None
     return found
 
 
+def resume(
+    problem: Problem, optimum: Optimum, coefficients: Mapping[str, float], seed: int
+) -> Optimum:
+    """Go on from coefficients of a lower objective than the optimum's, which stays as a rival."""
+    best = _around(problem, minimise(problem, problem.theta(coefficients)), seed)
+    objective = float(best.objective_S[0])
+    theta_P, held = _settled(problem, best.theta_SP[0])
+    same_S = optimum.objectives_S <= objective * (1 + SAME) + problem.negligible
+    return replace(
+        optimum,
+        coefficients=_coefficients(problem, theta_P),
+        objective=objective,
+        at_best=int(same_S.sum()),
+        gradient_norm=_gradient_norm(problem, best),
+        moved=True,
+        at_bounds=held,
+        ridges={},
+        theta_P=theta_P,
+        rivals_KP=np.concatenate([optimum.theta_P[None], optimum.rivals_KP[: _RIVALS - 1]]),
+    )
+
+
 def _around(problem: Problem, minima: Minima, seed: int) -> Minima:
     """The best start's minimum, or a lower one that is found by going on from places around it."""
     best = minima.at(int(minima.objective_S.argmin()))
@@ -114,16 +136,12 @@ def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimu
     theta_P, held = _settled(problem, best.theta_SP[0])
     same_SP = np.concatenate([theta_P[None], minima.theta_SP[same_S]])
     return Optimum(
-        coefficients={
-            name: float(value[0]) for name, value in problem.coefficients(theta_P[None]).items()
-        },
+        coefficients=_coefficients(problem, theta_P),
         objective=objective,
         tried=len(minima.objective_S),
         at_best=int(same_S.sum()),
         objectives_S=np.sort(minima.objective_S),
-        gradient_norm=(
-            float(best.gradient_norm_S[0]) / objective if objective > problem.negligible else 0.0
-        ),
+        gradient_norm=_gradient_norm(problem, best),
         moved=bool(best.moved_S[0]),
         at_bounds=held,
         ridges=_ridges(problem, problem.coefficients(same_SP), held),
@@ -131,6 +149,16 @@ def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimu
         theta_P=theta_P,
         rivals_KP=_rivals(minima, same_S),
     )
+
+
+def _coefficients(problem: Problem, theta_P: Floats) -> dict[str, float]:
+    values = problem.coefficients(theta_P[None])
+    return {name: float(value[0]) for name, value in values.items()}
+
+
+def _gradient_norm(problem: Problem, best: Minima) -> float:
+    objective = float(best.objective_S[0])
+    return float(best.gradient_norm_S[0]) / objective if objective > problem.negligible else 0.0
 
 
 def _settled(problem: Problem, theta_P: Floats) -> tuple[Floats, tuple[str, ...]]:
@@ -179,9 +207,10 @@ def _ridges(
 
 
 def _rivals(minima: Minima, same_S: NDArray[np.bool_]) -> Floats:
-    """One set for each of the next-best objectives."""
+    """One set for each of the next-best objectives at which a descent ended."""
     objective = float(minima.objective_S.min())
     order_S = np.argsort(minima.objective_S)
+    order_S = order_S[minima.ended_S[order_S]]
     chosen: list[int] = []
     last = objective
     for index in order_S[~same_S[order_S]]:
@@ -196,9 +225,7 @@ def _rivals(minima: Minima, same_S: NDArray[np.bool_]) -> Floats:
 
 def _nothing_free(problem: Problem) -> Optimum:
     none: Floats = np.zeros(0)
-    fixed = {
-        name: float(value[0]) for name, value in problem.coefficients(np.zeros((1, 0))).items()
-    }
+    fixed = _coefficients(problem, none)
     objective = problem.objective(fixed)
     return Optimum(
         fixed,

@@ -26,6 +26,9 @@ from scalelab.fit.layout import FLOOR, Axis, Layout
 _BLOCK = 1 << 15
 """Values in one block of sets: what stays in a core's cache."""
 
+_DAMPED = 1e-6
+"""Added to a Gauss-Newton matrix in units of its mean diagonal: a flat direction has no inverse."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -193,10 +196,29 @@ class Problem:
         step = 1e-5
         shift_PP = step * np.eye(len(theta_P))
         values = self.coefficients(np.concatenate([theta_P + shift_PP, theta_P - shift_PP]))
-        predicted_SN = self.predict(values)
-        if self.law.residual == "log":
-            predicted_SN = np.log(predicted_SN)
+        with np.errstate(all="ignore"):
+            predicted_SN = self.predict(values)
+            if self.law.residual == "log":
+                predicted_SN = np.log(predicted_SN)
         return (predicted_SN[: len(theta_P)] - predicted_SN[len(theta_P) :]).T / (2 * step)
+
+    def inverse_hessian(self, theta_P: Floats) -> Floats | None:
+        """[P, P] inverse of the Gauss-Newton matrix at parameters, under the weights that Huber's
+        loss gives the rows; None where it has none.
+        """
+        slope_NP, loss = self.slopes(theta_P), self.law.loss
+        values = self.coefficients(theta_P[None])
+        residual_N = self.residuals({name: float(value[0]) for name, value in values.items()})
+        curve_N = (
+            np.full(len(residual_N), 2.0)
+            if loss.kind == "squared"
+            else loss.delta / np.maximum(np.abs(residual_N), loss.delta)
+        )
+        matrix_PP = (slope_NP * (self.weight_N * curve_N)[:, None]).T @ slope_NP
+        if not np.isfinite(matrix_PP).all() or not np.trace(matrix_PP) > 0:
+            return None
+        width = len(matrix_PP)
+        return np.linalg.inv(matrix_PP + _DAMPED * np.trace(matrix_PP) / width * np.eye(width))
 
     def objective(self, coefficients: Mapping[str, float]) -> float:
         """The weighted sum of losses at given coefficients."""

@@ -8,6 +8,7 @@ the coefficient.
 Shape letters: X values of the coefficient, P parameters, N rows.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,6 +26,8 @@ _LOG_REACH, _REAL_REACH = 12.0, 3.0
 real one.
 """
 
+_QUARTER = 0.25
+_AT_ONCE = 4
 _PASSES = 6
 _ZOOMS = 5
 _COARSE = 0.2
@@ -45,6 +48,8 @@ class Profile:
     objective_X: Floats = field(repr=False)
     objective: float
     """The least that was seen."""
+    lowest: Mapping[str, float] = field(repr=False)
+    """The coefficients of the least objective."""
     threshold: float
     """The objective at the ends of the interval."""
     ends: tuple[float | None, float | None]
@@ -63,8 +68,11 @@ def noise_scale(problem: Problem, optimum: Optimum) -> tuple[float, str]:
     """kappa, the mean square of the loss's slope over its mean curvature, and a sentence that says
     so.
 
-    Few rows lie in the square part of Huber's loss where delta is small, so the curvature is
-    counted over a window that holds a quarter of the rows at least.
+    Where delta is small, few rows lie in the square part of Huber's loss, and most of these are the
+    ones that the fit meets nearly exactly, as many as it has coefficients: they say nothing of the
+    density of errors near zero (Koenker 2005, Quantile Regression, section 4.10.1), and counting
+    them makes intervals too narrow. The curvature is then counted over the other rows, in a window
+    that holds a quarter of them.
     """
     residual_N, weight_N = problem.residuals(optimum.coefficients), problem.weight_N
     spare = max(1, len(residual_N) - len(problem.axes))
@@ -73,7 +81,11 @@ def noise_scale(problem: Problem, optimum: Optimum) -> tuple[float, str]:
         kappa = 2 * degrees * float((weight_N * residual_N**2).mean())
         return kappa, f"residual variance {kappa / 2:.4g} ({spare} degrees of freedom)"
     delta = problem.law.loss.delta
-    window = max(delta, float(np.quantile(np.abs(residual_N), 0.25)))
+    order_N = np.argsort(np.abs(residual_N))[-spare:]
+    window = float(np.quantile(np.abs(residual_N[order_N]), _QUARTER))
+    if window > delta:
+        residual_N, weight_N = residual_N[order_N], weight_N[order_N]
+    window = max(delta, window)
     slope_N = np.clip(residual_N, -delta, delta)
     curvature = float((weight_N * (np.abs(residual_N) <= window)).mean()) * delta / window
     kappa = degrees * float((weight_N**2 * slope_N**2).mean()) / curvature
@@ -99,13 +111,12 @@ def profile(problem: Problem, optimum: Optimum, name: str, points: int = 41) -> 
     along = _Along.of(problem, optimum, name)
     kappa, noise = noise_scale(problem, optimum)
     spare = max(1, len(problem.y_N) - len(problem.axes))
-    rise = 0.5 * kappa * float(fisher.ppf(0.95, 1, spare))
-    wide_X, objective_X = along.refit(along.wide())
-    low, high = _crossings(wide_X, objective_X, float(objective_X.min()) + rise)
-    fine_X, objective_X, threshold = wide_X, objective_X, 0.0
+    height = 0.5 * kappa * float(fisher.ppf(0.95, 1, spare))
+    low, high = along.search(height)
+    fine_X, objective_X, threshold = np.empty(0), np.empty(0), 0.0
     for _ in range(_ZOOMS):
         fine_X, objective_X = along.refit(along.fine(low, high, points))
-        threshold = float(objective_X.min()) + rise
+        threshold = float(objective_X.min()) + height
         found = _crossings(fine_X, objective_X, threshold)
         guessed, (low, high) = (
             (low, high),
@@ -113,17 +124,19 @@ def profile(problem: Problem, optimum: Optimum, name: str, points: int = 41) -> 
         )
         if (low, high) == guessed:
             break
-    ends = tuple(
-        None if end is None else along.value(end)
-        for end in _crossings(fine_X, objective_X, threshold)
-    )
+    low, high = _crossings(fine_X, objective_X, threshold)
+    # The least may lie a hair beside the optimum.
     return Profile(
         name,
         along.values(fine_X),
         objective_X,
         float(objective_X.min()),
+        along.lowest(),
         threshold,
-        (ends[0], ends[1]),
+        (
+            None if low is None else along.value(min(low, along.centre)),
+            None if high is None else along.value(max(high, along.centre)),
+        ),
         noise,
         kappa,
     )
@@ -177,25 +190,50 @@ class _Along:
     axis: int
     centre: float
     theta_XP: Floats
+    objective_X: Floats
+    inverse_PP: Floats | None
 
     @classmethod
     def of(cls, problem: Problem, optimum: Optimum, name: str) -> "_Along":
         """A coefficient with bounds takes up no scale, so that it can be held by itself."""
-        is_log = problem.axes[problem.names.index(name)].is_log
-        bounds = problem.law.bounds.get(name, (0.0, np.inf) if is_log else (-np.inf, np.inf))
+        own_axis = problem.axes[problem.names.index(name)]
+        bounds = problem.law.bounds.get(name) or own_axis.told
+        bounds = bounds or ((0.0, np.inf) if own_axis.is_log else (-np.inf, np.inf))
         law = replace(problem.law, bounds={**problem.law.bounds, name: bounds})
         own = Problem.of(law, problem.columns, problem.y_N, problem.weight_N)
         theta_1P = own.theta(optimum.coefficients)
         axis = own.names.index(name)
-        return cls(own, axis, float(theta_1P[0, axis]), theta_1P)
+        return cls(
+            own,
+            axis,
+            float(theta_1P[0, axis]),
+            theta_1P,
+            np.array([optimum.objective]),
+            own.inverse_hessian(theta_1P[0]),
+        )
 
-    def wide(self) -> Floats:
-        """Places from very near the optimum to far away, on both sides."""
+    def search(self, height: float) -> tuple[float | None, float | None]:
+        """About where the objective rises by so much on either side; None where it does not.
+
+        Places are looked at from very near the optimum to far away, some at a time on the sides
+        that have not risen: far out a law may be absurd, and its refits endless.
+        """
         axis = self.problem.axes[self.axis]
         reach = _REACH * (_LOG_REACH if axis.is_log else _REAL_REACH * max(1.0, abs(self.centre)))
-        return self._allowed(
-            np.concatenate([self.centre - reach[::-1], [self.centre], self.centre + reach])
-        )
+        x_X, objective_X = self.refit(np.array([self.centre]))
+        ends: tuple[float | None, float | None] = (None, None)
+        for out in np.split(reach, range(_AT_ONCE, len(reach), _AT_ONCE)):
+            down = self.centre - out if ends[0] is None else np.empty(0)
+            up = self.centre + out if ends[1] is None else np.empty(0)
+            further_X = np.setdiff1d(self._allowed(np.concatenate([down, up])), x_X)
+            if not further_X.size:
+                break
+            found_X, found = self.refit(further_X)
+            order_X = np.argsort(np.concatenate([x_X, found_X]))
+            x_X = np.concatenate([x_X, found_X])[order_X]
+            objective_X = np.concatenate([objective_X, found])[order_X]
+            ends = _crossings(x_X, objective_X, float(objective_X.min()) + height)
+        return ends
 
     def fine(self, low: float | None, high: float | None, points: int) -> Floats:
         """Evenly spaced places over the interval and beyond, the optimum among them; an open side
@@ -233,13 +271,22 @@ class _Along:
             if (objective_X >= before_X * (1 - 1e-7)).all():
                 break
         self.theta_XP = np.concatenate([self.theta_XP, theta_XP])
+        self.objective_X = np.concatenate([self.objective_X, objective_X])
         return x_X, objective_X
 
     def _from(self, start_XP: Floats, x_X: Floats) -> tuple[Floats, Floats]:
         start_XP = start_XP.copy()
         start_XP[:, self.axis] = x_X
-        minima = minimise(self.problem, start_XP, hold=self.axis, light=False)
+        minima = minimise(
+            self.problem, start_XP, hold=self.axis, light=False, inverse_PP=self.inverse_PP
+        )
         return minima.theta_SP, minima.objective_S
+
+    def lowest(self) -> dict[str, float]:
+        """The coefficients of the lowest of all refits."""
+        best = int(self.objective_X.argmin())
+        values = self.problem.coefficients(self.theta_XP[best : best + 1])
+        return {name: float(value[0]) for name, value in values.items()}
 
     def value(self, x: float) -> float:
         """The coefficient at a place."""

@@ -16,9 +16,10 @@ from scalelab.core.errors import UserError, nearest
 from scalelab.fit import formula
 from scalelab.fit.censored import Floats
 from scalelab.fit.columns import Columns
-from scalelab.fit.formula import Function, Node, Power
+from scalelab.fit.formula import Function, Node, Number, Power, Sum
 from scalelab.fit.law import Law
 from scalelab.fit.laws import LAWS
+from scalelab.fit.weights import Weights
 
 USED = ("done", "stopped")
 """States whose numbers are used: a stopped trial counts with the length that it ran."""
@@ -119,8 +120,9 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
         **{law.columns[symbol]: column for symbol, column in series.items()},
         law.target: table.column(law.target),
     }
-    if law.weights is not None:
-        named[law.weights] = table.column(law.weights)
+    weights = None if law.weights is None else Weights.of(law.weights, law, frame.columns)
+    for name in weights.columns.values() if weights is not None else ():
+        named[name] = table.column(name)
     complete_N = np.ones(used.height, dtype=bool)
     for name, column in named.items():
         dropped.update({f"without `{name}`": int(np.sum(complete_N & column.is_null().to_numpy()))})
@@ -128,13 +130,26 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
     values = {name: _floats(column, name, complete_N) for name, column in named.items()}
     counted = {reason: count for reason, count in dropped.items() if reason and count}
     whole = replace(
-        _assemble(used.filter(pl.Series(complete_N)), law, values),
+        _assemble(used.filter(pl.Series(complete_N)), law, values, weights),
         dropped=counted,
         rows=frame.height,
         notes=tuple(table.notes),
     )
     _check(whole, law)
     return whole
+
+
+def run_table(frame: pl.DataFrame, target: str, columns: Mapping[str, str] | None = None) -> Sample:
+    """Parameters `N`, tokens `D`, FLOPs `C` and the target of the rows that have all of them.
+
+    `columns` names other columns for these. Raises UserError as `sample` does.
+    """
+    named = {"N": "params.total", "D": "budget.tokens", "C": "budget.flops"}
+    for symbol in columns or {}:
+        if symbol not in named:
+            raise UserError(f"a table of runs has no `{symbol}`", cure=nearest(symbol, list(named)))
+    law = Law("runs", "E + N*D*C", {**named, **(columns or {})}, target, residual="linear")
+    return sample(frame, law)
 
 
 def _reason(state: str) -> str:
@@ -152,7 +167,9 @@ def _floats(column: pl.Series, name: str, complete_N: np.ndarray) -> Floats:
     return values
 
 
-def _assemble(frame: pl.DataFrame, law: Law, named: Mapping[str, Floats]) -> Sample:
+def _assemble(
+    frame: pl.DataFrame, law: Law, named: Mapping[str, Floats], weights: Weights | None
+) -> Sample:
     columns = {symbol: named[name] for symbol, name in law.columns.items()}
     if "configuration" in frame.columns:
         places = frame["configuration"].to_list()
@@ -162,7 +179,7 @@ def _assemble(frame: pl.DataFrame, law: Law, named: Mapping[str, Floats]) -> Sam
     return Sample(
         columns,
         y_N=named[law.target],
-        weight_N=named[law.weights] if law.weights is not None else np.ones(frame.height),
+        weight_N=np.ones(frame.height) if weights is None else weights.evaluate(named),
         cluster_N=np.array([index[place] for place in places], dtype=np.int64),
         digests=tuple(frame["digest"]) if "digest" in frame.columns else ("",) * frame.height,
         states=tuple(frame["state"]) if "state" in frame.columns else ("done",) * frame.height,
@@ -192,8 +209,8 @@ def _check(rows: Sample, law: Law) -> None:
         raise UserError(what, cure="take another target, or add runs that differ in it")
     if (rows.weight_N < 0).any() or not (rows.weight_N > 0).any():
         raise UserError(
-            f"the weights in `{law.weights}` are negative, or all zero",
-            cure="give a column of positive weights",
+            f"the weights `{law.weights}` are negative, or all zero",
+            cure="give a column, or an expression of columns, that is positive",
         )
     _check_powers(rows, law)
     _check_equal(rows, law)
@@ -256,6 +273,8 @@ def _powers(node: Node) -> Iterator[tuple[Node, Node]]:
         yield node.base, node.exponent
     elif isinstance(node, Function) and node.name == "log":
         yield node.arguments[0], node.arguments[0]
+    elif isinstance(node, Function) and node.name == "log1p":
+        yield Sum((Number(1.0), *node.arguments)), node.arguments[0]
     for child in formula.children(node):
         yield from _powers(child)
 

@@ -18,7 +18,7 @@ from scalelab.fit.fit import Fit, fit_law
 from scalelab.fit.kept import law_of, refit, restore
 from scalelab.fit.law import Law
 from scalelab.fit.laws import find
-from scalelab.fit.sample import Sample, sample
+from scalelab.fit.sample import Sample, run_table, sample
 from scalelab.report.figure import Rows
 from scalelab.report.runs import arm_names, free, varying
 from scalelab.store.fits import StoredFit
@@ -29,14 +29,6 @@ _WORDS = 12
 """A column of more different words than this names the runs and does not sort them."""
 DEFAULT = "chinchilla"
 """The law that is fitted where the store keeps no fit."""
-
-_READ = Law(
-    "measured",
-    "E + N*D*C",
-    {"N": "params.total", "D": "budget.tokens", "C": "budget.flops"},
-    residual="linear",
-)
-"""No law to fit: it names the columns that are read."""
 
 
 @dataclass(frozen=True)
@@ -307,7 +299,7 @@ def measured(frame: pl.DataFrame, target: str) -> Sample | None:
     all of them.
     """
     try:
-        return sample(frame, replace(_READ, target=target))
+        return run_table(frame, target)
     except UserError:
         return None
 
