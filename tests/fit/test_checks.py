@@ -1,5 +1,7 @@
 """Every warning has its code, and none is given without its cause."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,6 +13,7 @@ from scalelab.fit.law import Choices, apply
 from scalelab.fit.laws import find
 from scalelab.fit.optimum import Optimum, optimise
 from scalelab.fit.problem import Problem
+from scalelab.fit.profile import profile
 from scalelab.fit.projection import CrossCheck
 from scalelab.fit.sample import sample
 
@@ -125,6 +128,18 @@ def test_a_floor_whose_interval_reaches_zero_is_not_identified() -> None:
             if said
             else []
         )
+
+
+def test_starts_that_differ_are_no_matter_where_the_profile_closes() -> None:
+    problem, optimum = searched(grid())
+    differing = replace(optimum, ridges={"A": (399.0, 403.0)})
+    estimates = {name: Estimate(value) for name, value in optimum.coefficients.items()}
+    closed = profile(problem, optimum, "A", points=11)
+    assert closed.ci95 is not None
+    open_above = replace(closed, ends=(closed.ends[0], None))
+    for found, said in (({"A": closed}, False), ({}, True), ({"A": open_above}, True)):
+        warned = list(identity_warnings(problem, differing, estimates, found))
+        assert [one.code for one in warned] == (["not_identified"] if said else [])
 
 
 def test_a_direction_that_moves_no_prediction_is_not_identified() -> None:

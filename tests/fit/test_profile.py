@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.fit.synthetic import TRUE, chinchilla, made
@@ -83,14 +85,23 @@ def test_however_precise_the_rows_the_interval_is_found(noise: float) -> None:
 
 
 def test_a_lower_objective_that_a_profile_finds_is_gone_on_from():
-    """A few starts miss the optimum of this law of ten coefficients, and the profile does not."""
-    problem = made("moe_sparsity", rows=40, noise=0.01, seed=2)
-    missed = optimise(problem, Choices(starts=3))
-    found = profile(problem, missed, "lam", points=11)
+    """A search that stopped short of the optimum: the profile refits all other coefficients."""
+    problem = made("power_offset", noise=0.01)
+    optimum = optimise(problem, Choices(starts=10))
+    short = {**optimum.coefficients, "E": 0.99 * optimum.coefficients["E"]}
+    missed = replace(
+        optimum,
+        coefficients=short,
+        objective=problem.objective(short),
+        theta_P=problem.theta(short)[0],
+    )
+    found = profile(problem, missed, "alpha", points=11)
     assert found.objective < missed.objective * (1 - 1e-3)
     assert problem.objective(found.lowest) == pytest.approx(found.objective, rel=1e-9)
+    low, high = found.ends
+    assert low is None or low <= missed.coefficients["alpha"]
+    assert high is None or missed.coefficients["alpha"] <= high
     resumed = resume(problem, missed, found.lowest, seed=0)
-    assert resumed.objective <= found.objective
-    assert problem.objective(resumed.coefficients) == pytest.approx(resumed.objective, rel=1e-9)
-    assert resumed.at_best == 0
+    assert resumed.objective == pytest.approx(optimum.objective, rel=1e-9)
+    assert resumed.coefficients == pytest.approx(optimum.coefficients, rel=1e-4)
     assert resumed.rivals_KP[0] == pytest.approx(missed.theta_P)
