@@ -142,3 +142,20 @@ def test_a_store_of_percents_is_not_fitted_or_drawn_without_a_word(
         assert "`metrics.recall` is 50 in " in said.err
         assert "scale: 0.01" in said.err
     assert not (table.parent / "rep").exists()
+
+
+def test_what_a_table_does_not_say_is_unknown_and_can_be_asked_for(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "sizes.csv").write_text("N,loss\n1000000,3.2\n,3.1\n")
+    (tmp_path / "sizes.yaml").write_text(
+        "experiment: sizes\ncolumns: {params.total: N, metrics.loss: loss}\n"
+    )
+    command("import", "sizes.csv", "--mapping", "sizes.yaml", "--store", "x.db")
+    trials = command("ls", "--store", "x.db", "--json").json["trials"]
+    assert {trial["flops"] for trial in trials} == {None}
+    assert {trial["params"].get("total") for trial in trials} == {1_000_000, None}
+    large = command("ls", "--store", "x.db", "--filter", "params.total >= 1M", "--json").json
+    assert len(large["trials"]) == 1
+    none = command("ls", "--store", "x.db", "--filter", "flops < 1k", "--json").json
+    assert none["trials"] == []

@@ -235,3 +235,10 @@ def test_trials_of_an_older_recipe_are_named_and_run_again(
     assert "older recipe of `optim.schedule`" in ran.err
     assert command("plan", "falling.yaml", "--json").json["older_recipes"] == []
     assert "older recipe" not in command("run", "falling.yaml", "--executor", "inline").out
+
+
+def test_a_run_says_how_many_trials_leave_the_experiment(command: Command) -> None:
+    assert command("run", "grid.yaml", "--executor", "inline", "--json").json["left"] == 0
+    narrower = ("--set", "axes.model.width=[4]", "--executor", "inline", "--json")
+    assert command("run", "grid.yaml", *narrower).json["left"] == 2
+    assert len(command("ls", "--json").json["trials"]) == 2
