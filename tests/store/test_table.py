@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
+from scalelab.core.metrics import is_possible
+from scalelab.core.units import parse_number
 from scalelab.store import frames
+from scalelab.store.column import Column
 from scalelab.store.table import Published, read_published
 
 
@@ -376,6 +380,66 @@ def test_a_title_above_the_header_is_found(tmp_path: Path) -> None:
     table = "Results of May,,\nn,d,loss\n1000,2000,2\n"
     with pytest.raises(UserError, match="no column `n`; it is on line 2: delete the lines above"):
         read(tmp_path, table, SIZES)
+
+
+@pytest.mark.parametrize(
+    ("key", "cell", "options"),
+    [
+        ("metrics.loss", "3.21", {}),
+        ("metrics.recall", "95.5", {}),
+        ("params.total", "13.5", {}),
+        ("seconds", "1.5", {}),
+        ("seconds", "1:30:00", {"scale": 60}),
+        ("seconds", "1.234e2", {"scale": 60}),
+        ("metrics.recall", "\uff19\uff15", {}),
+        ("optim.lr", "\u0663", {}),
+    ],
+)
+def test_no_number_escapes_the_decimal_mark_and_the_scale(
+    tmp_path: Path, key: str, cell: str, options: dict[str, Any]
+) -> None:
+    table = f"x;l\n{cell};2,5\n"
+    columns = {key: {"column": "x"} | options, "metrics.other": "l"}
+    with pytest.raises(UserError, match=f"row 1, column `x`: '{cell}'") as error:
+        read(tmp_path, table, columns, top={"decimal": ","})
+    assert error.value.cure
+
+
+def test_every_suffix_is_scaled_alike(tmp_path: Path) -> None:
+    published = read(tmp_path, "n,d,loss\n1000,1.5P,2\n", SIZES)
+    assert published.trials[0].tokens == 1_500_000_000_000_000
+    columns = SIZES | {"budget.tokens": {"column": "d", "scale": 1e3}}
+    with pytest.raises(UserError, match=r"'1.5P' has a unit already"):
+        read(tmp_path, "n,d,loss\n1000,1.5P,2\n", columns)
+
+
+NUMBERS = st.one_of(
+    st.from_regex(
+        r"[+-]?[0-9]{0,5}([.,][0-9]{1,4}){0,3}(e[+-]?[0-9]{1,3})?[ ]?[kMBTGPE%]?", fullmatch=True
+    ),
+    st.text("0123456789.,_eE+-kMPE% \u0663\uff19\u2212", max_size=12),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    key=st.sampled_from(["params.total", "metrics.recall", "metrics.loss", "metrics.perplexity"]),
+    text=NUMBERS,
+    mark=st.sampled_from([".", ","]),
+    scale=st.sampled_from([None, 0.01, 1000, "1e9"]),
+    is_rounded=st.booleans(),
+)
+def test_whatever_is_read_is_whole_or_in_its_range(
+    key: str, text: str, mark: Any, scale: Any, is_rounded: bool
+) -> None:
+    size = None if scale is None else Decimal(str(scale))
+    column = Column(key, "x", parse_number, "m:1", True, size, is_rounded)
+    with suppress(ValueError):
+        value = column.read(text, mark)
+        if key.startswith("params."):
+            assert value is None or (type(value) is int and 1 <= value < 2**63)
+        else:
+            assert value is None or is_possible(key.removeprefix("metrics."), value)
 
 
 WORDS = "nan -inf 1e400 -1 0 1,5 1,234 1.234.567 95% 13.7M 5.3min TRUE None #DIV/0! 1e-400 0x10 5."

@@ -104,7 +104,10 @@ class Column:
             return None
         found = number(text, mark) if self.is_number else None
         if found is None:
-            return self._parsed(text)
+            value = self._parsed(text)
+            if self.is_number and isinstance(value, int | float) and not isinstance(value, bool):
+                self._check_duration(text, mark)
+            return value
         value, unit = found
         if unit and self.scale is not None:
             raise ValueError(f"{text!r} has a unit already; leave out `scale`, or the `{unit}`")
@@ -124,16 +127,29 @@ class Column:
                 return None
             raise
 
+    def _check_duration(self, text: str, mark: DecimalMark) -> None:
+        """Of the numbers that `number` does not read, only durations have a form of their own;
+        others would escape the decimal mark, the scale and the range.
+        """
+        if self.key != "seconds" or not re.search(r"[a-z:-]", text.lower().replace("e", "")):
+            name = "comma" if mark == "," else "point"
+            raise ValueError(
+                f"{text!r} is not a number with a decimal {name}; write all numbers with a decimal"
+                f" {name}, or say `decimal` at the top of the mapping"
+            )
+        if self.scale is not None:
+            raise ValueError(f"{text!r} has a unit already; leave out `scale`, or the unit")
+
     def _whole(self, text: str, value: Decimal) -> int:
         nearest_whole = value.to_integral_value()
         if abs(value - nearest_whole) > SLACK * abs(value) and not self.round:
             scaled = "" if self.scale is None else f", {value:f} after scaling"
             raise ValueError(f"{text!r}{scaled} is not a whole number; {self._unit_cure()}")
-        if value >= (LARGEST if self.key.endswith("flops") else 2**63):
-            raise ValueError(f"{text!r} is too large; write it like 16, 10k or 1e6")
         # Digests of published tables rest on the float for what is not written in digits alone.
         exact = text.isdecimal() and not self.key.endswith("flops")
-        whole = int(value) if exact else round(float(value))
+        whole = int(value) if exact or value >= LARGEST else round(float(value))
+        if whole >= (LARGEST if self.key.endswith("flops") else 2**63):
+            raise ValueError(f"{text!r} is too large; write it like 16, 10k or 1e6")
         least = 0 if self.key in LENGTHS else 1
         if whole < least:
             raise ValueError(f"{text!r} is less than {least}; write it like 16, 10k or 1e6")
