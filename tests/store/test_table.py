@@ -181,6 +181,55 @@ def test_a_decimal_mark_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "table",
+    [
+        "n;loss\n1.000.000;3.214\n2.000.000;3.115\n",
+        "n,loss\n1.000.000,3.214\n2.000.000,3.115\n",
+        'n,loss\n1.000.000,"3.214"\n2.000.000,\n',
+    ],
+)
+def test_thousands_in_one_column_are_no_thousands_in_another(tmp_path: Path, table: str) -> None:
+    columns = {"params.total": "n", "metrics.loss": "loss"}
+    with pytest.raises(UserError, match=r"'3.214' \(row 1, column `loss`\) may be") as error:
+        read(tmp_path, table, columns)
+    assert "decimal" in error.value.cure
+    german = read(tmp_path, table, columns, top={"decimal": ","})
+    assert losses(german)[0] == 3214
+    # A column that shows the mark itself, and counts, which have no fraction, are clear.
+    shown = read(tmp_path, "n;loss\n10.000;3.214\n1.000;2,5\n", columns)
+    assert losses(shown) == [3214, 2.5]
+    assert [trial.params["total"] for trial in shown.trials] == [10_000, 1000]
+    scaled = {"params.total": {"column": "n", "scale": 1e6}, "metrics.loss": "loss"}
+    with pytest.raises(UserError, match=r"'1.400' \(row 1, column `n`\) may be"):
+        read(tmp_path, "n;loss\n1.400;2,5\n", scaled)
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "scale"),
+    [
+        ("N (M)", "1400", "1e6"),
+        ("N [B]", "7", "1e9"),
+        ("params_k", "50000", "1e3"),
+        ("size in millions", "14", "1e6"),
+        ("N (Mio)", "14", "1e6"),
+        ("N trillions", "2", "1e12"),
+    ],
+)
+def test_a_unit_in_the_header_that_is_not_applied_is_warned_about(
+    tmp_path: Path, header: str, cell: str, scale: str
+) -> None:
+    table = f"{header},loss\n{cell},2\n"
+    columns: dict[str, Any] = {"params.total": header, "metrics.loss": "loss"}
+    [warned] = read(tmp_path, table, columns).warnings
+    assert warned["code"] == "implausible"
+    assert f"scale: {scale}}}" in warned["text"]
+    columns["params.total"] = {"column": header, "scale": scale}
+    assert not any("header" in found["text"] for found in read(tmp_path, table, columns).warnings)
+    columns["params.total"] = header
+    assert read(tmp_path, f"{header},loss\n13.7T,2\n", columns).warnings == []
+
+
+@pytest.mark.parametrize(
     ("key", "cell", "scale", "value"),
     [
         ("params.total", "13.7", "1e6", 13_700_000),

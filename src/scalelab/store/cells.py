@@ -97,6 +97,16 @@ def decimal_mark(cells: Iterable[tuple[str, str]], delimiter: str) -> DecimalMar
     )
 
 
+def grouped_elsewhere(cells: Iterable[str], mark: DecimalMark) -> str | None:
+    """A cell of a column, such as `3.214`, that is in thousands only because another column has
+    this decimal mark; None where the column itself shows the mark.
+    """
+    shown = [(text, *mark_of(text)) for text in cells]
+    if any(found is not None and not could_group for _, found, could_group in shown):
+        return None
+    return next((text for text, found, _ in shown if found not in (None, mark)), None)
+
+
 def number(text: str, mark: DecimalMark) -> tuple[Decimal, str] | None:
     """The number that a cell holds, exactly, and the unit behind it (`M`, `%`, ...), which
     `with_unit` applies; None where the cell is no number.

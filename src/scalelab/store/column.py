@@ -39,6 +39,8 @@ spec's may be.
 
 WHOLE = ("steps", "tokens", "flops", *BUDGETS)
 
+UNITS = {3: "thousands", 6: "millions", 9: "billions", 12: "trillions"}
+
 STATES: dict[str, str] = {
     word: state
     for state, words in {
@@ -86,6 +88,16 @@ class Column:
         """Whether the column counts something."""
         return self.key in WHOLE or self.key.startswith("params.")
 
+    @property
+    def header_power(self) -> int | None:
+        """The power of ten that the name of the table's column ends with, as in `N (M)`."""
+        words = r"(k|m|mn|mio|b|bn|t|thousands?|millions?|billions?|trillions?)"
+        header = re.search(rf"[(\[ _]{words}[)\]]?$", self.name.lower())
+        if header is None:
+            return None
+        is_trillions = header[1] == "t" or header[1].startswith("tr")
+        return 12 if is_trillions else {"k": 3, "t": 3, "m": 6, "b": 9}[header[1][0]]
+
     def read(self, text: str, mark: DecimalMark) -> Any:
         """The value of a cell; None where it is missing, NaN or infinity where a metric is that.
 
@@ -131,7 +143,7 @@ class Column:
         """Of the numbers that `number` does not read, only durations have a form of their own;
         others would escape the decimal mark, the scale and the range.
         """
-        if self.key != "seconds" or not re.search(r"[a-z:-]", text.lower().replace("e", "")):
+        if self.key != "seconds" or not re.search(r"[dhms:]|\d-\d", text.lower()):
             name = "comma" if mark == "," else "point"
             raise ValueError(
                 f"{text!r} is not a number with a decimal {name}; write all numbers with a decimal"
@@ -169,14 +181,12 @@ class Column:
         return parsed
 
     def _unit_cure(self) -> str:
-        header = re.search(
-            r"[(\[ _](k|m|b|t|thousands?|millions?|billions?)[)\]]?$", self.name.lower()
-        )
-        power = {"k": 3, "t": 3, "m": 6, "b": 9}[header[1][0]] if header else 6
-        power = 12 if header and header[1] == "t" else power
+        return f"{self.scale_cure()}, or add `round: true`"
+
+    def scale_cure(self) -> str:
+        """What to write where the numbers are in the unit of the header, or else in millions."""
+        power = self.header_power or 6
         name = self.name if re.fullmatch(r"\w+", self.name) else f'"{self.name}"'
-        unit = {3: "thousands", 6: "millions", 9: "billions", 12: "trillions"}[power]
         return (
-            f"write `{self.key}: {{column: {name}, scale: 1e{power}}}` if it is in {unit}, or add"
-            " `round: true`"
+            f"write `{self.key}: {{column: {name}, scale: 1e{power}}}` if it is in {UNITS[power]}"
         )
