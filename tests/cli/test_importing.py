@@ -84,9 +84,9 @@ def test_warnings_are_on_stderr_and_in_the_json(command: Command, table: Path) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("x" * 300,), "cannot be read"),
+        (("x" * 300,), "is too long"),
         (("none.csv", "--mapping", "m.yaml"), "none.csv: does not exist"),
-        (("t.csv", "--mapping", "x" * 300), "cannot be read"),
+        (("t.csv", "--mapping", "x" * 300), "is too long"),
         (("t.csv",), "t.csv: a table needs a mapping of its columns"),
         (("t.txt",), "t.txt: a table needs a mapping of its columns"),
         (("t.json",), "t.json: is JSON"),
@@ -141,4 +141,15 @@ def test_a_store_of_percents_is_not_fitted_or_drawn_without_a_word(
         assert said.code == 2
         assert "`metrics.recall` is 50 in " in said.err
         assert "scale: 0.01" in said.err
+    with sqlite3.connect(table.parent / "a.db") as connection:
+        connection.execute("UPDATE trials SET origin = 'run'")
+    connection.close()
+    fit = command("fit", "power", *options, "--target", "metrics.recall", "--bootstrap", "0")
+    drawn = command("report", "--fig", "1", *options, "--out", "rep")
+    for said in (fit, drawn):
+        assert said.code == 2
+        assert "--filter 'metrics.recall <= 1'" in said.err
+        assert "mapping" not in said.err
     assert not (table.parent / "rep").exists()
+    kept = ("--filter", "metrics.recall <= 1")
+    assert command("report", "--fig", "1", *options, *kept, "--out", "rep").code == 0

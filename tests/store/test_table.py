@@ -300,6 +300,8 @@ def test_a_duration_keeps_its_unit(tmp_path: Path) -> None:
     ("metric", "cell"),
     [
         ("recall", "50.0"),
+        ("acc", "95"),
+        ("em", "71.5"),
         ("accuracy_3", "-0.1"),
         ("identity_share", "1.5"),
         ("loss", "-2"),
@@ -313,7 +315,7 @@ def test_a_metric_out_of_its_range_is_refused(tmp_path: Path, metric: str, cell:
     with pytest.raises(UserError, match=f"t.csv:2: row 1, column `a b`: '{cell}'") as error:
         read(tmp_path, f"n,a b\n1000,{cell}\n", columns)
     assert ("scale: 0.01" in error.value.cure) == (
-        metric in ("recall", "accuracy_3", "identity_share", "share")
+        metric in ("recall", "acc", "em", "accuracy_3", "identity_share", "share")
     )
 
 
@@ -331,6 +333,13 @@ def test_metrics_that_may_be_negative_come_in(tmp_path: Path) -> None:
         (SIZES, "n,d,loss\n1000000,3000,1e6\n", "metrics.loss"),
         ({"optim.lr": "lr", "metrics.loss": "loss"}, "lr,loss\n40,2\n", "optim.lr"),
         (SIZES | {"flops": "c"}, "n,d,loss,c\n1e6,1e9,2,6e6\n", "FLOPs"),
+        ({"params.total": "n", "metrics.wer": "w"}, "n,w\n1e6,12.5\n", "metrics.wer"),
+        ({"params.total": "n", "metrics.bpb": "b"}, "n,b\n1e6,90\n", "metrics.bpb"),
+        (
+            {"params.total": "n", "metrics.bits_per_param": "b"},
+            "n,b\n1e6,200\n2e6,-1\n",
+            "metrics.bits_per_param",
+        ),
     ],
 )
 def test_numbers_that_cannot_be_are_warned_about(

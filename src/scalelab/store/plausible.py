@@ -84,7 +84,9 @@ def _usual(key: str) -> tuple[float, float, str]:
     """Least and largest value, and what they are usual for; nothing where that is not known."""
     if key.startswith("metrics."):
         known = metrics.find(key.removeprefix("metrics."))
-        return (0, known.usual, f"in {known.unit}") if known and known.usual < inf else (0, inf, "")
+        if known is not None and known.usual < inf:
+            return known.low, known.usual, f"in {known.unit}"
+        return 0, inf, ""
     return USUAL.get("params" if key in SIZES else key, (0, inf, ""))
 
 
