@@ -95,7 +95,7 @@ def test_warnings_are_on_stderr_and_in_the_json(command: Command, table: Path) -
         (("other.db", "--mapping", "m.yaml"), "other.db: is a SQLite database"),
         (("t.csv", "--mapping", "t.csv"), "t.csv"),
         ((".", "--mapping", "m.yaml"), "cannot be read"),
-        ((".",), "cannot be read: Is a directory"),
+        ((".",), "cannot be read: it is no regular file"),
         (("a.db", "--add"), "--add is for tables"),
         (("a.db", "--filter", "state == done"), "--filter is for tables"),
         (("t.csv", "--mapping", "m.yaml", "--filter", "state ="), "is no filter"),

@@ -1,6 +1,7 @@
 """Other programs' own exports as trials, with the headers that they write."""
 
 import json
+import os
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -164,11 +165,41 @@ def test_spreadsheets_of_several_countries(tmp_path: Path, table: bytes) -> None
 
 
 def test_cells_of_spreadsheets_without_a_value(tmp_path: Path) -> None:
-    cells = ["#DIV/0!", "#N/A", "N/A", "-", "None", "null", " "]
+    cells = ["#DIV/0!", "#N/A", "N/A", "-", "None", "null", " ", "#NV", "#WERT!", "#BEZUG!", "#N/D"]
+    cells += ["#VALEUR!", "#\u00a1VALOR!", "#\u00dcBERLAUF!"]
     rows = [f"{index + 1}000;2000;{cell}" for index, cell in enumerate([*cells, "2,5"])]
     published = read(tmp_path, "n;d;loss\n" + "\n".join(rows), SIZES)
     assert losses(published) == [2.5]
-    assert published.left_out == {"without `metrics.loss`": 7}
+    assert published.left_out == {"without `metrics.loss`": len(cells)}
+
+    with pytest.raises(UserError, match="row 1, column `loss`: '#1'"):
+        read(tmp_path, "n;d;loss\n1000;2000;#1\n", SIZES)
+    words = {"extra.id": "id", "metrics.loss": "loss"}
+    published = read(tmp_path, "id;loss\n#A;2,5\n", words)
+    assert published.trials[0].identity["columns"] == {"extra.id": "#A"}
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("TRUE", True), ("WAHR", True), ("VRAI", True), ("FALSCH", False), ("faux", False)],
+)
+def test_truth_in_several_languages(tmp_path: Path, word: str, value: bool) -> None:
+    columns = {"model.qk_norm": "q", "metrics.loss": "loss"}
+    [trial] = read(tmp_path, f"q;loss\n{word};2,5\n", columns).trials
+    assert trial.identity["columns"] == {"model.qk_norm": value}
+
+
+def test_an_experiment_named_by_a_number_is_put_in_quotes(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        read(tmp_path, "n,d,loss\n1000,2000,2\n", SIZES, top={"experiment": 20241103})
+    assert '"20241103"' in error.value.cure
+
+
+def test_a_pipe_is_no_table(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "m.json").write_text(json.dumps({"experiment": "e", "columns": SIZES}))
+    with pytest.raises(UserError, match=r"pipe.csv: cannot be read"):
+        read_published(tmp_path / "pipe.csv", tmp_path / "m.json")
 
 
 def test_a_decimal_mark_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
@@ -366,6 +397,24 @@ def test_a_filter_is_applied_before_cells_are_refused(tmp_path: Path) -> None:
         read(tmp_path, table, SIZES, keep=compile_filter("extra.group == c"))
     with pytest.raises(UserError, match=r"unknown name `extra.grop`"):
         read(tmp_path, table, SIZES, keep=compile_filter("extra.grop == c"))
+
+
+@pytest.mark.parametrize(("key", "cell"), [("optim.lr", "-1"), ("optim.lr", "1e-400")])
+def test_what_a_spec_does_not_allow_has_a_cure(tmp_path: Path, key: str, cell: str) -> None:
+    with pytest.raises(UserError, match=f"row 1, column `x`: '{cell}") as error:
+        read(tmp_path, f"x,loss\n{cell},2\n", {key: "x", "metrics.loss": "loss"})
+    assert error.value.cure
+
+
+@pytest.mark.parametrize("columns", [SIZES, SIZES | {"state": "s"}])
+def test_a_filter_sees_how_a_run_ended(tmp_path: Path, columns: dict[str, str]) -> None:
+    table = "n,d,loss,s\n1000,2000,2,FINISHED\n1000,3000,inf,FINISHED\n1000,4000,,FINISHED\n"
+    kept = read(tmp_path, table, columns, keep=compile_filter("state == done"))
+    assert (losses(kept), kept.left_out) == ([2], {"by the filter": 2})
+    kept = read(tmp_path, table, columns, keep=compile_filter("state == diverged"))
+    assert states(kept) == ["diverged"]
+    kept = read(tmp_path, table, columns, keep=compile_filter("budget.tokens > 2500"))
+    assert kept.left_out == {"by the filter": 1, "without `metrics.loss`": 1}
 
 
 def test_the_state_is_translated_where_a_program_has_words_of_its_own(tmp_path: Path) -> None:

@@ -42,6 +42,11 @@ def is_missing(text: str) -> bool:
     return text.lower() in MISSING
 
 
+def is_error(text: str) -> bool:
+    """Whether a cell is the error of a spreadsheet in any language: `#NV`, `#WERT!`, `#VALEUR!`."""
+    return text.isupper() and re.fullmatch(r"#[\w/!?\u00a1\u00bf]+", text) is not None
+
+
 def is_not_finite(text: str) -> bool:
     """Whether a cell is a number that is none: NaN or infinite."""
     return text.lower().lstrip(f"+-{MINUS}") in _NOT_FINITE
@@ -101,10 +106,14 @@ def grouped_elsewhere(cells: Iterable[str], mark: DecimalMark) -> str | None:
     """A cell of a column, such as `3.214`, that is in thousands only because another column has
     this decimal mark; None where the column itself shows the mark.
     """
-    shown = [(text, *mark_of(text)) for text in cells]
-    if any(found is not None and not could_group for _, found, could_group in shown):
-        return None
-    return next((text for text, found, _ in shown if found not in (None, mark)), None)
+    first: str | None = None
+    for text in cells:
+        shown, could_group = mark_of(text)
+        if shown is not None and not could_group:
+            return None
+        if first is None and shown not in (None, mark):
+            first = text
+    return first
 
 
 def number(text: str, mark: DecimalMark) -> tuple[Decimal, str] | None:

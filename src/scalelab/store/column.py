@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from math import inf, nan
@@ -12,6 +13,7 @@ from scalelab.store.cells import (
     LENGTH,
     MINUS,
     DecimalMark,
+    is_error,
     is_missing,
     is_not_finite,
     number,
@@ -38,6 +40,16 @@ spec's may be.
 """
 
 WHOLE = ("steps", "tokens", "flops", *BUDGETS)
+
+BOOLEANS = {
+    word: value
+    for value, words in {
+        "true": "wahr vrai verdadero vero verdadeiro waar",
+        "false": "falsch faux falso onwaar",
+    }.items()
+    for word in words.split()
+}
+"""What spreadsheets write for TRUE and FALSE in other languages, in lower case."""
 
 UNITS = {3: "thousands", 6: "millions", 9: "billions", 12: "trillions"}
 
@@ -109,10 +121,10 @@ class Column:
             raise ValueError(f"{text[:20] + '...'!r} is too long; a cell has {LENGTH} characters")
         if self.key.startswith("metrics.") and is_not_finite(text):
             return nan if "nan" in text.lower() else -inf if text[0] in ("-", MINUS) else inf
-        if self.values is not None and self.key != "state" and not is_missing(text):
+        if self.values is not None and self.key != "state" and not self._is_missing(text):
             known = ", ".join(map(repr, self.values))
             raise ValueError(f"{text!r} is not among the mapping's values; known are {known}")
-        if self.is_number and is_missing(text):
+        if self.is_number and self._is_missing(text):
             return None
         found = number(text, mark) if self.is_number else None
         if found is None:
@@ -128,6 +140,9 @@ class Column:
         value = with_unit(value, unit) if self.scale is None else value * self.scale
         return self._whole(text, value) if self.is_whole else self._checked(text, value)
 
+    def _is_missing(self, text: str) -> bool:
+        return is_missing(text) or (self.is_number and is_error(text))
+
     def _parsed(self, text: str) -> Any:
         """What is no number: `none` may be a word of the spec, or stand for a missing value."""
         if not text:
@@ -137,6 +152,13 @@ class Column:
         except ValueError:
             if is_missing(text):
                 return None
+            word = BOOLEANS.get(text.lower())
+            if word is None:
+                raise
+            with suppress(ValueError):
+                value = self.parse(word)
+                if isinstance(value, bool):
+                    return value
             raise
 
     def _check_duration(self, text: str, mark: DecimalMark) -> None:
