@@ -176,3 +176,10 @@ def test_formatted_seconds() -> None:
         "2h 2m",
         "1d 1h",
     ]
+
+
+@pytest.mark.parametrize("text", ["\u0663", "\uff19\uff15", "1.\u0665", "1e\u0663", "\u0661k"])
+def test_digits_are_ascii(text: str) -> None:
+    for parse in (parse_number, parse_count, parse_seconds):
+        with pytest.raises(ValueError, match="is not a"):
+            parse(text)
