@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.data.text import documents
@@ -151,10 +151,12 @@ class TalesSource:
     """The embedded corpus: every tale is a document."""
 
     splits: tuple[SplitName, ...] = ("train",)
-    origin: ClassVar[Origin] = {}
     revision: str | None = None
     endless = False
-    share = 0.0
+
+    def __init__(self) -> None:
+        self.origin: Origin = {}
+        self.share = 0.0
 
     def pieces(self, split: SplitName, start: int) -> Iterator[Piece]:
         """See `Source`."""
