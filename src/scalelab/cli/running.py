@@ -189,5 +189,4 @@ def parsed_seconds(text: str | None) -> float | None:
     try:
         return None if text is None else parse_seconds(text)
     except ValueError as error:
-        what, _, cure = str(error).partition("; ")
-        raise UserError(what, cure=cure, where="--time") from error
+        raise UserError.of(error, where="--time") from error

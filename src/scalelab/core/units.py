@@ -119,7 +119,9 @@ def format_count(value: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """7_321 -> `2h 2m`: the two largest units."""
+    """7_321 -> `2h 2m`: the two largest units; two digits below a tenth of a second."""
+    if seconds < 0.1:
+        return f"{seconds:.2g}s"
     if seconds < 60:
         return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
     whole = round(seconds)

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from yaml.reader import Reader
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.spec.budget import LENGTHS
 
 LARGEST = 1_000_000
@@ -141,9 +141,9 @@ def _text(path: Path) -> str:
         status = regular(path)
         content = path.read_bytes() if status.st_size <= LARGEST else b""
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        reason = error.strerror if isinstance(error, OSError) else error
+        fault = reason(error) if isinstance(error, OSError) else error
         raise UserError(
-            f"cannot be read: {reason}",
+            f"cannot be read: {fault}",
             cure="give the path of an existing YAML file",
             where=str(path),
         ) from error
