@@ -111,7 +111,7 @@ def _is_json(text: str, *, is_cut: bool) -> bool:
 
 def _decoded(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.JSONDecoder().raw_decode(text)[0]
     except (ValueError, RecursionError):
         return None
 
