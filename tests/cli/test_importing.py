@@ -84,9 +84,9 @@ def test_warnings_are_on_stderr_and_in_the_json(command: Command, table: Path) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("x" * 300,), "cannot be read"),
+        (("x" * 300,), "is too long"),
         (("none.csv", "--mapping", "m.yaml"), "none.csv: does not exist"),
-        (("t.csv", "--mapping", "x" * 300), "cannot be read"),
+        (("t.csv", "--mapping", "x" * 300), "is too long"),
         (("t.csv",), "t.csv: a table needs a mapping of its columns"),
         (("t.txt",), "t.txt: a table needs a mapping of its columns"),
         (("t.json",), "t.json: is JSON"),
@@ -95,7 +95,7 @@ def test_warnings_are_on_stderr_and_in_the_json(command: Command, table: Path) -
         (("other.db", "--mapping", "m.yaml"), "other.db: is a SQLite database"),
         (("t.csv", "--mapping", "t.csv"), "t.csv"),
         ((".", "--mapping", "m.yaml"), "cannot be read"),
-        ((".",), "cannot be read: Is a directory"),
+        ((".",), "cannot be read: it is no regular file"),
         (("a.db", "--add"), "--add is for tables"),
         (("a.db", "--filter", "state == done"), "--filter is for tables"),
         (("t.csv", "--mapping", "m.yaml", "--filter", "state ="), "is no filter"),
@@ -141,4 +141,32 @@ def test_a_store_of_percents_is_not_fitted_or_drawn_without_a_word(
         assert said.code == 2
         assert "`metrics.recall` is 50 in " in said.err
         assert "scale: 0.01" in said.err
+    with sqlite3.connect(table.parent / "a.db") as connection:
+        connection.execute("UPDATE trials SET origin = 'run'")
+    connection.close()
+    fit = command("fit", "power", *options, "--target", "metrics.recall", "--bootstrap", "0")
+    drawn = command("report", "--fig", "1", *options, "--out", "rep")
+    for said in (fit, drawn):
+        assert said.code == 2
+        assert "--filter 'metrics.recall <= 1'" in said.err
+        assert "mapping" not in said.err
     assert not (table.parent / "rep").exists()
+    kept = ("--filter", "metrics.recall <= 1")
+    assert command("report", "--fig", "1", *options, *kept, "--out", "rep").code == 0
+
+
+def test_what_a_table_does_not_say_is_unknown_and_can_be_asked_for(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "sizes.csv").write_text("N,loss\n1000000,3.2\n,3.1\n")
+    (tmp_path / "sizes.yaml").write_text(
+        "experiment: sizes\ncolumns: {params.total: N, metrics.loss: loss}\n"
+    )
+    command("import", "sizes.csv", "--mapping", "sizes.yaml", "--store", "x.db")
+    trials = command("ls", "--store", "x.db", "--json").json["trials"]
+    assert {trial["flops"] for trial in trials} == {None}
+    assert {trial["params"].get("total") for trial in trials} == {1_000_000, None}
+    large = command("ls", "--store", "x.db", "--filter", "params.total >= 1M", "--json").json
+    assert len(large["trials"]) == 1
+    none = command("ls", "--store", "x.db", "--filter", "flops < 1k", "--json").json
+    assert none["trials"] == []

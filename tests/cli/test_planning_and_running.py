@@ -225,7 +225,11 @@ def test_trials_of_an_older_recipe_are_named_and_run_again(
         for now, then in zip(plan.trials, before, strict=True)
     ]
     assert told["older_recipes"] == older
-    assert "4 of the trials were run under an older recipe" in command("plan", "falling.yaml").out
+    assert {trial["state"] for trial in told["trials"]} == {"missing"}
+    lines = command("plan", "falling.yaml").out
+    assert "4 of the trials were run under an older recipe" in lines
+    rows = [line for line in lines.splitlines() if "missing (older recipe)" in line]
+    assert len(rows) == len({str(planned.axes) for planned in plan.trials})
     shown = command("show", before[0].digest[:10])
     assert "run under an older recipe of `optim.schedule`" in shown.out
     stored = command("show", before[0].digest[:10], "--json").json["trials"]
@@ -235,3 +239,10 @@ def test_trials_of_an_older_recipe_are_named_and_run_again(
     assert "older recipe of `optim.schedule`" in ran.err
     assert command("plan", "falling.yaml", "--json").json["older_recipes"] == []
     assert "older recipe" not in command("run", "falling.yaml", "--executor", "inline").out
+
+
+def test_a_run_says_how_many_trials_leave_the_experiment(command: Command) -> None:
+    assert command("run", "grid.yaml", "--executor", "inline", "--json").json["left"] == 0
+    narrower = ("--set", "axes.model.width=[4]", "--executor", "inline", "--json")
+    assert command("run", "grid.yaml", *narrower).json["left"] == 2
+    assert len(command("ls", "--json").json["trials"]) == 2

@@ -21,6 +21,19 @@ def test_what_is_short_stays_as_it_is() -> None:
     assert str(error) == f"{path}/a.yaml:3: the width is 7.5, no whole number; take 8"
 
 
+@pytest.mark.parametrize(
+    ("sentence", "wanted"),
+    [
+        ("7.5 is no count; take 8; or 9", ("the width: 7.5 is no count", "take 8; or 9", "a:3")),
+        ("7.5 is no count", ("the width: 7.5 is no count", "see the docs", "a:3")),
+    ],
+)
+def test_a_parsers_sentence_becomes_an_error(sentence: str, wanted: tuple[str, str, str]) -> None:
+    for raised in (sentence, ValueError(sentence)):
+        error = UserError.of(raised, about="the width: ", cure="see the docs", where="a:3")
+        assert (error.what, error.cure, error.where) == wanted
+
+
 def test_control_characters_are_escaped() -> None:
     sentence = str(UserError("`\x1b[31m\x00\n\u202e` is no key", where="a\nb.yaml"))
     assert sentence == r"a\nb.yaml: `\x1b[31m\x00\n\u202e` is no key"

@@ -73,6 +73,10 @@ def test_filters(text: str, wanted: bool) -> None:
         ("1M <= params.total < 30M", False),
         ("1M <= params.total <= 30M and 8 < model.width <= 1k", True),
         ("64 == task.people", True),
+        ("model.width > 010", True),
+        ("model.width == 0016", True),
+        ("model.width in [010, 16]", True),
+        ("digest == 01234567", False),
     ],
 )
 def test_quantities_are_read_as_in_specs(text: str, wanted: bool) -> None:
@@ -117,7 +121,7 @@ def test_both_ways_to_write_a_comparison_agree(one: int, other: int) -> None:
         "task.people in [8, 16",
         "task.people == 1 task.recall == 2",
         "params.total >= 30,000,000",
-        "params.total in [030, 1]",
+        "params.total in [30,000]",
         "task.people not 3",
         "\0",
         "task.people == \udcff",

@@ -52,6 +52,16 @@ def test_a_tilde_is_a_home_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -
     assert expanded("~/x.db") == "/x.db"
 
 
+@pytest.mark.parametrize("value", ["", ".", "me", "~"])
+def test_a_home_folder_without_a_whole_path_is_refused(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", value)
+    with pytest.raises(UserError, match=r"~/x\.db.*HOME"):
+        expanded("~/x.db")
+    assert expanded(f"~{pwd.getpwuid(0).pw_name}/x.db").startswith("/")
+
+
 @pytest.mark.parametrize(
     ("written", "named"),
     [

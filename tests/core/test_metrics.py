@@ -27,6 +27,21 @@ from scalelab.core import metrics
         ("decode_tokens_per_second", 0, inf),
         ("flops_per_token", 0, inf),
         ("mfu", 0, 2),
+        ("acc", 0, 1),
+        ("val_acc", 0, 1),
+        ("acc_norm", 0, 1),
+        ("auroc", 0, 1),
+        ("f1", 0, 1),
+        ("f1_macro", 0, 1),
+        ("em", 0, 1),
+        ("squad_em", 0, 1),
+        ("wer", 0, inf),
+        ("val_ppl", 1, inf),
+        ("bpb", 0, inf),
+        ("val_bpb", 0, inf),
+        ("bits_max", 0, inf),
+        ("accuracy_std", 0, inf),
+        ("recall_se", 0, inf),
     ],
 )
 def test_a_metric_has_a_range(name: str, low: float, high: float) -> None:
@@ -41,11 +56,25 @@ def test_a_metric_has_a_range(name: str, low: float, high: float) -> None:
         assert not metrics.is_possible(name, 50)
 
 
-@pytest.mark.parametrize("name", ["bits", "bits_per_fact", "order_2", "mmlu", "loss_delta"])
+@pytest.mark.parametrize(
+    "name", ["order_2", "mmlu", "loss_delta", "accuracy_gap", "grad_acc_steps", "system"]
+)
 def test_other_metrics_may_have_any_value(name: str) -> None:
     assert metrics.find(name) is None
     assert metrics.is_possible(name, -1e9)
     assert metrics.is_possible(name, 1e9)
+
+
+@pytest.mark.parametrize("name", ["bits", "bits_per_fact", "bits_per_param", "recall_ms"])
+def test_what_is_in_another_unit_has_no_bounds(name: str) -> None:
+    assert metrics.is_possible(name, -1e3)
+    assert metrics.is_possible(name, 1e9)
+
+
+def test_a_share_may_be_in_percent_by_its_name() -> None:
+    assert metrics.is_possible("accuracy_pct", 95.5)
+    assert not metrics.is_possible("accuracy_pct", 101)
+    assert not metrics.is_possible("val_recall_percent", -1)
 
 
 def test_what_sums_of_floats_leave_is_no_fault() -> None:

@@ -137,7 +137,15 @@ def test_a_formatted_count_is_whole_again(count: int) -> None:
     assert math.isclose(parse_count(format_count(count)), count, rel_tol=6e-3)
 
 
-@given(st.floats(0.05, 1e9))
+@given(st.floats(0, 0.1, exclude_min=True))
+def test_formatted_fractions_of_a_second_are_read_back_within_two_digits(seconds: float) -> None:
+    # The digits of numbers below the least normal one are fewer.
+    assert math.isclose(
+        parse_seconds(format_seconds(seconds)), seconds, rel_tol=0.051, abs_tol=1e-322
+    )
+
+
+@given(st.floats(0.1, 1e9))
 def test_formatted_seconds_are_read_back_within_their_second_unit(seconds: float) -> None:
     smaller = next(
         (size for unit, size in ((86400, 3600), (3600, 60), (60, 1)) if seconds >= unit - 0.5), 0.51
@@ -169,10 +177,18 @@ def test_a_formatted_count_is_within_its_digits(value: float) -> None:
 
 
 def test_formatted_seconds() -> None:
-    assert [format_seconds(value) for value in (0.25, 59, 61, 7321, 90061)] == [
+    assert [format_seconds(value) for value in (0.0312, 0.25, 59, 61, 7321, 90061)] == [
+        "0.031s",
         "0.2s",
         "59s",
         "1m 1s",
         "2h 2m",
         "1d 1h",
     ]
+
+
+@pytest.mark.parametrize("text", ["\u0663", "\uff19\uff15", "1.\u0665", "1e\u0663", "\u0661k"])
+def test_digits_are_ascii(text: str) -> None:
+    for parse in (parse_number, parse_count, parse_seconds):
+        with pytest.raises(ValueError, match="is not a"):
+            parse(text)

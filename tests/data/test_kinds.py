@@ -120,6 +120,11 @@ def zipped(path: Path) -> None:
         (lambda path: path.write_text("<!DOCTYPE html>\n<p>404</p>"), "HTML"),
         (lambda path: path.write_text(LINES), "JSON"),
         (lambda path: path.write_text(LIST), "JSON"),
+        (lambda path: path.write_text('{"content": "once"}\n'), "JSON.*--field"),
+        (lambda path: path.write_text('{\n "content": "once"\n}\n'), "JSON"),
+        (lambda path: path.write_text('[\n {"content": 3},\n 4]'), "JSON"),
+        (lambda path: path.write_text(json.dumps({"content": "x" * HEAD})), "JSON"),
+        (lambda path: path.write_text('<?xml version="1.0"?>\n<a>once</a>\n'), "XML"),
         (lambda path: path.write_text("id,text\n1,once upon a time\n"), "table"),
         (lambda path: path.write_text('"text"\t"label"\r\nonce\t1\r\n'), "table"),
         (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs"),
@@ -134,7 +139,7 @@ def test_what_is_no_text_is_named_whatever_its_name(tmp_path: Path, write, said:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("a.csv", "table"), ("a.TSV", "table"), ("a.html", "HTML")]
+    ("name", "said"), [("a.csv", "table"), ("a.TSV", "table"), ("a.html", "HTML"), ("a.xml", "XML")]
 )
 def test_the_name_tells_too(tmp_path: Path, name: str, said: str):
     (tmp_path / name).write_text("once upon a time\n")
@@ -147,7 +152,9 @@ def test_the_name_tells_too(tmp_path: Path, name: str, said: str):
     [
         "[Scene 1] Enter a ghost\n",
         "{curly} beginnings are no JSON\n",
-        '{"no": "field of that name"}\n',
+        "{} is an empty set\n",
+        '{"a": 1} is no JSON\n',
+        '["a", "b"]\n',
         "The word, text, matters\nand so on\n",
         "once,upon,a\ntime\n",
         '<mediawiki xmlns="http://www.mediawiki.org/">\n',
@@ -162,9 +169,21 @@ def test_text_that_only_begins_like_something_else_stays_text(tmp_path: Path, te
 
 def test_a_refused_corpus_writes_nothing(tmp_path: Path):
     (tmp_path / "a.csv").write_text("id,text\n1,once\n")
-    with pytest.raises(UserError):
-        prepare(Corpus(source=str(tmp_path / "a.csv")), Bytes(), str(tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
+    (tmp_path / "b.jsonl").write_text('{"content": "once"}\n')
+    write_parquet(tmp_path / "c.parquet", ["once"])
+    for name, field in (("a.csv", "text"), ("b.jsonl", "text"), ("c.parquet", "content")):
+        corpus = Corpus(source=str(tmp_path / name), field=field)
+        with pytest.raises(UserError):
+            prepare(corpus, Bytes(), str(tmp_path / "out"))
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_judged_as_its_files_are(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("once upon a time\n")
+    (tmp_path / "b.txt").write_text('{"content": "once"}\n')
+    with pytest.raises(UserError, match="JSON") as raised:
+        source(tmp_path)
+    assert raised.value.where == str(tmp_path / "b.txt")
 
 
 def test_a_device_is_no_corpus(tmp_path: Path):

@@ -217,6 +217,24 @@ def test_other_corpora_and_tokenizers_lie_elsewhere():
     assert command(Corpus(), Bytes(), "results/data") == "scalelab data prepare shakespeare"
 
 
+def test_a_path_is_the_same_corpus_with_its_variables_and_without(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/data")
+    monkeypatch.setenv("CORP", "/data/corp.txt")
+    homes = {
+        home_of(Text(corpus=Corpus(source=source, split=1)), "d")
+        for source in ("~/corp.txt", "$CORP", "$HOME/corp.txt", "/data/corp.txt")
+    }
+    assert homes == {"d/corp-7cae2c8f"}
+    others = ("corp.txt", "shakespeare", "owner/name@rev")
+    # As they were named before: what was prepared then is found.
+    assert [home_of(Text(corpus=Corpus(source=source, split=1)), "d") for source in others] == [
+        "d/corp-7bd68f42",
+        "d/shakespeare-0a51bc2d",
+        "d/name-rev-9fe62b3e",
+    ]
+    assert home_of(Text(), "d") == "d/shakespeare-0c537980"
+
+
 def test_shards_of_another_text_are_refused(prepared: tuple[Text, str]):
     task, folder = prepared
     found = describe(task, folder).shards

@@ -353,7 +353,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (
             spec.Tiktoken(folder="nowhere"),
             (
-                "nowhere/vocab.bpe: the tokenizer can't be read .No such file or directory.; name a"
+                "nowhere/vocab.bpe: the tokenizer can't be read .no such file or directory.; name a"
                 " folder with .* in `folder`"
             ),
         ),
@@ -367,7 +367,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (
             spec.SentencePiece(model="nowhere.model"),
             (
-                "nowhere.model: the tokenizer can't be read .No such file or directory.; check the"
+                "nowhere.model: the tokenizer can't be read .no such file or directory.; check the"
                 " path"
             ),
         ),

@@ -186,6 +186,21 @@ def test_a_file_that_declares_no_law_is_refused(tmp_path: Path, written: str, sa
     assert str(file) in str(caught.value)
 
 
+def test_a_number_where_a_law_takes_text_is_refused(tmp_path: Path):
+    file = tmp_path / "law.yaml"
+    for line, cure in (
+        ("name: 3", '"3"'),
+        ("source: 2203.15560", "quotes"),
+        ("about: true", "quotes"),
+    ):
+        file.write_text(f"formula: A*M^-a\nlet: {{M: N}}\n{line}\n")
+        with pytest.raises(UserError, match=rf"law\.yaml:3: `{line.partition(':')[0]}`") as raised:
+            find(str(file))
+        assert cure in raised.value.cure
+    file.write_text("formula: E + A*M^-a\nlet: {M: 3}\ntied: {a: 0.5}\n")
+    assert (find(str(file)).let, find(str(file)).tied) == ({"M": "3"}, {"a": "0.5"})
+
+
 def test_a_fault_of_a_declared_law_has_its_line(tmp_path: Path):
     file = tmp_path / "law.yaml"
     file.write_text("formula: E + A*N^-a\nfixed:\n  E: 1k\n  a: many\n")

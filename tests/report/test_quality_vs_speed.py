@@ -264,3 +264,21 @@ def test_the_browser_draws_it(
     assert f'data-drawn="{"dark" if dark else "light"}"' in document
     for text in ("+GQA, more heads", "bytes of cache for a token", "test_loss minus that of base"):
         assert f">{text}</text>" in document
+
+
+def test_a_mean_over_lengths_is_called_so_everywhere(rows: Rows) -> None:
+    sums = rows.trials.with_columns(
+        pl.lit("arithmetic").alias("task.kind"),
+        (1 / pl.col("metrics.test_loss")).alias("metrics.accuracy"),
+    )
+    drawn = find(9).chosen({"metric": "accuracy"}).draw(replace(rows, trials=sums))
+    label = "accuracy (mean over lengths)"
+    for panel in drawn.panels:
+        assert label in json.dumps(panel.chart)
+        assert label in panel.caption
+    quality = next(table for table in drawn.tables if table.title == "Quality")
+    assert [title for title in quality.columns if "accuracy" in title] == [label, f"Δ {label}"]
+    replicates = drawn.panels[0].table
+    assert replicates is not None
+    assert label in replicates.columns
+    assert label in drawn.verdict[0]

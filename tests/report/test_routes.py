@@ -19,6 +19,7 @@ from scalelab import report
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Measured, Started
 from scalelab.evaluate.excerpt import excerpt
+from scalelab.fit.multiple import holm
 from scalelab.report.charts import to_svg
 from scalelab.report.figure import Drawing, Panel, Rows
 from scalelab.report.reading import Reading
@@ -449,6 +450,31 @@ def test_what_the_seeds_do_not_tell_is_said_with_the_reason(rows: Rows) -> None:
         "? No (of 2 routed arms none better and 2 worse beyond the error)"
         in find(11).draw(replace(rows, trials=worse)).verdict[0]
     )
+
+
+def test_arms_with_identity_layers_are_judged_together(rows: Rows) -> None:
+    """Two of them: the smaller p-value of the two is doubled."""
+    of_text = rows.trials.filter(
+        pl.col("task.kind") == "text",
+        pl.col("budget.flops").is_null(),
+        pl.col("arm").is_in(["plain", "open", "open + identity"]),
+    )
+    second = of_text.filter(pl.col("arm") == "open + identity").with_columns(
+        pl.lit("open + 2 identities").alias("arm"),
+        pl.lit(2, pl.Int64).alias("model.identity"),
+        (pl.col("digest") + "2").alias("digest"),
+        (pl.col("metrics.test_loss") + 0.01 * pl.col("seed") ** 2).alias("metrics.test_loss"),
+    )
+    drawn = find(11).draw(
+        replace(rows, trials=pl.concat([of_text, second], how="vertical_relaxed"))
+    )
+    skips = drawn.data["judged"]["identity_pays"]
+    assert [one["against"] for one in skips] == ["open", "open"]
+    assert [one["judged_together"] for one in skips] == [2, 2]
+    assert [one["p_holm"] for one in skips] == pytest.approx(
+        holm([one["p"] for one in skips]).tolist(), rel=1e-4
+    )
+    assert drawn.verdict[2].count("corrected for 2 arms") == 2
 
 
 def test_a_router_that_is_told_apart_alone_is_not_among_five(rows: Rows) -> None:

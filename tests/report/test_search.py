@@ -5,9 +5,11 @@ import json
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from scalelab.core.events import Ended, Measured, Started
@@ -208,3 +210,24 @@ def test_the_page_opens_in_a_browser(
     data = json.loads(page.with_suffix(".json").read_text())
     assert len(data["tried"]) == 40
     assert data["best"] in {one["digest"] for one in data["tried"]}
+
+
+def test_a_mean_over_lengths_is_called_so_everywhere(read: Callable[..., Rows]) -> None:
+    rows = read()
+    sums = rows.trials.with_columns(
+        pl.lit("arithmetic").alias("task.kind"),
+        (1 / pl.col("metrics.validation_loss")).alias("metrics.accuracy"),
+    )
+    spec = {**rows.specs["router"], "objectives": {"accuracy": "maximize"}}
+    drawn = FIGURE.draw(replace(rows, trials=sums, specs={"router": spec}))
+    label = "accuracy (mean over lengths)"
+    for panel in drawn.panels:
+        if panel.name != "importances":
+            assert label in json.dumps(panel.chart)
+    history = drawn.panels[0]
+    assert history.table is not None
+    assert label in history.table.columns
+    assert any(row[0] == label for row in drawn.tables[0].rows)
+    assert label in history.caption
+    assert label in drawn.verdict[1]
+    assert drawn.data["objectives"] == ["accuracy"]

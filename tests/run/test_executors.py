@@ -222,15 +222,16 @@ def test_a_trial_that_will_not_stop_is_given_up(
         time.sleep(600)
         return Ended("done", 10, 600.0)
 
-    desk = ListDesk(make_plan(EIGHT).trials[:2])
+    desk, began = ListDesk(make_plan(EIGHT).trials[:2]), list[float]()
 
     def stop(event: Event) -> None:
+        began.append(time.monotonic())
         desk.stopping = desk.overdue = True
 
     desk.on_tell = stop
-    began = time.monotonic()
     execute("ray", desk, hang)
-    assert time.monotonic() - began < 20
+    # Tune itself takes 10 s to clean up; how long workers take to start is another matter.
+    assert time.monotonic() - began[0] < 20
 
 
 def test_ray_leaves_no_folder_and_no_process_output(

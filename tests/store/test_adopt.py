@@ -336,6 +336,22 @@ def test_a_second_table_may_be_added(store: Store, tmp_path: Path) -> None:
     assert adopt(store, read_published(*write(tmp_path, other))) == Adopted(0, 2, 2)
 
 
+def test_seeds_of_an_added_table_are_further_replicates(store: Store, tmp_path: Path) -> None:
+    head = TABLE.splitlines()[0]
+    adopt(store, read_published(*write(tmp_path)))
+    rows = ["8,qa,4,2,2612,0.75,,1e-3", "8,qa,4,1,2612,0.25,x,0.01", "8,qatool,4,3,2612,0.9,,1e-3"]
+    added = read_published(*write(tmp_path, "\n".join([head, *rows])))
+    assert adopt(store, added, add=True) == Adopted(new=2, kept=1, left=0)
+    frame = frames.trials(store, ["published_grid"]).select("task.recall", "seed", "replicate")
+    assert sorted(frame.rows()) == [
+        ("in_tool", 0, 0),
+        ("in_tool", 3, 1),
+        ("in_weight", 0, 0),
+        ("in_weight", 1, 1),
+        ("in_weight", 2, 2),
+    ]
+
+
 def test_an_added_table_is_written_down_beside_the_first(store: Store, tmp_path: Path) -> None:
     adopt(store, read_published(*write(tmp_path)))
     (tmp_path / "more.csv").write_text(TABLE.replace("\n8,", "\n9,"))

@@ -43,6 +43,10 @@ from scalelab.store.cells import (
         ("1,13 B", ",", "1.13e9"),
         ("95.3%", ".", "0.953"),
         ("95,3\u00a0%", ",", "0.953"),
+        ("1.5P", ".", "1.5e15"),
+        ("2 E", ".", "2e18"),
+        ("1.234e+18", ".", "1.234e18"),
+        ("1,234E+09", ",", "1.234e9"),
     ],
 )
 def test_a_number_is_read_exactly(text: str, mark: DecimalMark, value: str) -> None:
@@ -67,13 +71,16 @@ def test_a_number_is_read_exactly(text: str, mark: DecimalMark, value: str) -> N
         ("2024-11-03", "."),
         ("1" * 300, "."),
         ("\u0661\u0662", "."),
+        ("1.5p", "."),
+        ("1.234e+18", ","),
+        ("1,234E+09", "."),
     ],
 )
 def test_what_is_no_number_is_none(text: str, mark: DecimalMark) -> None:
     assert number(text, mark) is None
 
 
-@pytest.mark.parametrize("text", ["1e999999999999999999", "1e-99999999", "1e401"])
+@pytest.mark.parametrize("text", ["1e999999999999999999", "1e-99999999", "1e401", "1e-400"])
 def test_an_absurd_exponent_is_refused_at_once(text: str) -> None:
     with pytest.raises(ValueError, match="out of range"):
         number(text, ".")
@@ -93,6 +100,8 @@ def test_an_absurd_exponent_is_refused_at_once(text: str) -> None:
         (["1 234,567"], ";", ","),
         (["1.234", "2.345"], ",", "."),
         (["7", "8"], ";", "."),
+        (["1.234e+18"], ";", "."),
+        (["1,234E+09", "1.234"], ",", ","),
         (["high", "1.2.3", ""], ";", "."),
     ],
 )
@@ -110,6 +119,8 @@ def test_the_decimal_mark_is_that_of_all_numbers(
         (["1.234"], ";", "decimal"),
         (["1.234"], "\t", "decimal"),
         (["1.5", "2,5"], ";", "one way"),
+        (["1.234e+18", "2,5"], ";", "one way"),
+        (["0.5", "1,234E+09"], ",", "one way"),
     ],
 )
 def test_what_could_be_both_is_refused(cells: list[str], delimiter: str, says: str) -> None:

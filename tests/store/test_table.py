@@ -1,7 +1,9 @@
 """Other programs' own exports as trials, with the headers that they write."""
 
 import json
+import os
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ from hypothesis import strategies as st
 
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
+from scalelab.core.metrics import is_possible
+from scalelab.core.units import parse_number
 from scalelab.store import frames
+from scalelab.store.column import Column
 from scalelab.store.table import Published, read_published
 
 
@@ -160,11 +165,41 @@ def test_spreadsheets_of_several_countries(tmp_path: Path, table: bytes) -> None
 
 
 def test_cells_of_spreadsheets_without_a_value(tmp_path: Path) -> None:
-    cells = ["#DIV/0!", "#N/A", "N/A", "-", "None", "null", " "]
+    cells = ["#DIV/0!", "#N/A", "N/A", "-", "None", "null", " ", "#NV", "#WERT!", "#BEZUG!", "#N/D"]
+    cells += ["#VALEUR!", "#\u00a1VALOR!", "#\u00dcBERLAUF!"]
     rows = [f"{index + 1}000;2000;{cell}" for index, cell in enumerate([*cells, "2,5"])]
     published = read(tmp_path, "n;d;loss\n" + "\n".join(rows), SIZES)
     assert losses(published) == [2.5]
-    assert published.left_out == {"without `metrics.loss`": 7}
+    assert published.left_out == {"without `metrics.loss`": len(cells)}
+
+    with pytest.raises(UserError, match="row 1, column `loss`: '#1'"):
+        read(tmp_path, "n;d;loss\n1000;2000;#1\n", SIZES)
+    words = {"extra.id": "id", "metrics.loss": "loss"}
+    published = read(tmp_path, "id;loss\n#A;2,5\n", words)
+    assert published.trials[0].identity["columns"] == {"extra.id": "#A"}
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("TRUE", True), ("WAHR", True), ("VRAI", True), ("FALSCH", False), ("faux", False)],
+)
+def test_truth_in_several_languages(tmp_path: Path, word: str, value: bool) -> None:
+    columns = {"model.qk_norm": "q", "metrics.loss": "loss"}
+    [trial] = read(tmp_path, f"q;loss\n{word};2,5\n", columns).trials
+    assert trial.identity["columns"] == {"model.qk_norm": value}
+
+
+def test_an_experiment_named_by_a_number_is_put_in_quotes(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        read(tmp_path, "n,d,loss\n1000,2000,2\n", SIZES, top={"experiment": 20241103})
+    assert '"20241103"' in error.value.cure
+
+
+def test_a_pipe_is_no_table(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "m.json").write_text(json.dumps({"experiment": "e", "columns": SIZES}))
+    with pytest.raises(UserError, match=r"pipe.csv: cannot be read"):
+        read_published(tmp_path / "pipe.csv", tmp_path / "m.json")
 
 
 def test_a_decimal_mark_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
@@ -174,6 +209,55 @@ def test_a_decimal_mark_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
     assert losses(read(tmp_path, table, SIZES, top={"decimal": ","})) == [4.123, 3.999]
     with pytest.raises(UserError, match=r"'2.5' \(row 1, .* and '4,12' \(row 2, column `loss`\)"):
         read(tmp_path, "n;d;loss\n1000;2000;2.5\n1000;3000;4,12\n", SIZES)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "n;loss\n1.000.000;3.214\n2.000.000;3.115\n",
+        "n,loss\n1.000.000,3.214\n2.000.000,3.115\n",
+        'n,loss\n1.000.000,"3.214"\n2.000.000,\n',
+    ],
+)
+def test_thousands_in_one_column_are_no_thousands_in_another(tmp_path: Path, table: str) -> None:
+    columns = {"params.total": "n", "metrics.loss": "loss"}
+    with pytest.raises(UserError, match=r"'3.214' \(row 1, column `loss`\) may be") as error:
+        read(tmp_path, table, columns)
+    assert "decimal" in error.value.cure
+    german = read(tmp_path, table, columns, top={"decimal": ","})
+    assert losses(german)[0] == 3214
+    # A column that shows the mark itself, and counts, which have no fraction, are clear.
+    shown = read(tmp_path, "n;loss\n10.000;3.214\n1.000;2,5\n", columns)
+    assert losses(shown) == [3214, 2.5]
+    assert [trial.params["total"] for trial in shown.trials] == [10_000, 1000]
+    scaled = {"params.total": {"column": "n", "scale": 1e6}, "metrics.loss": "loss"}
+    with pytest.raises(UserError, match=r"'1.400' \(row 1, column `n`\) may be"):
+        read(tmp_path, "n;loss\n1.400;2,5\n", scaled)
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "scale"),
+    [
+        ("N (M)", "1400", "1e6"),
+        ("N [B]", "7", "1e9"),
+        ("params_k", "50000", "1e3"),
+        ("size in millions", "14", "1e6"),
+        ("N (Mio)", "14", "1e6"),
+        ("N trillions", "2", "1e12"),
+    ],
+)
+def test_a_unit_in_the_header_that_is_not_applied_is_warned_about(
+    tmp_path: Path, header: str, cell: str, scale: str
+) -> None:
+    table = f"{header},loss\n{cell},2\n"
+    columns: dict[str, Any] = {"params.total": header, "metrics.loss": "loss"}
+    [warned] = read(tmp_path, table, columns).warnings
+    assert warned["code"] == "implausible"
+    assert f"scale: {scale}}}" in warned["text"]
+    columns["params.total"] = {"column": header, "scale": scale}
+    assert not any("header" in found["text"] for found in read(tmp_path, table, columns).warnings)
+    columns["params.total"] = header
+    assert read(tmp_path, f"{header},loss\n13.7T,2\n", columns).warnings == []
 
 
 @pytest.mark.parametrize(
@@ -247,6 +331,8 @@ def test_a_duration_keeps_its_unit(tmp_path: Path) -> None:
     ("metric", "cell"),
     [
         ("recall", "50.0"),
+        ("acc", "95"),
+        ("em", "71.5"),
         ("accuracy_3", "-0.1"),
         ("identity_share", "1.5"),
         ("loss", "-2"),
@@ -260,7 +346,7 @@ def test_a_metric_out_of_its_range_is_refused(tmp_path: Path, metric: str, cell:
     with pytest.raises(UserError, match=f"t.csv:2: row 1, column `a b`: '{cell}'") as error:
         read(tmp_path, f"n,a b\n1000,{cell}\n", columns)
     assert ("scale: 0.01" in error.value.cure) == (
-        metric in ("recall", "accuracy_3", "identity_share", "share")
+        metric in ("recall", "acc", "em", "accuracy_3", "identity_share", "share")
     )
 
 
@@ -278,6 +364,13 @@ def test_metrics_that_may_be_negative_come_in(tmp_path: Path) -> None:
         (SIZES, "n,d,loss\n1000000,3000,1e6\n", "metrics.loss"),
         ({"optim.lr": "lr", "metrics.loss": "loss"}, "lr,loss\n40,2\n", "optim.lr"),
         (SIZES | {"flops": "c"}, "n,d,loss,c\n1e6,1e9,2,6e6\n", "FLOPs"),
+        ({"params.total": "n", "metrics.wer": "w"}, "n,w\n1e6,12.5\n", "metrics.wer"),
+        ({"params.total": "n", "metrics.bpb": "b"}, "n,b\n1e6,90\n", "metrics.bpb"),
+        (
+            {"params.total": "n", "metrics.bits_per_param": "b"},
+            "n,b\n1e6,200\n2e6,-1\n",
+            "metrics.bits_per_param",
+        ),
     ],
 )
 def test_numbers_that_cannot_be_are_warned_about(
@@ -304,6 +397,24 @@ def test_a_filter_is_applied_before_cells_are_refused(tmp_path: Path) -> None:
         read(tmp_path, table, SIZES, keep=compile_filter("extra.group == c"))
     with pytest.raises(UserError, match=r"unknown name `extra.grop`"):
         read(tmp_path, table, SIZES, keep=compile_filter("extra.grop == c"))
+
+
+@pytest.mark.parametrize(("key", "cell"), [("optim.lr", "-1"), ("optim.lr", "1e-400")])
+def test_what_a_spec_does_not_allow_has_a_cure(tmp_path: Path, key: str, cell: str) -> None:
+    with pytest.raises(UserError, match=f"row 1, column `x`: '{cell}") as error:
+        read(tmp_path, f"x,loss\n{cell},2\n", {key: "x", "metrics.loss": "loss"})
+    assert error.value.cure
+
+
+@pytest.mark.parametrize("columns", [SIZES, SIZES | {"state": "s"}])
+def test_a_filter_sees_how_a_run_ended(tmp_path: Path, columns: dict[str, str]) -> None:
+    table = "n,d,loss,s\n1000,2000,2,FINISHED\n1000,3000,inf,FINISHED\n1000,4000,,FINISHED\n"
+    kept = read(tmp_path, table, columns, keep=compile_filter("state == done"))
+    assert (losses(kept), kept.left_out) == ([2], {"by the filter": 2})
+    kept = read(tmp_path, table, columns, keep=compile_filter("state == diverged"))
+    assert states(kept) == ["diverged"]
+    kept = read(tmp_path, table, columns, keep=compile_filter("budget.tokens > 2500"))
+    assert kept.left_out == {"by the filter": 1, "without `metrics.loss`": 1}
 
 
 def test_the_state_is_translated_where_a_program_has_words_of_its_own(tmp_path: Path) -> None:
@@ -376,6 +487,66 @@ def test_a_title_above_the_header_is_found(tmp_path: Path) -> None:
     table = "Results of May,,\nn,d,loss\n1000,2000,2\n"
     with pytest.raises(UserError, match="no column `n`; it is on line 2: delete the lines above"):
         read(tmp_path, table, SIZES)
+
+
+@pytest.mark.parametrize(
+    ("key", "cell", "options"),
+    [
+        ("metrics.loss", "3.21", {}),
+        ("metrics.recall", "95.5", {}),
+        ("params.total", "13.5", {}),
+        ("seconds", "1.5", {}),
+        ("seconds", "1:30:00", {"scale": 60}),
+        ("seconds", "1.234e2", {"scale": 60}),
+        ("metrics.recall", "\uff19\uff15", {}),
+        ("optim.lr", "\u0663", {}),
+    ],
+)
+def test_no_number_escapes_the_decimal_mark_and_the_scale(
+    tmp_path: Path, key: str, cell: str, options: dict[str, Any]
+) -> None:
+    table = f"x;l\n{cell};2,5\n"
+    columns = {key: {"column": "x"} | options, "metrics.other": "l"}
+    with pytest.raises(UserError, match=f"row 1, column `x`: '{cell}'") as error:
+        read(tmp_path, table, columns, top={"decimal": ","})
+    assert error.value.cure
+
+
+def test_every_suffix_is_scaled_alike(tmp_path: Path) -> None:
+    published = read(tmp_path, "n,d,loss\n1000,1.5P,2\n", SIZES)
+    assert published.trials[0].tokens == 1_500_000_000_000_000
+    columns = SIZES | {"budget.tokens": {"column": "d", "scale": 1e3}}
+    with pytest.raises(UserError, match=r"'1.5P' has a unit already"):
+        read(tmp_path, "n,d,loss\n1000,1.5P,2\n", columns)
+
+
+NUMBERS = st.one_of(
+    st.from_regex(
+        r"[+-]?[0-9]{0,5}([.,][0-9]{1,4}){0,3}(e[+-]?[0-9]{1,3})?[ ]?[kMBTGPE%]?", fullmatch=True
+    ),
+    st.text("0123456789.,_eE+-kMPE% \u0663\uff19\u2212", max_size=12),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    key=st.sampled_from(["params.total", "metrics.recall", "metrics.loss", "metrics.perplexity"]),
+    text=NUMBERS,
+    mark=st.sampled_from([".", ","]),
+    scale=st.sampled_from([None, 0.01, 1000, "1e9"]),
+    is_rounded=st.booleans(),
+)
+def test_whatever_is_read_is_whole_or_in_its_range(
+    key: str, text: str, mark: Any, scale: Any, is_rounded: bool
+) -> None:
+    size = None if scale is None else Decimal(str(scale))
+    column = Column(key, "x", parse_number, "m:1", True, size, is_rounded)
+    with suppress(ValueError):
+        value = column.read(text, mark)
+        if key.startswith("params."):
+            assert value is None or (type(value) is int and 1 <= value < 2**63)
+        else:
+            assert value is None or is_possible(key.removeprefix("metrics."), value)
 
 
 WORDS = "nan -inf 1e400 -1 0 1,5 1,234 1.234.567 95% 13.7M 5.3min TRUE None #DIV/0! 1e-400 0x10 5."

@@ -323,8 +323,8 @@ def _pairs(texts: list[str] | None, option: str, parse: Callable[[str], Any]) ->
             found[name] = parse(value)
         except UserError as error:
             raise error.at(option) from error
-        except (ValueError, ArithmeticError) as error:
-            raise _no_number(error, value, option) from error
+        except ValueError as error:
+            raise UserError.of(error, where=option) from error
     return found
 
 
@@ -346,16 +346,8 @@ def _starts(text: str) -> int | str:
 
     try:
         return parse_count(text) if text[:1].isdigit() else text
-    except (ValueError, ArithmeticError) as error:
-        raise _no_number(error, text, "--starts") from error
-
-
-def _no_number(error: ValueError | ArithmeticError, text: str, option: str) -> UserError:
-    """The error of a value that no number could be read from."""
-    if isinstance(error, ArithmeticError):
-        return UserError(f"`{text}` is out of range", cure="write it like 1e6", where=option)
-    what, _, cure = str(error).partition("; ")
-    return UserError(what, cure=cure, where=option)
+    except ValueError as error:
+        raise UserError.of(error, where="--starts") from error
 
 
 @contextmanager

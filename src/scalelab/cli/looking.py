@@ -67,7 +67,7 @@ def ls(
     from scalelab.core.filter import compile_filter
     from scalelab.store import open_store
 
-    wanted = compile_filter(filter_) if filter_ else lambda row: True
+    wanted = compile_filter(filter_) if filter_ else None
     with open_store(store, mode="read") as opened:
         names = experiment or [found.name for found in opened.experiments()]
         rows = [
@@ -75,7 +75,10 @@ def ls(
             for name in names
             for record, _, result in opened.members(name)
         ]
-        rows = [row for row in rows if wanted(_filter_row(row))]
+    if wanted is not None:
+        columns = [_columns(row) for row in rows]
+        absent = dict.fromkeys(name for row in columns for name in row)
+        rows = [row for row, known in zip(rows, columns, strict=True) if wanted(absent | known)]
     if as_json:
         print_json(
             {
@@ -110,8 +113,7 @@ def ls(
                 row["experiment"],
                 *(brief(row["axes"].get(path, "-")) for path in axes),
                 str(row["seed"]),
-                f"{row['params'].get('total', 0):,}",
-                *(f"{row['params'].get(name, 0):,}" for name in active),
+                *(_count(row["params"].get(name)) for name in ("total", *active)),
                 *(number(row["metrics"].get(name)) for name in shown),
                 format_seconds(row["seconds"]) if row["seconds"] else "-",
             ]
@@ -163,7 +165,12 @@ def _flat(found: "StoredTrial") -> dict[str, Any]:
     return flatten({**found.record.trial, "params": found.record.params, **result})
 
 
-def _filter_row(row: dict[str, Any]) -> dict[str, Any]:
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _columns(row: dict[str, Any]) -> dict[str, Any]:
+    """What a filter may ask about a trial, by column."""
     from scalelab.plan.diff import flatten
 
     known = {key: value for key, value in row.items() if key not in ("axes", "trial")}

@@ -12,9 +12,9 @@ import typer
 
 from scalelab.core.errors import UserError
 from scalelab.core.locations import expanded, expanded_path
-from scalelab.core.units import parse_count
+from scalelab.core.units import parse_whole
 
-_NUMERIC = re.compile(r"-?[\d,.]+(e[+-]?\d+)?[kMBTPE%]?|([\d.]+[smhd] ?)+")
+_NUMERIC = re.compile(r"-?[\d,.]+(e[+-]?\d+)?[kMBTPE%]?|([\d.]+(e-\d+)?[smhd] ?)+")
 
 DEFAULT_STORE = "results/scalelab.db"
 DEFAULT_DATA = "results/data"
@@ -54,8 +54,8 @@ def count_option(name: str, help: str, *, least: int = 1, most: int) -> Any:
 
 def _count(text: str, least: int, most: int, where: str) -> int:
     try:
-        number = 0 if text.strip() == "0" else parse_count(text)
-    except (ValueError, ArithmeticError):
+        number = parse_whole(text)
+    except ValueError:
         number = -1
     if not least <= number <= most:
         what = f"`{text}` is no whole number from {least:,} to {most:,}"

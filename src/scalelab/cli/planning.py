@@ -56,7 +56,7 @@ def preview(compiled: "Plan", store: str, as_json: bool) -> None:
             }
         )
     else:
-        show(compiled, states, clock)
+        show(compiled, shown_states(states, older), clock)
         show_total(compiled, total)
         if note := older_note(older):
             print(note)
@@ -156,7 +156,12 @@ def trial_rows(
     ]
 
 
-def show(compiled: "Plan", states: Mapping[str, State], clock: "Clock") -> None:
+def shown_states(states: Mapping[str, State], older: "Sequence[Older]") -> dict[str, str]:
+    """The states in words: a missing trial that an older recipe has a result of says so."""
+    return {**states, **{one.digest: f"{states[one.digest]} (older recipe)" for one in older}}
+
+
+def show(compiled: "Plan", states: Mapping[str, str], clock: "Clock") -> None:
     """A line for each combination of the axes, its replicates together."""
     axes = list(dict.fromkeys(path for planned in compiled.trials for path in planned.axes))
     solved = list(dict.fromkeys(path for planned in compiled.trials for path in planned.solved))
@@ -224,7 +229,7 @@ def _line(
     axes: list[str],
     solved: list[str],
     active: bool,
-    states: Mapping[str, State],
+    states: Mapping[str, str],
     clock: "Clock",
 ) -> list[str]:
     first = group[0]

@@ -115,10 +115,10 @@ def _corpus(given: dict[str, Any]) -> "Corpus":
         option = {"tokens": "--limit", "split": "--split-seed"}.get(
             str(first["loc"][0]), f"--{first['loc'][0]}"
         )
-        what, _, cure = first["msg"].removeprefix("Value error, ").partition("; ")
-        raise UserError(
-            f"{what[:1].lower()}{what[1:]}",
-            cure=cure or "see `scalelab data prepare --help`",
+        said = first["msg"].removeprefix("Value error, ")
+        raise UserError.of(
+            f"{said[:1].lower()}{said[1:]}",
+            cure="see `scalelab data prepare --help`",
             where=option,
         ) from error
 

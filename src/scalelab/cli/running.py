@@ -92,6 +92,13 @@ def run(
         )
         if note := older_note(older):
             print(note, file=stream)
+        left = leaving(opened, compiled)
+        if left:
+            print(
+                f"{left:,} trials leave the experiment {compiled.experiment.name}, as the spec does"
+                " not plan them now; they stay in the store",
+                file=stream,
+            )
         ended = drive(compiled, opened, options, chosen=chosen)
         rows = result_rows(opened, compiled.experiment.name) if as_json else []
     if as_json:
@@ -100,12 +107,22 @@ def run(
                 "experiment": compiled.experiment.name,
                 **outcome(ended),
                 "older_recipes": [one.as_dict() for one in older],
+                "left": left,
                 "trials": rows,
             }
         )
     else:
         print(ended)
     raise typer.Exit(ended.exit_code)
+
+
+def leaving(opened: "Store", compiled: "Plan") -> int:
+    """How many trials of the experiment the plan does not have: a run ends their membership."""
+    from scalelab.store.tried import members
+
+    planned = {planned.digest for planned in compiled.trials}
+    known = members(opened, compiled.experiment.name)
+    return sum(member.record.digest not in planned for member in known)
 
 
 def outcome(ended: "Summary") -> dict[str, Any]:
@@ -172,5 +189,4 @@ def parsed_seconds(text: str | None) -> float | None:
     try:
         return None if text is None else parse_seconds(text)
     except ValueError as error:
-        what, _, cure = str(error).partition("; ")
-        raise UserError(what, cure=cure, where="--time") from error
+        raise UserError.of(error, where="--time") from error

@@ -14,6 +14,17 @@ class UserError(ValueError):
         super().__init__(what, cure, where)
         self.what, self.cure, self.where = what, cure, where
 
+    @classmethod
+    def of(
+        cls, error: Exception | str, *, about: str = "", cure: str = "", where: str = ""
+    ) -> "UserError":
+        """The error of a sentence in the form `what; cure`, as a parser raises it in a ValueError.
+
+        `about` is put before it; `cure` stands where the sentence has none.
+        """
+        what, _, own = str(error).partition("; ")
+        return cls(f"{about}{what}", cure=own or cure, where=where)
+
     def __str__(self) -> str:
         """The sentence on one line, without the middle of what is too long in it."""
         place = f"{shortened(printable(self.where), LONGEST['where'])}: " if self.where else ""

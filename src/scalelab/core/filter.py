@@ -224,17 +224,17 @@ class _Parser:
         if len(text) > DIGITS:
             what = f"the number {beginning(text)} has {len(text):,} characters"
             raise self._fault(what, f"write at most {DIGITS}, or it like 1e6")
-        if re.fullmatch(r"0\d+", text):
-            raise self._fault(
-                f"`{text}` begins with a zero",
-                "put text in quotes, and write large numbers as 30_000 or 30k",
-            )
         return _Quantity(text)
 
     def _list(self, end: str) -> list[Any]:
         self._deepen()
         found = list[Any]()
         while not self._taken(end):
+            if found and re.fullmatch(r"0\d\d", self._next.text):
+                raise self._fault(
+                    f"`{self._next.text}` in a list may be the end of a number like 30,000",
+                    "write large numbers as 30_000 or 30k, and text in quotes",
+                )
             found.append(self._operand())
             if not self._taken(","):
                 self._expect(end)
@@ -298,7 +298,7 @@ class _Comparison:
             return False
         try:
             return _COMPARE[self.sign](value, self._wanted_of(value))
-        except (TypeError, ValueError, ArithmeticError) as error:
+        except (TypeError, ValueError) as error:
             what = (
                 f"`{self.name}` is {value!r} in the filter, which does not compare with"
                 f" {_as_text(self.wanted)!r}"
@@ -357,7 +357,7 @@ def _is_quantity(text: str) -> bool:
     for parse in (parse_number, parse_seconds):
         try:
             parse(text)
-        except (ValueError, ArithmeticError):
+        except ValueError:
             continue
         return True
     return False

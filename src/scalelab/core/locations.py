@@ -70,6 +70,12 @@ def _home(path: str, place: str) -> str:
     if not path.startswith("~"):
         return path
     user = path.partition("/")[0][1:]
+    if not user and not Path(os.environ.get("HOME", "/")).is_absolute():
+        raise UserError(
+            f"the path `{place}` is below this user's home folder, and $HOME is"
+            f" `{os.environ['HOME']}`, which is no absolute path",
+            cure="set HOME to the whole path of the folder, or write the path out",
+        )
     # `expanduser` leaves what it does not know as it is.
     found = os.path.expanduser(f"~{user}") if is_text(path) and "\0" not in path else "~"  # noqa: PTH111
     if found.startswith("~"):

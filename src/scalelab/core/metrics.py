@@ -27,21 +27,33 @@ class Metric:
         return f"at most {self.high:g}" if self.low == -inf else f"{self.low:g} to {self.high:g}"
 
 
+_SHARE = r"(.+_)?(acc|accuracy|recall|chance|precision|f1|auc|auroc|auprc|exact_match|em)"
+_OTHER = r"delta|diff|difference|gain|gap|change|rank|steps|count|n|epochs?"
+"""Endings of what is no share, though its name begins like one: `accuracy_delta`."""
+
 CATALOGUE = (
     Metric(r".*tokens_per_second.*", "tokens per second", 0, inf),
     Metric(r"(.+_)?seconds", "seconds", 0, inf),
     Metric(r"flops_per_(token|second)|tokens|exposures|flops", "count", 0, inf),
     Metric(r"mfu", "share of the measured peak", 0, 2),
+    Metric(r".+_ms", "milliseconds", -inf, inf),
+    Metric(rf"{_SHARE}(_.+)?_(pct|percent)", "percent", 0, 100),
+    Metric(r".+_(std|stdev|stderr|se|sem)", "the unit of its metric, as a spread", 0, inf),
     Metric(r"(.+_)?loss|loss_step_\d+|test_loss_floor", "nats per target", 0, inf, usual=100),
     Metric(r"(.+_)?nats", "nats", 0, inf),
-    Metric(r"(.+_)?perplexity", "e to the nats per token", 1, inf),
-    Metric(r"bits_per_byte", "bits", 0, inf),
+    Metric(r"(.+_)?(perplexity|ppl)", "e to the nats per token", 1, inf),
+    Metric(r"(.+_)?(bits_per_byte|bpb|bpc)", "bits", 0, inf, usual=20),
+    Metric(r"(.+_)?[wc]er", "errors per word or character", 0, inf, usual=2),
     Metric(r"(.+_)?entropy(_\d+)?", "nats", 0, inf),
     Metric(r"(test_)?max_vio(_\d+)?|steps_mean", "count", 0, inf),
+    Metric(r"bits_max", "bits", 0, inf, usual=1e15),
     # Bits learned are negative for a model that is worse than a guess, and so is their share.
+    Metric(r"bits(_mean)?", "bits", -inf, inf, usual=1e15),
+    Metric(r"bits_per_param(_.+)?", "bits per parameter", -inf, inf, usual=32),
+    Metric(r"bits_per_fact(_.+)?", "bits per fact", -inf, inf, usual=1e4),
     Metric(r"share", "share of the bits that there are", -inf, 1),
     Metric(
-        r"(.+_)?(accuracy|recall|chance|precision|f1|auc|exact_match)(_.+)?|.+_share"
+        rf"(?!.+_({_OTHER})$){_SHARE}(_.+)?|.+_share"
         r"|(error|pass|win|hit|success|failure|drop)_rate|pass_at_\d+"
         r"|(test_)?load_\d+_\d+|(route|transition)_\d+_\d+|identity_(\d+|kind_[a-z]+)"
         r"|steps_\d+|order_(kept|distance)|dropped(_\d+)?",
@@ -67,9 +79,15 @@ def is_possible(name: str, value: float) -> bool:
     return known.low - ROUNDING <= value <= known.high + ROUNDING
 
 
-def cure(name: str, column: str) -> str:
-    """What to write in a mapping where a metric of a table has values that it cannot have."""
+def cure(name: str, column: str | None = None) -> str:
+    """What to write in a mapping where a metric of a table has values that it cannot have.
+
+    `column` is that of the table, where it is known.
+    """
     known = find(name)
     if known is not None and known.high == 1:
+        if column is None:
+            return f"give `metrics.{name}` a `scale: 0.01` if it is in percent"
         return f"write `metrics.{name}: {{column: {column}, scale: 0.01}}` if it is in percent"
-    return f"map another column, or give `{column}` the name of another metric"
+    which = "this one" if column is None else f"`{column}`"
+    return f"map another column, or give {which} the name of another metric"

@@ -13,15 +13,15 @@ _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _CAPITAL = {"P": 10**15, "E": 10**18}
 """Suffixes that must be capitals: `1e` is an exponent that was not finished."""
 _UNSIGNED = r"(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
-_QUANTITY = re.compile(rf"([+-]?{_UNSIGNED})\s*([a-z]*)", re.IGNORECASE)
+_QUANTITY = re.compile(rf"([+-]?{_UNSIGNED})\s*([a-z]*)", re.IGNORECASE | re.ASCII)
 
 _UNITS = ("d", "h", "m(?:in)?", "s")
 _SECONDS = (86400, 3600, 60, 1)
 _IN_UNITS = re.compile(
-    r"\s*".join(rf"(?:({_UNSIGNED})\s*{unit})?" for unit in _UNITS), re.IGNORECASE
+    r"\s*".join(rf"(?:({_UNSIGNED})\s*{unit})?" for unit in _UNITS), re.IGNORECASE | re.ASCII
 )
-_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+)")
-_DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?")
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+)", re.ASCII)
+_DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?", re.ASCII)
 
 _LONGEST = 1_000
 """Characters of a quantity."""
@@ -94,7 +94,7 @@ def parse_seconds(value: Any) -> float:
 
 def _amounts(text: str) -> list[float] | None:
     """Days, hours, minutes and seconds of a duration; None where it is none."""
-    if match := re.fullmatch(_UNSIGNED, text, re.IGNORECASE):
+    if match := re.fullmatch(_UNSIGNED, text, re.IGNORECASE | re.ASCII):
         return [0, 0, 0, float(text.replace("_", ""))]
     if text and (match := _IN_UNITS.fullmatch(text)):
         return [float(amount.replace("_", "")) for amount in match.groups("0")]
@@ -119,7 +119,9 @@ def format_count(value: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """7_321 -> `2h 2m`: the two largest units."""
+    """7_321 -> `2h 2m`: the two largest units; two digits below a tenth of a second."""
+    if seconds < 0.1:
+        return f"{seconds:.2g}s"
     if seconds < 60:
         return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
     whole = round(seconds)

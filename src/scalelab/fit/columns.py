@@ -122,9 +122,13 @@ def check_range(frame: pl.DataFrame, name: str) -> None:
     row = impossible.arg_max() if impossible.any() else None
     if row is not None:
         digest = frame["digest"][row][:SHORT] if "digest" in frame.columns else f"row {row + 1}"
+        is_imported = "origin" in frame.columns and frame["origin"][row] == "imported"
+        bound = f"<= {known.high:g}" if value[row] > high else f">= {known.low:g}"
         raise UserError(
             f"`{name}` is {value[row]:g} in {digest}, and it can only be {known.describe()}",
-            cure=f"import the table again: {metrics.cure(metric, 'COLUMN')}",
+            cure=f"import the table again, and in its mapping {metrics.cure(metric)}"
+            if is_imported
+            else f"leave such trials out with `--filter '{name} {bound}'`",
         )
 
 

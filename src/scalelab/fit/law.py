@@ -76,7 +76,7 @@ def _is_some(end: float) -> bool:
 def _positive(text: str, whole: str) -> float:
     try:
         value = parse_number(text)
-    except (ValueError, ArithmeticError):
+    except ValueError:
         value = math.nan
     if not SMALLEST <= value <= 1 / SMALLEST:
         raise UserError(

@@ -6,14 +6,14 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.locations import expanded_path
 from scalelab.core.units import Number, parse_number
 from scalelab.fit import formula
 from scalelab.fit.law import Law, Loss, Residual
-from scalelab.spec.document import Document, parse
+from scalelab.spec.document import Document, dump, parse
 
 _N, _D = "params.total", "budget.tokens"
 COLUMNS = {"N": _N, "D": _D, "C": "budget.flops"}
@@ -235,12 +235,14 @@ def _whole_text(value: Any) -> Any:
 
 
 _End = Annotated[float, BeforeValidator(_end)]
+_Formula = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""A formula, which may be a number alone."""
 
 
 class _Declared(BaseModel):
     """What a file says of a law; see `Law`."""
 
-    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid")
 
     formula: Annotated[str, BeforeValidator(_whole_text)]
     name: str | None = None
@@ -250,11 +252,11 @@ class _Declared(BaseModel):
     source: str = ""
     residual: Residual = "log"
     loss: str = str(Loss())
-    let: dict[str, str] = {}
+    let: dict[str, _Formula] = {}
     real: list[str] = []
     bounds: dict[str, tuple[_End, _End]] = {}
     fixed: dict[str, Number] = {}
-    tied: dict[str, str] = {}
+    tied: dict[str, _Formula] = {}
     weights: str | None = None
 
     def law(self, name: str) -> Law:
@@ -291,6 +293,14 @@ def _explained(error: ValidationError, document: Document) -> UserError:
     if first["type"] == "extra_forbidden":
         key, known = str(loc[-1]), sorted(_Declared.model_fields)
         return UserError(f"a law has no `{key}`", cure=nearest(key, known), where=where)
-    what, _, cure = first["msg"].removeprefix("Value error, ").partition("; ")
-    what = f"`{'.'.join(map(str, loc))}`: {what[:1].lower()}{what[1:]}"
-    return UserError(f"the file declares no law: {what}", cure=cure or _CURE, where=where)
+    if first["type"] == "string_type" and isinstance(first["input"], bool | int | float):
+        text = dump(first["input"]).split()[0]
+        what = f"`{'.'.join(map(str, loc))}` is {text}, and takes text"
+        return UserError(what, cure=f'put it in quotes: "{text}"', where=where)
+    said = first["msg"].removeprefix("Value error, ")
+    return UserError.of(
+        f"{said[:1].lower()}{said[1:]}",
+        about=f"the file declares no law: `{'.'.join(map(str, loc))}`: ",
+        cure=_CURE,
+        where=where,
+    )

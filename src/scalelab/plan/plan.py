@@ -168,9 +168,8 @@ def _trial(base: dict[str, Any], point: Point, document: Document, arm: str = ""
     try:
         data = laid(base, point)
     except AxisError as error:
-        what, _, cure = str(error).partition("; ")
         where = document.place(axis_loc(document, error.path, arm))
-        raise UserError(f"the axis `{error.path}` {what}", cure=cure, where=where) from error
+        raise UserError.of(error, about=f"the axis `{error.path}` ", where=where) from error
     try:
         return Trial.model_validate(data)
     except ValidationError as error:

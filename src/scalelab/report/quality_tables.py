@@ -7,6 +7,7 @@ import polars as pl
 
 from scalelab.fit.replicates import ratio
 from scalelab.report.arms import Arm, Arms
+from scalelab.report.averages import labelled
 from scalelab.report.figure import Table
 from scalelab.report.numbers import NONE, TIMES, about, whole, with_error
 from scalelab.report.speeds import CACHE, KINDS, TRAINING, Place, places
@@ -64,7 +65,8 @@ def quality_table(arms: Arms, metric: str) -> Table:
     told_from = any(map(arms.base, arms.found))
     compared = [name for name in shown if told_from and (name != "perplexity" or name == metric)]
     titles = [(name, title) for name in shown for title in ("", _DELTA)[: 1 + (name in compared)]]
-    columns = ("arm", *(title + name.replace("_", " ") for name, title in titles))
+    trials = arms.found[0].trials
+    columns = ("arm", *(title + labelled(name, trials).replace("_", " ") for name, title in titles))
     rows = []
     for arm in arms.found:
         told = [
@@ -219,7 +221,8 @@ def replicates_table(arms: Arms, metric: str) -> Table:
     ]
     wanted = [*(f"metrics.{name}" for name in qualities(arms, metric)), TRAINING, CACHE, *timed]
     shown = [column for column in wanted if any(arm.by_seed(column) for arm in arms.found)]
-    columns = ("digest", "arm", "seed", *(column.removeprefix("metrics.") for column in shown))
+    names = [labelled(column.removeprefix("metrics."), arms.found[0].trials) for column in shown]
+    columns = ("digest", "arm", "seed", *names)
     rows = []
     for arm in arms.found:
         for trial in arm.trials.iter_rows(named=True):

@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any
 
 from scalelab.report.arms import Arm, Arms
+from scalelab.report.averages import labelled
 from scalelab.report.charts import behind
 from scalelab.report.differences import difference_row, pair_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
@@ -109,9 +110,10 @@ class QualityVsSpeed(Figure):
 
     def _costs(self, arms: Arms, column: str, speed: str) -> list[Panel]:
         """Against the speed, wide; against the bytes of cache, beside the differences."""
-        found = []
+        found, trials = [], arms.found[0].trials
+        label = labelled(self.metric, trials)
         for name, cost, title, small in (
-            ("speed", speed, speed_title(speed), False),
+            ("speed", speed, labelled(speed_title(speed), trials), False),
             ("cache", CACHE, "bytes of cache for a token", True),
         ):
             marks = [row for arm in arms.found for row in _mark(arm, column, cost)]
@@ -120,7 +122,7 @@ class QualityVsSpeed(Figure):
                 chart = cost_chart(
                     rounded(data),
                     (title, title.split(",")[0]),
-                    self.metric,
+                    label,
                     arms.names,
                     small=small,
                 )
@@ -130,7 +132,7 @@ class QualityVsSpeed(Figure):
                     else ", the replicates faint"
                 )
                 caption = (
-                    f"{self.metric} against {title}: means over the replicates with 95 %"
+                    f"{label} against {title}: means over the replicates with 95 %"
                     f" intervals{faint}."
                 )
                 table = replicates_table(arms, self.metric) if name == "speed" else None
@@ -220,14 +222,15 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
         return []
     rows = [difference_row(arm, base, away, column, arm.label) for arm, base, away in found]
     pairs = [row for arm, base, _ in found for row in pair_rows(arm, base, column, arm.label)]
-    metric, first = column.removeprefix("metrics."), arms.names[0]
+    label = labelled(column.removeprefix("metrics."), arms.found[0].trials)
+    first = arms.names[0]
     chart = difference_chart(
         rounded({"differences": rows, "pairs": pairs}),
-        f"{metric} minus that of {first}",
+        f"{label} minus that of {first}",
         [row["arm"] for row in rows],
     )
     caption = (
-        f"The difference in {metric} to {first}, paired by seed (grey), with its own 95 % interval,"
+        f"The difference in {label} to {first}, paired by seed (grey), with its own 95 % interval,"
         " not corrected for the number of arms."
     )
     return [Panel("difference", f"Difference to {first}", chart, caption, None)]

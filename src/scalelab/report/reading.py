@@ -116,9 +116,8 @@ def _check_ranges(trials: pl.DataFrame) -> None:
 
     Raises UserError with the trial and the metric.
     """
-    imported = trials.filter(pl.col("origin") == "imported")
-    for column in imported.columns:
-        check_range(imported, column)
+    for column in trials.columns:
+        check_range(trials, column)
 
 
 def having_data(reading: Reading, figure: Figure) -> list[str]:

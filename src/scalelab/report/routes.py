@@ -38,6 +38,7 @@ from scalelab.report.routes_words import (
     methods,
     paying,
     reading,
+    skipping,
     verdict,
     warnings,
 )
@@ -111,7 +112,11 @@ class Routes(Figure):
                         for setting in arms.settings
                         for one in together(arms, setting, column)
                     ]
-                    for name, together in (("beats_plain", beating), ("halting_pays", paying))
+                    for name, together in (
+                        ("beats_plain", beating),
+                        ("identity_pays", skipping),
+                        ("halting_pays", paying),
+                    )
                 },
                 "routes": [_routes_json(one) for one in found],
             },

@@ -50,11 +50,7 @@ def verdict(arms: Arms, found: Sequence[Routed], column: str) -> list[str]:
             "Does it use identity layers, and when?",
             _each(
                 first,
-                lambda setting: ", ".join(
-                    _skips(arms, one, column)
-                    for one in _within(found, setting)
-                    if identities(one.arm)
-                ),
+                lambda setting: ", ".join(_skipped(arms, found, setting, column)),
             ),
             "no finished arm that learns its routes has one",
         ),
@@ -135,13 +131,24 @@ def beating(arms: Arms, setting: str, column: str) -> list[Judged]:
     )
 
 
+def skipping(arms: Arms, setting: str, column: str) -> list[Judged]:
+    """The arms of a setting that learn their routes and have identity layers, against those that
+    have none, judged together.
+    """
+    return _beside(arms, setting, column, lambda arm: learns_routes(arm) and bool(identities(arm)))
+
+
 def paying(arms: Arms, setting: str, column: str) -> list[Judged]:
     """The arms of a setting that may halt, against those that don't, judged together."""
+    return _beside(arms, setting, column, halts)
+
+
+def _beside(arms: Arms, setting: str, column: str, is_one: Callable[[Arm], bool]) -> list[Judged]:
     return judged(
         [
             (arm, other, found)
             for arm in arms.of_setting(setting)
-            if halts(arm)
+            if is_one(arm)
             and (other := counterpart(arms, arm))
             and (found := away(arm, other, column))
         ]
@@ -198,9 +205,19 @@ def _percent(found: Estimate, beside: str = "") -> str:
     return f"{100 * found.value:.0f} %{f' ({inside})' if inside else ''}"
 
 
-def _skips(arms: Arms, one: Routed, column: str) -> str:
+def _skipped(arms: Arms, found: Sequence[Routed], setting: str, column: str) -> list[str]:
+    """Every arm of a setting that learns its routes and has identity layers."""
+    compared = {one.arm.name: one for one in skipping(arms, setting, column)}
+    return [
+        _skips(one, compared.get(one.arm.name), column)
+        for one in _within(found, setting)
+        if identities(one.arm)
+    ]
+
+
+def _skips(one: Routed, beside: Judged | None, column: str) -> str:
     """How often an identity layer is chosen, when, and what that does to the metric."""
-    share, other = one.arm.mean("metrics.identity_share"), counterpart(arms, one.arm)
+    share = one.arm.mean("metrics.identity_share")
     if share is None:
         return f"`{one.arm.name}` does not say"
     even = f"even use would be {100 * (1 - one.layers / one.pool):.0f} %"
@@ -208,15 +225,11 @@ def _skips(arms: Arms, one: Routed, column: str) -> str:
         f"`{one.arm.name}` in {_percent(share, even)} of its"
         f" choices{_when(one) if share.value > 0 else ''}"
     )
-    change = away(one.arm, other, column)
-    return (
-        told
-        if change is None or other is None
-        else (
-            f"{told}, with a {column.removeprefix('metrics.')} {_differs(change)} that of"
-            f" `{other.name}`"
-        )
-    )
+    if beside is None:
+        return told
+    label = labelled(column.removeprefix("metrics."), one.arm.trials)
+    differs = _differs(beside.found, beside.correction)
+    return f"{told}, with a {label} {differs} that of `{beside.base.name}`"
 
 
 def _when(one: Routed) -> str:

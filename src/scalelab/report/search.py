@@ -61,7 +61,7 @@ class Search(Figure):
 
 
 def _panels(found: Searched) -> list[Panel]:
-    first = found.objectives[0]
+    first = found.labels[0]
     varied = [
         path
         for path in found.paths
@@ -83,8 +83,7 @@ def _panels(found: Searched) -> list[Panel]:
             else " (in all objectives together others may be on the front too)"
         )
         caption = (
-            f"{first} against {found.objectives[1]}: the trials on the line are beaten by"
-            f" none{more}."
+            f"{first} against {found.labels[1]}: the trials on the line are beaten by none{more}."
         )
         panels.append(Panel("front", "The front", front_chart(found), caption))
     if found.importances:

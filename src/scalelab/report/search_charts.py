@@ -87,11 +87,11 @@ def front_chart(found: Searched) -> dict[str, Any]:
     ends = [row["x"] for row in rows]
     wide = min(ends) > 0 and max(ends) > 4 * min(ends)
     x = (
-        log_x("x:Q", found.objectives[1], log_domain(ends))
+        log_x("x:Q", found.labels[1], log_domain(ends))
         if wide
-        else _linear(alt.X, "x:Q", found.objectives[1], ends)
+        else _linear(alt.X, "x:Q", found.labels[1], ends)
     )
-    y = _linear(alt.Y, "y:Q", found.objectives[0], [row["y"] for row in rows])
+    y = _linear(alt.Y, "y:Q", found.labels[0], [row["y"] for row in rows])
     points, line = layer("trials", x, y, tooltip=_tooltip(found)), layer("front", x, y)
     parts = [
         line.mark_line(
@@ -218,7 +218,7 @@ def parallel_chart(found: Searched, paths: Sequence[str]) -> dict[str, Any]:
         scale=alt.Scale(domain=[-0.1, 1.1], nice=False),
         axis=alt.Axis(labels=False, ticks=False, grid=False),
     )
-    legend = alt.Legend(title=found.objectives[0], orient="top", gradientLength=220, format="~r")
+    legend = alt.Legend(title=found.labels[0], orient="top", gradientLength=220, format="~r")
     scale = alt.Scale(range="ramp", domain=[low, high], reverse=not found.lower[0])
     colour = alt.Color("objective:Q", legend=legend, scale=scale)
     lines = layer("lines", x, y, colour, detail="number:Q")
@@ -270,7 +270,7 @@ def _places(values: Sequence[Any], on_log: bool) -> dict[Any, float]:
 
 def _mark(found: Searched, one: Tried) -> dict[str, Any]:
     values = ", ".join(
-        f"{name} {value(number)}" for name, number in zip(found.objectives, one.values, strict=True)
+        f"{name} {value(number)}" for name, number in zip(found.labels, one.values, strict=True)
     )
     setting = ", ".join(
         f"{path.rpartition('.')[2]} {_said(at)}" for path, at in one.setting.items()
@@ -317,11 +317,11 @@ def _window(found: Searched, at: int) -> tuple[float, float]:
 def _objective(found: Searched, at: int, window: tuple[float, float]) -> alt.Y:
     low, high = window
     if low > 0 and high > _WIDE * low:
-        return log_y("objective:Q", found.objectives[at], window, PLAIN_LABEL)
+        return log_y("objective:Q", found.labels[at], window, PLAIN_LABEL)
     scale = alt.Scale(domain=list(window), nice=False, zero=False, clamp=True)
     return alt.Y(
         "objective:Q",
-        title=found.objectives[at],
+        title=found.labels[at],
         scale=scale,
         axis=alt.Axis(tickCount=5, format="~r"),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from scalelab.core.events import FINISHED
 from scalelab.core.units import brief
 from scalelab.fit.importance import importances
+from scalelab.report.averages import labelled
 from scalelab.report.figure import Rows
 
 Setting = Mapping[str, Any]
@@ -45,6 +46,8 @@ class Searched:
     on_log: frozenset[str]
     """Of these the numbers whose ratios count."""
     objectives: Sequence[str]
+    labels: Sequence[str]
+    """The objectives as charts and tables call them."""
     lower: Sequence[bool]
     """Whether less of an objective is better."""
     tried: Sequence[Tried]
@@ -96,7 +99,7 @@ class Searched:
         if len(self.objectives) > 1:
             named = [
                 (f"best {name}", min(self.front, key=lambda one: self.loss(one)[at]))
-                for at, name in enumerate(self.objectives)
+                for at, name in enumerate(self.labels)
             ]
         found: dict[str, Tried] = {}
         for title, one in named:
@@ -145,6 +148,7 @@ def _searched(name: str, spec: Mapping[str, Any], rows: Rows) -> Searched:
         list(space),
         on_log,
         objectives,
+        [labelled(one, rows.trials) for one in objectives],
         [spec["objectives"][one] != "maximize" for one in objectives],
         tried,
     )

@@ -32,13 +32,13 @@ def _counts(found: Searched) -> str:
 
 def _best(found: Searched) -> str:
     if len(found.objectives) > 1:
-        ends = " and ".join(found.objectives)
+        ends = " and ".join(found.labels)
         return (
             f"{len(found.front)} of them are on the front of {ends}: no other is as good in one and"
             " better in the other."
         )
     best, middle = found.ranked[0], median(one.values[0] for one in found.complete)
-    who, name = f"trial {best.number} (`{best.digest[:SHORT]}`)", found.objectives[0]
+    who, name = f"trial {best.number} (`{best.digest[:SHORT]}`)", found.labels[0]
     return (
         f"The best, {who}, reaches a {name} of {value(best.values[0])}; the median is"
         f" {value(middle)}."
@@ -67,8 +67,7 @@ def ends_table(found: Searched) -> Table:
         [path, *(cell(one.setting.get(path)) or NONE for _, one in shown)] for path in found.paths
     ]
     reached = [
-        [name, *(value(one.values[at]) for _, one in shown)]
-        for at, name in enumerate(found.objectives)
+        [name, *(value(one.values[at]) for _, one in shown)] for at, name in enumerate(found.labels)
     ]
     trials = [
         ["trial", *(f"{one.number} ({one.digest[:SHORT]})" for _, one in shown)],
@@ -109,7 +108,7 @@ def samples_table(found: Searched, notes: Mapping[str, Mapping[str, str]]) -> li
 
 def trials_table(found: Searched) -> Table:
     """Every trial."""
-    columns = ("trial", "digest", "state", *found.objectives, *found.paths)
+    columns = ("trial", "digest", "state", *found.labels, *found.paths)
     rows = [
         [
             f"{one.number}",

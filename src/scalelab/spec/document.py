@@ -5,6 +5,7 @@ Scalars are read by the core schema of YAML 1.2: `010` is ten, `0o10` is eight, 
 checked before the data are built.
 """
 
+import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 import yaml
 from yaml.reader import Reader
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.spec.budget import LENGTHS
 
 LARGEST = 1_000_000
@@ -123,17 +124,26 @@ def exists(path: Path) -> bool:
     return True
 
 
+def regular(path: Path) -> os.stat_result:
+    """The status of a regular file: a device or a pipe might never end, or never begin.
+
+    Raises OSError, or ValueError for a NUL byte in the path.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "it is no regular file")
+    return status
+
+
 def _text(path: Path) -> str:
-    """The text of a regular file of a bounded size: a device or a pipe might never end."""
+    """The text of a regular file of a bounded size."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "it is no regular file")
+        status = regular(path)
         content = path.read_bytes() if status.st_size <= LARGEST else b""
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        reason = error.strerror if isinstance(error, OSError) else error
+        fault = reason(error) if isinstance(error, OSError) else error
         raise UserError(
-            f"cannot be read: {reason}",
+            f"cannot be read: {fault}",
             cure="give the path of an existing YAML file",
             where=str(path),
         ) from error

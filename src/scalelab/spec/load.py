@@ -131,17 +131,15 @@ def _check_axes(document: Document) -> None:
             _check_settings(path, settings)
         num_points(axes)
     except AxisError as error:
-        what, _, cure = str(error).partition("; ")
-        raise UserError(
-            f"the axis `{error.path}`: {what}",
-            cure=cure,
+        raise UserError.of(
+            error,
+            about=f"the axis `{error.path}`: ",
             where=document.place(axis_loc(document, error.path)),
         ) from error
     except UserError:
         raise
     except ValueError as error:
-        what, _, cure = str(error).partition("; ")
-        raise UserError(what, cure=cure, where=document.place(("axes",))) from error
+        raise UserError.of(error, where=document.place(("axes",))) from error
 
 
 def _settings(document: Document) -> dict[str, str]:
@@ -255,14 +253,15 @@ def _sentence(fault: ErrorDetails, loc: Loc, root: type[BaseModel]) -> tuple[str
         return f"`{path}` has no known `kind`", f"known are {expected}"
     message = re.sub(r"^(Value error|Assertion failed), ", "", fault["msg"])
     message = message[:1].lower() + message[1:]
-    what, _, cure = message.partition("; ")
+    said = UserError.of(message)
     if fault["type"] == "value_error":
-        return (f"`{path}`: {what}" if path else what), cure
+        return (f"`{path}`: {said.what}" if path else said.what), said.cure
     if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float):
         kind = "a truth value" if isinstance(fault["input"], bool) else "a number"
         text = dump(fault["input"]).split()[0]
         return f"`{path}` is {kind}, {text}, and takes text", f'put it in quotes: "{text}"'
-    return f"`{path}` is {_short(fault['input'])}: {what}", cure or f"run `scalelab explain {path}`"
+    cure = said.cure or f"run `scalelab explain {path}`"
+    return f"`{path}` is {_short(fault['input'])}: {said.what}", cure
 
 
 def _short(value: Any) -> str:

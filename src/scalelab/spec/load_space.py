@@ -171,10 +171,9 @@ def _checked(document: Document) -> Space:
         _check_paths(space, document)
         check_conditions(space.search)
     except AxisError as error:
-        what, _, cure = str(error).partition("; ")
-        raise UserError(
-            f"the searched path `{error.path}`: {what}",
-            cure=cure,
+        raise UserError.of(
+            error,
+            about=f"the searched path `{error.path}`: ",
             where=document.place(("search", error.path)),
         ) from error
     check_sampler(space, document)
@@ -261,11 +260,10 @@ def _valid(space: Space, document: Document, fixed: Point) -> Experiment:
             data = laid(document.data, point)
             return Experiment.model_validate(data)
         except AxisError as error:
-            what, _, cure = str(error).partition("; ")
             faults.append(
-                UserError(
-                    f"the searched path `{error.path}` {what}",
-                    cure=cure,
+                UserError.of(
+                    error,
+                    about=f"the searched path `{error.path}` ",
                     where=document.place(("axes", error.path)),
                 )
             )

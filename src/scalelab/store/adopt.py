@@ -1,17 +1,21 @@
 """Published results as trials of an experiment, so that every figure and fit works on them."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
+from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError
 from scalelab.store.database import table_of
+from scalelab.store.records import TrialRecord
 from scalelab.store.registering import (
     end_members,
     imported_members,
     insert_new,
     next_position,
+    stored_places,
     write_experiment,
     write_members,
 )
@@ -69,11 +73,22 @@ def adopt(store: Store, published: Published, *, add: bool = False) -> Adopted:
         leaving = [] if add else sorted(before - set(ids.values()))
         end_members(connection, name, leaving)
         if add:
-            trials = [trial for trial in trials if ids[trial.digest] not in before]
+            new = [trial for trial in trials if ids[trial.digest] not in before]
+            trials = _numbered_on(new, stored_places(connection, name))
         begin = next_position(connection, name) if add else 0
         write_members(store.database, connection, name, trials, ids, begin=begin)
     kept = before.intersection(ids.values())
     return Adopted(len(ids) - len(kept), len(kept), len(leaving))
+
+
+def _numbered_on(trials: list[TrialRecord], stored: Counter[str]) -> list[TrialRecord]:
+    """The trials with replicates that go on from those of the same configuration in the store."""
+    found: list[TrialRecord] = []
+    for trial in trials:
+        place = canonical_json(trial.identity["columns"])
+        found.append(replace(trial, replicate=stored[place]))
+        stored[place] += 1
+    return found
 
 
 def _spec(published: Published, before: dict[str, Any] | None) -> dict[str, Any]:

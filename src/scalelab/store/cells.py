@@ -26,7 +26,7 @@ LENGTH, EXPONENT = 200, 400
 """No number has more characters, nor a larger exponent."""
 
 _NUMBER = re.compile(
-    rf"([+-]?)([\d.,_{_SPACES}]*\d[.,]?)(?:e([+-]?\d+))?[\s{_SPACES}]*([kmbgt%]?)",
+    rf"([+-]?)([\d.,_{_SPACES}]*\d[.,]?)(?:e([+-]?\d+))?[\s{_SPACES}]*((?:[kmbgt%]|(?-i:[PE]))?)",
     re.IGNORECASE | re.ASCII,
 )
 _GROUPED = {
@@ -42,6 +42,11 @@ def is_missing(text: str) -> bool:
     return text.lower() in MISSING
 
 
+def is_error(text: str) -> bool:
+    """Whether a cell is the error of a spreadsheet in any language: `#NV`, `#WERT!`, `#VALEUR!`."""
+    return text.isupper() and re.fullmatch(r"#[\w/!?\u00a1\u00bf]+", text) is not None
+
+
 def is_not_finite(text: str) -> bool:
     """Whether a cell is a number that is none: NaN or infinite."""
     return text.lower().lstrip(f"+-{MINUS}") in _NOT_FINITE
@@ -51,7 +56,8 @@ def mark_of(text: str) -> tuple[DecimalMark | None, bool]:
     """The decimal mark that a cell shows, and whether it could be the other one.
 
     `6,4324` and `1.234,5` show a comma, `10,000,000` and `0.5` a point; `1,234` and `1.234` show
-    one or the other, and `7` none.
+    one or the other, and `7` none. Nobody groups the digits before an exponent: `1.234e+18` shows
+    a point.
     """
     match = _NUMBER.fullmatch(text.replace(MINUS, "-")) if len(text) <= LENGTH else None
     digits = match[2] if match is not None else ""
@@ -61,9 +67,11 @@ def mark_of(text: str) -> tuple[DecimalMark | None, bool]:
     last: DecimalMark = "." if marks[-1] == "." else ","
     other: DecimalMark = "," if last == "." else "."
     shown = other if len(marks) > 1 and len(set(marks)) == 1 else last
-    if _plain(digits, shown) is None:
+    has_exponent = match is not None and match[3] is not None
+    if _plain(digits, shown, can_group=not has_exponent) is None:
         return None, False
-    return shown, re.fullmatch(r"[1-9]\d{0,2}[.,]\d{3}", digits) is not None
+    could_group = re.fullmatch(r"[1-9]\d{0,2}[.,]\d{3}", digits) is not None
+    return shown, could_group and not has_exponent
 
 
 def decimal_mark(cells: Iterable[tuple[str, str]], delimiter: str) -> DecimalMark:
@@ -94,6 +102,20 @@ def decimal_mark(cells: Iterable[tuple[str, str]], delimiter: str) -> DecimalMar
     )
 
 
+def grouped_elsewhere(cells: Iterable[str], mark: DecimalMark) -> str | None:
+    """A cell of a column, such as `3.214`, that is in thousands only because another column has
+    this decimal mark; None where the column itself shows the mark.
+    """
+    first: str | None = None
+    for text in cells:
+        shown, could_group = mark_of(text)
+        if shown is not None and not could_group:
+            return None
+        if first is None and shown not in (None, mark):
+            first = text
+    return first
+
+
 def number(text: str, mark: DecimalMark) -> tuple[Decimal, str] | None:
     """The number that a cell holds, exactly, and the unit behind it (`M`, `%`, ...), which
     `with_unit` applies; None where the cell is no number.
@@ -104,12 +126,15 @@ def number(text: str, mark: DecimalMark) -> tuple[Decimal, str] | None:
     if match is None:
         return None
     sign, digits, exponent, unit = match.groups(default="")
-    plain = _plain(digits, mark)
+    plain = _plain(digits, mark, can_group=not exponent)
     if plain is None:
         return None
     if len(exponent.lstrip("+-0")) > 4 or abs(int(exponent or "0")) > EXPONENT:
         raise ValueError(f"{text!r} is out of range; write a number such as 1e18")
-    return Decimal(f"{sign}{plain}e{exponent or 0}"), unit
+    value = Decimal(f"{sign}{plain}e{exponent or 0}")
+    if value and not float(value):
+        raise ValueError(f"{text!r} is out of range; write 0, or a number such as 1e-18")
+    return value, unit
 
 
 def with_unit(value: Decimal, unit: str) -> Decimal:
@@ -119,12 +144,12 @@ def with_unit(value: Decimal, unit: str) -> Decimal:
     return value * parse_count(f"1{unit}") if unit else value
 
 
-def _plain(digits: str, mark: DecimalMark) -> str | None:
+def _plain(digits: str, mark: DecimalMark, *, can_group: bool) -> str | None:
     """The digits without what groups them and with a decimal point; None where that is no
     number.
     """
     whole, _, fraction = digits.partition(mark)
-    if _GROUPED[mark].fullmatch(whole):
+    if can_group and _GROUPED[mark].fullmatch(whole):
         whole = re.sub(r"\D", "", whole)
     whole, fraction = whole.replace("_", ""), fraction.replace("_", "")
     is_number = re.fullmatch(r"\d+", whole + fraction, re.ASCII) is not None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from math import inf, nan
@@ -12,6 +13,7 @@ from scalelab.store.cells import (
     LENGTH,
     MINUS,
     DecimalMark,
+    is_error,
     is_missing,
     is_not_finite,
     number,
@@ -38,6 +40,18 @@ spec's may be.
 """
 
 WHOLE = ("steps", "tokens", "flops", *BUDGETS)
+
+BOOLEANS = {
+    word: value
+    for value, words in {
+        "true": "wahr vrai verdadero vero verdadeiro waar",
+        "false": "falsch faux falso onwaar",
+    }.items()
+    for word in words.split()
+}
+"""What spreadsheets write for TRUE and FALSE in other languages, in lower case."""
+
+UNITS = {3: "thousands", 6: "millions", 9: "billions", 12: "trillions"}
 
 STATES: dict[str, str] = {
     word: state
@@ -86,6 +100,16 @@ class Column:
         """Whether the column counts something."""
         return self.key in WHOLE or self.key.startswith("params.")
 
+    @property
+    def header_power(self) -> int | None:
+        """The power of ten that the name of the table's column ends with, as in `N (M)`."""
+        words = r"(k|m|mn|mio|b|bn|t|thousands?|millions?|billions?|trillions?)"
+        header = re.search(rf"[(\[ _]{words}[)\]]?$", self.name.lower())
+        if header is None:
+            return None
+        is_trillions = header[1] == "t" or header[1].startswith("tr")
+        return 12 if is_trillions else {"k": 3, "t": 3, "m": 6, "b": 9}[header[1][0]]
+
     def read(self, text: str, mark: DecimalMark) -> Any:
         """The value of a cell; None where it is missing, NaN or infinity where a metric is that.
 
@@ -97,14 +121,17 @@ class Column:
             raise ValueError(f"{text[:20] + '...'!r} is too long; a cell has {LENGTH} characters")
         if self.key.startswith("metrics.") and is_not_finite(text):
             return nan if "nan" in text.lower() else -inf if text[0] in ("-", MINUS) else inf
-        if self.values is not None and self.key != "state" and not is_missing(text):
+        if self.values is not None and self.key != "state" and not self._is_missing(text):
             known = ", ".join(map(repr, self.values))
             raise ValueError(f"{text!r} is not among the mapping's values; known are {known}")
-        if self.is_number and is_missing(text):
+        if self.is_number and self._is_missing(text):
             return None
         found = number(text, mark) if self.is_number else None
         if found is None:
-            return self._parsed(text)
+            value = self._parsed(text)
+            if self.is_number and isinstance(value, int | float) and not isinstance(value, bool):
+                self._check_duration(text, mark)
+            return value
         value, unit = found
         if unit and self.scale is not None:
             raise ValueError(f"{text!r} has a unit already; leave out `scale`, or the `{unit}`")
@@ -112,6 +139,9 @@ class Column:
             return self.parse(f"{value:f}{unit}")  # `15m` is a duration where one is asked for
         value = with_unit(value, unit) if self.scale is None else value * self.scale
         return self._whole(text, value) if self.is_whole else self._checked(text, value)
+
+    def _is_missing(self, text: str) -> bool:
+        return is_missing(text) or (self.is_number and is_error(text))
 
     def _parsed(self, text: str) -> Any:
         """What is no number: `none` may be a word of the spec, or stand for a missing value."""
@@ -122,18 +152,38 @@ class Column:
         except ValueError:
             if is_missing(text):
                 return None
+            word = BOOLEANS.get(text.lower())
+            if word is None:
+                raise
+            with suppress(ValueError):
+                value = self.parse(word)
+                if isinstance(value, bool):
+                    return value
             raise
+
+    def _check_duration(self, text: str, mark: DecimalMark) -> None:
+        """Of the numbers that `number` does not read, only durations have a form of their own;
+        others would escape the decimal mark, the scale and the range.
+        """
+        if self.key != "seconds" or not re.search(r"[dhms:]|\d-\d", text.lower()):
+            name = "comma" if mark == "," else "point"
+            raise ValueError(
+                f"{text!r} is not a number with a decimal {name}; write all numbers with a decimal"
+                f" {name}, or say `decimal` at the top of the mapping"
+            )
+        if self.scale is not None:
+            raise ValueError(f"{text!r} has a unit already; leave out `scale`, or the unit")
 
     def _whole(self, text: str, value: Decimal) -> int:
         nearest_whole = value.to_integral_value()
         if abs(value - nearest_whole) > SLACK * abs(value) and not self.round:
             scaled = "" if self.scale is None else f", {value:f} after scaling"
             raise ValueError(f"{text!r}{scaled} is not a whole number; {self._unit_cure()}")
-        if value >= (LARGEST if self.key.endswith("flops") else 2**63):
-            raise ValueError(f"{text!r} is too large; write it like 16, 10k or 1e6")
         # Digests of published tables rest on the float for what is not written in digits alone.
         exact = text.isdecimal() and not self.key.endswith("flops")
-        whole = int(value) if exact else round(float(value))
+        whole = int(value) if exact or value >= LARGEST else round(float(value))
+        if whole >= (LARGEST if self.key.endswith("flops") else 2**63):
+            raise ValueError(f"{text!r} is too large; write it like 16, 10k or 1e6")
         least = 0 if self.key in LENGTHS else 1
         if whole < least:
             raise ValueError(f"{text!r} is less than {least}; write it like 16, 10k or 1e6")
@@ -153,14 +203,12 @@ class Column:
         return parsed
 
     def _unit_cure(self) -> str:
-        header = re.search(
-            r"[(\[ _](k|m|b|t|thousands?|millions?|billions?)[)\]]?$", self.name.lower()
-        )
-        power = {"k": 3, "t": 3, "m": 6, "b": 9}[header[1][0]] if header else 6
-        power = 12 if header and header[1] == "t" else power
+        return f"{self.scale_cure()}, or add `round: true`"
+
+    def scale_cure(self) -> str:
+        """What to write where the numbers are in the unit of the header, or else in millions."""
+        power = self.header_power or 6
         name = self.name if re.fullmatch(r"\w+", self.name) else f'"{self.name}"'
-        unit = {3: "thousands", 6: "millions", 9: "billions", 12: "trillions"}[power]
         return (
-            f"write `{self.key}: {{column: {name}, scale: 1e{power}}}` if it is in {unit}, or add"
-            " `round: true`"
+            f"write `{self.key}: {{column: {name}, scale: 1e{power}}}` if it is in {UNITS[power]}"
         )

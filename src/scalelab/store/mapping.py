@@ -52,6 +52,8 @@ def read_mapping(path: Path) -> Mapping:
         r"[A-Za-z0-9][A-Za-z0-9_.-]*", experiment
     ):
         cure = "write it as `experiment: published_grid`"
+        if isinstance(experiment, int | float) and not isinstance(experiment, bool):
+            cure = f'put it in quotes: `experiment: "{experiment}"`'
         raise UserError(
             "`experiment` is not the name of an experiment",
             cure=cure,
@@ -211,10 +213,10 @@ def _parser(key: str, place: str) -> Parser:
             cure=f"name one of them: `scalelab explain {key}`",
             where=place,
         )
-    return _field_parser(fields)
+    return _field_parser(key, fields)
 
 
-def _field_parser(fields: list[FieldInfo]) -> Parser:
+def _field_parser(key: str, fields: list[FieldInfo]) -> Parser:
     """Reads what a spec file may say there; where kinds share a path, what any of them allows."""
     models = [create_model("Cell", value=(field.annotation or Any, field)) for field in fields]
 
@@ -227,11 +229,10 @@ def _field_parser(fields: list[FieldInfo]) -> Parser:
                 faults.append(
                     error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
                 )
-        raise ValueError(
-            faults[0]
-            if repr(text) in faults[0]
-            else f"{text!r}: {faults[0][:1].lower()}{faults[0][1:]}"
-        )
+        fault = faults[0]
+        if repr(text) not in fault:
+            fault = f"{text!r}: {fault[:1].lower()}{fault[1:]}"
+        raise ValueError(fault if "; " in fault else f"{fault}; see `scalelab explain {key}`")
 
     return read
 

@@ -5,7 +5,7 @@ from math import inf, isfinite
 from typing import Any
 
 from scalelab.core import metrics
-from scalelab.store.column import Column
+from scalelab.store.column import UNITS, Column
 
 Row = tuple[int, Mapping[str, Any]]
 """The number of a row, and its values by the keys of the mapping."""
@@ -39,6 +39,9 @@ def warnings_of(columns: Sequence[Column], rows: Sequence[Row]) -> list[dict[str
 
 def _unusual(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[str]:
     for column in columns:
+        if warning := _header_unit(column, rows):
+            yield warning
+            continue
         low, high, what = _usual(column.key)
         found = [(row, values[column.key]) for row, values in rows if what]
         found = [
@@ -55,6 +58,24 @@ def _unusual(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[str]:
             )
 
 
+def _header_unit(column: Column, rows: Sequence[Row]) -> str | None:
+    """Whether a header such as `N (M)` names a unit that the numbers seem to be in, and that nobody
+    applied. A number that is larger than its unit has been written out, or has the unit itself.
+    """
+    power = column.header_power if column.is_whole and column.scale is None else None
+    if power is None:
+        return None
+    most = 10 ** max(power, 6)
+    found = [(row, value) for row, values in rows if 0 < (value := values[column.key] or 0) < most]
+    if not found:
+        return None
+    row, value = found[0]
+    return (
+        f"`{column.key}` is {value:,} in row {row}{_others(found)}, and the header of its column"
+        f" `{column.name}` says {UNITS[power]}: {column.scale_cure()}."
+    )
+
+
 def _others(found: Sequence[Any]) -> str:
     return f" (and {len(found) - 1} more)" if len(found) > 1 else ""
 
@@ -63,7 +84,9 @@ def _usual(key: str) -> tuple[float, float, str]:
     """Least and largest value, and what they are usual for; nothing where that is not known."""
     if key.startswith("metrics."):
         known = metrics.find(key.removeprefix("metrics."))
-        return (0, known.usual, f"in {known.unit}") if known and known.usual < inf else (0, inf, "")
+        if known is not None and known.usual < inf:
+            return known.low, known.usual, f"in {known.unit}"
+        return 0, inf, ""
     return USUAL.get("params" if key in SIZES else key, (0, inf, ""))
 
 

@@ -3,11 +3,13 @@
 Each function is a part of its caller's transaction.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError
 from scalelab.store.database import Database, table_of
 from scalelab.store.records import TrialRecord
@@ -107,6 +109,19 @@ def imported_members(connection: Connection, experiment: str) -> set[int]:
     joined = select(_members.c.trial).join(_trials, _trials.c.id == _members.c.trial)
     query = joined.where(_members.c.experiment == experiment, _trials.c.origin == "imported")
     return set(connection.scalars(query))
+
+
+def stored_places(connection: Connection, experiment: str) -> Counter[str]:
+    """How many replicate numbers the imported configurations of an experiment take."""
+    joined = select(_trials.c.identity, _members.c.replicate).join(
+        _members, _trials.c.id == _members.c.trial
+    )
+    query = joined.where(_members.c.experiment == experiment, _trials.c.origin == "imported")
+    taken = Counter[str]()
+    for row in connection.execute(query):
+        place = canonical_json(row.identity["columns"])
+        taken[place] = max(taken[place], row.replicate + 1)
+    return taken
 
 
 def next_position(connection: Connection, experiment: str) -> int:

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from scalelab.core.errors import UserError
+from scalelab.spec.document import regular
 
 BYTES, ROWS, COLUMNS, CELLS = 2**28, 1_000_000, 10_000, 10_000_000
 """The largest table that is read."""
@@ -94,8 +95,9 @@ def foreign(head: bytes) -> tuple[str, str] | None:
 
 
 def read_bytes(path: Path, count: int) -> bytes:
-    """The first bytes of a file. Raises UserError where it cannot be read."""
+    """The first bytes of a regular file. Raises UserError where it cannot be read."""
     try:
+        regular(path)
         with path.open("rb") as file:
             return file.read(count)
     except (OSError, ValueError) as error:  # a ValueError for a NUL in the name

@@ -11,15 +11,15 @@ from typing import Any, cast
 from scalelab.core.canon import canonical_json, sha256
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.events import State, is_lower_better
-from scalelab.store.cells import DecimalMark, decimal_mark, typed
-from scalelab.store.column import LENGTHS, OUTCOMES, Column
+from scalelab.store.cells import DecimalMark, decimal_mark, grouped_elsewhere, typed
+from scalelab.store.column import LENGTHS, OUTCOMES, STATES, Column
 from scalelab.store.mapping import Mapping, read_mapping
 from scalelab.store.plausible import warnings_of
 from scalelab.store.records import Result, TrialRecord
 from scalelab.store.sheet import Sheet, read_sheet
 
 Keep = Callable[[Values[str, Any]], bool]
-"""Whether a row, by the keys of the mapping and `extra.*`, is imported."""
+"""Whether a row, by the keys of the mapping, `extra.*` and `state`, is imported."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,17 @@ def read_published(
 
 def _state(row: _Parsed, mapping: Mapping, keep: Keep | None) -> str:
     """The state of a row's trial, or why the row is left out."""
+    state = _ended(row, mapping)
     if keep is not None:
         extra = {f"extra.{name}": value for name, value in row.extra.items()}
-        if not keep(row.values | extra):
+        known = state if state in STATES.values() else None
+        if not keep(row.values | extra | {"state": known}):
             return "by the filter"
+    return state
+
+
+def _ended(row: _Parsed, mapping: Mapping) -> str:
+    """How a row's run ended, by its state and its results, or why it is no result."""
     state = row.values.get("state")
     if state not in (None, "done"):
         return state
@@ -195,10 +202,24 @@ def _mark(sheet: Sheet, mapping: Mapping, indices: dict[str, int]) -> DecimalMar
         for row, (_, cells) in enumerate(sheet.rows, 1)
     )
     try:
-        return decimal_mark(cells, sheet.delimiter)
+        mark = decimal_mark(cells, sheet.delimiter)
     except ValueError as error:
         what, _, cure = str(error).partition("; ")
         raise UserError(what, cure=cure, where=str(sheet.path)) from error
+    for column in numeric:
+        # A count that is not scaled has no fraction: it is in thousands, or is refused.
+        if column.is_whole and column.scale is None:
+            continue
+        texts = [cells[indices[column.key]] for _, cells in sheet.rows]
+        cell = grouped_elsewhere(texts, mark)
+        if cell is not None:
+            raise UserError(
+                f"{cell!r} (row {texts.index(cell) + 1}, column `{column.name}`) may be thousands"
+                " or a fraction, and only other columns show the decimal mark",
+                cure='say which it is at the top of the mapping: `decimal: "."` or `decimal: ","`',
+                where=str(sheet.path),
+            )
+    return mark
 
 
 def _rows(sheet: Sheet, mapping: Mapping) -> list[_Parsed]:

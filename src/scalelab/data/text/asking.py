@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
+from scalelab.core.locations import expanded
 from scalelab.spec.text import Bytes, Corpus, HuggingFace, SentencePiece, Text, Tiktoken, Tokenizer
 
 LAYOUT = 1
@@ -85,16 +86,20 @@ def command(corpus: Corpus, tokens: Tokenizer, folder: str) -> str:
 
 
 def home(corpus: Corpus, tokens: Tokenizer, folder: str) -> str:
-    """Where a corpus lies when it is prepared: in a folder of its own, by what was asked for."""
+    """Where a corpus lies when it is prepared: in a folder of its own, by what was asked for.
+
+    A path is the same with `~` or `$NAME` in it and without. Raises UserError as `expanded` does.
+    """
+    source = expanded(corpus.source)
     asked = {
         "layout": LAYOUT,
         "corpus": {
-            "source": corpus.source,
             **corpus.model_dump(mode="json", exclude_defaults=True),
+            "source": source,
         },
         "tokens": {"kind": tokens.kind, **tokens.model_dump(mode="json", exclude_defaults=True)},
     }
-    return f"{folder.rstrip('/')}/{_slug(corpus.source)}-{sha256(asked)[:8]}"
+    return f"{folder.rstrip('/')}/{_slug(source)}-{sha256(asked)[:8]}"
 
 
 def home_of(task: Text, folder: str) -> str:

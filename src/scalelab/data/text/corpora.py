@@ -6,12 +6,11 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.data.text import documents
 from scalelab.data.text.documents import Piece
-from scalelab.data.text.kinds import kind_of
 from scalelab.data.text.manifest import SplitName
 from scalelab.data.text.origin import (
     NAMES,
@@ -20,7 +19,6 @@ from scalelab.data.text.origin import (
     Origin,
     files,
     local,
-    readable,
     recorded,
 )
 from scalelab.data.text.tales import COUNT, tales
@@ -86,7 +84,7 @@ def open_source(corpus: Corpus, folder: Path, revision: str | None = None) -> So
 
 def check_source(corpus: Corpus) -> None:
     """Raises UserError where a corpus is none, as far as that can be told at once: by its name, and
-    by how its files begin.
+    by the first document of each of its files.
     """
     name, path = corpus.source, local(corpus)
     if name == "smollm" and corpus.tokens is None:
@@ -97,8 +95,7 @@ def check_source(corpus: Corpus) -> None:
     if path is not None:
         found = files(path)
         for file in found.values():
-            with readable(file):
-                kind_of(file, corpus.field)
+            next(documents.read(file, corpus.field, 0, 0, lambda share: None), None)
         if not any(file.stat().st_size for file in found.values()):
             what = "the file is empty" if len(found) == 1 else "all files are empty"
             raise UserError(
@@ -154,10 +151,12 @@ class TalesSource:
     """The embedded corpus: every tale is a document."""
 
     splits: tuple[SplitName, ...] = ("train",)
-    origin: ClassVar[Origin] = {}
     revision: str | None = None
     endless = False
-    share = 0.0
+
+    def __init__(self) -> None:
+        self.origin: Origin = {}
+        self.share = 0.0
 
     def pieces(self, split: SplitName, start: int) -> Iterator[Piece]:
         """See `Source`."""

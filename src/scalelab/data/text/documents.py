@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalelab.core.errors import UserError, nearest
+from scalelab.core.errors import UserError, nearest, reason
 from scalelab.core.text import beginning
 from scalelab.data.text.kinds import kind_of
 
@@ -54,7 +54,7 @@ def read(path: Path, field: str, number: int, start: int, tell: Tell) -> Iterato
             yield Piece(number, "", True)
     except OSError as error:
         raise UserError(
-            f"can't be read ({error.strerror or error})", cure="check the file", where=str(path)
+            f"can't be read ({reason(error)})", cure="check the file", where=str(path)
         ) from error
 
 

@@ -50,6 +50,8 @@ _SIGNATURES: list[tuple[int, bytes, str, str]] = [
 ]
 """(where, bytes, what a file is that has them there, cure)."""
 
+_FIRST_KEY = re.compile(r'\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
+
 
 def kind_of(path: Path, field: str) -> Kind:
     """How a file is read. `field` names the text of a row.
@@ -74,8 +76,11 @@ def kind_of(path: Path, field: str) -> Kind:
         raise UserError("this is an HTML page", cure="extract its text first", where=where)
     if suffix in (".csv", ".tsv") or _is_table(text, field):
         raise UserError("this is a table", cure=_rows(field), where=where)
-    if _has_rows(text, field):
-        cure = f"call it {path.stem}.json{'' if text.startswith('[') else 'l'}"
+    if suffix == ".xml" or text.startswith("<?xml"):
+        raise UserError("this is XML", cure="extract its text first", where=where)
+    if _is_json(text, is_cut=len(head) == HEAD):
+        name = f"{path.stem}.json{'' if text.startswith('[') else 'l'}"
+        cure = f"call it {name}, and name the field that holds the text with --field"
         raise UserError("this is JSON, and no plain text", cure=cure, where=where)
     return "text"
 
@@ -90,10 +95,18 @@ def _is_spread(text: str) -> bool:
     return bool(end) and not isinstance(_decoded(line), dict)
 
 
-def _has_rows(text: str, field: str) -> bool:
-    """Whether text begins with a row of JSON, on a line or in a list, that has the field."""
-    row = _decoded(re.sub(r"\[\s*(?=\{)", "", text, count=1) if text[:1] == "[" else text)
-    return isinstance(row, dict) and isinstance(row.get(field), str)
+def _is_json(text: str, *, is_cut: bool) -> bool:
+    """Whether text begins with an object of JSON, on lines of its own or in a list.
+
+    Of an object that does not end in a text that `is_cut` the first key is enough.
+    """
+    row = re.sub(r"\[\s*(?=\{)", "", text, count=1) if text[:1] == "[" else text
+    try:
+        found, end = json.JSONDecoder().raw_decode(row)
+    except (ValueError, RecursionError):
+        return is_cut and _FIRST_KEY.match(row) is not None
+    ending = r"\s*[,\]]" if row is not text else r"[ \t\r]*(\n|\Z)"
+    return isinstance(found, dict) and re.match(ending, row[end:]) is not None
 
 
 def _decoded(text: str) -> Any:

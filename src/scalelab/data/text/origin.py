@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.core.locations import expanded_path
 from scalelab.spec.text import TALES, Corpus
 
@@ -140,5 +140,5 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"can't be read ({error.strerror or error})", cure="check the file", where=str(path)
+            f"can't be read ({reason(error)})", cure="check the file", where=str(path)
         ) from error

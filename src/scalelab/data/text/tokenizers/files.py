@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import UserError, reason
 from scalelab.core.locations import is_url
 
 
@@ -21,7 +21,7 @@ def read(path: str, cure: str = "check the path of its file") -> bytes:
         with fsspec.open(path, "rb") as file:
             return file.read()  # pyright: ignore[reportAttributeAccessIssue]: one path opens one file
     except (OSError, ImportError) as error:
-        fault = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        fault = reason(error) if isinstance(error, OSError) else error
         raise UserError(f"the tokenizer can't be read ({fault})", cure=cure, where=path) from error
 
 
