@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scalelab.core.errors import UserError
 from scalelab.spec.document import regular
+from scalelab.store.rowfiles import is_row_file, read_row_file
 
 BYTES, ROWS, COLUMNS, CELLS = 2**28, 1_000_000, 10_000, 10_000_000
 """The largest table that is read."""
@@ -116,6 +117,10 @@ def read_sheet(path: Path, names: Collection[str]) -> Sheet:
     `names` are columns that it should have: where two delimiters could be meant, the one is taken
     that gives more of them. Raises UserError with the line for what is no table, or too large.
     """
+    if is_row_file(path):
+        header, rows = read_row_file(path)
+        digest = hashlib.sha256(read_bytes(path, BYTES)).hexdigest()
+        return Sheet(path, header, rows, ",", 1, digest)
     data = _bytes(path)
     encoding = _encoding(path, data)
     first = next(iter(_lines(data, encoding)), "")
