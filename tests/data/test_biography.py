@@ -314,7 +314,7 @@ def test_the_default_context_holds_bytes_too() -> None:
         (
             {"tokens": "gpt2", "world": 9},
             (
-                "nowhere/vocab.bpe: the tokenizer can't be read .No such file or directory.; name a"
+                "nowhere/vocab.bpe: the tokenizer can't be read .no such file or directory.; name a"
                 " folder .* SCALELAB_GPT2"
             ),
         ),

@@ -83,6 +83,10 @@ class Corpus:
         assert split == "test"
         return self.bytes_per_token_of_the_test
 
+    def floor(self, split: str) -> float | None:
+        assert split == "test"
+        return None if self.task.corpus.source == "shakespeare" else math.log(self.vocab)
+
 
 @dataclass(frozen=True)
 class Shape:
