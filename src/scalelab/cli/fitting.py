@@ -1,5 +1,6 @@
 """`fit`: fit a law to an experiment or to a published table."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -197,11 +198,11 @@ def _isoflop(
         [
             f"{budget.flops:.4g}",
             str(len(budget.rows_R)),
-            number(budget.params.value),
+            _found(budget.params.value),
             _ends(budget.params.ci95),
-            number(budget.tokens.value),
+            _found(budget.tokens.value),
             _ends(budget.tokens.ci95),
-            number(budget.loss.value),
+            _found(budget.loss.value),
             "yes" if budget.determined else "no",
         ]
         for budget in found.budgets
@@ -218,6 +219,11 @@ def _isoflop(
         _estimates("exponent", powers)
     for warned in found.warnings:
         print(f"\nwarning {warned.code}: {warned.text}")
+
+
+def _found(value: float) -> str:
+    """A number, or a dash where a parabola has no minimum."""
+    return number(value if math.isfinite(value) else None)
 
 
 def _list(as_json: bool) -> None:
