@@ -43,6 +43,7 @@ def test_an_import_says_what_came_and_what_was_left_out(command: Command, table:
         "new": 1,
         "kept": 5,
         "left": 4,
+        "changed": 0,
         "states": {"done": 6},
         "left_out": {},
         "warnings": [],

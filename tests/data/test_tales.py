@@ -58,7 +58,7 @@ def test_a_text_that_the_grammar_does_not_write_is_refused(change: str) -> None:
 
 
 def test_numbers_add_up_and_verbs_agree() -> None:
-    one, many = {*LIVING}, {*LIVING.values()}
+    one, many, sums, verbs = {*LIVING}, {*LIVING.values()}, 0, 0
     for text in tales(count=300):
         count = 0
         for sentence in re.split(r"(?<=\.) ", text):
@@ -71,6 +71,10 @@ def test_numbers_add_up_and_verbs_agree() -> None:
             if found := re.match(r"(?:Now s?he had|That left) (\w+) (?:\w+) ([\w ]+)\.", sentence):
                 assert NUMBERS[count] == found[1]
                 assert found[2] in (THINGS if count == 1 else THINGS.values())
+                sums += 1
             if found := re.match(r"The (sheep dogs?|\w+) .*(was|were) \w+\.", sentence):
                 assert found[2] == ("was" if found[1] in one else "were")
                 assert found[1] in one | many
+                verbs += 1
+    assert sums > 100
+    assert verbs > 100

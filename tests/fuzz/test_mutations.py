@@ -30,7 +30,7 @@ FAST, SLOW = 40, 1200
 
 
 class _TooSlow(BaseException):
-    """Not an Exception, so that no handler of the command line takes it."""
+    """The time is over. The command line reports it as a fault of its own."""
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -119,7 +119,7 @@ def test_much_mutated_input_is_read_or_refused(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_a_mutated_input_ends_the_same_from_the_shell(
+def test_mutated_input_is_read_or_refused_from_the_shell(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -310,7 +310,7 @@ def test_an_experiment_is_what_its_table_says_now(store: Store, tmp_path: Path) 
     gone = frames.trials(store)["digest"][2]
     lines = TABLE.replace("hello", "mended").replace("0.5", "0.75").splitlines()
     mended = "\n".join([lines[0], "16,qa,4,0,2612,1,,1e-3", *lines[1:3]])
-    assert adopt(store, read_published(*write(tmp_path, mended))) == Adopted(new=1, kept=2, left=1)
+    assert adopt(store, read_published(*write(tmp_path, mended))) == Adopted(1, 2, 1, changed=1)
     frame = frames.trials(store, ["published_grid"])
     assert frame["task.people"].to_list() == [16, 8, 8]
     assert frame["metrics.recall"].to_list() == [1, 0.75, 0.9]
@@ -318,7 +318,7 @@ def test_an_experiment_is_what_its_table_says_now(store: Store, tmp_path: Path) 
     assert frame.equals(frames.published(read_published(*write(tmp_path, mended))))
     stays = store.trial(gone)
     assert (stays.result.metrics, stays.experiments) == ({"recall": 0.25}, [])
-    assert adopt(store, read_published(*write(tmp_path))) == Adopted(new=1, kept=2, left=1)
+    assert adopt(store, read_published(*write(tmp_path))) == Adopted(1, 2, 1, changed=1)
     assert frames.trials(store)["metrics.recall"].to_list() == [0.5, 0.9, 0.25]
 
 
@@ -328,7 +328,7 @@ def test_a_second_table_may_be_added(store: Store, tmp_path: Path) -> None:
     other = "\n".join([header, "16,qa,4,0,2612,1,,1e-3", lines[0].replace("0.5", "0.75")])
     (tmp_path / "grid.csv").rename(tmp_path / "first.csv")
     added = adopt(store, read_published(*write(tmp_path, other)), add=True)
-    assert added == Adopted(new=1, kept=1, left=0)
+    assert added == Adopted(new=1, kept=1, left=0, changed=1)
     frame = frames.trials(store)
     assert frame["task.people"].to_list() == [8, 8, 8, 16]
     assert frame["metrics.recall"].to_list() == [0.75, 0.9, 0.25, 1]

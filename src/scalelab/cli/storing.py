@@ -22,7 +22,7 @@ from scalelab.core.errors import UserError
 
 def import_(
     source: Annotated[
-        Path, place_argument("A table (CSV, with --mapping) or another store.", metavar="FILE")
+        Path, place_argument("A table (with --mapping) or another store.", metavar="FILE")
     ],
     mapping: Annotated[
         Path | None, place_option("--mapping", "YAML that says which column is what.")
@@ -61,11 +61,12 @@ def import_(
 def _merge(source: Path, store: str) -> dict[str, Any]:
     from scalelab.store import open_store
     from scalelab.store.merge import merge
+    from scalelab.store.rowfiles import is_row_file
     from scalelab.store.sheet import foreign, read_bytes
 
     head = read_bytes(source, 4096)
     if head and not head.startswith(b"SQLite format 3"):
-        known = foreign(head)
+        known = None if is_row_file(source) else foreign(head)
         if known is not None:
             what, cure = known
             raise UserError(f"is {what}, not a table or a store", cure=cure, where=str(source))
@@ -106,6 +107,8 @@ def _movement(counts: dict[str, Any]) -> str:
     if "new" not in counts:
         return ""
     parts = [f"{counts['new']:,} new, {counts['kept']:,} kept"]
+    if counts["changed"]:
+        parts[0] += f" ({counts['changed']:,} of them with another result than before)"
     if counts["left"]:
         parts.append(f"{counts['left']:,} left the experiment (and stay in the store)")
     odd = {state: count for state, count in counts["states"].items() if state != "done"}

@@ -12,7 +12,7 @@ from scalelab.store.database import table_of
 from scalelab.store.records import TrialRecord
 from scalelab.store.registering import (
     end_members,
-    imported_members,
+    imported_results,
     insert_new,
     next_position,
     stored_places,
@@ -35,6 +35,8 @@ class Adopted:
     """Those that it had before, and has still."""
     left: int
     """Those that are no longer in the table; they stay in the store."""
+    changed: int = 0
+    """Those of the kept whose result is another one now."""
 
 
 def adopt(store: Store, published: Published, *, add: bool = False) -> Adopted:
@@ -53,7 +55,7 @@ def adopt(store: Store, published: Published, *, add: bool = False) -> Adopted:
                 cure="name another experiment in the mapping",
                 where=store.database.kind.name,
             )
-        before = imported_members(connection, name)
+        before = imported_results(connection, name)
         write_experiment(
             store.database, connection, name, _spec(published, spec if add else None), store.clock()
         )
@@ -70,15 +72,18 @@ def adopt(store: Store, published: Published, *, add: bool = False) -> Adopted:
             for trial, result in zip(trials, published.results, strict=True)
         ]
         connection.execute(update(_trials).where(_trials.c.id == bindparam("of")), rows)
-        leaving = [] if add else sorted(before - set(ids.values()))
+        leaving = [] if add else sorted(before.keys() - set(ids.values()))
         end_members(connection, name, leaving)
         if add:
             new = [trial for trial in trials if ids[trial.digest] not in before]
             trials = _numbered_on(new, stored_places(connection, name))
         begin = next_position(connection, name) if add else 0
         write_members(store.database, connection, name, trials, ids, begin=begin)
-    kept = before.intersection(ids.values())
-    return Adopted(len(ids) - len(kept), len(kept), len(leaving))
+    kept = before.keys() & set(ids.values())
+    changed = sum(
+        row["of"] in kept and before[row["of"]] != (row["state"], row["metrics"]) for row in rows
+    )
+    return Adopted(len(ids) - len(kept), len(kept), len(leaving), changed)
 
 
 def _numbered_on(trials: list[TrialRecord], stored: Counter[str]) -> list[TrialRecord]:

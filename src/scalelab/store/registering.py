@@ -104,11 +104,15 @@ def end_others(connection: Connection, experiment: str, records: Sequence[TrialR
     end_members(connection, experiment, [row.trial for row in members if row.digest not in kept])
 
 
-def imported_members(connection: Connection, experiment: str) -> set[int]:
-    """Row ids of the experiment's trials that came with a table, and were not run here."""
-    joined = select(_members.c.trial).join(_trials, _trials.c.id == _members.c.trial)
+def imported_results(
+    connection: Connection, experiment: str
+) -> dict[int, tuple[str, dict[str, float]]]:
+    """Row id -> state and metrics of the experiment's trials that came with a table."""
+    joined = select(_trials.c.id, _trials.c.state, _trials.c.metrics).join(
+        _members, _trials.c.id == _members.c.trial
+    )
     query = joined.where(_members.c.experiment == experiment, _trials.c.origin == "imported")
-    return set(connection.scalars(query))
+    return {row.id: (row.state, row.metrics) for row in connection.execute(query)}
 
 
 def stored_places(connection: Connection, experiment: str) -> Counter[str]:

@@ -37,7 +37,7 @@ Row = tuple[int, list[str]]
 
 _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "save the sheet as CSV"),
-    (b"PAR1", "a Parquet file", "write it as CSV, as `polars.read_parquet(FILE).write_csv()` does"),
+    (b"PAR1", "a Parquet file", "give it the suffix .parquet"),
     (b"ARROW1", "an Arrow file", "write it as CSV"),
     (b"\x1f\x8b", "compressed with gzip", "unpack it with `gunzip` first"),
     (b"BZh", "compressed with bzip2", "unpack it first"),
@@ -91,7 +91,7 @@ def foreign(head: bytes) -> tuple[str, str] | None:
     if re.match(rb"<(!doctype|html|\?xml|table|head|body|script)", text, re.IGNORECASE):
         return "a web page or XML", "download the table itself, as CSV"
     if re.match(rb"(\{\s*[\"}])|(\[\s*[{\[\]])", text):
-        return "JSON", "write it as CSV, as `pandas.read_json(FILE).to_csv()` does"
+        return "JSON", "write one object on each line into a file with the suffix .jsonl, or CSV"
     return None
 
 
@@ -106,7 +106,7 @@ def read_bytes(path: Path, count: int) -> bytes:
         missing = isinstance(error, FileNotFoundError)
         raise UserError(
             "does not exist" if missing else f"cannot be read: {fault}",
-            cure="name a CSV table or a store",
+            cure="name a table or a store",
             where=str(path),
         ) from error
 
@@ -136,7 +136,7 @@ def _bytes(path: Path) -> bytes:
     known = foreign(data[:4096])
     if known is not None:
         what, cure = known
-        raise UserError(f"is {what}, not a CSV table", cure=cure, where=str(path))
+        raise UserError(f"is {what}, not a table", cure=cure, where=str(path))
     if len(data) > BYTES:
         raise UserError(
             f"is larger than {BYTES // 2**20} MiB",

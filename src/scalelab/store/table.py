@@ -72,7 +72,7 @@ class _Parsed:
 def read_published(
     table: Path, mapping: Path, *, repeats: bool = False, keep: Keep | None = None
 ) -> Published:
-    """Read a CSV table through a mapping.
+    """Read a table (CSV, JSON Lines, Parquet) through a mapping.
 
     Rows that `keep` does not accept, rows whose run has not ended, and rows without a value of any
     metric are left out and counted; a run whose loss is not finite is `diverged`. Raises UserError
