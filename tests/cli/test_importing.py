@@ -93,7 +93,7 @@ def test_warnings_are_on_stderr_and_in_the_json(command: Command, table: Path) -
         (("t.json",), "t.json: is JSON"),
         (("t.json", "--mapping", "m.yaml"), "t.json: is JSON"),
         (("other.db",), "other.db"),
-        (("other.db", "--mapping", "m.yaml"), "other.db: is a SQLite database"),
+        (("other.db", "--mapping", "m.yaml"), "other.db: is an SQLite database"),
         (("t.csv", "--mapping", "t.csv"), "t.csv"),
         ((".", "--mapping", "m.yaml"), "cannot be read"),
         ((".",), "cannot be read: it is no regular file"),

@@ -112,7 +112,7 @@ def zipped(path: Path) -> None:
         (lambda path: path.write_bytes(gzip.compress(LINES.encode())), "gzip"),
         (lambda path: path.write_bytes(bz2.compress(LINES.encode())), "bzip2"),
         (lambda path: path.write_bytes(lzma.compress(LINES.encode())), "xz"),
-        (zipped, "ZIP"),
+        (zipped, "zip"),
         (tar, "tar"),
         (lambda path: path.write_bytes(b"%PDF-1.7\n"), "PDF"),
         (lambda path: path.write_text(prose(20), encoding="utf-16"), "UTF-16"),

@@ -95,27 +95,23 @@ def _check(kind: Kind, seeds: range, monkeypatch: pytest.MonkeyPatch) -> None:
         assert code == 0 or _listing() == before, told
 
 
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        pytest.param(range(FAST), id="some"),
+        pytest.param(range(FAST, FAST + SLOW), id="many", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_mutated_input_is_read_or_refused(
     kind: Kind,
+    seeds: range,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _check(kind, range(FAST), monkeypatch)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_much_mutated_input_is_read_or_refused(
-    kind: Kind,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    _check(kind, range(FAST, FAST + SLOW), monkeypatch)
+    _check(kind, seeds, monkeypatch)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

@@ -82,7 +82,7 @@ def database(folder: Path) -> bytes:
         (archive("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook"),
         (archive("mimetype"), "a LibreOffice document"),
         (archive("data.pkl"), "a zip archive"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old office document"),
         (b"PAR1\x15\x04", "a Parquet file"),
         (gzip.compress(b"n,loss\n1,2\n"), "compressed with gzip"),
         (struct.pack("<QI", 24, 7) + b"\x09\x00\x00\x00\x1a\x0dbrain.Event:2", "TensorBoard"),
@@ -102,7 +102,7 @@ def test_what_is_no_table_is_named_for_what_it_is(tmp_path: Path, data: bytes, w
 
 
 def test_a_database_is_named_for_what_it_is(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is a SQLite database"):
+    with pytest.raises(UserError, match="is an SQLite database"):
         read(tmp_path, database(tmp_path))
 
 

@@ -59,12 +59,13 @@ def import_(
 
 
 def _merge(source: Path, store: str) -> dict[str, Any]:
+    from scalelab.core.formats import HEAD
     from scalelab.store import open_store
     from scalelab.store.merge import merge
     from scalelab.store.rowfiles import is_row_file
     from scalelab.store.sheet import foreign, read_bytes
 
-    head = read_bytes(source, 4096)
+    head = read_bytes(source, HEAD)
     if head and not head.startswith(b"SQLite format 3"):
         known = None if is_row_file(source) else foreign(head)
         if known is not None:

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from scalelab.core.errors import UserError
+from scalelab.core.formats import HEAD, Group, format_of
 from scalelab.spec.document import regular
 from scalelab.store.rowfiles import is_row_file, read_row_file
 
@@ -35,27 +36,17 @@ SAMPLE = 20
 Row = tuple[int, list[str]]
 """The line that a row ends on, and its cells."""
 
-_FOREIGN: tuple[tuple[bytes, str, str], ...] = (
-    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "save the sheet as CSV"),
-    (b"PAR1", "a Parquet file", "give it the suffix .parquet"),
-    (b"ARROW1", "an Arrow file", "write it as CSV"),
-    (b"\x1f\x8b", "compressed with gzip", "unpack it with `gunzip` first"),
-    (b"BZh", "compressed with bzip2", "unpack it first"),
-    (b"\xfd7zXZ", "compressed with xz", "unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it first"),
-    (b"7z\xbc\xaf", "a 7z archive", "unpack it and name the CSV table in it"),
-    (b"SQLite format 3\0", "a SQLite database", "a store is merged without --mapping"),
-    (b"%PDF", "a PDF", "name a CSV table"),
-    (b"\x89HDF", "an HDF5 file", "write it as CSV"),
-    (b"\x93NUMPY", "a NumPy array", "write it as CSV"),
-    (b"\x80\x02", "a pickle", "write it as CSV"),
-    (b"\x80\x03", "a pickle", "write it as CSV"),
-    (b"\x80\x04", "a pickle", "write it as CSV"),
-    (b"\x80\x05", "a pickle", "write it as CSV"),
-    (b"\x89PNG", "an image", "name a CSV table"),
-    (b"\xff\xd8\xff", "an image", "name a CSV table"),
-    (b"version https://git-lfs", "a Git LFS pointer", "fetch the file with `git lfs pull`"),
-)
+_CURES: dict[Group, str] = {
+    "archive": "unpack it and name the table in it",
+    "data": "write it as CSV",
+    "database": "a store is merged without --mapping",
+    "document": "name a table",
+    "events": "tick `Show data download links` in TensorBoard and download the scalars as CSV",
+    "image": "name a table",
+    "pointer": "fetch the file with `git lfs pull`",
+    "program": "name a table",
+    "workbook": "save the sheet as CSV",
+}
 
 
 @dataclass(frozen=True)
@@ -75,18 +66,10 @@ class Sheet:
 
 def foreign(head: bytes) -> tuple[str, str] | None:
     """What a file is by its first bytes, where it is no text table, and the cure."""
-    for begin, what, cure in _FOREIGN:
-        if head.startswith(begin):
-            return what, cure
-    if head.startswith(b"PK\x03\x04"):
-        if b"opendocument" in head:
-            return "a LibreOffice document", "save the sheet as CSV"
-        if b"[Content_Types].xml" in head or b"xl/" in head or b"docProps/" in head:
-            return "an Excel workbook", "save the sheet as CSV"
-        return "a zip archive", "unpack it and name the CSV table in it"
-    if b"brain.Event:" in head[:64]:
-        cure = "tick `Show data download links` in TensorBoard and download the scalars as CSV"
-        return "a TensorBoard event file", cure
+    if (known := format_of(head)) is not None:
+        return known.name, _CURES[known.group]
+    if head.startswith(b"PAR1"):
+        return "a Parquet file", "give it the suffix .parquet"
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if re.match(rb"<(!doctype|html|\?xml|table|head|body|script)", text, re.IGNORECASE):
         return "a web page or XML", "download the table itself, as CSV"
@@ -133,7 +116,7 @@ def read_sheet(path: Path, names: Collection[str]) -> Sheet:
 
 def _bytes(path: Path) -> bytes:
     data = read_bytes(path, BYTES + 1)
-    known = foreign(data[:4096])
+    known = foreign(data[:HEAD])
     if known is not None:
         what, cure = known
         raise UserError(f"is {what}, not a table", cure=cure, where=str(path))

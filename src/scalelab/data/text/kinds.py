@@ -2,12 +2,14 @@
 meant so.
 """
 
+import codecs
 import json
 import re
 from pathlib import Path
 from typing import Any, Literal
 
 from scalelab.core.errors import UserError
+from scalelab.core.formats import Group, format_of
 
 Kind = Literal["text", "lines", "list", "parquet"]
 """One document; a row of JSON on each line; a list of rows in JSON; rows of Parquet."""
@@ -16,39 +18,24 @@ HEAD = 1 << 16
 """Bytes of a file that tell its kind."""
 
 _JSON = (".json", ".jsonl", ".ndjson")
-_UNPACK = "unpack it first"
 _EXPORT = "export it as text, or as rows of JSONL or Parquet"
-_CONVERT = "convert it to UTF-8, as `iconv -t UTF-8` does"
-_SIGNATURES: list[tuple[int, bytes, str, str]] = [
-    (0, b"\x1f\x8b", "compressed by gzip", _UNPACK),
-    (4, b"1AY&SY", "compressed by bzip2", _UNPACK),
-    (0, b"\xfd7zXZ\0", "compressed by xz", _UNPACK),
-    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd", _UNPACK),
-    (0, b"\x04\x22\x4d\x18", "compressed by LZ4", _UNPACK),
-    (0, b"PK\x03\x04", "a ZIP archive or an office document", "unpack it, or export its text"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
-    (0, b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
-    (257, b"ustar", "a tar archive", _UNPACK),
-    (0, b"%PDF-", "a PDF document", _EXPORT),
-    (0, b"{\\rtf", "an RTF document", _EXPORT),
-    (0, b"\xd0\xcf\x11\xe0", "an office document", _EXPORT),
-    (0, b"SQLite format 3\0", "an SQLite database", _EXPORT),
-    (0, b"ARROW1", "an Arrow file", _EXPORT),
-    (0, b"\xff\xff\xff\xff", "an Arrow stream", _EXPORT),
-    (0, b"Obj\x01", "an Avro file", _EXPORT),
-    (0, b"\x89HDF", "an HDF5 file", _EXPORT),
-    (0, b"\x93NUMPY", "a NumPy array", _EXPORT),
-    (0, b"\x89PNG", "an image", "name text"),
-    (0, b"\xff\xd8\xff", "an image", "name text"),
-    (0, b"GIF8", "an image", "name text"),
-    (0, b"\x7fELF", "a program", "name text"),
-    (0, b"\xff\xfe\0\0", "text in UTF-32", _CONVERT),
-    (0, b"\0\0\xfe\xff", "text in UTF-32", _CONVERT),
-    (0, b"\xff\xfe", "text in UTF-16", _CONVERT),
-    (0, b"\xfe\xff", "text in UTF-16", _CONVERT),
-    (0, b"version https://git-lfs", "a pointer of Git LFS", "fetch the file with `git lfs pull`"),
-]
-"""(where, bytes, what a file is that has them there, cure)."""
+_CURES: dict[Group, str] = {
+    "archive": "unpack it first",
+    "data": _EXPORT,
+    "database": _EXPORT,
+    "document": _EXPORT,
+    "events": "name text",
+    "image": "name text",
+    "pointer": "fetch the file with `git lfs pull`",
+    "program": "name text",
+    "workbook": _EXPORT,
+}
+_UTF: tuple[tuple[bytes, str], ...] = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 
 _FIRST_KEY = re.compile(r'\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
 
@@ -63,9 +50,12 @@ def kind_of(path: Path, field: str) -> Kind:
     suffix, where = path.suffix.lower(), str(path)
     if head.startswith(b"PAR1") or suffix == ".parquet":
         return "parquet"
-    for at, signature, what, cure in _SIGNATURES:
-        if head.startswith(signature, at):
-            raise UserError(f"this is {what}", cure=cure, where=where)
+    if (known := format_of(head)) is not None:
+        raise UserError(f"this is {known.name}", cure=_CURES[known.group], where=where)
+    for mark, encoding in _UTF:
+        if head.startswith(mark):
+            cure = "convert it to UTF-8, as `iconv -t UTF-8` does"
+            raise UserError(f"this is text in {encoding}", cure=cure, where=where)
     text = head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").lstrip()
     if suffix in _JSON:
         if suffix == ".json" and text.startswith("{") and _is_spread(text):
