@@ -84,3 +84,11 @@ def test_a_budget_may_stand_in_the_arms_alone(tmp_path: Path) -> None:
 def test_what_cannot_be_is_told_with_its_line(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         planned(tmp_path, f"name: arms\nbudget: {{steps: 10}}\n{text}\n")
+
+
+def test_an_arm_that_is_another_arm_is_refused_with_its_line(tmp_path: Path) -> None:
+    again = SPEC.replace(
+        "  experts: {model.ffn: {kind: moe, experts: 4}}", "  same: {model.heads: 4}"
+    )
+    with pytest.raises(UserError, match=r"arms\.yaml:8: every trial of the arm `same`"):
+        planned(tmp_path, again)

@@ -81,7 +81,22 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
         for planned in _replicates(trial, axes, experiment, document):
             found.setdefault(planned.digest, planned)
     _check_along(experiment, found.values(), document)
+    _check_arms(experiment, found.values(), document)
     return Plan(experiment, list(found.values()))
+
+
+def _check_arms(
+    experiment: Experiment, planned: Iterable[PlannedTrial], document: Document
+) -> None:
+    """An arm without a trial of its own would be missing from every figure, without a word."""
+    present = {one.axes.get("arm") for one in planned}
+    for arm in experiment.arms:
+        if arm not in present:
+            raise UserError(
+                f"every trial of the arm `{arm}` is a trial of an arm above it",
+                cure="change what it sets, or leave it out",
+                where=document.place(("arms", arm)),
+            )
 
 
 def compile_point(experiment: Experiment, document: Document, point: Point) -> PlannedTrial:
