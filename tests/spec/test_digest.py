@@ -120,7 +120,7 @@ GOLDEN: list[tuple[dict[str, Any], str]] = [
             "task": {"kind": "text", "objective": "masked"},
             "model": {"mask": "full", "window": None},
         },
-        "db3c43ec316fa0e0c82c54bf8c50ec521c9140d50a4b201b6d267639cd5a14fb",
+        "d8701761ee326d38f549964375d011c9b346a368dd587fbdeda3dcc70c1a57f3",
     ),
     (
         {
@@ -150,6 +150,7 @@ BEFORE = {
     2: ("104e702e1cacae27bc5970723cc9336ba1e192402349e3209df17815065e9e05", ["task"]),
     4: ("58e58db4865a421e6f2a395d7cac6e34f5bfbc21a551bff6b11e06a58c0af23f", ["optim.schedule"]),
     7: ("08234387e77336a4c2f17891593dbc4aa363d36fd8224926e62cdbed1583cd8d", ["task.text"]),
+    9: ("db3c43ec316fa0e0c82c54bf8c50ec521c9140d50a4b201b6d267639cd5a14fb", ["task.corpus"]),
     10: ("d66f22f3bc0d8b9b9abae8719f8ad00d8596ceeebf626f55f3becddebf8a1cf9", ["optim"]),
 }
 """Place in GOLDEN -> the digest before a recipe was raised for some trials, and the parts whose
@@ -269,7 +270,7 @@ DEFAULTS: dict[type[Spec], tuple[int, str]] = {
     BioSSimple: (1, "255746877b6789b2"),
     BioD: (1, "f54412d58110b91d"),
     Junk: (1, "4d9aabf227f4d5ed"),
-    Corpus: (1, "1483f89b2dc3b497"),
+    Corpus: (2, "c4142bf1f3c8acea"),
     Bytes: (1, "1b5ec18e75637aa7"),
     Tiktoken: (1, "35543ebb91140c4e"),
     HuggingFace: (1, "6daf1cf03bf5c045"),

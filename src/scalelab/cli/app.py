@@ -32,6 +32,7 @@ from scalelab.cli import (
     verifying,
 )
 from scalelab.cli.faults import explained
+from scalelab.cli.specs import specs
 from scalelab.cli.streams import lost, standard_streams
 from scalelab.core.errors import UserError
 from scalelab.core.text import check_arguments
@@ -98,6 +99,7 @@ for command in (
 ):
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(preparing.data, name="data")
+app.add_typer(specs, name="specs")
 
 
 class _Interrupt(BaseException):

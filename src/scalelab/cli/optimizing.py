@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -15,12 +16,13 @@ from scalelab.cli.options import (
     SetOption,
     StoreOption,
     count_option,
-    place_option,
     print_json,
+    spec_file,
 )
 from scalelab.cli.running import default_folder, is_there, outcome, parsed_seconds, result_rows
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED
+from scalelab.spec.shipped import SPACES
 
 if TYPE_CHECKING:
     from scalelab.run.driver import Options
@@ -31,8 +33,12 @@ if TYPE_CHECKING:
 
 def optimize(
     space: Annotated[
-        str,
-        place_option("--space", "A space by name, as in specs/spaces/, or the path of one."),
+        Path,
+        typer.Option(
+            "--space",
+            help="A space: a name in specs/spaces/ or of scalelab's own, or a file.",
+            callback=spec_file(SPACES),
+        ),
     ],
     trials: Annotated[
         int | None,
@@ -96,7 +102,7 @@ def optimize(
 
     flags = {"trials": trials, "sampler": sampler, "pruner": pruner, "seed": seed}
     said = [f"{name}={value}" for name, value in flags.items() if value is not None]
-    loaded, document = load_space(spaces.path_of(space), [*(settings or []), *said])
+    loaded, document = load_space(space, [*(settings or []), *said])
     if dashboard:
         spaces.export(loaded, store, as_json)
         return

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +36,27 @@ def place_option(name: str, help: str, **others: Any) -> Any:
 def place_argument(help: str, **others: Any) -> Any:
     """An argument that is a path."""
     return typer.Argument(help=help, callback=located, **others)
+
+
+def spec_file(below: str = "") -> Callable[[typer.CallbackParam, Path | None], Path | None]:
+    """What an option or argument of a spec names: a path, or a name in `specs/`; see
+    `spec.shipped.find`. Standard error says where one of scalelab's own is taken.
+    """
+
+    def found(param: typer.CallbackParam, value: Path | None) -> Path | None:
+        from scalelab.spec import shipped
+
+        place = located(param, value)
+        if place is None:
+            return None
+        path = shipped.find(Path(place), below)
+        if path != Path(place) and shipped.is_shipped(path):
+            name = path.relative_to(shipped.shipped_folder()).with_suffix("")
+            what = f"the spec `{name}` of scalelab; `scalelab specs copy {name}` to change it"
+            print(what, file=sys.stderr)
+        return path
+
+    return found
 
 
 SEEDS = 2**63 - 1
@@ -95,7 +116,12 @@ FilterOption = Annotated[
     str | None,
     typer.Option("--filter", help="Only rows that match: --filter '1M <= params.total < 30M'"),
 ]
-SpecArgument = Annotated[Path, place_argument("A spec file, such as specs/facts_vs_params.yaml.")]
+SpecArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="A spec: a file, or a name that `scalelab specs` lists.", callback=spec_file()
+    ),
+]
 DigestArgument = Annotated[
     str, typer.Argument(help="A trial's digest; the first digits are enough.")
 ]

@@ -10,8 +10,7 @@ from scalelab.cli.options import print_json, print_table
 from scalelab.cli.planning import cold_note
 from scalelab.cli.running import is_there
 from scalelab.core.canon import canonical_json
-from scalelab.core.errors import UserError, nearest
-from scalelab.spec.document import exists
+from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
     from scalelab.run.search.guided import GuidedSearch
@@ -19,29 +18,8 @@ if TYPE_CHECKING:
     from scalelab.spec.load import Document
     from scalelab.spec.space import Distribution, Space
 
-FOLDER = Path("specs/spaces")
-
 DRAWN = 10
 """Trials that tell whether those of a space end within their warm-up."""
-
-
-def path_of(named: str) -> Path:
-    """The file of a space: by its name in `FOLDER`, or by its path.
-
-    Raises UserError where there is none.
-    """
-    if "/" in named or Path(named).suffix in (".yaml", ".yml"):
-        return Path(named)
-    path = FOLDER / f"{named}.yaml"
-    if not exists(path):
-        known = [found.stem for found in FOLDER.glob("*.yaml")]
-        cure = (
-            nearest(named, known)
-            if known
-            else f"run it where {FOLDER}/ lies, or name the path of a space"
-        )
-        raise UserError(f"there is no space `{named}`", cure=cure, where=str(FOLDER))
-    return path
 
 
 def prepared(space: "Space", document: "Document", as_json: bool) -> "Experiment":

@@ -13,9 +13,9 @@ from scalelab.cli.options import (
     JsonOption,
     StoreOption,
     number,
-    place_option,
     print_json,
     print_table,
+    spec_file,
 )
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
@@ -63,11 +63,19 @@ def doctor(
     as_json: JsonOption = False,
     compiled: Annotated[
         Path | None,
-        place_option("--compile", "Trace this spec's trials: graph breaks and recompiles."),
+        typer.Option(
+            "--compile",
+            help="Trace this spec's trials: graph breaks and recompiles.",
+            callback=spec_file(),
+        ),
     ] = None,
     widths: Annotated[
         Path | None,
-        place_option("--coordinates", "Check that this spec's activations keep their size."),
+        typer.Option(
+            "--coordinates",
+            help="Check that this spec's activations keep their size.",
+            callback=spec_file(),
+        ),
     ] = None,
 ) -> None:
     """Check the installation, the store and both executors, and say the cure of what is amiss; or a

@@ -79,7 +79,10 @@ TALES = "tales"
 class Corpus(Spec):
     """Where text comes from, and how it is split. `scalelab data prepare` turns it into shards."""
 
-    source: str = "shakespeare"
+    recipe: ClassVar[int] = 2
+    """1: the source was `shakespeare` where none was named."""
+
+    source: str = "tales"
     """A name (`tales`, `shakespeare`, `wikitext103`, `smollm`), a path (text, JSON or Parquet; a
     file or a folder), or a Hugging Face data set id. `tales` is embedded: short stories from a
     grammar whose entropy is known. The other names are downloaded.
