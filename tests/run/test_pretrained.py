@@ -2,6 +2,7 @@
 own.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Room:
         state: Outcome | None = "done",
         *,
         model: bool = True,
+        sha256: str | None = None,
         name: str = "plain",
     ) -> str:
         """Write a trial down as if it had run; returns its digest."""
@@ -63,6 +65,7 @@ class Room:
                 store.claim(digest, "owner")
                 attempt = store.begin(digest, Started({}, resumed=0), {}, "owner")
                 artifacts = {"model": f"{self.folder}/trials/{digest}/model.pt"} if model else {}
+                artifacts |= {"model_sha256": sha256} if sha256 else {}
                 store.end(digest, attempt, Ended(state, 12, 1.0, {}, artifacts=artifacts))
         return digest
 
@@ -303,6 +306,17 @@ def test_layers_lie_where_workers_look(room: Room, tmp_path: Path):
     check_there(plan, room.store, f"{tmp_path}/trials")
     with pytest.raises(UserError, match="are not there"):
         check_there(plan, room.store, f"{tmp_path}/elsewhere")
+
+
+def test_layers_are_those_that_the_trial_ended_with(room: Room, tmp_path: Path):
+    digest = room.keep(sha256=hashlib.sha256(b"weights").hexdigest())
+    plan, there = room.plan(asked(digest)), tmp_path / "trials" / digest / "model.pt"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"weights")
+    check_there(plan, room.store, f"{tmp_path}/trials")
+    there.write_bytes(b"weightz")
+    with pytest.raises(UserError):
+        check_there(plan, room.store, f"{tmp_path}/trials")
 
 
 def test_layers_of_a_finished_trial_are_asked_for_no_more(room: Room, tmp_path: Path):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from scalelab.core.events import Ended, Event, Interrupted, Measured, Started, is_speed
+from scalelab.core.events import Ended, Event, Interrupted, Measured, Noted, Started, is_speed
 from scalelab.evaluate import RecallTest
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
@@ -190,7 +190,10 @@ def test_a_broken_checkpoint_is_set_aside_and_the_trial_begins_anew(
             {"empty": b"", "garbage": b"no checkpoint", "truncated": path.read_bytes()[:-2000]}[how]
         )
     else:
-        torch.save(damage(torch.load(path, weights_only=True), how), path)
+        content = checkpoint.load(str(tmp_path), path.name, trial().digest(), torch.device("cpu"))
+        assert content is not None
+        path.unlink()
+        checkpoint.save(str(tmp_path), trial().digest(), damage(content, how))
     broken = path.read_bytes()
     again, anew = run(trial(), folder=tmp_path)
     assert isinstance(again[0], Started)
@@ -198,7 +201,35 @@ def test_a_broken_checkpoint_is_set_aside_and_the_trial_begins_anew(
     assert numbers(again) == numbers(whole)
     assert anew.artifacts["weights_sha256"] == ended.artifacts["weights_sha256"]
     assert (tmp_path / "checkpoint.pt.broken").read_bytes() == broken
+    assert [event for event in again if isinstance(event, Noted)]
     assert not path.exists()
+
+
+def test_a_damaged_checkpoint_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    whole, _ = run(trial())
+    for steps in (10, 15):
+        with pytest.raises(Interrupted):
+            train(trial(), CPU, folder=tmp_path, stopping=stop_after(steps))
+    newest = tmp_path / checkpoint.CHECKPOINT
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    again, _ = run(trial(), folder=tmp_path)
+    assert isinstance(again[0], Started)
+    assert again[0].resumed == 10
+    [note] = [event for event in again if isinstance(event, Noted)]
+    assert "checkpoint.pt.broken" in note.text
+    assert numbers(again) == numbers(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt.broken", "model.pt"]
+
+
+def test_the_checkpoint_of_another_trial_is_not_resumed(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(trial(seed=7), CPU, folder=tmp_path, stopping=stop_after(15))
+    whole, _ = run(trial())
+    again, _ = run(trial(), folder=tmp_path)
+    assert numbers(again) == numbers(whole)
+    assert (tmp_path / "checkpoint.pt.broken").exists()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +260,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(
             [path.name for path in tmp_path.iterdir() if path.stat().st_size]
         ),
     )
-    checkpoint.save(str(tmp_path), checkpoint.CHECKPOINT, {"step": 1})
+    checkpoint.save(str(tmp_path), "00", {"step": 1})
     assert names == [["checkpoint.pt.part"]]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
@@ -247,9 +278,9 @@ def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return (print, ("run",))
 
-    torch.save({"step": Sly()}, tmp_path / checkpoint.CHECKPOINT)
+    checkpoint.save(str(tmp_path), "00", {"step": Sly()})
     with pytest.raises(Exception, match="Weights only load failed"):
-        checkpoint.load(str(tmp_path), checkpoint.CHECKPOINT, torch.device("cpu"))
+        checkpoint.load(str(tmp_path), checkpoint.CHECKPOINT, "00", torch.device("cpu"))
 
 
 def test_early_stop_needs_the_threshold_in_a_row() -> None:

@@ -44,7 +44,7 @@ def weights(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
         {"model": {**SIZES, **own}, "budget": {"steps": 1}}
     ).model.resolved()
     found = build(given, VOCAB, CONTEXT).initialise(9).state_dict()
-    checkpoint.save(f"{tmp_path}/{GIVER}", checkpoint.MODEL, found)
+    checkpoint.save_model(f"{tmp_path}/{GIVER}", found)
     return found
 
 
@@ -176,7 +176,7 @@ def planned(**model: Any) -> Trial:
 def trained(tmp_path: Path) -> dict[str, Any]:
     """A plain transformer's weights, trained."""
     train(planned(), EXECUTION, folder=f"{tmp_path}/{GIVER}")
-    found = checkpoint.load(f"{tmp_path}/{GIVER}", checkpoint.MODEL, CPU)
+    found = checkpoint.load_model(f"{tmp_path}/{GIVER}", checkpoint.MODEL, CPU)
     assert found is not None
     return found
 
@@ -188,7 +188,7 @@ def test_a_trial_ends_with_the_frozen_layers_that_it_began_with(
     taking = planned(kind="layer_router", pretrained={"trial": GIVER, "freeze": freeze})
     ended = train(taking, EXECUTION, folder=f"{tmp_path}/own")
     assert ended.state == "done"
-    after = checkpoint.load(f"{tmp_path}/own", checkpoint.MODEL, CPU)
+    after = checkpoint.load_model(f"{tmp_path}/own", checkpoint.MODEL, CPU)
     assert after is not None
     assert all(torch.equal(after[name], weight) for name, weight in trained.items()) == freeze
 

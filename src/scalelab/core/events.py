@@ -98,7 +98,17 @@ class Ended:
     artifacts: dict[str, str] = field(default_factory=dict)
 
 
-Event = Started | Measured | Ended
+@dataclass(frozen=True)
+class Noted:
+    """Something that a user should know of a trial, such as a damaged checkpoint. No result."""
+
+    text: str
+
+
+News = Started | Measured | Ended
+"""What is written down of a trial."""
+
+Event = News | Noted
 
 
 class Interrupted(Exception):

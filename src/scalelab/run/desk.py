@@ -12,7 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Literal
 
-from scalelab.core.events import FINISHED, Ended, Event, Measured, Started, is_pruned
+from scalelab.core.canon import SHORT
+from scalelab.core.events import FINISHED, Ended, Event, Measured, Noted, Started, is_pruned
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.live import Live
 from scalelab.run.registering import record
@@ -130,6 +131,9 @@ class StoreDesk:
 
         True where the search has seen enough of the trial: it is to end.
         """
+        if isinstance(event, Noted):
+            self._live.say(f"{digest[:SHORT]}: {event.text}")
+            return False
         planned, enough = self._out[digest], False
         if isinstance(event, Measured):
             self._store.measure(digest, self._attempts[digest], event)

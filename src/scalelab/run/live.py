@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
 from scalelab.core.canon import SHORT
-from scalelab.core.events import Ended, Event, Started, State, is_pruned
+from scalelab.core.events import Ended, News, Started, State, is_pruned
 from scalelab.core.units import brief, format_count, format_seconds
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.search import Progress
@@ -22,7 +22,7 @@ trials are no fair sample.
 class Live(Protocol):
     """Shows a run. A context manager: what it holds of the terminal is given back."""
 
-    def show(self, planned: PlannedTrial, event: Event) -> None:
+    def show(self, planned: PlannedTrial, event: News) -> None:
         """A trial told something."""
         ...
 
@@ -106,7 +106,7 @@ class Meter:
         self._steps: dict[str, int] = {}
         self.running: set[str] = set()
 
-    def note(self, planned: PlannedTrial, event: Event) -> None:
+    def note(self, planned: PlannedTrial, event: News) -> None:
         """Count what an event tells of.
 
         The clock runs from the first one: starting an executor is no training.
@@ -176,7 +176,7 @@ class PlainLive:
     def __init__(self, stream: TextIO, meter: Meter) -> None:
         self._stream, self._meter = stream, meter
 
-    def show(self, planned: PlannedTrial, event: Event) -> None:
+    def show(self, planned: PlannedTrial, event: News) -> None:
         self._meter.note(planned, event)
         if isinstance(event, Ended):
             self.say(f"{sentence(planned, event)}  ({self._meter.line()})")
@@ -224,7 +224,7 @@ class TerminalLive:
         self._task = self._bar.add_task("starting", total=1.0)
         self._last = ""
 
-    def show(self, planned: PlannedTrial, event: Event) -> None:
+    def show(self, planned: PlannedTrial, event: News) -> None:
         self._meter.note(planned, event)
         if isinstance(event, Ended):
             self._last = sentence(planned, event)

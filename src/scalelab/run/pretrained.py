@@ -5,6 +5,7 @@ compiled.
 """
 
 import copy
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,28 +115,44 @@ def taken(trial: Trial) -> str | None:
 
 def check_there(plan: Plan, store: str, folder: str) -> None:
     """Check that the layers which open trials take lie where workers look for them, in a folder
-    below `folder`. Raises UserError.
+    below `folder`, and are those that their trials ended with. Raises UserError.
     """
     takers = [planned for planned in plan.trials if taken(planned.trial)]
     if not takers:
         return
     with open_store(store, mode="read") as reader:
         results = reader.results([planned.digest for planned in takers])
-    for digest in dict.fromkeys(
-        taken(planned.trial)
-        for planned in takers
-        if results[planned.digest].as_planned not in FINISHED
-    ):
-        place = f"{folder.rstrip('/')}/{digest}/{MODEL}"
-        files, path = fsspec.url_to_fs(place)
-        if not files.exists(path):
-            cure = (
-                "name the folder of its artifacts with `--artifacts`, or train it again with"
-                " another store"
-            )
-            raise UserError(
-                f"the layers of {str(digest)[:SHORT]} are not there", cure=cure, where=place
-            )
+        givers = dict.fromkeys(
+            taken(planned.trial)
+            for planned in takers
+            if results[planned.digest].as_planned not in FINISHED
+        )
+        hashes = {
+            digest: reader.trial(digest).artifacts.get("model_sha256")
+            for digest in givers
+            if digest
+        }
+    for digest, sha256 in hashes.items():
+        _check_file(f"{folder.rstrip('/')}/{digest}/{MODEL}", digest, sha256)
+
+
+def _check_file(place: str, digest: str, sha256: str | None) -> None:
+    """Raise UserError where the model of a trial is not at a place, or is another file. Stores of
+    earlier versions know no hash.
+    """
+    files, path = fsspec.url_to_fs(place)
+    short = digest[:SHORT]
+    cure = (
+        "name the folder of its artifacts with `--artifacts`, or train it again with another store"
+    )
+    if not files.exists(path):
+        raise UserError(f"the layers of {short} are not there", cure=cure, where=place)
+    if sha256 is None:
+        return
+    with files.open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise UserError(f"these are not the layers that {short} ended with", cure=cure, where=place)
 
 
 @contextmanager

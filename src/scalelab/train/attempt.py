@@ -31,7 +31,8 @@ class Attempt:
     """Everything that a training run holds.
 
     `step` counts the updates done, `flops` what they have run, and `steps` is how many there may
-    be; evaluations raise Interrupted once `stopping()` is true.
+    be; evaluations raise Interrupted once `stopping()` is true. `notes` is what a user should know
+    of how it began.
 
     Raises UserError where the execution and the trial do not go together.
     """
@@ -49,6 +50,7 @@ class Attempt:
         self.evaluated = frozenset(trial.evaluation.steps(self.steps))
         self.source = open_source(trial, data, self.device)
         self.test = build_test(trial, data, self.device, stopping)
+        self.notes: list[str] = []
         self._begin()
         self._resume()
         self.loss_of = (
@@ -188,7 +190,7 @@ class Attempt:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
-        checkpoint.save(self.folder, checkpoint.CHECKPOINT, content)
+        checkpoint.save(self.folder, self.trial.digest(), content)
 
     def keep(self) -> dict[str, str]:
         """The trained model in the folder instead of the checkpoint; returns the artifacts, notes
@@ -199,10 +201,9 @@ class Attempt:
             **notes(self.test, self.model),
         }
         if self.folder is not None:
-            artifacts["model"] = checkpoint.save(
-                self.folder, checkpoint.MODEL, self.model.state_dict()
-            )
-            checkpoint.remove(self.folder, checkpoint.CHECKPOINT)
+            artifacts |= checkpoint.save_model(self.folder, self.model.state_dict())
+            for name in checkpoint.CHECKPOINTS:
+                checkpoint.remove(self.folder, name)
         return artifacts
 
     def _loss(self, loss_of: Callable[..., Loss], batch: Batch) -> Loss:
@@ -245,21 +246,26 @@ class Attempt:
         torch.manual_seed(derive(trial.seed, "noise"))
 
     def _resume(self) -> None:
-        """Go on from the checkpoint.
+        """Go on from the last checkpoint that is sound.
 
-        One that can't be read, or doesn't fit, is set aside, and the trial begins anew.
+        One that is not, or doesn't fit, is set aside, with a note; the trial goes on from the one
+        before, or begins anew.
         """
         if self.folder is None:
             return
-        try:
-            content = checkpoint.load(self.folder, checkpoint.CHECKPOINT, self.device)
-            if content is not None:
-                self._restore(content)
-        except (OSError, MemoryError, torch.OutOfMemoryError):
-            raise  # no fault of the checkpoint's: it may do at the next try
-        except Exception:
-            checkpoint.set_aside(self.folder, checkpoint.CHECKPOINT)
-            self._begin()
+        for name in checkpoint.CHECKPOINTS:
+            try:
+                content = checkpoint.load(self.folder, name, self.trial.digest(), self.device)
+                if content is not None:
+                    self._restore(content)
+                    return
+            except (OSError, MemoryError, torch.OutOfMemoryError):
+                raise  # no fault of the checkpoint's: it may do at the next try
+            except Exception as fault:
+                aside = checkpoint.set_aside(self.folder, name)
+                why = str(fault) if isinstance(fault, checkpoint.Unusable) else "it does not fit"
+                self.notes.append(f"a checkpoint is set aside as {aside}: {why}")
+                self._begin()
 
     def _restore(self, content: dict[str, Any]) -> None:
         self.step, self.flops = content["step"], content["flops"]

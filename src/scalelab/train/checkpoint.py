@@ -1,13 +1,19 @@
-"""Checkpoints: written beside, then moved into place, so that a reader sees a whole one or none;
-and digests of weights.
+"""Checkpoints and models as files, and digests of weights.
 
-A folder is a local path or any fsspec URL. It holds `checkpoint.pt` while the trial runs and
-`model.pt` once it ended.
+A folder is a local path or any fsspec URL. While a trial runs it holds the last two checkpoints,
+and once the trial has ended its `model.pt`. A file is written beside and then moved into place, so
+that a reader sees a whole one or none.
+
+A checkpoint begins with a line that names its format, its trial and the SHA-256 of what follows.
+The digest of the trial covers everything that can change its numbers, the recipes of its parts too.
+Nothing of a file is used unless the whole line is as it should be. A model is a plain file of
+torch's, and the store knows its SHA-256.
 """
 
 import hashlib
 import io
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import fsspec
@@ -15,37 +21,115 @@ import torch
 from fsspec.implementations.local import LocalFileSystem
 from torch import Tensor, nn
 
-CHECKPOINT, MODEL, BROKEN = "checkpoint.pt", "model.pt", ".broken"
+CHECKPOINT, PREVIOUS, MODEL = "checkpoint.pt", "checkpoint.previous.pt", "model.pt"
+CHECKPOINTS = (CHECKPOINT, PREVIOUS)
+"""Names of a trial's checkpoints, the newest first."""
+
+BROKEN, PART = ".broken", ".part"
+
+FORMAT = "scalelab-checkpoint 2"
+"""How the first line begins. Format 1 had none, and proved nothing."""
 
 
-def save(folder: str, name: str, content: dict[str, Any]) -> str:
-    """Write `content` (tensors and plain values) as `folder/name`; returns where it lies."""
+class Unusable(Exception):
+    """A checkpoint that is damaged, of another format or of another trial; the message says
+    which.
+    """
+
+
+def save(folder: str, trial: str, content: dict[str, Any]) -> None:
+    """Write `content` (tensors and plain values) as the newest checkpoint of a trial, given by its
+    digest; the one before is kept too.
+    """
+    payload = _packed(content)
+    files, path = fsspec.url_to_fs(folder)
+    _write(folder, CHECKPOINT + PART, _head(trial, payload), payload)
+    if files.exists(f"{path}/{CHECKPOINT}"):
+        files.mv(f"{path}/{CHECKPOINT}", f"{path}/{PREVIOUS}")
+    files.mv(f"{path}/{CHECKPOINT}{PART}", f"{path}/{CHECKPOINT}")
+
+
+def load(folder: str, name: str, trial: str, device: torch.device) -> dict[str, Any] | None:
+    """The content of the checkpoint `folder/name` of a trial, or None where there is none.
+
+    Raises Unusable where it is not what `save` wrote for this trial.
+    """
+    content = _read(folder, name)
+    if content is None:
+        return None
+    head, _, payload = content.partition(b"\n")
+    head = head + b"\n"
+    if not head.startswith(FORMAT.encode() + b" "):
+        raise Unusable("it is of another format, or damaged")
+    if head != _head(trial, payload):
+        same = head.split()[2:3] == [trial.encode()]
+        raise Unusable("it is damaged" if same else "it is of another trial, or damaged")
+    return _unpacked(payload, device)
+
+
+def save_model(folder: str, weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Write the weights of a trained model; returns where they lie and the SHA-256 of the file, as
+    artifacts.
+    """
+    payload = _packed(weights)
+    files, path = fsspec.url_to_fs(folder)
+    _write(folder, MODEL + PART, payload)
+    files.mv(f"{path}/{MODEL}{PART}", f"{path}/{MODEL}")
+    return {"model": f"{folder}/{MODEL}", "model_sha256": hashlib.sha256(payload).hexdigest()}
+
+
+def load_model(
+    folder: str, name: str, device: torch.device, sha256: str | None = None
+) -> dict[str, Tensor] | None:
+    """The weights in `folder/name`, or None where there is no such file.
+
+    Raises Unusable where it can't be read, or is not the file of this SHA-256.
+    """
+    content = _read(folder, name)
+    if content is None:
+        return None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise Unusable("it is not the file that was written")
+    try:
+        return _unpacked(content, device)
+    except Exception as fault:  # a damaged file makes torch raise nearly anything
+        raise Unusable("it can't be read") from fault
+
+
+def _packed(content: Mapping[str, Any]) -> memoryview:
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    return buffer.getbuffer()
+
+
+def _unpacked(payload: bytes, device: torch.device) -> dict[str, Any]:
+    """Only tensors and plain values are read."""
+    return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+
+
+def _head(trial: str, payload: bytes | memoryview) -> bytes:
+    return f"{FORMAT} {trial} {hashlib.sha256(payload).hexdigest()}\n".encode()
+
+
+def _write(folder: str, name: str, *parts: bytes | memoryview) -> None:
     files, path = fsspec.url_to_fs(folder)
     files.makedirs(path, exist_ok=True)
-    half, whole = f"{path}/{name}.part", f"{path}/{name}"
-    with files.open(half, "wb") as file:
-        file.write(buffer.getvalue())
+    with files.open(f"{path}/{name}", "wb") as file:
+        for part in parts:
+            file.write(part)
         if isinstance(
             files, LocalFileSystem
         ):  # else a power cut could leave the new name on an empty file
             file.flush()
             os.fsync(file.fileno())
-    files.mv(half, whole)
-    return f"{folder}/{name}"
 
 
-def load(folder: str, name: str, device: torch.device) -> dict[str, Any] | None:
-    """The content of `folder/name`, or None where there is none.
-
-    Only tensors and plain values are read.
-    """
+def _read(folder: str, name: str) -> bytes | None:
     if not exists(folder, name):
         return None
     files, path = fsspec.url_to_fs(folder)
     with files.open(f"{path}/{name}", "rb") as file:
-        return torch.load(io.BytesIO(file.read()), map_location=device, weights_only=True)
+        return file.read()
 
 
 def exists(folder: str, name: str) -> bool:
@@ -54,10 +138,11 @@ def exists(folder: str, name: str) -> bool:
     return files.exists(f"{path}/{name}")
 
 
-def set_aside(folder: str, name: str) -> None:
-    """Give `folder/name` another name, under which nothing looks for it."""
+def set_aside(folder: str, name: str) -> str:
+    """Give `folder/name` another name, under which nothing looks for it; returns where it lies."""
     files, path = fsspec.url_to_fs(folder)
     files.mv(f"{path}/{name}", f"{path}/{name}{BROKEN}")
+    return f"{folder}/{name}{BROKEN}"
 
 
 def remove(folder: str, name: str) -> None:

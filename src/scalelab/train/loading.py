@@ -1,7 +1,5 @@
 """From the artifact of a finished trial back to its model."""
 
-from pickle import UnpicklingError  # noqa: TID251 - what torch.load raises, weights alone being read
-
 import torch
 
 from scalelab.core.errors import UserError
@@ -24,8 +22,8 @@ def load_model(
         "bring it there from the machine that trained it, or run the trial again with another store"
     )
     try:
-        weights = checkpoint.load(folder or ".", name, device)
-    except (RuntimeError, EOFError, UnpicklingError) as fault:
+        weights = checkpoint.load_model(folder or ".", name, device)
+    except checkpoint.Unusable as fault:
         raise UserError("the model can't be read", cure=cure, where=place) from fault
     if weights is None:
         raise UserError("the model was not kept, or lies elsewhere", cure=cure, where=place)

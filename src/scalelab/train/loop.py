@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from scalelab.core.events import PRUNED, Ended, Event, Interrupted, Outcome, Started
+from scalelab.core.events import PRUNED, Ended, Event, Interrupted, Noted, Outcome, Started
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train.attempt import Attempt
@@ -37,6 +37,8 @@ def train(
     began = time.perf_counter()
     attempt = Attempt(trial, execution, None if folder is None else str(folder), stopping)
     emit(Started(numerics(attempt.execution, attempt.device), resumed=attempt.step))
+    for note in attempt.notes:
+        emit(Noted(f"{note}; the trial goes on from step {attempt.step}"))
     for measured in attempt.curve:
         emit(measured)
     try:

@@ -1,6 +1,5 @@
 """Layers of a trained plain transformer, with which a router over layers begins."""
 
-from pickle import UnpicklingError  # noqa: TID251 - what torch.load raises, weights alone being read
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ def take(model: Family, trial: Trial, folder: str | None) -> None:
     if not isinstance(trial.model, LayerRouter) or trial.model.pretrained is None:
         return
     given, names = trial.model.pretrained, _plain_names(trial.model, model)
-    if folder is None or not checkpoint.exists(folder, checkpoint.CHECKPOINT):
+    if folder is None or not any(checkpoint.exists(folder, one) for one in checkpoint.CHECKPOINTS):
         model.load_state_dict(_weights(given.trial, names, folder, model), strict=False)
     for name, weight in model.named_parameters():
         weight.requires_grad_(name not in names or not given.freeze)
@@ -51,8 +50,8 @@ def _weights(digest: str, names: set[str], folder: str | None, model: Family) ->
         "where": f"{beside}/{checkpoint.MODEL}",
     }
     try:
-        weights = checkpoint.load(beside, checkpoint.MODEL, model.embedding.weight.device)
-    except (RuntimeError, EOFError, UnpicklingError) as error:
+        weights = checkpoint.load_model(beside, checkpoint.MODEL, model.embedding.weight.device)
+    except checkpoint.Unusable as error:
         raise UserError("the pre-trained layers can't be read", **fault) from error
     if weights is None:
         raise UserError("the pre-trained layers are not there", **fault)
