@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.run.searching import descending
 
 from scalelab.core.events import Ended, Interrupted, Measured, Started
+from scalelab.core.signals import Signalled, exit_code
 from scalelab.plan.plan import compile_plan
 from scalelab.run.driver import Options, drive, drive_search
 from scalelab.run.summary import Summary
@@ -23,8 +24,10 @@ from scalelab.spec.load_space import load_space
 from scalelab.store import open_store
 
 
-def counter(runs: str, pace_s: float):
-    """A worker that takes `pace_s` for each step."""
+def counter(runs: str, pace_s: float, deaf: bool = False):
+    """A worker that takes `pace_s` for each step; a deaf one does not hear that it is to stop, as
+    while data are built.
+    """
 
     def count(trial, execution, *, folder, emit, stopping, pruned):
         position = Path(folder) / "step"
@@ -34,7 +37,7 @@ def counter(runs: str, pace_s: float):
             time.sleep(pace_s)
             step += 1
             emit(Measured(step, {"recall": step / trial.budget.steps}))
-            if stopping():
+            if not deaf and stopping():
                 position.parent.mkdir(parents=True, exist_ok=True)
                 position.write_text(str(step))
                 raise Interrupted
@@ -75,6 +78,7 @@ def main() -> int:
     parser.add_argument("--address")
     parser.add_argument("--pace", type=float, default=0.02)
     parser.add_argument("--time", type=float)
+    parser.add_argument("--deaf", action="store_true")
     parser.add_argument("--space", action="store_true")
     parsed = parser.parse_args()
     folder = Path(parsed.store).parent
@@ -91,11 +95,17 @@ def main() -> int:
             summary = searched(parsed.spec, store, options, descending(parsed.pace, runs, "recall"))
         else:
             summary = drive(
-                compile_plan(*load(parsed.spec)), store, options, worker=counter(runs, parsed.pace)
+                compile_plan(*load(parsed.spec)),
+                store,
+                options,
+                worker=counter(runs, parsed.pace, parsed.deaf),
             )
     print(summary)
     return summary.exit_code
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except Signalled as stopped:
+        raise SystemExit(exit_code(stopped.number)) from None

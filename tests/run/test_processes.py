@@ -7,11 +7,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from scalelab.core.errors import UserError
 from scalelab.plan.plan import Plan
+from scalelab.run.desk import GRACE_S
 from scalelab.store import open_store
 
 DRIVEN = Path(__file__).with_name("driven.py")
@@ -64,6 +68,12 @@ class Driven:
         path = self.folder / "runs"
         return path.read_text().splitlines() if path.exists() else []
 
+    def is_running(self, plan: Plan) -> bool:
+        """Whether some trial has begun."""
+        with suppress(UserError):  # no store yet, or an empty one
+            return self.states(plan)["running"] > 0
+        return False
+
     def states(self, plan: Plan) -> Counter[str]:
         with open_store(self.store, mode="read") as store:
             return Counter(store.states([planned.digest for planned in plan.trials]).values())
@@ -98,24 +108,44 @@ def test_a_killed_driver_loses_no_finished_trial_and_the_same_command_goes_on(
     assert f"{done} trials had their result before" in out
 
 
-@pytest.mark.parametrize("executor", ["inline", "ray"])
-def test_ctrl_c_saves_and_ends_with_130_and_the_same_command_goes_on(
-    driven: Driven, make_plan: Callable[..., Plan], executor: str
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+QUICK = {
+    ("inline", signal.SIGINT, True),
+    ("ray", signal.SIGINT, True),
+    ("inline", signal.SIGTERM, False),
+    ("ray", signal.SIGTERM, True),
+    ("inline", signal.SIGHUP, True),
+    ("inline", signal.SIGUSR1, False),
+}
+"""What the fast tests try; the slow ones try all."""
+
+
+@pytest.mark.parametrize(
+    ("executor", "number", "group"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in product(("inline", "ray"), SIGNALS, (True, False))
+    ],
+)
+def test_a_signal_saves_and_the_same_command_goes_on(
+    driven: Driven,
+    make_plan: Callable[..., Plan],
+    executor: str,
+    number: signal.Signals,
+    group: bool,
 ) -> None:
     plan = make_plan(EIGHT)
     first = driven.start("--executor", executor, "--pace", "0.1")
     driven.wait_for(lambda: len(driven.runs()) >= 2)
     time.sleep(0.3)  # well into the next trials
     asked = time.monotonic()
-    os.killpg(first.pid, signal.SIGINT)  # as a terminal does it: to every process of the command
+    (os.killpg if group else os.kill)(first.pid, number)  # a terminal signals every process
     out, error = first.communicate(timeout=60)
-    assert (first.returncode, error) == (130, "")
+    assert (first.returncode, error) == (128 + number, "")
     assert time.monotonic() - asked < (2 if executor == "inline" else 12)
-    assert "interrupted: running trials save their position" in out
-    assert (
-        "interrupted: what was finished is kept, what was running saved its position, and the same"
-        " command goes on from here" in out
-    )
+    said = "interrupted" if number == signal.SIGINT else f"interrupted by {number.name}"
+    assert f"{said}: running trials save their position" in out
+    assert f"{said}: what was finished is kept" in out
     states = driven.states(plan)
     assert states["done"] == len(driven.runs())
     assert states["queued"] + states["missing"] == 8 - states["done"]
@@ -132,6 +162,53 @@ def test_ctrl_c_saves_and_ends_with_130_and_the_same_command_goes_on(
         ("interrupted", False),
         ("done", True),
     ]
+
+
+@pytest.mark.parametrize(
+    "executor",
+    [pytest.param("inline", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.slow)],
+)
+def test_a_trial_that_does_not_hear_is_given_up(
+    driven: Driven, make_plan: Callable[..., Plan], executor: str
+) -> None:
+    plan = make_plan(EIGHT)
+    first = driven.start("--executor", executor, "--pace", "3", "--deaf")
+    driven.wait_for(lambda: driven.is_running(plan))
+    asked = time.monotonic()
+    os.kill(first.pid, signal.SIGTERM)
+    error = first.communicate(timeout=60)[1]
+    assert (first.returncode, error) == (143, "")
+    assert GRACE_S < time.monotonic() - asked < GRACE_S + 8
+    assert driven.states(plan)["running"] == 0
+    second = driven.start("--pace", "0")
+    assert second.wait(timeout=60) == 0
+
+
+def test_a_second_signal_ends_at_once(driven: Driven, make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(EIGHT)
+    first = driven.start("--pace", "1", "--deaf")
+    driven.wait_for(lambda: driven.is_running(plan))
+    asked = time.monotonic()
+    os.kill(first.pid, signal.SIGTERM)
+    time.sleep(0.2)
+    os.kill(first.pid, signal.SIGTERM)
+    first.communicate(timeout=60)
+    assert time.monotonic() - asked < 3
+    assert first.returncode == 143
+    assert driven.states(plan)["running"] == 0
+
+
+def test_an_ignored_signal_stays_ignored(driven: Driven, make_plan: Callable[..., Plan]) -> None:
+    make_plan(EIGHT)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        process = driven.start("--pace", "0.05")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    driven.wait_for(lambda: len(driven.runs()) >= 1)
+    os.kill(process.pid, signal.SIGHUP)
+    assert process.wait(timeout=60) == 0
+    assert len(driven.runs()) == 8
 
 
 def test_a_time_limit_stops_like_an_interrupt_with_a_message_of_its_own(

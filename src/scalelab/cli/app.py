@@ -1,7 +1,8 @@
 """The `scalelab` command: its commands and its exit codes.
 
 0: all done. 1: some trial failed. 2: the input is wrong, or the machine lacks what the command
-needs. 70: a fault of scalelab's own. 130: interrupted, run again to go on.
+needs. 70: a fault of scalelab's own. 128 + signal (130 for Ctrl-C): interrupted, run again to
+go on.
 
 A command whose reader goes away (`| head`) runs to its end and exits with its own code.
 """
@@ -12,7 +13,6 @@ import sys
 import traceback
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -34,6 +34,7 @@ from scalelab.cli import (
 from scalelab.cli.faults import explained
 from scalelab.cli.specs import specs
 from scalelab.cli.streams import lost, standard_streams
+from scalelab.core import signals
 from scalelab.core.errors import UserError
 from scalelab.core.text import check_arguments
 
@@ -102,24 +103,14 @@ app.add_typer(preparing.data, name="data")
 app.add_typer(specs, name="specs")
 
 
-class _Interrupt(BaseException):
-    """Ctrl-C outside a run, which handles its own: typer would end in silence on a
-    KeyboardInterrupt.
-    """
-
-
 def main() -> None:
     """Run the command line and exit with its code."""
-    before = signal.signal(signal.SIGINT, _interrupt)
-    try:
-        with standard_streams() as outlet:
-            code = _run()
-            sys.stdout.flush()
-            if outlet is not None and (fault := lost(outlet)):
-                _show(f"error: {fault}")
-                code = code or 2
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with signals.handled(signals.end), standard_streams() as outlet:
+        code = _run()
+        sys.stdout.flush()
+        if outlet is not None and (fault := lost(outlet)):
+            _show(f"error: {fault}")
+            code = code or 2
     raise SystemExit(code)
 
 
@@ -131,9 +122,11 @@ def _run() -> int:
     except SystemExit as ended:
         swallowed = _swallowed(ended)
         return int(ended.code or 0) if swallowed is None else _report(swallowed)
-    except (KeyboardInterrupt, _Interrupt):
-        _show("interrupted; the same command goes on from here")
-        return 130
+    except (KeyboardInterrupt, signals.Signalled) as error:
+        number = getattr(error, "number", signal.SIGINT)
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        _show(f"interrupted{by}; the same command goes on from here")
+        return signals.exit_code(number)
     except BaseException as error:  # a panic of a library in Rust is no Exception
         return _report(error)
     return 0
@@ -157,10 +150,6 @@ def _report(error: BaseException) -> int:
         " `scalelab --debug ...`, and report it"
     )
     return UNEXPECTED
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise _Interrupt
 
 
 def _show(sentence: str) -> None:

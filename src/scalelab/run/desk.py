@@ -10,6 +10,7 @@ same search hears: another search that asks for the trial gets it to go on with.
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from signal import SIGINT, Signals
 from typing import Any, Literal
 
 from scalelab.core.canon import SHORT
@@ -34,6 +35,12 @@ POLL_S = 1.0
 
 GRACE_S = 10.0
 """What running trials get to save their position and end."""
+
+
+def told(reason: StopReason, number: int | None) -> str:
+    """`interrupted`, `interrupted by SIGTERM`, `out of time`."""
+    by = "" if number in (None, SIGINT) else f" by {Signals(number).name}"
+    return f"{reason}{by}"
 
 
 class StoreDesk:
@@ -63,6 +70,8 @@ class StoreDesk:
         self.errors: dict[str, str] = {}
         """Digest -> error of the trials that failed here for good."""
         self.stopped: StopReason | None = None
+        self.signal: int | None = None
+        """The signal that stopped the run."""
         self._search, self._store, self._owner, self._environment = (
             search,
             store,
@@ -83,31 +92,37 @@ class StoreDesk:
         )  # members of the experiment before they were asked for here: another driver's too
         self._polled = float("-inf")
 
-    def stop(self, reason: StopReason) -> None:
+    def stop(self, reason: StopReason, number: int | None = None) -> None:
         """Hand nothing more out, and ask the running trials to save and end.
 
-        The first reason stays.
+        The first reason stays. `number` is the signal that interrupts.
         """
         if self.stopped is None:
-            self.stopped, self._stopped_at = reason, self._clock()
+            self.stopped, self.signal, self._stopped_at = reason, number, self._clock()
 
     @property
     def stopping(self) -> bool:
         """Whether somebody, or the clock, said stop."""
-        if self._deadline is not None and self._clock() >= self._deadline:
-            self.stop("out of time")
-        if self.stopped is not None:
+        if self._is_stopped() and self.stopped is not None:
             # Not said in `stop`, which a signal may call while a line is being written.
+            again = "another signal" if self.signal not in (None, SIGINT) else "Ctrl-C"
             self._say_once(
-                f"{self.stopped}: running trials save their position; Ctrl-C ends without waiting"
-                " for them"
+                f"{told(self.stopped, self.signal)}: running trials save their position; {again}"
+                " ends without waiting for them"
             )
         return self.stopped is not None
 
     @property
     def overdue(self) -> bool:
-        """Whether trials that were asked to stop have had their time."""
-        return self.stopping and self._clock() - self._stopped_at > GRACE_S
+        """Whether trials that were asked to stop have had their time; says nothing, so that any
+        thread may ask.
+        """
+        return self._is_stopped() and self._clock() - self._stopped_at > GRACE_S
+
+    def _is_stopped(self) -> bool:
+        if self._deadline is not None and self._clock() >= self._deadline:
+            self.stop("out of time")
+        return self.stopped is not None
 
     @property
     def finished(self) -> bool:

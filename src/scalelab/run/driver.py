@@ -2,8 +2,8 @@
 everything down.
 
 It is the store's one writer in this process. What is finished costs nothing, so the same command
-goes on where the last one ended, however that ended. The first Ctrl-C lets running trials save
-their position, the second one doesn't wait for them.
+goes on where the last one ended, however that ended. The first signal (Ctrl-C, SIGTERM, ...) lets
+running trials save their position, the second one doesn't wait for them.
 """
 
 import sys
@@ -152,13 +152,21 @@ def _pursue(
         )
         stack.callback(store.release, owner)
         stack.enter_context(heartbeat(lambda: store.renew(owner, LEASE_S)))
-        stack.enter_context(interrupts(lambda: desk.stop("interrupted")))
+        stack.enter_context(interrupts(lambda number: desk.stop("interrupted", number)))
         executor = _executor(options.executor)
         stack.enter_context(executor.ready(job))
         write_down()
         executor.execute(desk, job)
     stopped, seconds = None if search.finished else desk.stopped, time.monotonic() - began
-    return Summary(dict(desk.outcomes), 0, dict(desk.errors), seconds, stopped, pruned=desk.pruned)
+    return Summary(
+        dict(desk.outcomes),
+        0,
+        dict(desk.errors),
+        seconds,
+        stopped,
+        signal=desk.signal,
+        pruned=desk.pruned,
+    )
 
 
 def ready(execution: Execution, options: Options) -> AbstractContextManager[None]:

@@ -1,11 +1,11 @@
-"""What watches over a run while its driver is busy: the heartbeat of its claims, and Ctrl-C."""
+"""What watches over a run while its driver is busy: the heartbeat of its claims, and signals."""
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from scalelab.core.signals import Signalled, handled
 from scalelab.run.desk import LEASE_S
 
 HEARTBEAT_S = LEASE_S / 4
@@ -34,21 +34,19 @@ def heartbeat(beat: Callable[[], None], every_s: float = HEARTBEAT_S) -> Iterato
 
 
 @contextmanager
-def interrupts(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C stops in good order, the second one raises KeyboardInterrupt.
+def interrupts(stop: Callable[[int], None]) -> Iterator[None]:
+    """The first signal stops in good order, a second one at once: it raises Signalled.
 
     Outside the main thread nothing changes.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    stopped = False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        stop()
+        nonlocal stopped
+        if stopped:
+            raise Signalled(number)
+        stopped = True
+        stop(number)
 
-    before = signal.signal(signal.SIGINT, handle)
-    try:
+    with handled(handle):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from signal import SIGINT
 
 from scalelab.core.canon import SHORT
+from scalelab.core.signals import exit_code
 from scalelab.core.units import format_seconds
-from scalelab.run.desk import StopReason
+from scalelab.run.desk import StopReason, told
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Summary:
     seconds: float
     stopped: StopReason | None = None
     """Why the run ended before its search did."""
+    signal: int | None = None
+    """The signal that stopped it."""
     failed_before: int = 0
     """Trials that failed in an earlier run and were left alone."""
     pruned: int = 0
@@ -34,9 +38,12 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """130: run again to go on; 1: some trial failed; 0: all done."""
-        cut_short = self.stopped is not None and not (self.guided and self.stopped == "out of time")
-        return 130 if cut_short else int(bool(self.failed or self.failed_before))
+        """128 + signal, 130 where the time was over: run again to go on; 1: some trial failed;
+        0: all done.
+        """
+        if self.stopped is not None and not (self.guided and self.stopped == "out of time"):
+            return exit_code(self.signal or SIGINT)
+        return int(bool(self.failed or self.failed_before))
 
     def __str__(self) -> str:
         """Some lines for the user."""
@@ -60,8 +67,8 @@ class Summary:
             )
         if self.stopped:
             lines.append(
-                f"{self.stopped}: what was finished is kept, what was running saved its position,"
-                " and the same command goes on from here"
+                f"{told(self.stopped, self.signal)}: what was finished is kept, what was running"
+                " saved its position, and the same command goes on from here"
             )
         return "\n".join(lines)
 

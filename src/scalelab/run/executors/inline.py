@@ -2,9 +2,12 @@
 where there is no Ray.
 """
 
+import signal
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 from scalelab.core.events import Event
 from scalelab.plan.plan import PlannedTrial
@@ -12,6 +15,14 @@ from scalelab.run.executors.base import Desk, Job, attempt, check_device, check_
 
 PATIENCE_S = 0.2
 """Between two questions at a desk that has nothing to run now."""
+
+
+LOOK_S = 0.5
+"""Between two looks at whether the running trial is overdue."""
+
+
+class Overdue(BaseException):
+    """A trial that was told to stop runs on, and is given up: it builds its data, say."""
 
 
 class DeskFault(BaseException):
@@ -35,7 +46,39 @@ def execute(desk: Desk, job: Job) -> None:
         if planned is None:
             time.sleep(PATIENCE_S)
             continue
-        _run(desk, job, planned)
+        with suppress(Overdue), _watched(desk):
+            _run(desk, job, planned)
+
+
+@contextmanager
+def _watched(desk: Desk) -> Iterator[None]:
+    """Raises Overdue in the running trial once the desk says so. Outside the main thread a trial
+    is waited for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    done, trial = threading.Event(), threading.get_ident()
+
+    def watch() -> None:
+        while not done.wait(LOOK_S):
+            if desk.overdue:
+                signal.pthread_kill(trial, signal.SIGALRM)
+                return
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise Overdue
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    thread = threading.Thread(target=watch, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        signal.signal(signal.SIGALRM, before)
 
 
 def _run(desk: Desk, job: Job, planned: PlannedTrial) -> None:

@@ -8,6 +8,7 @@ own.
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from scalelab.core.errors import UserError
+from scalelab.core.signals import Signalled, snapshot
 from scalelab.run.executors.base import Desk, Job, check_device, check_folder
 from scalelab.spec.execution import Execution
 
@@ -122,6 +124,7 @@ def _start(ray: Any, job: Job, folder: str | None) -> None:
     silence: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if job.address is not None:
         _check_address(job.address)
+        restore = snapshot()
         try:
             ray.init(job.address, **silence)
         except ConnectionError as error:
@@ -131,24 +134,51 @@ def _start(ray: Any, job: Job, folder: str | None) -> None:
                 f"the Ray cluster at `{job.address}` can't be joined: {_first_line(error)}",
                 cure="check its version of Ray, and `ray status` there",
             ) from error
+        finally:
+            restore()
         _mute()
         return
+    restore = snapshot()
     try:
-        ray.init(
-            "local",
-            num_cpus=(job.jobs or _cores() // job.execution.threads or 1) * job.execution.threads,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _system_config={"prestart_worker_first_driver": False},
-            _temp_dir=folder,
-            **silence,
-        )
+        with _apart():
+            ray.init(
+                "local",
+                num_cpus=(job.jobs or _cores() // job.execution.threads or 1)
+                * job.execution.threads,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _system_config={"prestart_worker_first_driver": False},
+                _temp_dir=folder,
+                **silence,
+            )
+    except SystemExit as error:  # its own answer to a SIGTERM meanwhile
+        raise Signalled(signal.SIGTERM) from error
     except Exception as error:  # Ray raises plain Exceptions where its processes do not start
         raise UserError(
             f"Ray cannot start: {_first_line(error)}",
             cure="see `scalelab doctor`, or run with `--executor inline`",
         ) from error
+    finally:
+        restore()
     _mute()
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Ray's processes in a process group of their own: a signal to the driver's group, such as
+    Ctrl-C, is the driver's to answer. It stops them once their trials have saved.
+    """
+    from ray._private import services
+
+    class Apart(services.ConsolePopen):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, process_group=0, **options)
+
+    before, services.ConsolePopen = services.ConsolePopen, Apart
+    try:
+        yield
+    finally:
+        services.ConsolePopen = before
 
 
 def _check_address(address: str) -> None:

@@ -6,6 +6,7 @@ Imported by the Ray executor alone, once Ray is wanted. All of it runs in the dr
 """
 
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from ray.experimental import internal_kv  # noqa: TID253
 from ray.tune.search import Searcher  # noqa: TID253
 
 from scalelab.core.events import Ended, Event, Measured
+from scalelab.core.signals import snapshot
 from scalelab.run.executors.base import Desk, Job, attempt
 from scalelab.spec.experiment import Trial
 
@@ -82,6 +84,7 @@ def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
         # What the desk raised (a full disk, say) comes as it was, not in Tune's wrapping.
         raise (messenger.fault or searcher.fault or error) from None
     finally:
+        messenger.give_back()
         board.put_away()
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -224,9 +227,14 @@ class DeskSearcher(Searcher):
 class Messenger(tune.Callback):
     """Brings events to the desk, and the desk's wishes to the workers: to stop, and to end a trial
     that its search has given up.
+
+    Tune takes SIGUSR1 for itself when it begins: it is given back at the first step, and waits
+    until then.
     """
 
     def __init__(self, desk: Desk, board: Board) -> None:
+        self._restore: Callable[[], None] | None = snapshot()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         self.fault: Exception | None = None
         self._desk, self._board, self._bell = desk, board, Bell(board)
         self._rang = False
@@ -236,11 +244,19 @@ class Messenger(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called many times a second."""
+        self.give_back()
         if self._desk.overdue:
             raise Overdue
         if self._desk.stopping and not self._rang:
             self._bell.ring()
             self._rang = True
+
+    def give_back(self) -> None:
+        """Handle signals as before Tune began."""
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """An attempt begins."""
