@@ -310,9 +310,8 @@ def test_ray_gets_a_folder_whose_path_fits_a_socket(
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     for place in (long, tmp_path / "missing", Path("/proc")):
         monkeypatch.setattr(tempfile, "tempdir", str(place))
-        folder = Path(ray._folder())
-        folder.rmdir()
-        assert len(str(folder.parent)) <= ray.PLACE_BYTES
+        with ray.ray_folder() as folder:
+            assert len(str(Path(folder).parent)) <= ray.PLACE_BYTES
 
 
 @pytest.mark.parametrize(

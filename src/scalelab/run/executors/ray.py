@@ -7,17 +7,17 @@ own.
 
 import logging
 import os
-import shutil
 import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from scalelab.core.errors import UserError
 from scalelab.core.signals import Signalled, snapshot
 from scalelab.run.executors.base import Desk, Job, check_device, check_folder
+from scalelab.run.scratch import scratch
 from scalelab.spec.execution import Execution
 
 if TYPE_CHECKING:
@@ -92,31 +92,35 @@ def ray_cluster(job: Job) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    folder = None if job.address is not None else _folder()
-    try:
-        _start(ray, job, folder)
-        yield
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+    with nullcontext() if job.address is not None else ray_folder() as folder:
+        try:
+            _start(ray, job, folder)
+            yield
+        finally:
+            ray.shutdown()
 
 
-def _folder() -> str:
+@contextmanager
+def ray_folder() -> Iterator[str]:
     """A folder of our own for the sockets and logs of a Ray started here.
 
     Ray's own choice, $TMPDIR/ray, may be too long for a socket, or belong to somebody else.
     """
     asked = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    for place in (asked, "/tmp", "/var/tmp", "/dev/shm"):
-        if len(os.fsencode(place)) > PLACE_BYTES:
-            continue
-        with suppress(OSError):
-            return tempfile.mkdtemp(prefix="ray-", dir=place)
-    raise UserError(
-        f"Ray finds no folder for its sockets: `{asked}` has too long a path, or is not writable",
-        cure=f"set TMPDIR to a folder with a path of at most {PLACE_BYTES} bytes",
-    )
+    with ExitStack() as stack:
+        for place in (asked, "/tmp", "/var/tmp", "/dev/shm"):
+            if len(os.fsencode(place)) > PLACE_BYTES:
+                continue
+            with suppress(OSError):
+                folder = stack.enter_context(scratch("ray-", place))
+                break
+        else:
+            what = f"`{asked}` has too long a path, or is not writable"
+            raise UserError(
+                f"Ray finds no folder for its sockets: {what}",
+                cure=f"set TMPDIR to a folder with a path of at most {PLACE_BYTES} bytes",
+            )
+        yield str(folder)
 
 
 def _start(ray: Any, job: Job, folder: str | None) -> None:

@@ -5,9 +5,7 @@ Imported by the Ray executor alone, once Ray is wanted. All of it runs in the dr
 `_trainable`.
 """
 
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from ray.tune.search import Searcher  # noqa: TID253
 from scalelab.core.events import Ended, Event, Measured
 from scalelab.core.signals import snapshot
 from scalelab.run.executors.base import Desk, Job, attempt
+from scalelab.run.scratch import scratch
 from scalelab.spec.experiment import Trial
 
 POST_S = 0.5
@@ -60,8 +59,28 @@ def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
     """
     board = Board(uuid4().hex)
     searcher, messenger = DeskSearcher(desk, slots.number), Messenger(desk, board)
-    scratch = tempfile.mkdtemp(prefix="scalelab-")
-    tuner = tune.Tuner(
+    try:
+        with scratch("scalelab-") as folder:
+            _tuner(job, slots, board, searcher, messenger, str(folder)).fit()
+    except Overdue:
+        pass
+    except Exception as error:
+        # What the desk raised (a full disk, say) comes as it was, not in Tune's wrapping.
+        raise (messenger.fault or searcher.fault or error) from None
+    finally:
+        messenger.give_back()
+        board.put_away()
+
+
+def _tuner(
+    job: Job,
+    slots: Slots,
+    board: "Board",
+    searcher: "DeskSearcher",
+    messenger: "Messenger",
+    folder: str,
+) -> tune.Tuner:
+    return tune.Tuner(
         tune.with_resources(_trainable(job, board), {"cpu": slots.cpus, "gpu": slots.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -73,20 +92,9 @@ def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
             ),  # one folder for all: they keep nothing there
         ),
         run_config=tune.RunConfig(
-            name="run", storage_path=scratch, callbacks=[messenger], verbose=0
+            name="run", storage_path=folder, callbacks=[messenger], verbose=0
         ),
     )
-    try:
-        tuner.fit()
-    except Overdue:
-        pass
-    except Exception as error:
-        # What the desk raised (a full disk, say) comes as it was, not in Tune's wrapping.
-        raise (messenger.fault or searcher.fault or error) from None
-    finally:
-        messenger.give_back()
-        board.put_away()
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _trainable(job: Job, board: "Board") -> Callable[[dict[str, Any]], None]:
