@@ -36,6 +36,7 @@ from scalelab.cli.specs import specs
 from scalelab.cli.streams import lost, standard_streams
 from scalelab.core import signals
 from scalelab.core.errors import UserError
+from scalelab.core.secrets import masked
 from scalelab.core.text import check_arguments
 
 UNEXPECTED = 70
@@ -154,5 +155,5 @@ def _report(error: BaseException) -> int:
 
 def _show(sentence: str) -> None:
     if os.environ.get("SCALELAB_DEBUG"):
-        traceback.print_exc()
-    print(sentence, file=sys.stderr)
+        print(masked(traceback.format_exc()), end="", file=sys.stderr)
+    print(masked(sentence), file=sys.stderr)

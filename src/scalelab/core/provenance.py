@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from scalelab.core.secrets import masked_all
+
 PACKAGES = (
     "scalelab",
     "torch",
@@ -27,7 +29,8 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Git commit and digest of what is not committed, package versions, hardware, argv.
+    """Git commit and digest of what is not committed, package versions, hardware, argv without its
+    secrets.
 
     Plain JSON values.
     """
@@ -38,7 +41,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "hostname": platform.node(),
         "cpus": os.cpu_count(),
-        "argv": sys.argv,
+        "argv": masked_all(sys.argv),
     }
 
 

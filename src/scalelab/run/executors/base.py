@@ -15,6 +15,7 @@ from typing import Protocol
 
 from scalelab.core.errors import UserError, reason
 from scalelab.core.events import Ended, Event, Interrupted
+from scalelab.core.secrets import masked
 from scalelab.plan.plan import PlannedTrial
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
@@ -195,7 +196,8 @@ def attempt(
     except Interrupted:
         return
     except Exception:
-        emit(Ended("failed", step, time.perf_counter() - began, error=traceback.format_exc()))
+        error = masked(traceback.format_exc())
+        emit(Ended("failed", step, time.perf_counter() - began, error=error))
         _free_memory()
 
 

@@ -18,6 +18,7 @@ from ray.experimental import internal_kv  # noqa: TID253
 from ray.tune.search import Searcher  # noqa: TID253
 
 from scalelab.core.events import Ended, Event, Measured
+from scalelab.core.secrets import masked
 from scalelab.core.signals import snapshot
 from scalelab.run.executors.base import Desk, Job, attempt
 from scalelab.run.scratch import scratch
@@ -294,7 +295,9 @@ class Messenger(tune.Callback):
             if trial.error_file
             else ""
         )
-        error = f"{why}The worker died: it was killed, ran out of memory, or could not start."
+        error = (
+            f"{masked(why)}The worker died: it was killed, ran out of memory, or could not start."
+        )
         self._tell(trial, Ended("failed", self._steps.get(trial.trial_id, 0), seconds, error=error))
 
     def _tell(self, trial: Any, event: Event) -> None:
