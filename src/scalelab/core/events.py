@@ -108,7 +108,26 @@ class Noted:
 News = Started | Measured | Ended
 """What is written down of a trial."""
 
-Event = News | Noted
+
+@dataclass(frozen=True)
+class Refused:
+    """The place for checkpoints and models can't be written: no trial can go on there, so the run
+    stops. The attempt saved nothing.
+    """
+
+    place: str
+    why: str
+
+
+Event = News | Noted | Refused
+
+
+class Unwritable(Exception):
+    """A place for checkpoints and models can't be written: its disk is full, or forbidden."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"{place}: {why}")
+        self.place, self.why = place, why
 
 
 class Interrupted(Exception):

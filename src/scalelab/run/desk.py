@@ -14,7 +14,17 @@ from signal import SIGINT, Signals
 from typing import Any, Literal
 
 from scalelab.core.canon import SHORT
-from scalelab.core.events import FINISHED, Ended, Event, Measured, Noted, Started, is_pruned
+from scalelab.core.errors import UserError
+from scalelab.core.events import (
+    FINISHED,
+    Ended,
+    Event,
+    Measured,
+    Noted,
+    Refused,
+    Started,
+    is_pruned,
+)
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.live import Live
 from scalelab.run.registering import record
@@ -144,11 +154,18 @@ class StoreDesk:
         """Write the event down; an end is told to the search, or the trial is put up to be tried
         again.
 
-        True where the search has seen enough of the trial: it is to end.
+        True where the search has seen enough of the trial: it is to end. Raises UserError where the
+        trial can keep nothing.
         """
         if isinstance(event, Noted):
             self._live.say(f"{digest[:SHORT]}: {event.text}")
             return False
+        if isinstance(event, Refused):
+            raise UserError(
+                f"checkpoints and models can't be kept: {event.why}",
+                cure="make room there, and run the same command again",
+                where=event.place,
+            )
         planned, enough = self._out[digest], False
         if isinstance(event, Measured):
             self._store.measure(digest, self._attempts[digest], event)

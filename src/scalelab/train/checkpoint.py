@@ -14,12 +14,16 @@ import hashlib
 import io
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import fsspec
 import torch
 from fsspec.implementations.local import LocalFileSystem
 from torch import Tensor, nn
+
+from scalelab.core.errors import reason
+from scalelab.core.events import Unwritable
 
 CHECKPOINT, PREVIOUS, MODEL = "checkpoint.pt", "checkpoint.previous.pt", "model.pt"
 CHECKPOINTS = (CHECKPOINT, PREVIOUS)
@@ -39,14 +43,10 @@ class Unusable(Exception):
 
 def save(folder: str, trial: str, content: dict[str, Any]) -> None:
     """Write `content` (tensors and plain values) as the newest checkpoint of a trial, given by its
-    digest; the one before is kept too.
+    digest; the one before is kept too. Raises Unwritable.
     """
     payload = _packed(content)
-    files, path = fsspec.url_to_fs(folder)
-    _write(folder, CHECKPOINT + PART, _head(trial, payload), payload)
-    if files.exists(f"{path}/{CHECKPOINT}"):
-        files.mv(f"{path}/{CHECKPOINT}", f"{path}/{PREVIOUS}")
-    files.mv(f"{path}/{CHECKPOINT}{PART}", f"{path}/{CHECKPOINT}")
+    _write(folder, CHECKPOINT, _head(trial, payload), payload)
 
 
 def load(folder: str, name: str, trial: str, device: torch.device) -> dict[str, Any] | None:
@@ -69,12 +69,10 @@ def load(folder: str, name: str, trial: str, device: torch.device) -> dict[str, 
 
 def save_model(folder: str, weights: Mapping[str, Tensor]) -> dict[str, str]:
     """Write the weights of a trained model; returns where they lie and the SHA-256 of the file, as
-    artifacts.
+    artifacts. Raises Unwritable.
     """
     payload = _packed(weights)
-    files, path = fsspec.url_to_fs(folder)
-    _write(folder, MODEL + PART, payload)
-    files.mv(f"{path}/{MODEL}{PART}", f"{path}/{MODEL}")
+    _write(folder, MODEL, payload)
     return {"model": f"{folder}/{MODEL}", "model_sha256": hashlib.sha256(payload).hexdigest()}
 
 
@@ -112,16 +110,30 @@ def _head(trial: str, payload: bytes | memoryview) -> bytes:
 
 
 def _write(folder: str, name: str, *parts: bytes | memoryview) -> None:
+    """Write the parts as `folder/name`, which has only then its name.
+
+    Raises Unwritable where the disk is full, or the folder can't be written.
+    """
     files, path = fsspec.url_to_fs(folder)
-    files.makedirs(path, exist_ok=True)
-    with files.open(f"{path}/{name}", "wb") as file:
-        for part in parts:
-            file.write(part)
-        if isinstance(
-            files, LocalFileSystem
-        ):  # else a power cut could leave the new name on an empty file
-            file.flush()
-            os.fsync(file.fileno())
+    half = f"{path}/{name}{PART}"
+    try:
+        files.makedirs(path, exist_ok=True)
+        with files.open(half, "wb") as file:
+            for part in parts:
+                file.write(part)
+            if isinstance(files, LocalFileSystem):
+                # Else a power cut could leave the new name on an empty file.
+                file.flush()
+                os.fsync(file.fileno())
+        if name == CHECKPOINT and files.exists(f"{path}/{CHECKPOINT}"):
+            files.mv(f"{path}/{CHECKPOINT}", f"{path}/{PREVIOUS}")
+        files.mv(half, f"{path}/{name}")
+    except OSError as error:
+        with suppress(Exception):
+            files.rm_file(half)
+        if isinstance(error, ConnectionError | TimeoutError):
+            raise  # it may do at the next try
+        raise Unwritable(folder, reason(error)) from error
 
 
 def _read(folder: str, name: str) -> bytes | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from scalelab.core.errors import UserError, reason
-from scalelab.core.events import Ended, Event, Interrupted
+from scalelab.core.events import Ended, Event, Interrupted, Refused, Unwritable
 from scalelab.core.secrets import masked
 from scalelab.plan.plan import PlannedTrial
 from scalelab.spec.execution import Execution
@@ -27,8 +27,8 @@ class Worker(Protocol):
     Emits Started, Measured... and, as its last word, the Ended that it returns. Raises Interrupted,
     after it has saved its position, where `stopping()` turns true. Where `pruned()` is true after a
     Measured, the search has given the trial up: it saves its position and ends `stopped`, with the
-    last Measured's values and `pruned`, its step. Any other exception is a failed attempt. Must
-    survive cloudpickle.
+    last Measured's values and `pruned`, its step. Unwritable stops the run. Any other exception is
+    a failed attempt. Must survive cloudpickle.
     """
 
     def __call__(
@@ -195,6 +195,8 @@ def attempt(
         job.worker(trial, job.execution, folder=folder, emit=note, stopping=stopping, pruned=pruned)
     except Interrupted:
         return
+    except Unwritable as fault:
+        emit(Refused(masked(fault.place), masked(fault.why)))
     except Exception:
         error = masked(traceback.format_exc())
         emit(Ended("failed", step, time.perf_counter() - began, error=error))
