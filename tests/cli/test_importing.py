@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from tests.cli.conftest import Command
@@ -66,6 +67,42 @@ def test_rows_are_imported_by_a_filter(command: Command, table: Path) -> None:
     assert command(*IMPORT).code == 2
     said = command(*IMPORT, "--filter", "state == done and params.total > 2e6", "--json").json
     assert (said["imported"], said["left_out"]) == (6, {"by the filter": 4})
+
+
+def test_a_bundle_is_imported_whole_or_not_at_all(command: Command, table: Path) -> None:
+    command(*IMPORT)
+    command("export", "--format", "bundle", "--out", "b.zip", "--store", "a.db")
+    whole = Path("b.zip").read_bytes()
+    Path("b.zip").write_bytes(whole[: len(whole) // 2])
+    said = command("import", "b.zip", "--store", "new.db")
+    assert (said.code, Path("new.db").exists()) == (2, False)
+    assert said.err.startswith("error: b.zip: is a damaged zip archive; ")
+    with ZipFile("b.zip", "w") as older:
+        for name in ("trials.csv", "metrics.csv", "environments.json"):
+            older.writestr(name, "")
+    said = command("import", "b.zip", "--store", "new.db")
+    assert (said.code, Path("new.db").exists()) == (2, False)
+    assert "older scalelab" in said.err
+    Path("b.zip").write_bytes(whole)
+    said = command("import", "b.zip", "--store", "new.db", "--json")
+    assert said.json == {
+        "imported": 9,
+        "differing": 0,
+        "differing_trials": [],
+        "outside": 0,
+        "store": "new.db",
+    }
+    rows = [command("ls", "--store", store, "--json").json for store in ("a.db", "new.db")]
+    assert rows[0] == rows[1]
+
+
+def test_a_merge_says_which_results_stay(command: Command, table: Path) -> None:
+    command(*IMPORT)
+    table.write_text(TABLE.replace("2.5,finished", "2.75,finished"))
+    command(*IMPORT[:-1], "b.db")
+    assert command("import", "b.db", "--store", "a.db").out.splitlines()[1].startswith("1 trial")
+    said = command("import", "b.db", "--store", "a.db", "--json").json
+    assert (said["imported"], said["differing"], len(said["differing_trials"])) == (0, 1, 1)
 
 
 def test_warnings_are_on_stderr_and_in_the_json(command: Command, table: Path) -> None:
