@@ -95,6 +95,13 @@ FilterOption = Annotated[
     str | None,
     typer.Option("--filter", help="Only rows that match: --filter '1M <= params.total < 30M'"),
 ]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help="Take over the experiment of another spec file, though results of it leave.",
+    ),
+]
 SpecArgument = Annotated[Path, place_argument("A spec file, such as specs/facts_vs_params.yaml.")]
 DigestArgument = Annotated[
     str, typer.Argument(help="A trial's digest; the first digits are enough.")
