@@ -157,6 +157,22 @@ def test_what_cannot_be_imported_is_a_sentence_and_writes_nothing(
     assert not (folder / "new.db").exists()
 
 
+def test_a_misspelt_metric_is_named_unless_it_is_meant(command: Command, table: Path) -> None:
+    mapping = table.parent / "m.yaml"
+    mapping.write_text(MAPPING.replace("metrics.loss", "metrics.losss"))
+    fit = ("fit", "power", "--csv", "t.csv", "--mapping", "m.yaml")
+    for arguments in (IMPORT, fit):
+        said = command(*arguments)
+        assert (said.code, said.out) == (2, "")
+        assert said.err.startswith("error: m.yaml:5: `metrics.losss` is no known metric; did you")
+        assert "`metrics.loss`" in said.err
+    mapping.write_text(MAPPING.replace("s.loss: loss", "s.losss: {column: loss, own: true}"))
+    assert command(*IMPORT).code == 0
+    assert command("ls", "--store", "a.db", "--json").json["trials"][0]["metrics"] == {"losss": 3.0}
+    mapping.write_text(MAPPING.replace("state: state", "state: {column: state, own: true}"))
+    assert "m.yaml:6: the `own` of `state` marks no metric" in command(*IMPORT).err
+
+
 def test_a_store_of_percents_is_not_fitted_or_drawn_without_a_word(
     command: Command, table: Path
 ) -> None:
