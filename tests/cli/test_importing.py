@@ -69,6 +69,16 @@ def test_rows_are_imported_by_a_filter(command: Command, table: Path) -> None:
     assert (said["imported"], said["left_out"]) == (6, {"by the filter": 4})
 
 
+def test_columns_that_nobody_maps_can_be_asked_for(command: Command, table: Path) -> None:
+    table.write_text("n,d,loss,state,note,empty\n1000,1M,3,ok,a,\n2000,1M,2.5,ok,b,\n")
+    command(*IMPORT)
+    for filter_, count in (("extra.note == b", 1), ("extra.empty == null", 2)):
+        shown = command("ls", "--filter", filter_, "--store", "a.db", "--json").json["trials"]
+        assert len(shown) == count
+    assert shown[0]["extra"] == {"note": "a", "empty": None}
+    assert command("ls", "--filter", "extra.nope == 1", "--store", "a.db").code == 2
+
+
 def test_a_bundle_is_imported_whole_or_not_at_all(command: Command, table: Path) -> None:
     command(*IMPORT)
     command("export", "--format", "bundle", "--out", "b.zip", "--store", "a.db")
