@@ -33,6 +33,7 @@ def test_another_file_with_another_spec_is_another_source(lab: Path) -> None:
     (lab / "link.yaml").symlink_to(a)
     assert other_source(lab, "b.yaml") == str(a)
     assert other_source(lab, "b.yaml", SPEC) is None
+    assert other_source(lab, "b.yaml", {"name": "x", "objectives": "loss"}) is None
     assert [other_source(lab, name) for name in ("a.yaml", "../specs/a.yaml", "../link.yaml")] == [
         None
     ] * 3
@@ -54,6 +55,8 @@ def test_paths_on_a_server_may_be_those_of_another_machine(new_database: NewPlac
         store.register("x", SPEC, [record(1)], "/home/ada/x.yaml")
         assert store.other_source("x", "/home/ada/x.yaml", OTHER) is None
         assert store.other_source("x", "/home/bob/x.yaml", OTHER) == "/home/ada/x.yaml"
-        store.open_experiment("y", {"name": "y", "objectives": {}}, file="/home/ada/y.yaml")
-        assert store.other_source("y", "/home/bob/y.yaml", OTHER) == "/home/ada/y.yaml"
+        space = {"name": "y", "objectives": {}}
+        store.open_experiment("y", space, file="/home/ada/y.yaml")
+        other = space | {"trials": 4}
+        assert store.other_source("y", "/home/bob/y.yaml", other) == "/home/ada/y.yaml"
         assert store.other_source("z", "/home/bob/y.yaml", OTHER) is None

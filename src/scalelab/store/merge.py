@@ -91,12 +91,10 @@ def _trials_home(
         members = select(_members.c.trial).where(_members.c.experiment.in_(experiments))
         query = query.where(_trials.c.id.in_(members))
     rows = theirs.execute(query).all()
-    results = select(
-        _trials.c.digest, _trials.c.state, _trials.c.metrics, IS_PRUNED.label("pruned")
-    )
-    known = {row.digest: row for row in ours.execute(results)}
+    states = select(_trials.c.digest, _trials.c.state, IS_PRUNED.label("pruned"))
+    known = {row.digest: row for row in ours.execute(states)}
     brought: list[int] = []
-    differing: list[str] = []
+    both: list[Any] = []
     fresh: list[Row] = []
     for row in rows:
         content = {
@@ -110,14 +108,26 @@ def _trials_home(
         elif _rank(row) > _rank(mine):
             ours.execute(update(_trials).where(_trials.c.digest == row.digest).values(content))
         else:
-            if _rank(row) == _rank(mine) and row.state in FINISHED and _differ(row, mine):
-                differing.append(row.digest)
+            if _rank(row) == _rank(mine) and row.state in FINISHED:
+                both.append(row)
             continue
         brought.append(row.id)
     if fresh:
         ours.execute(insert(_trials), fresh)
     here = ids_of(ours, [row.digest for row in rows])
+    differing = _differing(both, ours, here)
     return {row.id: here[row.digest] for row in rows}, brought, differing
+
+
+def _differing(both: list[Any], ours: Connection, ids: dict[str, int]) -> list[str]:
+    """Digests of the trials with a result in both stores that have another one here."""
+    found: list[str] = []
+    for begin in range(0, len(both), CHUNK):
+        part = {ids[row.digest]: row for row in both[begin : begin + CHUNK]}
+        query = select(_trials.c.id, _trials.c.state, _trials.c.metrics)
+        mine = {row.id: row for row in ours.execute(query.where(_trials.c.id.in_(list(part))))}
+        found += [row.digest for id_, row in part.items() if _differ(row, mine[id_])]
+    return found
 
 
 def _differ(theirs: Any, mine: Any) -> bool:

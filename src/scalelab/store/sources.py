@@ -21,6 +21,17 @@ SINCE = 3
 _sources, _experiments = table_of(Sources), table_of(Experiments)
 
 
+def kind_of_spec(spec: Mapping[str, Any]) -> str:
+    """What sort of experiment it is: those of two kinds are not mixed."""
+    return (
+        "an imported table"
+        if "imported" in spec
+        else "a search over a space"
+        if "objectives" in spec
+        else "the runs of a plan"
+    )
+
+
 def write_source(
     database: Database, connection: Connection, experiment: str, file: str | Path
 ) -> None:
@@ -38,9 +49,9 @@ def read_other_source(
 ) -> str | None:
     """The spec file that the experiment was last written from, where that is another one.
 
-    None where nobody knows it, where the spec is the same, and where the file is no longer there:
-    then it was moved or renamed. Of a server's paths nobody can tell: they may be those of another
-    machine.
+    None where nobody knows it, where the spec is the same or of another kind, and where the file is
+    no longer there: then it was moved or renamed. Of a server's paths nobody can tell: they may be
+    those of another machine.
     """
     if database.kind.version(connection) < SINCE:
         return None
@@ -48,6 +59,8 @@ def read_other_source(
     row = connection.execute(query.where(_sources.c.experiment == experiment)).first()
     if row is None or row.path == _kept(database, file) or row.spec == spec:
         return None
+    if kind_of_spec(row.spec) != kind_of_spec(spec):
+        return None  # which is refused whatever the file is
     folder = database.kind.folder
     if folder is None:
         return row.path
