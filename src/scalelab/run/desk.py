@@ -97,7 +97,7 @@ class StoreDesk:
             self.stop("out of time")
         if self.stopped is not None:
             # Not said in `stop`, which a signal may call while a line is being written.
-            self._say_once(
+            self.say(
                 f"{self.stopped}: running trials save their position; Ctrl-C ends without waiting"
                 " for them"
             )
@@ -148,6 +148,12 @@ class StoreDesk:
         self._live.show(planned, event)
         return enough
 
+    def say(self, text: str) -> None:
+        """Show the user a line, if it was not shown before."""
+        if text not in self._said:
+            self._said.add(text)
+            self._live.say(text)
+
     def _ended(self, planned: PlannedTrial, ended: Ended) -> None:
         if ended.state == "failed":
             self._failures[planned.digest] += 1
@@ -159,15 +165,10 @@ class StoreDesk:
         self.pruned += is_pruned(ended.state, ended.values)
         self._search.tell(planned.digest, ended.state, ended.values)
 
-    def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            self._live.say(text)
-
     def _wait_for(self, planned: PlannedTrial) -> None:
         self._elsewhere[planned.digest] = planned
         self._polled = float("-inf")  # it may have its result by now
-        self._say_once(
+        self.say(
             "another driver works on this store: what it runs is not run here, and waited for where"
             " it is needed"
         )
