@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from tests.cli.conftest import Command
@@ -68,6 +69,52 @@ def test_rows_are_imported_by_a_filter(command: Command, table: Path) -> None:
     assert (said["imported"], said["left_out"]) == (6, {"by the filter": 4})
 
 
+def test_columns_that_nobody_maps_can_be_asked_for(command: Command, table: Path) -> None:
+    table.write_text("n,d,loss,state,note,empty\n1000,1M,3,ok,a,\n2000,1M,2.5,ok,b,\n")
+    command(*IMPORT)
+    for filter_, count in (("extra.note == b", 1), ("extra.empty == null", 2)):
+        shown = command("ls", "--filter", filter_, "--store", "a.db", "--json").json["trials"]
+        assert len(shown) == count
+    assert shown[0]["extra"] == {"note": "a", "empty": None}
+    assert command("ls", "--filter", "extra.nope == 1", "--store", "a.db").code == 2
+
+
+def test_a_bundle_is_imported_whole_or_not_at_all(command: Command, table: Path) -> None:
+    command(*IMPORT)
+    command("export", "--format", "bundle", "--out", "b.zip", "--store", "a.db")
+    whole = Path("b.zip").read_bytes()
+    Path("b.zip").write_bytes(whole[: len(whole) // 2])
+    said = command("import", "b.zip", "--store", "new.db")
+    assert (said.code, Path("new.db").exists()) == (2, False)
+    assert said.err.startswith("error: b.zip: is a damaged zip archive; ")
+    with ZipFile("b.zip", "w") as older:
+        for name in ("trials.csv", "metrics.csv", "environments.json"):
+            older.writestr(name, "")
+    said = command("import", "b.zip", "--store", "new.db")
+    assert (said.code, Path("new.db").exists()) == (2, False)
+    assert "older scalelab" in said.err
+    Path("b.zip").write_bytes(whole)
+    said = command("import", "b.zip", "--store", "new.db", "--json")
+    assert said.json == {
+        "imported": 9,
+        "differing": 0,
+        "differing_trials": [],
+        "outside": 0,
+        "store": "new.db",
+    }
+    rows = [command("ls", "--store", store, "--json").json for store in ("a.db", "new.db")]
+    assert rows[0] == rows[1]
+
+
+def test_a_merge_says_which_results_stay(command: Command, table: Path) -> None:
+    command(*IMPORT)
+    table.write_text(TABLE.replace("2.5,finished", "2.75,finished"))
+    command(*IMPORT[:-1], "b.db")
+    assert command("import", "b.db", "--store", "a.db").out.splitlines()[1].startswith("1 trial")
+    said = command("import", "b.db", "--store", "a.db", "--json").json
+    assert (said["imported"], said["differing"], len(said["differing_trials"])) == (0, 1, 1)
+
+
 def test_warnings_are_on_stderr_and_in_the_json(command: Command, table: Path) -> None:
     table.write_text(TABLE.replace("8000000,", "8,"))
     said = command(*IMPORT, "--json")
@@ -118,6 +165,22 @@ def test_what_cannot_be_imported_is_a_sentence_and_writes_nothing(
     assert says in said.err
     assert said.err.count("\n") == 1
     assert not (folder / "new.db").exists()
+
+
+def test_a_misspelt_metric_is_named_unless_it_is_meant(command: Command, table: Path) -> None:
+    mapping = table.parent / "m.yaml"
+    mapping.write_text(MAPPING.replace("metrics.loss", "metrics.losss"))
+    fit = ("fit", "power", "--csv", "t.csv", "--mapping", "m.yaml")
+    for arguments in (IMPORT, fit):
+        said = command(*arguments)
+        assert (said.code, said.out) == (2, "")
+        assert said.err.startswith("error: m.yaml:5: `metrics.losss` is no known metric; did you")
+        assert "`metrics.loss`" in said.err
+    mapping.write_text(MAPPING.replace("s.loss: loss", "s.losss: {column: loss, own: true}"))
+    assert command(*IMPORT).code == 0
+    assert command("ls", "--store", "a.db", "--json").json["trials"][0]["metrics"] == {"losss": 3.0}
+    mapping.write_text(MAPPING.replace("state: state", "state: {column: state, own: true}"))
+    assert "m.yaml:6: the `own` of `state` marks no metric" in command(*IMPORT).err
 
 
 def test_a_store_of_percents_is_not_fitted_or_drawn_without_a_word(

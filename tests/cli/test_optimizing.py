@@ -128,6 +128,10 @@ def test_trials_of_another_base_leave_the_experiment(scalelab: Command) -> None:
     assert again["best"]["digest"] not in digests
     assert again["found"] == "specs/found/sums.yaml"
     assert scalelab("show", first["best"]["digest"]).code == 0
+    Path("copy.yaml").write_text(SPACE)
+    refused = scalelab("optimize", "--space", "copy.yaml", *INLINE)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("error: copy.yaml:2: 2 trials with results would leave ")
 
 
 def test_the_journal_opens_as_a_study(there: Command, searched: Path) -> None:

@@ -246,3 +246,29 @@ def test_a_run_says_how_many_trials_leave_the_experiment(command: Command) -> No
     narrower = ("--set", "axes.model.width=[4]", "--executor", "inline", "--json")
     assert command("run", "grid.yaml", *narrower).json["left"] == 2
     assert len(command("ls", "--json").json["trials"]) == 2
+
+
+def test_a_spec_of_another_file_does_not_take_results_out_unasked(
+    command: Command, tmp_path: Path
+) -> None:
+    inline = ("--executor", "inline", "--json")
+    (tmp_path / "copy.yaml").write_text("about: a copy\n" + GRID.replace("[4, 8]", "[8, 12]"))
+    command("run", "grid.yaml", *inline, "--only", "model.width == 8")
+    asked = command("plan", "copy.yaml", "--json").json
+    assert (asked["left"], asked["replaces"]) == (2, None)  # nobody has run them
+    command("run", "grid.yaml", *inline)
+    asked = command("plan", "copy.yaml", "--json", "--only", "model.width == 12").json
+    assert (asked["left"], asked["replaces"]) == (2, str(tmp_path / "grid.yaml"))
+    assert "--replace" in command("plan", "copy.yaml").out
+    refused = command("run", "copy.yaml", *inline)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("error: copy.yaml:2: 2 trials with results would leave ")
+    assert len(command("ls", "--json").json["trials"]) == 4
+    assert command("run", "copy.yaml", "--set", "name=mine", *inline).code == 0
+    ran = command("run", "copy.yaml", "--replace", *inline).json
+    assert (ran["left"], ran["outcomes"], len(ran["trials"])) == (2, {}, 4)
+    # Now it is the copy's, which may change in its place, and under another name.
+    assert command("run", "grid.yaml", *inline).code == 2
+    (tmp_path / "copy.yaml").rename(tmp_path / "renamed.yaml")
+    narrower = ("--set", "axes.model.width=[8]")
+    assert command("run", "renamed.yaml", *narrower, *inline).json["left"] == 2

@@ -49,6 +49,15 @@ def test_check_of_a_folder_without_figures_is_an_error(scalelab: Command, tmp_pa
         assert f"no figure lies in {folder}; draw one with `scalelab report`" in said.err
 
 
+def test_a_file_in_the_way_is_named_before_anything_is_read(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for out in ("file", "file/below"):
+        said = command("report", "--out", out, "--store", "none.db")
+        assert (said.code, said.err.startswith("error: file: is no folder; ")) == (2, True)
+
+
 def test_a_filtered_figure_says_so_and_is_up_to_date(scalelab: Command, tmp_path: Path) -> None:
     drawn = scalelab("report", "--fig", "5", "--filter", "metrics.loss < 3.44", *STORE, "--json")
     assert drawn.code == 0, drawn.err

@@ -26,7 +26,7 @@ def test_specs_lists_what_can_be_run(command: Command) -> None:
         "shipped": False,
         "about": "A spec of one's own.",
     }
-    assert rows["spec", "router"]["shipped"]
+    assert rows["spec", "routers"]["shipped"]
     assert rows["space", "router"]["shipped"]
     assert "specs/broken.yaml:1" in rows["spec", "broken"]["about"]
     assert rows["spec", "facts_vs_params_large"]["about"]  # of what it extends

@@ -81,3 +81,20 @@ def test_what_sums_of_floats_leave_is_no_fault() -> None:
     assert metrics.is_possible("recall", 1 + 1e-7)
     assert metrics.is_possible("max_vio", -1e-9)
     assert not metrics.is_possible("recall", 1.001)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("los", "loss"),
+        ("Loss", "loss"),
+        ("AUROC", "auroc"),
+        ("val_los", "val_loss"),
+        ("recal", "recall"),
+        ("acuracy_3", "accuracy_3"),
+        ("bits_per_pram", "bits_per_param"),
+        *((name, None) for name in ("test_loss", "loss_val", "hits", "class", "bleu", "mse")),
+    ],
+)
+def test_a_misspelling_is_told_from_a_metric_of_ones_own(name: str, meant: str | None) -> None:
+    assert metrics.misspelt(name) == meant

@@ -39,7 +39,7 @@ class ListDesk:
             set(),
             {planned.digest: list[Event]() for planned in trials},
         )
-        self.most_out = 0
+        self.most_out, self.said = 0, list[str]()
         self.stopping = self.overdue = False
         self.on_tell: Callable[[Event], None] = lambda event: None
 
@@ -60,6 +60,9 @@ class ListDesk:
         if isinstance(event, Ended):
             self.out.discard(digest)
         self.on_tell(event)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
     def ends(self) -> list[Ended]:
         return [
@@ -116,6 +119,33 @@ def test_the_same_events_and_the_same_bits_under_both(
     )
     assert desks["ray"].most_out == 2
     assert desks["inline"].most_out == 1
+
+
+@pytest.mark.slow
+def test_who_waits_for_room_on_a_cluster_is_told_once(
+    ray_session: None, make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray as cluster
+
+    from scalelab.run.executors import tune
+
+    class Holder:
+        pass
+
+    holder = cluster.remote(num_cpus=2)(Holder).remote()
+    cluster.get(holder.__ray_ready__.remote())
+
+    class Patient(ListDesk):
+        def say(self, text: str) -> None:
+            super().say(text)
+            cluster.kill(holder)
+
+    desk = Patient(make_plan(EIGHT).trials[:2])
+    monkeypatch.setattr(tune, "WAIT_S", 0.5)
+    ray.execute(desk, Job(Execution(), None, end_at_once, 1, address="auto"))
+    assert [ended.state for ended in desk.ends()] == ["done"] * 2
+    assert len(desk.said) == 1
+    assert "each takes 1 CPUs, and 0 of 2 CPUs of the cluster are free" in desk.said[0]
 
 
 def test_a_failing_trial_is_told_with_its_traceback_and_stops_no_other(

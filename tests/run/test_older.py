@@ -37,7 +37,7 @@ def planned(folder: Path, text: str = SPEC) -> Plan:
 def under_older_recipe(plan: Plan) -> Plan:
     """The plan as it was before: the trials whose recipe was raised under their digest of then."""
     then = [(trial, next(iter(trial.trial.older_digests()), trial.digest)) for trial in plan.trials]
-    return Plan(plan.experiment, [replace(trial, digest=digest) for trial, digest in then])
+    return replace(plan, trials=[replace(trial, digest=digest) for trial, digest in then])
 
 
 def run(plan: Plan, store: Store) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Specs by name: those in `specs/` here first, then those that come with scalelab."""
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,18 +39,18 @@ def write(path: str, text: str = "name: mine\n") -> Path:
         ("specs/paper/in_tool_learning.yaml", "", "paper/in_tool_learning.yaml"),
         ("router", "spaces", "spaces/router.yaml"),
         ("specs/spaces/router.yaml", "spaces", "spaces/router.yaml"),
-        ("router", "", "router.yaml"),
+        ("routers", "", "routers.yaml"),
     ],
 )
 def test_a_shipped_spec_is_found_from_any_folder(named: str, below: str, file: str) -> None:
     assert shipped.find(Path(named), below).samefile(ROOT / "specs" / file)
 
 
-@pytest.mark.parametrize("named", ["router", "specs/router.yaml"])
+@pytest.mark.parametrize("named", ["routers", "specs/routers.yaml"])
 def test_a_file_in_specs_comes_first(named: str) -> None:
-    own = write("specs/router.yaml")
+    own = write("specs/routers.yaml")
     assert shipped.find(Path(named)) == own
-    assert shipped.names()["router"] == own
+    assert shipped.names()["routers"] == own
 
 
 def test_a_path_is_taken_as_it_is() -> None:
@@ -60,8 +61,8 @@ def test_a_path_is_taken_as_it_is() -> None:
 
 
 def test_a_folder_hides_no_spec() -> None:
-    Path("router").mkdir()
-    assert shipped.find(Path("router")).name == "router.yaml"
+    Path("routers").mkdir()
+    assert shipped.find(Path("routers")).name == "routers.yaml"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,12 @@ def test_the_wheel_ships_every_spec() -> None:
     assert {path.relative_to(ROOT / "specs") for path in (ROOT / "specs").rglob("*.yaml")} == {
         path.relative_to(shipped.shipped_folder()) for path in shipped.names().values()
     }
+
+
+def test_shipped_specs_and_spaces_share_one_store() -> None:
+    """A plan's experiment and a search's of the same name are not mixed, so no two have one."""
+    named = Counter(read(path, ()).data["name"] for path in shipped.names().values())
+    assert {name for name, count in named.items() if count > 1} == set()
 
 
 def test_only_specs_named_after_a_corpus_need_a_network() -> None:

@@ -69,6 +69,7 @@ def test_a_bundle_holds_it_all(filled: Store, tmp_path: Path) -> None:
             "fits.csv",
             "metrics.csv",
             "specs/x.yaml",
+            "store.db",
             "trials.csv",
         ]
         assert bundle.namelist() == names

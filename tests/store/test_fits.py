@@ -123,18 +123,20 @@ def test_an_old_store_is_read_as_it_is(old: str) -> None:
     with open_store(old, mode="read") as store:
         check_old(store)
         assert store.fits() == []
+        assert store.other_source("grid", "grid.yaml", {}) is None
 
 
 def test_an_old_store_is_brought_up_to_date_by_the_first_that_writes(old: str) -> None:
     with open_store(old, mode="write") as store:
         check_old(store)
         store.keep_fit(fit(experiment="grid"))
+        store.register("mine", {"name": "mine"}, [], "/mine.yaml")
     with open_store(old, mode="read") as store:
         check_old(store)
         assert [kept.key for kept in store.fits(["grid"])] == ["k"]
 
 
 def test_an_old_store_comes_home(old: str, store: Store) -> None:
-    assert merge(store, old) == 7
+    assert merge(store, old).imported == 7
     check_old(store)
     assert store.fits() == []

@@ -13,7 +13,7 @@ from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED, Ended, Measured, Outcome, Started, State
 from scalelab.store import frames, open_store
 from scalelab.store.curves import curve
-from scalelab.store.merge import merge
+from scalelab.store.merge import Merged, merge
 from scalelab.store.store import Store
 
 A, B, C = record(1), record(2), record(3)
@@ -50,7 +50,7 @@ def test_a_store_comes_home_whole(store: Store, other: tuple[Store, str]) -> Non
     theirs.register("x", {"name": "x"}, [B, A, replace(C, origin="imported", extra={"note": "n"})])
     play(theirs, A.digest, "done")
     play(theirs, B.digest, "running")
-    assert merge(store, place) == 3
+    assert merge(store, place).imported == 3
     assert store.members("x")[1:] == theirs.members("x")[1:]
     assert store.states([B.digest]) == {B.digest: "queued"}
     assert (
@@ -69,7 +69,7 @@ def test_merging_again_changes_nothing(store: Store, other: tuple[Store, str]) -
     play(theirs, A.digest, "done")
     merge(store, place)
     before = [read(store) for read in (frames.trials, frames.metrics, frames.attempts)]
-    assert merge(store, place) == 0
+    assert merge(store, place).imported == 0
     assert all(
         read(store).equals(was)
         for read, was in zip((frames.trials, frames.metrics, frames.attempts), before, strict=True)
@@ -122,7 +122,7 @@ def test_experiments_of_one_name_become_one(store: Store, other: tuple[Store, st
     store.register("x", {"name": "x", "about": "mine"}, [A])
     theirs.register("x", {"name": "x", "about": "theirs"}, [replace(C, axes=A.axes), B])
     theirs.register("y", {"name": "y"}, [C])
-    assert merge(store, place) == 2
+    assert merge(store, place) == Merged(imported=2, differing=[], outside=1)
     assert [(found.name, found.spec.get("about")) for found in store.experiments()] == [
         ("x", "mine"),
         ("y", None),
@@ -139,9 +139,9 @@ def test_a_file_comes_home_to_a_server_and_back(new_database: NewPlace, tmp_path
         before = frames.trials(laptop), frames.metrics(laptop)
     server = new_database()
     with open_store(server, mode="write") as team:
-        assert merge(team, tmp_path / "a.db") == 2
+        assert merge(team, tmp_path / "a.db").imported == 2
     with open_store(tmp_path / "b.db", mode="write") as back:
-        assert merge(back, server) == 2
+        assert merge(back, server).imported == 2
         assert frames.trials(back).equals(before[0])
         assert frames.metrics(back).equals(before[1])
 

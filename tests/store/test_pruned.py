@@ -167,7 +167,7 @@ def test_a_merge_keeps_what_knows_most(new_place: NewPlace, clock: Clock) -> Non
             store.begin(C.digest, Started({}), {}, "me"),
             Ended("failed", 1, 1.0, error="no"),
         )
-        assert merge(store, there) == 2
+        assert merge(store, there).imported == 2
         results = store.results([A.digest, B.digest, C.digest])
         assert [(one.state, one.as_planned) for one in results.values()] == [
             ("stopped", "queued"),
@@ -176,11 +176,11 @@ def test_a_merge_keeps_what_knows_most(new_place: NewPlace, clock: Clock) -> Non
         ]
         assert curve(store, A.digest) == {(10, "loss"): 3.0, (20, "loss"): 2.0}
         assert [one.record.digest for one in members(store, "s")] == [A.digest, B.digest, C.digest]
-        assert merge(store, there) == 0
+        assert merge(store, there).imported == 0
         finish(store, A.digest)
-        assert merge(store, there) == 0
+        assert merge(store, there).imported == 0
     with open_store(there, mode="write", clock=clock) as other:
-        assert merge(other, here) == 2
+        assert merge(other, here).imported == 2
         assert [one.state for one in other.results([A.digest, B.digest]).values()] == [
             "done",
             "done",

@@ -243,7 +243,7 @@ def test_kill_9_of_a_writer_leaves_a_readable_store_with_all_that_was_finished(
 def test_the_file_is_in_wal(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:

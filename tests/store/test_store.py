@@ -360,11 +360,11 @@ def test_reading_writes_nothing(place: str) -> None:
 
 def test_a_store_of_a_newer_version_is_refused(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 3)
+        patch.setattr(schema, "VERSION", 4)
         open_store(place, mode="write").close()
     for mode in ("read", "write"):
         with pytest.raises(
-            UserError, match=r"newer scalelab: it has schema version 3, .* up to 2; update scalelab"
+            UserError, match=r"newer scalelab: it has schema version 4, .* up to 3; update scalelab"
         ):
             open_store(place, mode=mode)
 
@@ -374,15 +374,15 @@ def test_an_older_store_is_brought_up_to_date_when_it_is_written(
 ) -> None:
     with open_store(place, mode="write") as store:
         store.register("x", SPEC, [A])
-    monkeypatch.setattr(schema, "VERSION", 3)
-    monkeypatch.setattr(schema, "READABLE", 3)
+    monkeypatch.setattr(schema, "VERSION", 4)
+    monkeypatch.setattr(schema, "READABLE", 4)
     monkeypatch.setitem(
         schema.MIGRATIONS,
-        2,
+        3,
         lambda connection: connection.exec_driver_sql("ALTER TABLE trials ADD COLUMN note TEXT"),
     )
     with pytest.raises(
-        UserError, match="older schema version 2, and this scalelab reads 3 and later"
+        UserError, match="older schema version 3, and this scalelab reads 4 and later"
     ):
         open_store(place, mode="read")
     with open_store(place, mode="write") as store, store.database.reading() as connection:
@@ -402,8 +402,8 @@ def test_a_migration_that_fails_changes_nothing(
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 3)
-        patch.setitem(schema.MIGRATIONS, 2, migrate)
+        patch.setattr(schema, "VERSION", 4)
+        patch.setitem(schema.MIGRATIONS, 3, migrate)
         with pytest.raises(RuntimeError):
             open_store(place, mode="write")
     with open_store(place, mode="write") as store, store.database.reading() as connection:

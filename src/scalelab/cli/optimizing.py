@@ -13,6 +13,7 @@ from scalelab.cli.options import (
     ArtifactsOption,
     JobsOption,
     JsonOption,
+    ReplaceOption,
     SetOption,
     StoreOption,
     count_option,
@@ -76,6 +77,7 @@ def optimize(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in an earlier search.")
     ] = False,
+    replace: ReplaceOption = False,
     artifacts: ArtifactsOption = None,
     conclusion: Annotated[
         bool,
@@ -128,7 +130,9 @@ def optimize(
         retry_failed=retry_failed,
         stream=sys.stderr if as_json else sys.stdout,
     )
-    raise typer.Exit(_search(loaded, document, options, store, warm_start, conclusion, as_json))
+    raise typer.Exit(
+        _search(loaded, document, options, store, warm_start, replace, conclusion, as_json)
+    )
 
 
 def _search(
@@ -137,6 +141,7 @@ def _search(
     options: "Options",
     store: str,
     warm: bool,
+    replace: bool,
     conclusion: bool,
     as_json: bool,
 ) -> int:
@@ -144,6 +149,7 @@ def _search(
     from scalelab.cli.concluding import conclude, found_json, searched_in, show
     from scalelab.cli.spaces import cold_start, prepared
     from scalelab.run.driver import drive_search, ready
+    from scalelab.run.leaving import Leaving
     from scalelab.run.search.guided import GuidedSearch
     from scalelab.run.search.known import known_trials
     from scalelab.store import open_store
@@ -157,8 +163,6 @@ def _search(
         opened = stack.enter_context(open_store(store, mode="write"))
         known = known_trials(opened, space, document, warm=warm, retry_failed=options.retry_failed)
         search = GuidedSearch(space, document, known, trials=space.trials)
-        if cold := cold_start(search):
-            print(cold, file=options.stream)
         spec: dict[str, Any] = space.model_dump(mode="json")
         own = set(search.own)
         strange = [
@@ -166,6 +170,11 @@ def _search(
             for row in known
             if row.axes is not None and row.digest not in own and row.state in FINISHED
         ]
+        if not replace:
+            other = opened.other_source(space.name, document.path, spec)
+            Leaving(space.name, len(strange), len(strange), other).refuse(document)
+        if cold := cold_start(search):
+            print(cold, file=options.stream)
         ended = drive_search(
             search,
             opened,
@@ -174,6 +183,7 @@ def _search(
             spec=spec,
             execution=experiment.execution,
             leaving=strange,
+            file=document.path,
         )
         if not as_json:
             print(ended)

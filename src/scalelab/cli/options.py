@@ -116,6 +116,13 @@ FilterOption = Annotated[
     str | None,
     typer.Option("--filter", help="Only rows that match: --filter '1M <= params.total < 30M'"),
 ]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help="Take over the experiment of another spec file, though results of it leave.",
+    ),
+]
 SpecArgument = Annotated[
     Path,
     typer.Argument(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from scalelab.plan.cost import Clock
     from scalelab.plan.plan import Plan, PlannedTrial
+    from scalelab.run.leaving import Leaving
     from scalelab.run.older import Older
     from scalelab.store import Result
 
@@ -36,14 +37,15 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what would run: state, parameters, tokens, FLOPs, predicted time."""
-    preview(chosen_part(compiled_plan(spec, settings or [], store), only), store, as_json)
+    compiled = compiled_plan(spec, settings or [], store)
+    preview(compiled, chosen_part(compiled, only), store, as_json)
 
 
-def preview(compiled: "Plan", store: str, as_json: bool) -> None:
-    """Print a plan against what the store knows."""
+def preview(whole: "Plan", compiled: "Plan", store: str, as_json: bool) -> None:
+    """Print a part of a plan against what the store knows."""
     from scalelab.run.older import older_note
 
-    results, clock, older = known(store, compiled)
+    results, clock, older, left = known(store, whole, compiled)
     states: dict[str, State] = {digest: result.as_planned for digest, result in results.items()}
     total = summary(compiled, results, clock)
     if as_json:
@@ -52,6 +54,8 @@ def preview(compiled: "Plan", store: str, as_json: bool) -> None:
                 "experiment": compiled.experiment.name,
                 **total,
                 "older_recipes": [one.as_dict() for one in older],
+                "left": left.trials,
+                "replaces": left.other if left.is_refused else None,
                 "trials": trial_rows(compiled, states, clock),
             }
         )
@@ -60,6 +64,9 @@ def preview(compiled: "Plan", store: str, as_json: bool) -> None:
         show_total(compiled, total)
         if note := older_note(older):
             print(note)
+        for note in (left.note, left.question):
+            if note:
+                print(note)
 
 
 def compiled_plan(spec: "Path", settings: list[str], store: str = DEFAULT_STORE) -> "Plan":
@@ -88,21 +95,26 @@ def chosen_part(compiled: "Plan", only: str | None) -> "Plan":
     return part
 
 
-def known(where: str, compiled: "Plan") -> "tuple[Mapping[str, Result], Clock, Sequence[Older]]":
-    """Results, speeds and results under older recipes from the store; where there is none yet, all
-    is missing.
+def known(
+    where: str, whole: "Plan", compiled: "Plan"
+) -> "tuple[Mapping[str, Result], Clock, Sequence[Older], Leaving]":
+    """Results, speeds, results under older recipes and what would leave the experiment, from the
+    store; where there is none yet, all is missing.
     """
     from pathlib import Path
 
     from scalelab.plan.cost import Clock
+    from scalelab.run.leaving import Leaving, leaving
     from scalelab.run.older import older_results
     from scalelab.store import Result, open_store
 
     if "://" not in where and not Path(where).exists():
-        return {planned.digest: Result("missing") for planned in compiled.trials}, Clock([]), []
+        missing = {planned.digest: Result("missing") for planned in compiled.trials}
+        return missing, Clock([]), [], Leaving(whole.experiment.name)
     with open_store(where, mode="read") as store:
         results = store.results([planned.digest for planned in compiled.trials])
-        return results, Clock(store.speeds()), older_results(store, compiled, results)
+        older = older_results(store, compiled, results)
+        return results, Clock(store.speeds()), older, leaving(store, whole)
 
 
 def summary(compiled: "Plan", results: "Mapping[str, Result]", clock: "Clock") -> dict[str, Any]:

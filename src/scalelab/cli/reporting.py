@@ -74,6 +74,8 @@ def report(
         _refuse([f"--{name}" for name, value in chosen.items() if value is not None])
     if options and fig is None:
         raise UserError(f"--{next(iter(options))} belongs to one figure", cure="name it with --fig")
+    if not check:
+        _check_folder(out)
     with open_store(store, mode="read") as opened:
         if check:
             _check(opened, out, as_json)
@@ -107,6 +109,15 @@ def report(
         print("\n".join(map(str, paths.values())))
     if show:
         webbrowser.open(next(iter(paths.values())).resolve().as_uri())
+
+
+def _check_folder(out: Path) -> None:
+    """Raises UserError where a file is in the way: before figures, whose fits may take minutes."""
+    from scalelab.spec.document import exists
+
+    there = next((place for place in (out, *out.parents) if exists(place)), None)
+    if there is not None and not there.is_dir():
+        raise UserError("is no folder", cure="name another folder with --out", where=str(there))
 
 
 def _refuse(chosen: list[str]) -> None:

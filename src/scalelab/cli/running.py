@@ -13,6 +13,7 @@ from scalelab.cli.options import (
     JobsOption,
     JsonOption,
     OnlyOption,
+    ReplaceOption,
     SetOption,
     SpecArgument,
     StoreOption,
@@ -47,6 +48,7 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
     ] = False,
+    replace: ReplaceOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run, as `plan` does.")
     ] = False,
@@ -62,9 +64,10 @@ def run(
     )
     chosen = chosen_part(compiled, only)
     if dry_run:
-        preview(chosen, store, as_json)
+        preview(compiled, chosen, store, as_json)
         return
     from scalelab.run.driver import Options, drive, ready
+    from scalelab.run.leaving import leaving
     from scalelab.run.older import older_note, older_results
     from scalelab.run.pretrained import check_there
     from scalelab.store import open_store
@@ -87,18 +90,16 @@ def run(
                 ready(compiled.experiment.execution, options)
             )  # a run that is refused makes no store
         opened = stack.enter_context(open_store(store, mode="write"))
+        left = leaving(opened, compiled)
+        if not replace:
+            left.refuse(compiled.document)
         older = older_results(
             opened, chosen, opened.results([planned.digest for planned in chosen.trials])
         )
         if note := older_note(older):
             print(note, file=stream)
-        left = leaving(opened, compiled)
-        if left:
-            print(
-                f"{left:,} trials leave the experiment {compiled.experiment.name}, as the spec does"
-                " not plan them now; they stay in the store",
-                file=stream,
-            )
+        if left.note:
+            print(left.note, file=stream)
         ended = drive(compiled, opened, options, chosen=chosen)
         rows = result_rows(opened, compiled.experiment.name) if as_json else []
     if as_json:
@@ -107,22 +108,13 @@ def run(
                 "experiment": compiled.experiment.name,
                 **outcome(ended),
                 "older_recipes": [one.as_dict() for one in older],
-                "left": left,
+                "left": left.trials,
                 "trials": rows,
             }
         )
     else:
         print(ended)
     raise typer.Exit(ended.exit_code)
-
-
-def leaving(opened: "Store", compiled: "Plan") -> int:
-    """How many trials of the experiment the plan does not have: a run ends their membership."""
-    from scalelab.store.tried import members
-
-    planned = {planned.digest for planned in compiled.trials}
-    known = members(opened, compiled.experiment.name)
-    return sum(member.record.digest not in planned for member in known)
 
 
 def outcome(ended: "Summary") -> dict[str, Any]:

@@ -176,6 +176,7 @@ def trial_json(experiment: str, record: "TrialRecord", result: "Result") -> dict
         "seconds": result.seconds,
         "metrics": result.metrics,
         "origin": record.origin,
+        "extra": record.extra,
         "trial": record.trial,
     }
 
@@ -189,7 +190,6 @@ def full_json(found: "StoredTrial") -> dict[str, Any]:
         **trial_json(", ".join(found.experiments), record, found.result),
         "experiments": found.experiments,
         "artifacts": found.artifacts,
-        "extra": record.extra,
         "older_recipe": older_parts(record),
         "attempts": [
             {name: getattr(attempt, name) for name in type(attempt).__dataclass_fields__}

@@ -17,12 +17,17 @@ from scalelab.cli.options import (
     print_json,
     print_warnings,
 )
+from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
+
+SHOWN = 5
+"""Digests that a sentence names; `--json` has them all."""
 
 
 def import_(
     source: Annotated[
-        Path, place_argument("A table (with --mapping) or another store.", metavar="FILE")
+        Path,
+        place_argument("A table (with --mapping), another store, or a bundle.", metavar="FILE"),
     ],
     mapping: Annotated[
         Path | None, place_option("--mapping", "YAML that says which column is what.")
@@ -38,7 +43,7 @@ def import_(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring in a published table, or the trials of another store."""
+    """Bring in a published table, or the trials of another store or of a bundle."""
     if mapping is None:
         if add or filter_ is not None:
             option = "--add" if add else "--filter"
@@ -54,18 +59,22 @@ def import_(
         print_json({**counts, "store": store})
         return
     print(f"{counts['imported']:,} trials of {source.name} {said}" + _movement(counts))
+    _print_conflicts(counts)
     if counts.get("left_out"):
         print("rows left out: " + describe_counts(counts["left_out"]))
 
 
 def _merge(source: Path, store: str) -> dict[str, Any]:
     from scalelab.core.formats import HEAD
-    from scalelab.store import open_store
-    from scalelab.store.merge import merge
+    from scalelab.store.bundle import is_zip, unpacked
     from scalelab.store.rowfiles import is_row_file
     from scalelab.store.sheet import foreign, read_bytes
 
     head = read_bytes(source, HEAD)
+    if is_zip(head):
+        with unpacked(source) as bundled:
+            if bundled is not None:
+                return _merge_store(bundled, store, source)
     if head and not head.startswith(b"SQLite format 3"):
         known = None if is_row_file(source) else foreign(head)
         if known is not None:
@@ -76,9 +85,28 @@ def _merge(source: Path, store: str) -> dict[str, Any]:
             cure="give it with --mapping M.yaml",
             where=str(source),
         )
-    open_store(source, mode="read").close()  # what is no store makes none
-    with open_store(store, mode="write") as opened:
-        return {"imported": merge(opened, source)}
+    return _merge_store(source, store, source)
+
+
+def _merge_store(place: Path, store: str, source: Path) -> dict[str, Any]:
+    """Merge the store at a place; errors in it name the source that the user gave."""
+    from scalelab.store import open_store
+    from scalelab.store.merge import merge
+
+    try:
+        open_store(place, mode="read").close()  # what is no store makes none
+        with open_store(store, mode="write") as opened:
+            merged = merge(opened, place)
+    except UserError as error:
+        if error.where != str(place):
+            raise
+        raise UserError(error.what, cure=error.cure, where=str(source)) from error
+    return {
+        "imported": merged.imported,
+        "differing": len(merged.differing),
+        "differing_trials": merged.differing,
+        "outside": merged.outside,
+    }
 
 
 def _adopt(
@@ -114,6 +142,21 @@ def _movement(counts: dict[str, Any]) -> str:
         parts.append(f"{counts['left']:,} left the experiment (and stay in the store)")
     odd = {state: count for state, count in counts["states"].items() if state != "done"}
     return f": {', '.join(parts)}" + (f"; {describe_counts(odd)}" if odd else "")
+
+
+def _print_conflicts(counts: dict[str, Any]) -> None:
+    """What a merge did not bring in."""
+    if counts.get("differing"):
+        shown = ", ".join(digest[:SHORT] for digest in counts["differing_trials"][:SHOWN])
+        more = ", ..." if counts["differing"] > SHOWN else ""
+        print(
+            f"{counts['differing']:,} trials have another result here, which stays: {shown}{more}"
+        )
+    if counts.get("outside"):
+        print(
+            f"{counts['outside']:,} trials stay outside of their experiments, where other trials"
+            " have their places here"
+        )
 
 
 def export(

@@ -33,6 +33,11 @@ def is_speed(metric: str) -> bool:
     return metric in ("seconds", "mfu", "flops_per_second") or "tokens_per_second" in metric
 
 
+def is_same(first: float | None, second: float | None) -> bool:
+    """Whether two values of a metric are equal; a NaN is equal to a NaN."""
+    return first == second or (first != first and second != second)
+
+
 _DETAIL = re.compile(
     r"(test_)?load_\d+_\d+|(max_vio|router_entropy|dropped)_\d+"
     r"|(route|transition)_\d+_\d+|(identity|route_entropy|order|steps|loss_step)_\d+|identity_kind_[a-z]+"

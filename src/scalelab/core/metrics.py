@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from math import inf, isfinite
 
@@ -69,6 +70,22 @@ CATALOGUE = (
 def find(name: str) -> Metric | None:
     """The catalogue's entry of a metric; None for a metric that it does not know."""
     return next((known for known in CATALOGUE if re.fullmatch(known.pattern, name)), None)
+
+
+_WORDS = sorted({word for known in CATALOGUE for word in re.findall(r"[a-z]{4,}", known.pattern)})
+LIKE = 0.8
+"""How like a word of the catalogue a misspelling of it is, as `difflib` counts."""
+
+
+def misspelt(name: str) -> str | None:
+    """The metric of the catalogue that a name is nearly; None for one that is known, or like none
+    of them.
+    """
+    if find(name) is not None:
+        return None
+    words = name.lower().split("_")
+    near = "_".join(next(iter(get_close_matches(one, _WORDS, 1, LIKE)), one) for one in words)
+    return near if near != name and find(near) is not None else None
 
 
 def is_possible(name: str, value: float) -> bool:

@@ -64,6 +64,8 @@ class Plan:
 
     experiment: Experiment
     trials: list[PlannedTrial]
+    document: Document
+    """Where the experiment is written down."""
 
 
 def compile_plan(experiment: Experiment, document: Document) -> Plan:
@@ -82,7 +84,7 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
             found.setdefault(planned.digest, planned)
     _check_along(experiment, found.values(), document)
     _check_arms(experiment, found.values(), document)
-    return Plan(experiment, list(found.values()))
+    return Plan(experiment, list(found.values()), document)
 
 
 def _check_arms(

@@ -129,7 +129,7 @@ ENTRIES = (
     Entry(8, "allocation", _allocation, "Which shape of one budget learns best?", "allocation"),
     Entry(9, "quality_vs_speed", _quality_vs_speed, "How good, and how fast?", "gqa_moe"),
     Entry(10, "expert_load", _expert_load, "Do all experts work?", "gqa_moe"),
-    Entry(11, "routes", _routes, "Which layers does a router choose?", "router"),
+    Entry(11, "routes", _routes, "Which layers does a router choose?", "routers"),
     Entry(12, "search", _search, "What did the search find?", ""),
 )
 

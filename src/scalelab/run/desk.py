@@ -116,7 +116,7 @@ class StoreDesk:
         if self._is_stopped() and self.stopped is not None:
             # Not said in `stop`, which a signal may call while a line is being written.
             again = "another signal" if self.signal not in (None, SIGINT) else "Ctrl-C"
-            self._say_once(
+            self.say(
                 f"{told(self.stopped, self.signal)}: running trials save their position; {again}"
                 " ends without waiting for them"
             )
@@ -184,6 +184,12 @@ class StoreDesk:
         self._live.show(planned, event)
         return enough
 
+    def say(self, text: str) -> None:
+        """Show the user a line, if it was not shown before."""
+        if text not in self._said:
+            self._said.add(text)
+            self._live.say(text)
+
     def _ended(self, planned: PlannedTrial, ended: Ended) -> None:
         if ended.state == "failed":
             self._failures[planned.digest] += 1
@@ -195,15 +201,10 @@ class StoreDesk:
         self.pruned += is_pruned(ended.state, ended.values)
         self._search.tell(planned.digest, ended.state, ended.values)
 
-    def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            self._live.say(text)
-
     def _wait_for(self, planned: PlannedTrial) -> None:
         self._elsewhere[planned.digest] = planned
         self._polled = float("-inf")  # it may have its result by now
-        self._say_once(
+        self.say(
             "another driver works on this store: what it runs is not run here, and waited for where"
             " it is needed"
         )

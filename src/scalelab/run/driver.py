@@ -86,10 +86,11 @@ def drive_search(
     spec: Mapping[str, Any],
     execution: Execution,
     leaving: Sequence[str] = (),
+    file: str | Path | None = None,
     worker: Worker = train_trial,
 ) -> Summary:
     """Run a search over a space: each trial that it asks for becomes the next member of the
-    experiment. `spec` is the space as JSON.
+    experiment. `spec` is the space as JSON, and `file` where it lies.
 
     What the experiment has already the search knows (`scalelab.store.tried`); of these members its
     `own` alone count. An experiment is what its spec says now: members that are `leaving` (of
@@ -104,7 +105,7 @@ def drive_search(
     for result in results:
         standing.note(result.state, result.metrics)
     job = replace(_job(execution, options, worker), prunes=True)
-    write_down = partial(store.open_experiment, experiment, dict(spec), leaving)
+    write_down = partial(store.open_experiment, experiment, dict(spec), leaving, file)
     ended = _pursue(
         search, store, options, job, write_down=write_down, experiment=experiment, standing=standing
     )

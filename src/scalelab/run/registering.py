@@ -11,6 +11,7 @@ def register(plan: Plan, store: Store) -> None:
         plan.experiment.name,
         plan.experiment.model_dump(mode="json"),
         [record(planned) for planned in plan.trials],
+        plan.document.path,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
-from scalelab.core.events import FINISHED, Event, Measured, is_pruned, is_speed
+from scalelab.core.events import FINISHED, Event, Measured, is_pruned, is_same, is_speed
 from scalelab.run.older import in_words, older_parts
 from scalelab.run.pretrained import laid_out
 from scalelab.spec.execution import Execution
@@ -117,7 +117,7 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
         (
             _difference(key, kept, again)
             for key in compared
-            if not _equal(kept.get(key), again.get(key))
+            if not is_same(kept.get(key), again.get(key))
         ),
         "",
     )
@@ -141,10 +141,6 @@ def leading_to_result(attempts: Sequence[Attempt]) -> list[Attempt]:
         ):  # it came further than where it began, and its checkpoint was gone on from
             chain.insert(0, one)
     return chain
-
-
-def _equal(first: float | None, second: float | None) -> bool:
-    return first == second or (first != first and second != second)  # NaN is what it was
 
 
 def _difference(key: tuple[int, str], kept: Curve, again: Curve) -> str:

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table
@@ -24,6 +25,8 @@ class Kind(Protocol):
 
     name: str
     """The place as people may see it, without a password."""
+    folder: Path | None
+    """Where it lies, if it is a file."""
     errors: tuple[type[Exception], ...]
     """What the driver itself raises, where it is used without SQLAlchemy."""
     reading: Mapping[str, Any]

@@ -10,6 +10,7 @@ columns:
   extra.dataset: corpus    # no part of a spec, and tells trials apart all the same
 """
 
+import json
 import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -19,12 +20,16 @@ from typing import Any
 from pydantic import ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from scalelab.core import metrics
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.units import parse_number, parse_seconds
 from scalelab.spec.explain import classes_in, fields_at, paths_below
 from scalelab.spec.load import Document, parse
 from scalelab.store.cells import DecimalMark
 from scalelab.store.column import LENGTHS, STATES, WHOLE, Column, Parser
+
+OPTIONS = ("column", "values", "scale", "round", "own")
+"""What an entry of `columns` may have."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,8 @@ def _column(document: Document, key: str, entry: Any) -> Column:
     place = document.place(("columns", key))
     options: dict[str, Any] = entry if isinstance(entry, dict) else {"column": entry}
     for option in options:
-        if option not in ("column", "values", "scale", "round"):
-            cure = nearest(str(option), ["column", "values", "scale", "round"])
+        if option not in OPTIONS:
+            cure = nearest(str(option), list(OPTIONS))
             raise UserError(f"`{key}` has no option `{option}`", cure=cure, where=place)
     name, translation = options.get("column"), options.get("values")
     if not isinstance(name, str | int | float) or isinstance(name, bool) or name == "":
@@ -104,6 +109,7 @@ def _column(document: Document, key: str, entry: Any) -> Column:
     if "values" in options and (not isinstance(translation, dict) or not translation):
         cure = f"write `{key}: {{column: {name}, values: {{theirs: ours}}}}`"
         raise UserError(f"the `values` of `{key}` are no translation", cure=cure, where=place)
+    _check_metric(key, name, options.get("own", False), place)
     parser, wanted = _parser(key, place), options.get("scale")
     is_number = _reads_numbers(parser)
     if wanted is not None and key.startswith("extra."):
@@ -126,6 +132,29 @@ def _column(document: Document, key: str, entry: Any) -> Column:
         for theirs, ours in translation.items()
     }
     return replace(column, values=values)
+
+
+def _check_metric(key: str, column: str | int | float, own: Any, place: str) -> None:
+    """A misspelt metric would be a metric of its own, without a range, which no figure looks for.
+
+    Raises UserError, but where the mapping says that the name is meant.
+    """
+    above, _, metric = key.partition(".")
+    if not isinstance(own, bool) or (own and above != "metrics"):
+        raise UserError(
+            f"the `own` of `{key}` marks no metric",
+            cure="write `own: true` at a metric of your own, or leave it out",
+            where=place,
+        )
+    if above == "metrics" and not own and (near := metrics.misspelt(metric)) is not None:
+        raise UserError(
+            f"`{key}` is no known metric",
+            cure=(
+                f"did you mean `metrics.{near}`? A metric of your own is written"
+                f" `{key}: {{column: {json.dumps(str(column))}, own: true}}`"
+            ),
+            where=place,
+        )
 
 
 def _scale(key: str, value: Any, place: str) -> Decimal | None:

@@ -1,17 +1,19 @@
 """The trials of another store into this one, by digest."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from scalelab.core.canon import canonical_json
-from scalelab.core.events import FINISHED
+from scalelab.core.events import FINISHED, is_same, is_speed
 from scalelab.store.database import table_of
 from scalelab.store.fits import fit_rows
 from scalelab.store.opening import open_at
 from scalelab.store.pruning import IS_PRUNED
+from scalelab.store.reader import Reader
 from scalelab.store.registering import CHUNK, ids_of
 from scalelab.store.store import Store
 from scalelab.store.tables import (
@@ -41,62 +43,99 @@ _experiments, _metrics, _artifacts, _fits = (
 Row = dict[str, Any]
 
 
-def merge(store: Store, where: str | Path) -> int:
-    """Bring another store's trials home, with curves, attempts, environments and fits; returns how
-    many are new or have news.
+@dataclass(frozen=True)
+class Merged:
+    """What came of a merge, in trials."""
+
+    imported: int
+    """Those that are new here, or have news."""
+    differing: list[str]
+    """Digests of those whose result here is another one, which stays."""
+    outside: int
+    """Those that are not in an experiment as they are there: another trial has the place here."""
+
+
+def merge(store: Store, where: str | Path) -> Merged:
+    """Bring another store's trials home, with curves, attempts, environments and fits.
 
     A result beats what a search ended early, that beats a failure, a failure beats a trial that has
     not ended, and where both stores know as much, this one's stays. Again, it changes nothing. All
     in one transaction. Raises UserError.
     """
-    with (
-        open_at(where, mode="read", clock=store.clock) as other,
-        other.database.reading() as theirs,
-        store.database.writing() as ours,
-    ):
-        ids, brought = _trials_home(theirs, ours)
+    with open_at(where, mode="read", clock=store.clock) as other:
+        return bring(other, store)
+
+
+def bring(other: Reader, store: Store, experiments: Sequence[str] | None = None) -> Merged:
+    """Merge an open store; of these experiments alone, where some are named. Raises UserError."""
+    chosen = None if experiments is None else other.known(experiments)
+    with other.database.reading() as theirs, store.database.writing() as ours:
+        ids, brought, differing = _trials_home(theirs, ours, chosen)
         for table in (_metrics, _artifacts):
             _rows_home(theirs, ours, table, {their: ids[their] for their in brought})
-        _attempts_home(theirs, ours, ids, _environments_home(theirs, ours))
-        _experiments_home(theirs, ours, ids)
-        _fits_home(fit_rows(other.database, theirs), ours)
-    return len(brought)
+        _attempts_home(theirs, ours, ids)
+        outside = _experiments_home(theirs, ours, ids, chosen)
+        fits = fit_rows(other.database, theirs)
+        _fits_home([row for row in fits if chosen is None or row.experiment in chosen], ours)
+    return Merged(len(brought), differing, outside)
 
 
-def _trials_home(theirs: Connection, ours: Connection) -> tuple[dict[int, int], list[int]]:
-    """Their id -> our id, and those of their ids whose trial is new here or has news."""
-    rows = [dict(row._mapping) for row in theirs.execute(select(_trials).order_by(_trials.c.id))]
-    ranks = [
-        _rank(row)
-        for row in theirs.execute(
-            select(_trials.c.state, IS_PRUNED.label("pruned")).order_by(_trials.c.id)
-        )
-    ]
-    digests = [row["digest"] for row in rows]
-    known = {
-        row.digest: _rank(row)
-        for row in ours.execute(
-            select(_trials.c.digest, _trials.c.state, IS_PRUNED.label("pruned"))
-        )
-    }
+def _trials_home(
+    theirs: Connection, ours: Connection, experiments: Sequence[str] | None
+) -> tuple[dict[int, int], list[int], list[str]]:
+    """Their id -> our id, those of their ids whose trial is new here or has news, and the digests
+    of results that are others here.
+    """
+    query = select(_trials, IS_PRUNED.label("pruned")).order_by(_trials.c.id)
+    if experiments is not None:
+        members = select(_members.c.trial).where(_members.c.experiment.in_(experiments))
+        query = query.where(_trials.c.id.in_(members))
+    rows = theirs.execute(query).all()
+    states = select(_trials.c.digest, _trials.c.state, IS_PRUNED.label("pruned"))
+    known = {row.digest: row for row in ours.execute(states)}
     brought: list[int] = []
+    both: list[Any] = []
     fresh: list[Row] = []
-    for row, rank in zip(rows, ranks, strict=True):
-        row["state"] = (
-            "queued" if row["state"] == "running" else row["state"]
-        )  # nobody runs it here
-        content = {name: value for name, value in row.items() if name != "id"}
-        if row["digest"] not in known:
+    for row in rows:
+        content = {
+            name: value for name, value in row._mapping.items() if name not in ("id", "pruned")
+        }
+        if row.state == "running":
+            content["state"] = "queued"  # nobody runs it here
+        mine = known.get(row.digest)
+        if mine is None:
             fresh.append(content)
-        elif rank > known[row["digest"]]:
-            ours.execute(update(_trials).where(_trials.c.digest == row["digest"]).values(content))
+        elif _rank(row) > _rank(mine):
+            ours.execute(update(_trials).where(_trials.c.digest == row.digest).values(content))
         else:
+            if _rank(row) == _rank(mine) and row.state in FINISHED:
+                both.append(row)
             continue
-        brought.append(row["id"])
+        brought.append(row.id)
     if fresh:
         ours.execute(insert(_trials), fresh)
-    here = ids_of(ours, digests)
-    return {row["id"]: here[row["digest"]] for row in rows}, brought
+    here = ids_of(ours, [row.digest for row in rows])
+    differing = _differing(both, ours, here)
+    return {row.id: here[row.digest] for row in rows}, brought, differing
+
+
+def _differing(both: list[Any], ours: Connection, ids: dict[str, int]) -> list[str]:
+    """Digests of the trials with a result in both stores that have another one here."""
+    found: list[str] = []
+    for begin in range(0, len(both), CHUNK):
+        part = {ids[row.digest]: row for row in both[begin : begin + CHUNK]}
+        query = select(_trials.c.id, _trials.c.state, _trials.c.metrics)
+        mine = {row.id: row for row in ours.execute(query.where(_trials.c.id.in_(list(part))))}
+        found += [row.digest for id_, row in part.items() if _differ(row, mine[id_])]
+    return found
+
+
+def _differ(theirs: Any, mine: Any) -> bool:
+    """Whether two results of a trial are not the same, in what both of them measured."""
+    shared = [name for name in theirs.metrics.keys() & mine.metrics.keys() if not is_speed(name)]
+    return theirs.state != mine.state or any(
+        not is_same(theirs.metrics[name], mine.metrics[name]) for name in shared
+    )
 
 
 def _rank(row: Any) -> int:
@@ -113,13 +152,34 @@ def _rows_home(theirs: Connection, ours: Connection, table: Table, ids: dict[int
             ours.execute(insert(table), [{**row._mapping, "trial": ids[row.trial]} for row in part])
 
 
-def _environments_home(theirs: Connection, ours: Connection) -> dict[int, int]:
+def _attempts_home(theirs: Connection, ours: Connection, ids: dict[int, int]) -> None:
+    known = set(ours.scalars(select(_attempts.c.key)))
+    rows = [
+        row
+        for row in theirs.execute(select(_attempts).order_by(_attempts.c.id))
+        if row.trial in ids and row.key not in known
+    ]
+    environments = _environments_home(theirs, ours, {row.environment for row in rows})
+    new = [
+        {name: value for name, value in row._mapping.items() if name != "id"}
+        | {"trial": ids[row.trial], "environment": environments[row.environment]}
+        | ({"state": "lost"} if row.state == "running" else {})
+        for row in rows
+    ]
+    if new:
+        ours.execute(insert(_attempts), new)
+
+
+def _environments_home(theirs: Connection, ours: Connection, used: set[int]) -> dict[int, int]:
+    """Their id -> our id, of the environments that are used."""
     known = {
         row.digest: row.id
         for row in ours.execute(select(_environments.c.digest, _environments.c.id))
     }
     ids: dict[int, int] = {}
-    for row in theirs.execute(select(_environments)):
+    for row in theirs.execute(select(_environments).order_by(_environments.c.id)):
+        if row.id not in used:
+            continue
         if row.digest not in known:
             new = (
                 insert(_environments)
@@ -131,30 +191,19 @@ def _environments_home(theirs: Connection, ours: Connection) -> dict[int, int]:
     return ids
 
 
-def _attempts_home(
-    theirs: Connection, ours: Connection, ids: dict[int, int], environments: dict[int, int]
-) -> None:
-    known = set(ours.scalars(select(_attempts.c.key)))
-    rows = [
-        {name: value for name, value in row._mapping.items() if name != "id"}
-        | {"trial": ids[row.trial], "environment": environments[row.environment]}
-        | ({"state": "lost"} if row.state == "running" else {})
-        for row in theirs.execute(select(_attempts).order_by(_attempts.c.id))
-        if row.key not in known
-    ]
-    if rows:
-        ours.execute(insert(_attempts), rows)
-
-
-def _experiments_home(theirs: Connection, ours: Connection, ids: dict[int, int]) -> None:
-    """Experiments by name.
+def _experiments_home(
+    theirs: Connection, ours: Connection, ids: dict[int, int], chosen: Sequence[str] | None
+) -> int:
+    """Experiments by name; gives the number of trials that stay outside of theirs.
 
     A place (axes and replicate) that is taken here stays as it is: an experiment is what its spec
     says.
     """
     known = set(ours.scalars(select(_experiments.c.name)))
     fresh = [
-        dict(row._mapping) for row in theirs.execute(select(_experiments)) if row.name not in known
+        dict(row._mapping)
+        for row in theirs.execute(select(_experiments))
+        if row.name not in known and (chosen is None or row.name in chosen)
     ]
     if fresh:
         ours.execute(insert(_experiments), fresh)
@@ -162,12 +211,15 @@ def _experiments_home(theirs: Connection, ours: Connection, ids: dict[int, int])
     taken = {_place(row) for row in mine}
     members = {(row.experiment, row.trial) for row in mine}
     rows = [
-        {**row._mapping, "trial": ids[row.trial]}
+        row
         for row in theirs.execute(select(_members))
-        if (row.experiment, ids[row.trial]) not in members and _place(row) not in taken
+        if (chosen is None or row.experiment in chosen)
+        and (row.experiment, ids[row.trial]) not in members
     ]
-    if rows:
-        ours.execute(insert(_members), rows)
+    new = [{**row._mapping, "trial": ids[row.trial]} for row in rows if _place(row) not in taken]
+    if new:
+        ours.execute(insert(_members), new)
+    return len(rows) - len(new)
 
 
 def _fits_home(theirs: Sequence[Any], ours: Connection) -> None:

@@ -4,7 +4,8 @@ Every answer is read in one transaction, so it shows one state of the store.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
@@ -18,6 +19,7 @@ from scalelab.store.database import Database, table_of
 from scalelab.store.fits import StoredFit, read_fits
 from scalelab.store.records import Attempt, Result, StoredExperiment, StoredTrial, TrialRecord
 from scalelab.store.registering import CHUNK
+from scalelab.store.sources import read_other_source
 from scalelab.store.tables import (
     Artifacts,
     Attempts,
@@ -183,6 +185,15 @@ class Reader:
                 )
                 is not None
             )
+
+    def other_source(
+        self, experiment: str, file: str | Path, spec: Mapping[str, Any]
+    ) -> str | None:
+        """The spec file that an experiment comes from, where that is another one than `file` (see
+        `scalelab.store.sources`); None where the store does not know it.
+        """
+        with self.database.reading() as connection:
+            return read_other_source(self.database, connection, experiment, file, spec)
 
     def known(self, experiments: Sequence[str]) -> list[str]:
         """The same names. Raises UserError for one that the store does not know."""

@@ -5,6 +5,7 @@ Each function is a part of its caller's transaction.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
@@ -13,6 +14,7 @@ from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError
 from scalelab.store.database import Database, table_of
 from scalelab.store.records import TrialRecord
+from scalelab.store.sources import kind_of_spec, write_source
 from scalelab.store.tables import Experiments, Memberships, Trials
 
 CHUNK = 5000
@@ -28,31 +30,31 @@ def check_name(
     an imported table's are not mixed.
     """
     stored = connection.scalar(select(_experiments.c.spec).where(_experiments.c.name == name))
-    if stored is not None and _kind(stored) != _kind(spec):
-        what = f"the experiment `{name}` is {_kind(stored)}, and is not mixed with {_kind(spec)}"
+    if stored is None:
+        return
+    before, now = kind_of_spec(stored), kind_of_spec(spec)
+    if before != now:
+        what = f"the experiment `{name}` is {before}, and is not mixed with {now}"
         raise UserError(what, cure="give the spec another `name`", where=database.kind.name)
 
 
-def _kind(spec: Mapping[str, Any]) -> str:
-    return (
-        "an imported table"
-        if "imported" in spec
-        else "a search over a space"
-        if "objectives" in spec
-        else "the runs of a plan"
-    )
-
-
 def write_experiment(
-    database: Database, connection: Connection, name: str, spec: dict[str, Any], now: float
+    database: Database,
+    connection: Connection,
+    name: str,
+    spec: dict[str, Any],
+    now: float,
+    file: str | Path | None = None,
 ) -> None:
-    """A new experiment, or the new spec of a known one."""
+    """A new experiment, or the new spec of a known one; `file` is where the spec lies."""
     statement = database.kind.insert(_experiments).values(name=name, spec=spec, created=now)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["name"], set_={"spec": statement.excluded.spec}
         )
     )
+    if file is not None:
+        write_source(database, connection, name, file)
 
 
 def ids_of(connection: Connection, digests: Sequence[str]) -> dict[str, int]:

@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 
 from scalelab.core.errors import UserError
 from scalelab.store.database import Database, table_of
-from scalelab.store.tables import Base, Fits
+from scalelab.store.tables import Base, Fits, Sources
 
-VERSION = 2
+VERSION = 3
 
 READABLE = 1
 """The oldest version that can be read as it is: what has come since is empty there."""
@@ -20,7 +20,11 @@ def _add_fits(connection: Connection) -> None:
     table_of(Fits).create(connection)
 
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_fits}
+def _add_sources(connection: Connection) -> None:
+    table_of(Sources).create(connection)
+
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_fits, 2: _add_sources}
 """Version -> what turns its tables into the next version's.
 
 A change of `tables` raises VERSION and writes one here.

@@ -50,7 +50,7 @@ class Sqlite:
     writing: Mapping[str, Any] = {"begin": "BEGIN IMMEDIATE"}
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name = path, str(path)
+        self.path, self.name, self.folder = path, str(path), path.parent
         self.copy: TemporaryDirectory[str] | None = None
 
     def engine(self, mode: Mode) -> Engine:

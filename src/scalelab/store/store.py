@@ -1,6 +1,7 @@
 """The recorder: what a driver writes into a store."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import RLock
 from types import TracebackType
 from typing import Any, Self
@@ -57,26 +58,34 @@ class Store(Reader):
         self._current: dict[int, int] = {}
 
     def register(
-        self, experiment: str, spec: dict[str, Any], trials: Sequence[TrialRecord]
+        self,
+        experiment: str,
+        spec: dict[str, Any],
+        trials: Sequence[TrialRecord],
+        file: str | Path | None = None,
     ) -> None:
         """Write an experiment down with all its trials: new ones are `missing` until one claims
         them, known ones stay as they are.
 
         A trial may belong to many experiments: its axes and its replicate are kept with the
         membership. An experiment is what its spec says now: what is no longer among its trials
-        leaves it, and stays in the store. Raises UserError where the name is that of an imported
-        table, or of a search's experiment.
+        leaves it, and stays in the store. `file` is where the spec lies. Raises UserError where the
+        name is that of an imported table, or of a search's experiment.
         """
         with self._lock, self.database.writing() as connection:
             check_name(self.database, connection, experiment, spec)
-            write_experiment(self.database, connection, experiment, spec, self.clock())
+            write_experiment(self.database, connection, experiment, spec, self.clock(), file)
             end_others(connection, experiment, trials)
             write_members(
                 self.database, connection, experiment, trials, insert_new(connection, trials)
             )
 
     def open_experiment(
-        self, experiment: str, spec: dict[str, Any], leaving: Sequence[str] = ()
+        self,
+        experiment: str,
+        spec: dict[str, Any],
+        leaving: Sequence[str] = (),
+        file: str | Path | None = None,
     ) -> None:
         """Write down an experiment whose trials are found one by one (see `enlist`).
 
@@ -87,7 +96,7 @@ class Store(Reader):
         """
         with self._lock, self.database.writing() as connection:
             check_name(self.database, connection, experiment, spec)
-            write_experiment(self.database, connection, experiment, spec, self.clock())
+            write_experiment(self.database, connection, experiment, spec, self.clock(), file)
             end_members(connection, experiment, list(ids_of(connection, leaving).values()))
 
     def enlist(

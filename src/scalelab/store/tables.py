@@ -1,7 +1,8 @@
-"""The tables of a store, schema version 2.
+"""The tables of a store, schema version 3.
 
     experiments --< memberships >-- trials --< attempts >-- environments
     experiments --< fits            trials --< metrics, artifacts;   trials --- claims
+    experiments --- sources
 
 A trial's last metrics stand in its own row, its curves in `metrics`. Objects are kept as JSON text:
 it reads the same on every database, and in SQL as `json_extract(params, '$.total')` or
@@ -68,6 +69,13 @@ class Experiments(Base, table=True):
     name: str = Field(primary_key=True)
     spec: dict[str, Any] = Field(sa_type=Json)
     created: float
+
+
+class Sources(Base, table=True):
+    """The spec file that an experiment was last written from (see `scalelab.store.sources`)."""
+
+    experiment: str = Field(primary_key=True, foreign_key="experiments.name")
+    path: str
 
 
 class Trials(Base, table=True):

@@ -110,6 +110,10 @@ class Desk(Protocol):
         """
         ...
 
+    def say(self, text: str) -> None:
+        """A line for the user, who sees it once."""
+        ...
+
     @property
     def finished(self) -> bool:
         """Whether the executor may go home once the trials that it runs have ended."""

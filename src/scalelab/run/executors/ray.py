@@ -11,7 +11,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from scalelab.core.errors import UserError
@@ -92,7 +92,8 @@ def ray_cluster(job: Job) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with nullcontext() if job.address is not None else ray_folder() as folder:
+    with ExitStack() as stack:
+        folder = None if job.address is not None else stack.enter_context(ray_folder())
         try:
             _start(ray, job, folder)
             yield

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import ray  # noqa: TID253 - this file is imported where Ray is wanted
 from ray import tune  # noqa: TID253 - this file is imported where Ray is wanted
 from ray.experimental import internal_kv  # noqa: TID253
 from ray.tune.search import Searcher  # noqa: TID253
@@ -26,6 +27,9 @@ from scalelab.spec.experiment import Trial
 
 POST_S = 0.5
 """Seconds between two reports of a trial, but for its last."""
+
+WAIT_S = 5.0
+"""Seconds in which a first trial begins on a cluster that has room for it."""
 
 BELL_S = 0.2
 """Seconds between two looks of a running trial at the bell."""
@@ -59,7 +63,8 @@ def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
     or overdue.
     """
     board = Board(uuid4().hex)
-    searcher, messenger = DeskSearcher(desk, slots.number), Messenger(desk, board)
+    searcher = DeskSearcher(desk, slots.number)
+    messenger = Messenger(desk, board, slots if job.address is not None else None)
     try:
         with scratch("scalelab-") as folder:
             _tuner(job, slots, board, searcher, messenger, str(folder)).fit()
@@ -241,11 +246,13 @@ class Messenger(tune.Callback):
     until then.
     """
 
-    def __init__(self, desk: Desk, board: Board) -> None:
+    def __init__(self, desk: Desk, board: Board, shared: Slots | None) -> None:
+        """`shared` is what a trial takes of a cluster that others use, too."""
         self._restore: Callable[[], None] | None = snapshot()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         self.fault: Exception | None = None
         self._desk, self._board, self._bell = desk, board, Bell(board)
+        self._shared, self._since = shared, time.monotonic()
         self._rang = False
         self._began: dict[str, float] = {}
         self._steps: dict[str, int] = {}
@@ -259,6 +266,8 @@ class Messenger(tune.Callback):
         if self._desk.stopping and not self._rang:
             self._bell.ring()
             self._rang = True
+        if self._shared is not None and not self._began:
+            self._say_what_it_waits_for(self._shared)
 
     def give_back(self) -> None:
         """Handle signals as before Tune began."""
@@ -299,6 +308,21 @@ class Messenger(tune.Callback):
             f"{masked(why)}The worker died: it was killed, ran out of memory, or could not start."
         )
         self._tell(trial, Ended("failed", self._steps.get(trial.trial_id, 0), seconds, error=error))
+
+    def _say_what_it_waits_for(self, slots: Slots) -> None:
+        if time.monotonic() - self._since < WAIT_S:
+            return
+        self._shared = None
+        there, free = ray.cluster_resources(), ray.available_resources()
+        units = ("CPU", "GPU") if slots.gpus else ("CPU",)
+        room = " and ".join(
+            f"{free.get(unit, 0.0):g} of {there.get(unit, 0.0):g} {unit}s" for unit in units
+        )
+        needed = f"{slots.cpus:g} CPUs" + (f" and {slots.gpus:g} GPUs" if slots.gpus else "")
+        self._desk.say(
+            f"no trial has begun yet: each takes {needed}, and {room} of the cluster are free; the"
+            " run waits for room"
+        )
 
     def _tell(self, trial: Any, event: Event) -> None:
         try:
