@@ -16,7 +16,7 @@ from tests.store.conftest import record, unprivileged
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Measured, Started
-from scalelab.store import frames, open_store, sqlite
+from scalelab.store import frames, open_store, schema, sqlite
 from scalelab.store.curves import curve
 
 A, B = record(1), record(2)
@@ -243,7 +243,7 @@ def test_kill_9_of_a_writer_leaves_a_readable_store_with_all_that_was_finished(
 def test_the_file_is_in_wal(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:

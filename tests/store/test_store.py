@@ -348,6 +348,9 @@ def test_two_processes_never_claim_the_same_trial(place: str) -> None:
     assert mine | yours == set(digests)
 
 
+NOW = schema.VERSION
+
+
 def test_reading_writes_nothing(place: str) -> None:
     with open_store(place, mode="write") as store:
         store.register("x", SPEC, [A])
@@ -360,11 +363,12 @@ def test_reading_writes_nothing(place: str) -> None:
 
 def test_a_store_of_a_newer_version_is_refused(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 4)
+        patch.setattr(schema, "VERSION", NOW + 1)
         open_store(place, mode="write").close()
     for mode in ("read", "write"):
         with pytest.raises(
-            UserError, match=r"newer scalelab: it has schema version 4, .* up to 3; update scalelab"
+            UserError,
+            match=rf"newer scalelab: it has schema version {NOW + 1}, .* up to {NOW}; update",
         ):
             open_store(place, mode=mode)
 
@@ -374,15 +378,16 @@ def test_an_older_store_is_brought_up_to_date_when_it_is_written(
 ) -> None:
     with open_store(place, mode="write") as store:
         store.register("x", SPEC, [A])
-    monkeypatch.setattr(schema, "VERSION", 4)
-    monkeypatch.setattr(schema, "READABLE", 4)
+    monkeypatch.setattr(schema, "VERSION", NOW + 1)
+    monkeypatch.setattr(schema, "READABLE", NOW + 1)
     monkeypatch.setitem(
         schema.MIGRATIONS,
-        3,
+        NOW,
         lambda connection: connection.exec_driver_sql("ALTER TABLE trials ADD COLUMN note TEXT"),
     )
     with pytest.raises(
-        UserError, match="older schema version 3, and this scalelab reads 4 and later"
+        UserError,
+        match=f"older schema version {NOW}, and this scalelab reads {NOW + 1} and later",
     ):
         open_store(place, mode="read")
     with open_store(place, mode="write") as store, store.database.reading() as connection:
@@ -402,8 +407,8 @@ def test_a_migration_that_fails_changes_nothing(
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 4)
-        patch.setitem(schema.MIGRATIONS, 3, migrate)
+        patch.setattr(schema, "VERSION", NOW + 1)
+        patch.setitem(schema.MIGRATIONS, NOW, migrate)
         with pytest.raises(RuntimeError):
             open_store(place, mode="write")
     with open_store(place, mode="write") as store, store.database.reading() as connection:

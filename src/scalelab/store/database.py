@@ -44,6 +44,10 @@ class Kind(Protocol):
         """Make what must stand before the tables can, outside of a transaction."""
         ...
 
+    def purge(self, engine: Engine) -> None:
+        """Leave nothing on the disk of rows that were deleted or overwritten."""
+        ...
+
     def version(self, connection: Connection) -> int:
         """The schema version that stands there; 0 where there is no store yet.
 
@@ -91,6 +95,11 @@ class Database:
         """Make what must stand before the tables can. Raises UserError."""
         with self._explained():
             self.kind.settle(self.engine)
+
+    def purge(self) -> None:
+        """Leave nothing on the disk of rows that were deleted or overwritten. Raises UserError."""
+        with self._explained():
+            self.kind.purge(self.engine)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -4,6 +4,7 @@ special to PostgreSQL.
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -39,7 +40,7 @@ class Postgres:
     reading: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ"}
     writing: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
 
-    folder = None
+    folder: Path | None = None
 
     def __init__(self, url: str) -> None:
         try:
@@ -79,6 +80,14 @@ class Postgres:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             if connection.exec_driver_sql(f"SELECT to_regnamespace('{SCHEMA}')").scalar() is None:
                 connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
+
+    def purge(self, engine: Engine) -> None:
+        """Write the tables anew, without what was in deleted rows. The server's own log keeps them
+        until it is recycled.
+        """
+        with engine.connect() as connection:
+            free = connection.execution_options(isolation_level="AUTOCOMMIT")
+            free.exec_driver_sql("VACUUM (FULL) experiments, environments, attempts, artifacts")
 
     def version(self, connection: Connection) -> int:
         """The one row of the table `version`.

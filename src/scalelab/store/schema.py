@@ -7,10 +7,14 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from scalelab.core.errors import UserError
+from scalelab.store.cleaning import clean
 from scalelab.store.database import Database, table_of
 from scalelab.store.tables import Base, Fits, Sources
 
-VERSION = 3
+VERSION = 4
+
+CLEAN = 4
+"""Stores of this version and later hold no passwords."""
 
 READABLE = 1
 """The oldest version that can be read as it is: what has come since is empty there."""
@@ -24,7 +28,15 @@ def _add_sources(connection: Connection) -> None:
     table_of(Sources).create(connection)
 
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_fits, 2: _add_sources}
+def _is_clean(connection: Connection) -> None:
+    """Nothing: the rows were cleaned before (see `store.cleaning`)."""
+
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {
+    1: _add_fits,
+    2: _add_sources,
+    3: _is_clean,
+}
 """Version -> what turns its tables into the next version's.
 
 A change of `tables` raises VERSION and writes one here.
@@ -37,7 +49,10 @@ def prepare(database: Database) -> None:
     Raises UserError, and then nothing is written.
     """
     with database.reading() as connection:
-        refuse_newer(database, database.kind.version(connection))
+        found = database.kind.version(connection)
+        refuse_newer(database, found)
+    if 0 < found < CLEAN:
+        clean(database)  # before the version is raised: if it is stopped, it begins again
     database.settle()
     with database.writing() as connection:
         # Read again: another process may have been here in between.

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from scalelab.core.secrets import masked_all
 from scalelab.store.database import Database, table_of
 from scalelab.store.tables import Experiments, Sources
 
@@ -57,7 +58,7 @@ def read_other_source(
         return None
     query = select(_sources.c.path, _experiments.c.spec).join(_experiments)
     row = connection.execute(query.where(_sources.c.experiment == experiment)).first()
-    if row is None or row.path == _kept(database, file) or row.spec == spec:
+    if row is None or row.path == _kept(database, file) or row.spec == masked_all(spec):
         return None
     if kind_of_spec(row.spec) != kind_of_spec(spec):
         return None  # which is refused whatever the file is

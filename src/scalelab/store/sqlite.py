@@ -50,7 +50,8 @@ class Sqlite:
     writing: Mapping[str, Any] = {"begin": "BEGIN IMMEDIATE"}
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name, self.folder = path, str(path), path.parent
+        self.path, self.name = path, str(path)
+        self.folder: Path | None = path.parent
         self.copy: TemporaryDirectory[str] | None = None
 
     def engine(self, mode: Mode) -> Engine:
@@ -86,6 +87,15 @@ class Sqlite:
         connection = engine.raw_connection()
         try:
             connection.cursor().execute("PRAGMA journal_mode=WAL").close()
+        finally:
+            connection.close()
+
+    def purge(self, engine: Engine) -> None:
+        """Write the file anew, without the pages of deleted rows, and empty the WAL."""
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("VACUUM").close()
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         finally:
             connection.close()
 

@@ -1,4 +1,4 @@
-"""The tables of a store, schema version 3.
+"""The tables of a store, schema version 4.
 
     experiments --< memberships >-- trials --< attempts >-- environments
     experiments --< fits            trials --< metrics, artifacts;   trials --- claims
@@ -18,6 +18,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
+
+from scalelab.core.secrets import masked, masked_all
 
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -57,6 +59,34 @@ class Values(Json):
         }
 
 
+class OpenJson(Json):
+    """An object as JSON text, without the passwords and tokens that were in it."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str | None:
+        return super().process_bind_param(masked_all(value), dialect)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any] | None:
+        # Stores of older versions have them still.
+        return masked_all(super().process_result_value(value, dialect))
+
+
+class OpenText(TypeDecorator[str]):
+    """Text, without the passwords and tokens that were in it; a `data:` URL is content, and stays
+    as it is.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value if value is None or value.startswith("data:") else masked(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        return self.process_bind_param(value, dialect)
+
+
 class Base(SQLModel, registry=registry()):
     """Tables of the store have their own catalogue, so that other users of SQLModel don't meet
     them.
@@ -67,7 +97,7 @@ class Experiments(Base, table=True):
     """One spec, by name."""
 
     name: str = Field(primary_key=True)
-    spec: dict[str, Any] = Field(sa_type=Json)
+    spec: dict[str, Any] = Field(sa_type=OpenJson)
     created: float
 
 
@@ -115,7 +145,7 @@ class Environments(Base, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     digest: str = Field(unique=True)
-    data: dict[str, Any] = Field(sa_type=Json)
+    data: dict[str, Any] = Field(sa_type=OpenJson)
 
 
 class Attempts(Base, table=True):
@@ -133,7 +163,7 @@ class Attempts(Base, table=True):
     resumed: int = Field(sa_type=BigInteger)
     step: int | None = Field(default=None, sa_type=BigInteger)
     seconds: float | None = None
-    error: str = ""
+    error: str = Field(default="", sa_type=OpenText)
 
 
 class Metrics(Base, table=True):
@@ -153,7 +183,7 @@ class Artifacts(Base, table=True):
 
     trial: int = Field(primary_key=True, foreign_key="trials.id")
     name: str = Field(primary_key=True)
-    place: str
+    place: str = Field(sa_type=OpenText)
 
 
 class Claims(Base, table=True):

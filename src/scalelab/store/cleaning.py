@@ -1,0 +1,39 @@
+"""Passwords out of a store that an older version wrote: it kept them in command lines, places and
+errors.
+"""
+
+from sqlalchemy import Column, Connection, Table, Text, select, type_coerce, update
+
+from scalelab.core.secrets import masked
+from scalelab.store.database import Database
+from scalelab.store.tables import METADATA, OpenJson, OpenText
+
+
+def clean(database: Database) -> None:
+    """Mask every password and token in the columns that are kept without them, and leave no copy on
+    the disk. Raises UserError.
+    """
+    columns = [
+        (table, column)
+        for table in METADATA.tables.values()
+        for column in table.columns
+        if isinstance(column.type, OpenJson | OpenText)
+    ]
+    with database.writing() as connection:
+        changed = sum(_clean(connection, table, column) for table, column in columns)
+    if changed:
+        database.purge()
+
+
+def _clean(connection: Connection, table: Table, column: Column) -> int:
+    """Write the rows anew whose column has a secret in it; returns how many have."""
+    keys = list(table.primary_key.columns)
+    raw = type_coerce(column, Text).label("raw")
+    changed = 0
+    for row in connection.execute(select(*keys, column.label("open"), raw)).all():
+        if row.raw is None or masked(row.raw) == row.raw:
+            continue
+        this_row = [key == row._mapping[key.name] for key in keys]
+        connection.execute(update(table).where(*this_row).values({column.name: row.open}))
+        changed += 1
+    return changed
