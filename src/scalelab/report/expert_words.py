@@ -95,7 +95,7 @@ def layers_table(one: Experts) -> Table:
         entropy = ends.get("router_entropy", {}).get(layer)
         told = [_told(ends.get("max_vio", {}).get(layer)), _told(worst.get(layer)), _told(entropy)]
         told += [
-            NONE if entropy is None else f"{100 * entropy / one.even:.0f} %",
+            _of_even(entropy, one.even),
             _told(ends.get("dropped", {}).get(layer)),
         ]
         dead = sum(1 for load in one.loads for found, _ in load.dead if found == layer)
@@ -117,6 +117,15 @@ def layers_table(one: Experts) -> Table:
 
 def _told(found: float | None) -> str:
     return NONE if found is None else value(found)
+
+
+def _of_even(entropy: float | None, even: float) -> str:
+    """The entropy as a share of that of even gates.
+
+    One expert has no such share: its gate is 1 for every token, so the entropy of its load and
+    that of even gates are both ln 1 = 0.
+    """
+    return NONE if entropy is None or even == 0 else f"{100 * entropy / even:.0f} %"
 
 
 def reading() -> list[str]:

@@ -36,6 +36,20 @@ class Reading:
         """The store's experiments, the newest last."""
         return [found.name for found in self.store.experiments()]
 
+    def check(self, experiments: Sequence[str] | None) -> None:
+        """Raises UserError for an unknown experiment, and for a filter that none of them, or of all
+        in the store, can be chosen by.
+        """
+        wanted = [tuple(experiments)] if experiments else [(name,) for name in self.names()]
+        faults: list[UserError] = []
+        for chosen in wanted:
+            try:
+                self._kept((chosen, False))
+            except UserError as fault:
+                faults.append(fault)
+        if faults and len(faults) == len(wanted):
+            raise faults[0]
+
     def rows(self, figure: Figure, experiments: Sequence[str]) -> Rows:
         """What the figure draws of these experiments.
 
