@@ -202,7 +202,7 @@ def test_planned_trials_are_no_data_and_other_experiments_are_named(
     empty.register("published", {}, [])
     assert report.with_data(empty) == []
     with pytest.raises(
-        UserError, match=r"has no data: no trial of `facts_vs_params` .*there are `published`"
+        UserError, match=r"no data in `facts_vs_params`, nor in 1 other .* \(3 missing\)"
     ):
         report.draw(empty, 1, out=tmp_path)
 
@@ -334,7 +334,7 @@ def test_an_unknown_experiment_or_filter_is_refused(store: Store, tmp_path: Path
     with pytest.raises(UserError, match=r"unknown name `task.poeple`"):
         report.draw(store, 1, filter="task.poeple <= 32", out=tmp_path)
     with pytest.raises(
-        UserError, match=r"no data: no trial of `facts_vs_params` where task.people > 999"
+        UserError, match=r"no data in `facts_vs_params` where task.people > 999: none of 100"
     ):
         report.draw(store, 1, filter="task.people > 999", out=tmp_path)
 

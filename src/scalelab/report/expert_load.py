@@ -27,9 +27,11 @@ class ExpertLoad(Figure):
         """Loads of experts, and what is measured of each layer's router."""
         return [name for name in names if is_load(name) or layer_of(name)]
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether some finished trial told the load of its experts."""
-        return bool(experts_of(rows))
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where some trial told the load of its experts."""
+        if experts_of(rows):
+            return ""
+        return "no trial has told the load of experts (`model.ffn.kind: moe`)"
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing."""
