@@ -95,7 +95,10 @@ def report(
             )
             drawn = room.Report({fig: path}, [])
     if not drawn.paths and not drawn.failures:
-        cure = "run a spec first, such as `scalelab run specs/facts_vs_params.yaml`"
+        cure = (
+            "`scalelab report --fig N` says what a figure lacks; a first spec to run is"
+            " specs/facts_vs_params.yaml"
+        )
         raise UserError("no figure has data in this store", cure=cure, where=store)
     _say(drawn, as_json)
     code = max((_tell(failure) for failure in drawn.failures), default=0)

@@ -219,7 +219,7 @@ def _y(values: Sequence[float], title: str) -> alt.Y:
         return log_y("value:Q", title, log_domain(values, 0.06), PLAIN_LABEL)
     room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
     # From zero up, unless all lies in a narrow band far from it.
-    start = 0.0 if low >= 0 and low < 0.7 * high else low - room
+    start = 0.0 if low >= 0 and low <= 0.7 * high else low - room
     return alt.Y(
         "value:Q",
         title=title,

@@ -21,6 +21,7 @@ class ExpertLoad(Figure):
     curves.
     """
 
+    recipe: int = 2
     needs_curves: bool = True
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
@@ -59,14 +60,15 @@ def _panels(one: Experts, arms: int) -> list[Panel]:
     )
     caption = (
         "The share of the tokens that each expert took since the last evaluation, times the"
-        f" {one.shown.experts} experts: 1 is even. One trial, seed {one.shown.seed} of"
+        f" number of experts, {one.shown.experts}: 1 is even. One trial, seed {one.shown.seed} of"
         f" {one.arm.label} ({len(one.loads)}"
         f" replicate{'s' if len(one.loads) > 1 else ''}).{left_out}"
     )
     panels = [
         Panel(f"load{name}", f"Load of the experts{after}", chart, caption, layers_table(one))
     ]
-    for kind, curves in one.curves.items():
+    # The router of one expert has nothing to choose, so that its curves are all zero.
+    for kind, curves in one.curves.items() if one.shown.experts > 1 else ():
         if kind == "dropped" and not any(value > 0 for curve in curves for value in curve.high_S):
             continue
         title, about = TITLES[kind]

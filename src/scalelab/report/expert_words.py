@@ -38,7 +38,13 @@ _NAMED = 4
 
 def verdict(found: Sequence[Experts]) -> list[str]:
     """For each arm the worst layer at the end, and the experts that died."""
-    return [sentence for one in found for sentence in (*_balance(one), _deaths(one))]
+    return [sentence for one in found for sentence in _said(one)]
+
+
+def _said(one: Experts) -> list[str]:
+    if one.shown.experts == 1:
+        return [f"`{one.arm.label}` has one expert in a layer, which takes every token."]
+    return [*_balance(one), _deaths(one)]
 
 
 def _balance(one: Experts) -> list[str]:
@@ -203,7 +209,8 @@ def warnings(found: Sequence[Experts]) -> list[Warned]:
         if dead
         else []
     )
-    few = sorted({one.arm.label for one in found if len(one.shown.steps_S) < 3})
+    chosen = [one for one in found if one.shown.experts > 1]
+    few = sorted({one.arm.label for one in chosen if len(one.shown.steps_S) < 3})
     if few:
         said.append(
             Warned(

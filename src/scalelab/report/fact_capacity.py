@@ -3,6 +3,7 @@ hold.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 from typing import Any
@@ -26,10 +27,13 @@ SIZE = "params.used"
 NEEDED = ("digest", "state", "task.people", "exposures", "metrics.bits", "metrics.bits_max", SIZE)
 
 
+@dataclass(frozen=True)
 class FactCapacity(Figure):
     """Bits against parameters with the line of what they could hold, and learned against demanded
     bits per parameter.
     """
+
+    recipe: int = 2
 
     def lacks(self, rows: Rows) -> str:
         """Nothing, where a trial has finished with learned bits and their bound."""

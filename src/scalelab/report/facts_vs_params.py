@@ -1,6 +1,7 @@
 """Fig. 1: how many parameters a fact costs, in the weights and through a tool."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -25,8 +26,11 @@ Curves = dict[str, list[Cell]]
 _PLACES = 60
 
 
+@dataclass(frozen=True)
 class FactsVsParams(Figure):
     """Facts against the smallest model that recalls them, for each recall mode."""
+
+    recipe: int = 2
 
     def lacks(self, rows: Rows) -> str:
         """Nothing, where some trial has finished with the metric that decides."""

@@ -28,7 +28,9 @@ def frontier_chart(data: Data, series: Palette) -> dict[str, Any]:
     `answers` (series, facts, params, area, and what the tooltip tells), `laws` (series, facts,
     params, low, high, line), `published` (facts, params, line).
     """
-    colour, shape, dash = _series(series)
+    known = (any(not row["open"] for row in data["means"]), data["laws"], data["published"])
+    drawn = [name for name, rows in zip(LINES, known, strict=True) if rows]
+    colour, shape, dash = _series(series, drawn)
     x, y = _facts_axis(sorted({row["facts"] for row in data["means"]})), _size_axis(data)
     tooltip = told(_TOLD, ",d")
     spread = (alt.Y("low:Q"), alt.Y2("high:Q"))
@@ -63,7 +65,7 @@ def frontier_chart(data: Data, series: Palette) -> dict[str, Any]:
     return finished(alt.layer(*parts).properties(width=WIDTH, height=HEIGHT), data)
 
 
-def _series(series: Palette) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
+def _series(series: Palette, drawn: Sequence[str]) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
     named = series.legend(orient="top", offset=4, columnPadding=16, symbolOpacity=1)
     legend = alt.Legend(
         orient="top",
@@ -72,6 +74,7 @@ def _series(series: Palette) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
         symbolType="stroke",
         symbolSize=500,
         symbolStrokeWidth=1.8,
+        values=list(drawn),
     )
     return (
         series.colour("series:N", named),

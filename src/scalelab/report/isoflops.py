@@ -43,7 +43,7 @@ class IsoFlops(FitFigure):
     """Profiles with their minima, N*(C), D*(C) and D/N by up to three approaches."""
 
     needs_curves: bool = True
-    recipe: int = 2
+    recipe: int = 3
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
         """Losses along the training."""

@@ -45,7 +45,7 @@ class QualityVsSpeed(Figure):
     intervals both ways.
     """
 
-    recipe: int = 2
+    recipe: int = 3
     metric: str = METRIC
     x: str = "decode"
     """A speed: `decode`, `uncached`, `prefill` (at the longest context and the fewest lanes),
@@ -127,7 +127,8 @@ class QualityVsSpeed(Figure):
         ):
             marks = [row for arm in arms.found for row in _mark(arm, column, cost)]
             data = {"arms": _beside(marks), "values": [] if small else _values(arms, column, cost)}
-            if data["arms"]:
+            # Where all have the same cache, it says nothing.
+            if data["arms"] and not (small and len({mark["x"] for mark in marks}) == 1):
                 chart = cost_chart(
                     rounded(data),
                     (title, title.split(",")[0]),

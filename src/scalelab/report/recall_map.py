@@ -3,6 +3,7 @@ facts depend on each other.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -42,10 +43,13 @@ Needed = dict[tuple[str, int], dict[float, Cell]]
 """Recall mode and facts -> dependence -> cell of the frontier."""
 
 
+@dataclass(frozen=True)
 class RecallMap(Figure):
     """Recall over facts and parameters with contour lines, recall of people never trained on, and
     sizes against dependence.
     """
+
+    recipe: int = 2
 
     def lacks(self, rows: Rows) -> str:
         """Nothing, where some plane has two numbers of facts with two sizes each, or the facts'

@@ -55,7 +55,7 @@ class Routes(Figure):
     and spends.
     """
 
-    recipe: int = 2
+    recipe: int = 3
     needs_curves: bool = True
     needs_notes: bool = True
     metric: str = LOSS

@@ -300,7 +300,7 @@ def kind_chart(rows: Sequence[dict[str, Any]], arms: Palette) -> dict[str, Any]:
     x = alt.X(
         "value:Q",
         title="identity layers",
-        scale=alt.Scale(domain=[0, 1.08 * top or 1.0], nice=False),
+        scale=alt.Scale(domain=[-0.04 * top, 1.08 * top or 1.0], nice=False),
         axis=alt.Axis(tickCount=5, format=".0%"),
     )
     y = alt.Y("kind:N", title=None, sort=order, axis=alt.Axis(domain=False, ticks=False, grid=True))
