@@ -207,6 +207,39 @@ def test_planned_trials_are_no_data_and_other_experiments_are_named(
         report.draw(empty, 1, out=tmp_path)
 
 
+@pytest.mark.parametrize("number", range(1, 13))
+def test_every_figure_without_data_says_how_the_trials_stand(
+    empty: Store, table: pl.DataFrame, tmp_path: Path, number: int
+) -> None:
+    rows = list(table.head(2).iter_rows(named=True))
+
+    def told() -> str:
+        with pytest.raises(UserError, match=rf"^figure {number} \(") as raised:
+            report.draw(empty, number, out=tmp_path)
+        assert raised.value.cure
+        return str(raised.value)
+
+    assert "no experiment" in told()
+    empty.register("mine", SPEC, [record(row) for row in rows])
+    assert "in `mine`: no trial has finished (2 missing)" in told()
+    for row in rows:
+        attempt = empty.begin(row["digest"], Started({"device": "cpu"}), {"commit": "abc"}, "me")
+        empty.end(row["digest"], attempt, Ended("failed", 1, 2.0, {}))
+    assert "(2 failed)" in told()
+    assert f"scalelab show {rows[0]['digest'][:10]}" in told()
+
+
+@pytest.mark.parametrize(
+    ("number", "lacking"),
+    [(3, "metrics.bits"), (5, "metrics.loss"), (9, "metrics.test_loss"), (12, "no search")],
+)
+def test_a_figure_says_what_finished_trials_lack(
+    store: Store, tmp_path: Path, number: int, lacking: str
+) -> None:
+    with pytest.raises(UserError, match=rf"in `facts_vs_params`: .*{lacking}"):
+        report.draw(store, number, out=tmp_path)
+
+
 def test_the_only_experiment_with_data_is_drawn_and_of_several_one_must_be_named(
     empty: Store, table: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -274,7 +307,7 @@ def test_a_figure_that_fails_stops_no_other_and_leaves_no_earlier_page(
         assert len(before) > 2
         assert left == {"fig-2.json"}
     assert report.check(store, tmp_path) == ["fig-2"]
-    assert report.draw_all(store, out=tmp_path, format=format).failures == []
+    report.draw(store, 2, out=tmp_path, format=format)
     assert report.check(store, tmp_path) == []
 
 
