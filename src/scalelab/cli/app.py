@@ -9,7 +9,6 @@ A command whose reader goes away (`| head`) runs to its end and exits with its o
 import os
 import signal
 import sys
-import traceback
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -31,14 +30,11 @@ from scalelab.cli import (
     storing,
     verifying,
 )
-from scalelab.cli.faults import explained
+from scalelab.cli.faults import tell, trace
 from scalelab.cli.specs import specs
 from scalelab.cli.streams import lost, standard_streams
 from scalelab.core.errors import UserError
 from scalelab.core.text import check_arguments
-
-UNEXPECTED = 70
-"""The exit code of a fault that is not the user's (EX_SOFTWARE of sysexits.h)."""
 
 app = typer.Typer(
     name="scalelab",
@@ -116,7 +112,7 @@ def main() -> None:
             code = _run()
             sys.stdout.flush()
             if outlet is not None and (fault := lost(outlet)):
-                _show(f"error: {fault}")
+                print(f"error: {fault}", file=sys.stderr)
                 code = code or 2
     finally:
         signal.signal(signal.SIGINT, before)
@@ -130,12 +126,13 @@ def _run() -> int:
         app()
     except SystemExit as ended:
         swallowed = _swallowed(ended)
-        return int(ended.code or 0) if swallowed is None else _report(swallowed)
-    except (KeyboardInterrupt, _Interrupt):
-        _show("interrupted; the same command goes on from here")
+        return int(ended.code or 0) if swallowed is None else tell(swallowed)
+    except (KeyboardInterrupt, _Interrupt) as interrupt:
+        trace(interrupt)
+        print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BaseException as error:  # a panic of a library in Rust is no Exception
-        return _report(error)
+        return tell(error)
     return 0
 
 
@@ -147,23 +144,5 @@ def _swallowed(ended: SystemExit) -> BaseException | None:
     return cause if isinstance(cause, BrokenPipeError | EOFError) else None
 
 
-def _report(error: BaseException) -> int:
-    fault = explained(error)
-    if fault is not None:
-        _show(f"error: {fault}")
-        return 2
-    _show(
-        f"error: {type(error).__name__}: {error}; this should not happen: see where with"
-        " `scalelab --debug ...`, and report it"
-    )
-    return UNEXPECTED
-
-
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise _Interrupt
-
-
-def _show(sentence: str) -> None:
-    if os.environ.get("SCALELAB_DEBUG"):
-        traceback.print_exc()
-    print(sentence, file=sys.stderr)
