@@ -16,6 +16,7 @@ from tests.cli.conftest import Command
 
 from scalelab.cli import main
 from scalelab.cli.samples import beside
+from scalelab.report.search import Search
 from scalelab.spec.load_space import load_space
 
 SPACES = Path(__file__).parents[2] / "specs" / "spaces"
@@ -328,6 +329,19 @@ def test_what_cannot_be_written_hides_nothing(scalelab: Command) -> None:
     assert "fig. 12: figure 12 (search) has no data" in said.out
     assert "the best as a spec: specs/found/sums" in said.out
     assert "can't be written" in said.out
+
+
+def test_a_figure_that_fails_hides_nothing(there: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(Search, "draw", draw)
+    said = there("optimize", "--space", "sums.yaml", *INLINE, "--json")
+    assert said.code == 70
+    assert said.err.splitlines()[-1].startswith("error: ZeroDivisionError: division by zero;")
+    assert said.json["figure"] is None
+    assert Path(said.json["found"]).exists()
+    assert len(said.json["samples"]) == 2
 
 
 def test_a_search_without_a_conclusion_names_its_best_and_writes_nothing(scalelab: Command) -> None:

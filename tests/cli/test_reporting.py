@@ -8,7 +8,15 @@ import pytest
 from tests.cli.conftest import Command
 from tests.fit.published import CHINCHILLA
 
+from scalelab.core.errors import UserError
+from scalelab.report.recall_map import RecallMap
+
 STORE = ("--store", "runs.db")
+SIZES = (1000, 2000, 4000, 8000)
+MAPPING = """\
+experiment: facts_vs_params
+columns: {task.people: n, task.recall: key, params.total: size, metrics.recall: acc}
+"""
 
 
 @pytest.fixture
@@ -105,3 +113,35 @@ def test_a_fit_of_other_rows_in_the_store_is_named_on_the_page(
         " it with" in page
     )
     assert "<code>--filter &#x27;metrics.loss &lt; 3.44&#x27;</code>" in page
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(ZeroDivisionError("division"), 70), (UserError("not these"), 2)]
+)
+def test_a_figure_that_fails_is_named_and_decides_the_exit_code(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: Exception,
+    code: int,
+) -> None:
+    def draw(*_: object) -> None:
+        raise error
+
+    lines = [
+        f"{people},in_weight,{size},{int(size > 200 * people)}"
+        for people in (8, 32)
+        for size in SIZES
+    ]
+    (tmp_path / "runs.csv").write_text("\n".join(["n,key,size,acc", *lines]), encoding="utf-8")
+    (tmp_path / "map.yaml").write_text(MAPPING, encoding="utf-8")
+    assert command("import", "runs.csv", "--mapping", "map.yaml", *STORE).code == 0
+    monkeypatch.setattr(RecallMap, "draw", draw)
+    said = command("report", *STORE, "--json")
+    assert said.code == code
+    assert [one["figure"] for one in said.json["figures"]] == ["facts_vs_params"]
+    assert [one["figure"] for one in said.json["failed"]] == ["recall_map"]
+    assert "figure 2 (recall_map)" in said.err
+    assert str(error) in said.err
+    assert said.err.count("\n") == 1
+    assert command("--debug", "report", *STORE).err.count("Traceback") == 1

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import altair as alt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,3 +131,11 @@ def test_png_is_a_picture_at_twice_the_size(drawing: Drawing) -> None:
     png = to_png(drawing.panels[0].chart)
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert int.from_bytes(png[16:20], "big") == pytest.approx(2 * 830, abs=80)
+
+
+def test_a_gradient_has_the_same_name_in_every_picture_of_a_chart() -> None:
+    ramp = alt.Color("value:Q", scale=alt.Scale(range="ramp"))
+    chart = finished(layer("rows", ramp).mark_point(), {"rows": [{"value": 1}, {"value": 2}]})
+    first = to_svg(chart)
+    assert "url(#gradient_" in first
+    assert to_svg(chart) == first

@@ -171,10 +171,10 @@ def many(count: int) -> pl.DataFrame:
 
 def test_few_series_are_told_apart_more_share_a_ramp_and_very_many_become_classes() -> None:
     few, more, most = (
-        Way.of(many(count), ["model.width"]) for count in (APART, APART + 1, LINES + 1)
+        Way.of(Rows(many(count), {}), ["model.width"]) for count in (APART, APART + 1, LINES + 1)
     )
     assert (few.count, few.colouring.axis, few.middle) == (APART, "", 1.0)
-    assert few.colouring.labels[:3] == ["width 1", "width 2", "width 3"]
+    assert few.colouring.palette.names[:3] == ["width 1", "width 2", "width 3"]
     assert (more.colouring.axis, more.colouring.span, more.axes) == (
         "model.width",
         (1.0, APART + 1.0),
@@ -182,14 +182,14 @@ def test_few_series_are_told_apart_more_share_a_ramp_and_very_many_become_classe
     )
     assert (most.count, most.axes, most.colouring.axis) == (CLASSES, [], "")
     assert most.middle < 1
-    assert most.colouring.labels[0] == "width 1 to 31"
+    assert most.colouring.palette.names[0] == "width 1 to 31"
     assert most.members.height == LINES + 1
 
 
 def test_words_are_classes_of_their_own_and_no_axis_is_one_series() -> None:
-    assert Way.of(many(LINES + 1), []).colouring.labels == ["all runs"]
+    assert Way.of(Rows(many(LINES + 1), {}), []).colouring.palette.names == ["all runs"]
     kinds = [str(index) for index in range(APART + 3)]
     words = Way.of(
-        trials(*({"digest": kind, "model.kind": kind} for kind in kinds)), ["model.kind"]
+        Rows(trials(*({"digest": kind, "model.kind": kind} for kind in kinds)), {}), ["model.kind"]
     )
     assert (words.colouring.axis, words.colouring.span) == ("model.kind", None)

@@ -20,6 +20,7 @@ from scalelab.core.events import Ended, Started
 from scalelab.report.drawing import write
 from scalelab.report.figure import Drawing, Rows
 from scalelab.report.reading import fingerprint
+from scalelab.report.recall_map import RecallMap
 from scalelab.report.registry import find
 from scalelab.store import TrialRecord, open_store
 from scalelab.store.adopt import adopt
@@ -133,7 +134,7 @@ def test_a_filter_stands_on_the_page_with_how_many_rows_it_leaves(
         " of 100 rows.</li>" in said
     )
     assert report.check(store, tmp_path) == []
-    paths = report.draw_all(store, filter="task.people <= 32", out=tmp_path / "all")
+    paths = report.draw_all(store, filter="task.people <= 32", out=tmp_path / "all").paths
     assert len(paths) > 2
     for name, page in paths.items():
         assert (
@@ -201,9 +202,42 @@ def test_planned_trials_are_no_data_and_other_experiments_are_named(
     empty.register("published", {}, [])
     assert report.with_data(empty) == []
     with pytest.raises(
-        UserError, match=r"has no data: no trial of `facts_vs_params` .*there are `published`"
+        UserError, match=r"no data in `facts_vs_params`, nor in 1 other .* \(3 missing\)"
     ):
         report.draw(empty, 1, out=tmp_path)
+
+
+@pytest.mark.parametrize("number", range(1, 13))
+def test_every_figure_without_data_says_how_the_trials_stand(
+    empty: Store, table: pl.DataFrame, tmp_path: Path, number: int
+) -> None:
+    rows = list(table.head(2).iter_rows(named=True))
+
+    def told() -> str:
+        with pytest.raises(UserError, match=rf"^figure {number} \(") as raised:
+            report.draw(empty, number, out=tmp_path)
+        assert raised.value.cure
+        return str(raised.value)
+
+    assert "no experiment" in told()
+    empty.register("mine", SPEC, [record(row) for row in rows])
+    assert "in `mine`: no trial has finished (2 missing)" in told()
+    for row in rows:
+        attempt = empty.begin(row["digest"], Started({"device": "cpu"}), {"commit": "abc"}, "me")
+        empty.end(row["digest"], attempt, Ended("failed", 1, 2.0, {}))
+    assert "(2 failed)" in told()
+    assert f"scalelab show {rows[0]['digest'][:10]}" in told()
+
+
+@pytest.mark.parametrize(
+    ("number", "lacking"),
+    [(3, "metrics.bits"), (5, "metrics.loss"), (9, "metrics.test_loss"), (12, "no search")],
+)
+def test_a_figure_says_what_finished_trials_lack(
+    store: Store, tmp_path: Path, number: int, lacking: str
+) -> None:
+    with pytest.raises(UserError, match=rf"in `facts_vs_params`: .*{lacking}"):
+        report.draw(store, number, out=tmp_path)
 
 
 def test_the_only_experiment_with_data_is_drawn_and_of_several_one_must_be_named(
@@ -223,7 +257,7 @@ def test_the_only_experiment_with_data_is_drawn_and_of_several_one_must_be_named
         match=r"several experiments; name one: `--experiment ours` or `--experiment mine`",
     ):
         report.draw(empty, 1, out=tmp_path)
-    paths = report.draw_all(empty, out=tmp_path)
+    paths = report.draw_all(empty, out=tmp_path).paths
     assert json.loads((tmp_path / "fig-1.json").read_text(encoding="utf-8"))["experiments"] == [
         "ours"
     ]
@@ -231,7 +265,7 @@ def test_the_only_experiment_with_data_is_drawn_and_of_several_one_must_be_named
 
 
 def test_all_figures_have_an_index_that_leads_to_them(store: Store, tmp_path: Path) -> None:
-    paths = report.draw_all(store, out=tmp_path)
+    paths = report.draw_all(store, out=tmp_path).paths
     assert next(iter(paths)) == "index"
     assert "facts_vs_params" in paths
     index = paths["index"].read_text(encoding="utf-8")
@@ -242,16 +276,61 @@ def test_all_figures_have_an_index_that_leads_to_them(store: Store, tmp_path: Pa
     assert (tmp_path / "again" / "index.html").read_text(encoding="utf-8") == index
 
 
+@pytest.mark.parametrize("format", ["html", "svg"])
+def test_a_figure_that_fails_stops_no_other_and_leaves_no_earlier_page(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Any
+) -> None:
+    whole = report.draw_all(store, out=tmp_path, format=format).paths
+    others = {
+        name: path.read_bytes()
+        for name, path in whole.items()
+        if name not in ("index", "recall_map")
+    }
+    assert others
+    before = {path.name for path in tmp_path.glob("fig-2*")}
+    with monkeypatch.context() as patched:
+        patched.setattr(RecallMap, "draw", lambda self, rows: rows.trials["gone"] / 0)
+        drawn = report.draw_all(store, out=tmp_path, format=format)
+    assert [(one.number, type(one.error).__name__) for one in drawn.failures] == [
+        (2, "ColumnNotFoundError")
+    ]
+    kept = {name: path for name, path in drawn.paths.items() if name != "index"}
+    assert {name: path.read_bytes() for name, path in kept.items()} == others
+    left = {path.name for path in tmp_path.glob("fig-2*")}
+    if format == "html":
+        assert left == before == {"fig-2.html", "fig-2.json"}
+        assert "<figure" not in (tmp_path / "fig-2.html").read_text(encoding="utf-8")
+        index = drawn.paths["index"].read_text(encoding="utf-8")
+        assert index.count("<article>") == len(others)
+        assert index.count('<article class="failed">') == 1
+    else:
+        assert len(before) > 2
+        assert left == {"fig-2.json"}
+    assert report.check(store, tmp_path) == ["fig-2"]
+    report.draw(store, 2, out=tmp_path, format=format)
+    assert report.check(store, tmp_path) == []
+
+
+def test_a_filter_that_nothing_can_be_chosen_by_is_no_figures_fault(
+    store: Store, tmp_path: Path
+) -> None:
+    store.register("second", SPEC, [])
+    for filter in ("task.poeple > 8", "task.people >"):
+        with pytest.raises(UserError):
+            report.draw_all(
+                store, experiments=["facts_vs_params"], filter=filter, out=tmp_path / "none"
+            )
+    assert not (tmp_path / "none").exists()
+
+
 def test_pictures_of_all_figures_have_no_index(store: Store, tmp_path: Path) -> None:
-    paths = report.draw_all(store, out=tmp_path, format="svg")
+    paths = report.draw_all(store, out=tmp_path, format="svg").paths
     assert "index" not in paths
     assert paths["facts_vs_params"].read_bytes().startswith(b"<svg")
-    assert (
-        report.draw_all(
-            store, experiments=["facts_vs_params"], filter="task.people > 999", out=tmp_path
-        )
-        == {}
+    none = report.draw_all(
+        store, experiments=["facts_vs_params"], filter="task.people > 999", out=tmp_path
     )
+    assert none == report.Report({}, [])
 
 
 def test_every_further_panel_has_a_picture_of_its_own(
@@ -288,7 +367,7 @@ def test_an_unknown_experiment_or_filter_is_refused(store: Store, tmp_path: Path
     with pytest.raises(UserError, match=r"unknown name `task.poeple`"):
         report.draw(store, 1, filter="task.poeple <= 32", out=tmp_path)
     with pytest.raises(
-        UserError, match=r"no data: no trial of `facts_vs_params` where task.people > 999"
+        UserError, match=r"no data in `facts_vs_params` where task.people > 999: none of 100"
     ):
         report.draw(store, 1, filter="task.people > 999", out=tmp_path)
 

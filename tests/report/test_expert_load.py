@@ -18,6 +18,7 @@ from scalelab.report.charts import to_svg
 from scalelab.report.expert_charts import CELLS, load_chart
 from scalelab.report.expert_data import experts_of
 from scalelab.report.figure import Rows
+from scalelab.report.numbers import NONE
 from scalelab.report.reading import Reading
 from scalelab.report.registry import find
 from scalelab.store import open_store
@@ -72,6 +73,22 @@ def test_the_headline_has_the_worst_layer_and_the_dead_expert(campaign: Store) -
     assert [(dead["layer"], dead["expert"]) for dead in drawing.data["experts"][0]["dead"]] == [
         (1, 7)
     ] * 3
+
+
+def test_one_expert_has_no_choice_and_no_share_of_its_entropy(fill: Fill, tmp_path: Path) -> None:
+    with open_store(tmp_path / "one.db", mode="write") as store:
+        fill(store, ["+GQA+MoE"], seeds=1, layers=2, experts=1)
+        rows = rows_of(store)
+    curves = rows.curves.with_columns(  # as a router of one expert tells it
+        value=pl.when(pl.col("name").str.starts_with("router_entropy")).then(0.0).otherwise("value")
+    )
+    drawing = find(10).draw(replace(rows, curves=curves))
+    assert [panel.name for panel in drawing.panels] == ["load"]
+    assert len(drawing.verdict) == 1
+    table = drawing.panels[0].table
+    assert table is not None
+    assert [(row[1], row[3], row[4], row[6]) for row in table.rows] == [("0", "0", NONE, "1")] * 2
+    assert ">layer 1<" in to_svg(drawing.panels[0].chart)
 
 
 def test_where_none_died_the_least_used_is_told(campaign: Store) -> None:

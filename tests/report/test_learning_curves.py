@@ -11,6 +11,7 @@ import pytest
 from scalelab import report
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Measured, Started
+from scalelab.report import learning_curves
 from scalelab.report.charts import to_svg
 from scalelab.report.figure import Drawing
 from scalelab.report.reading import Reading
@@ -180,12 +181,21 @@ def test_more_series_than_can_be_told_apart_take_the_colour_of_their_axis(tmp_pa
         assert ">model.width<" in to_svg(panel.chart)
 
 
-def test_a_trial_measured_once_has_no_curve(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [1500, 0])
+def test_a_trial_that_is_evaluated_once_is_a_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(learning_curves, "_ENDS", most)
     with open_store(tmp_path / "store.db", mode="write") as store:
-        fill(store, "widths", (2,), steps=(80,))
-        assert "learning_curves" not in report.with_data(store)
-        with pytest.raises(UserError, match=r"figure 7 .* has no data"):
-            report.draw(store, 7, experiments=["widths"], out=tmp_path)
+        fill(store, "widths", (2, 4), steps=(80,))
+        drawing = drawn(store)
+    assert [panel.name for panel in drawing.panels] == ["recall", "loss"]
+    for panel in drawing.panels:
+        data = panel.chart["datasets"]
+        assert (len(data["ends"]), len(data["alone"])) == ((4, 0) if most else (0, 2))
+        assert {row["x"] for row in data["curves"]} == {560}
+    assert [warned.code for warned in drawing.warnings] == ["one_evaluation"]
+    assert {tuple(curve["x"]) for curve in drawing.data["curves"]} == {(560.0,)}
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ def test_a_campaign_of_one_size_has_the_figures_that_it_is_for(
     campaign: Store, browse: Callable[..., tuple[str, str]], tmp_path: Path
 ) -> None:
     assert report.with_data(campaign) == ["learning_curves", "quality_vs_speed", "expert_load"]
-    paths = report.draw_all(campaign, out=tmp_path)
+    paths = report.draw_all(campaign, out=tmp_path).paths
     document, console = browse(paths["index"])
     assert console == ""
     assert document.count("<article>") == 3

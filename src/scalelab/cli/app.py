@@ -10,7 +10,6 @@ A command whose reader goes away (`| head`) runs to its end and exits with its o
 import os
 import signal
 import sys
-import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -31,16 +30,13 @@ from scalelab.cli import (
     storing,
     verifying,
 )
-from scalelab.cli.faults import explained
+from scalelab.cli.faults import tell, trace
 from scalelab.cli.specs import specs
 from scalelab.cli.streams import lost, standard_streams
 from scalelab.core import signals
 from scalelab.core.errors import UserError
 from scalelab.core.secrets import masked
 from scalelab.core.text import check_arguments
-
-UNEXPECTED = 70
-"""The exit code of a fault that is not the user's (EX_SOFTWARE of sysexits.h)."""
 
 app = typer.Typer(
     name="scalelab",
@@ -110,7 +106,7 @@ def main() -> None:
         code = _run()
         sys.stdout.flush()
         if outlet is not None and (fault := lost(outlet)):
-            _show(f"error: {fault}")
+            print(f"error: {masked(str(fault))}", file=sys.stderr)
             code = code or 2
     raise SystemExit(code)
 
@@ -122,14 +118,15 @@ def _run() -> int:
         app()
     except SystemExit as ended:
         swallowed = _swallowed(ended)
-        return int(ended.code or 0) if swallowed is None else _report(swallowed)
+        return int(ended.code or 0) if swallowed is None else tell(swallowed)
     except (KeyboardInterrupt, signals.Signalled) as error:
+        trace(error)
         number = getattr(error, "number", signal.SIGINT)
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
-        _show(f"interrupted{by}; the same command goes on from here")
+        print(f"interrupted{by}; the same command goes on from here", file=sys.stderr)
         return signals.exit_code(number)
     except BaseException as error:  # a panic of a library in Rust is no Exception
-        return _report(error)
+        return tell(error)
     return 0
 
 
@@ -139,21 +136,3 @@ def _swallowed(ended: SystemExit) -> BaseException | None:
     if isinstance(cause, typer.Abort):
         cause = cause.__cause__
     return cause if isinstance(cause, BrokenPipeError | EOFError) else None
-
-
-def _report(error: BaseException) -> int:
-    fault = explained(error)
-    if fault is not None:
-        _show(f"error: {fault}")
-        return 2
-    _show(
-        f"error: {type(error).__name__}: {error}; this should not happen: see where with"
-        " `scalelab --debug ...`, and report it"
-    )
-    return UNEXPECTED
-
-
-def _show(sentence: str) -> None:
-    if os.environ.get("SCALELAB_DEBUG"):
-        print(masked(traceback.format_exc()), end="", file=sys.stderr)
-    print(masked(sentence), file=sys.stderr)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scalelab.cli.faults import explained, said
 from scalelab.cli.options import number, print_table
 from scalelab.cli.samples import beside, told
 from scalelab.core.canon import SHORT, canonical_json
@@ -44,6 +45,11 @@ class Conclusion:
     found: "Made"
     """The best as a spec; of several objectives the best in the first."""
 
+    @property
+    def bugs(self) -> list[BaseException]:
+        """What stopped a file from being made, and is no fault of the user's."""
+        return [made.bug for made in (self.figure, self.found) if made.bug is not None]
+
     def as_dict(self) -> dict[str, Any]:
         """For `--json`, beside `found_json`."""
         samples = {self.ends[title].record.digest: text for title, text in self.samples.items()}
@@ -58,6 +64,8 @@ class Made:
 
     path: Path | None
     why: str = ""
+    bug: BaseException | None = None
+    """What stopped it, where that is no fault of the user's."""
 
     @property
     def name(self) -> str | None:
@@ -66,10 +74,14 @@ class Made:
 
 
 def _made(write: Callable[[], Path]) -> Made:
+    from scalelab.report import is_fault
+
     try:
         return Made(write())
-    except UserError as fault:
-        return Made(None, str(fault))
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        return Made(None, str(said(error)), error if explained(error) is None else None)
 
 
 def found_json(searched: "Searched") -> dict[str, Any]:

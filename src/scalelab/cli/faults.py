@@ -7,8 +7,14 @@ UserError where it happens.
 
 import errno
 import os
+import sys
+import traceback
 
 from scalelab.core.errors import UserError, reason
+from scalelab.core.secrets import masked
+
+UNEXPECTED = 70
+"""The exit code of a fault that is not the user's (EX_SOFTWARE of sysexits.h)."""
 
 _ROOM = "make room and run the same command again"
 _RIGHTS = "check its permissions, or name another place"
@@ -49,6 +55,27 @@ CURES = {
     errno.EPIPE: _NETWORK,
 }
 """What to do about an error of the operating system, by its number."""
+
+
+def tell(error: BaseException, about: str = "") -> int:
+    """Print an error on stderr in a sentence, under --debug after its traceback; gives the exit
+    code that it asks for.
+    """
+    trace(error)
+    print(masked(f"error: {about}{said(error)}"), file=sys.stderr)
+    return UNEXPECTED if explained(error) is None else 2
+
+
+def said(error: BaseException) -> UserError:
+    """The error as a sentence; one that is not explained is a bug."""
+    cure = "this should not happen: see where with `scalelab --debug ...`, and report it"
+    return explained(error) or UserError(f"{type(error).__name__}: {error}", cure=cure)
+
+
+def trace(error: BaseException) -> None:
+    """Print an error's traceback on stderr under --debug."""
+    if os.environ.get("SCALELAB_DEBUG"):
+        print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
 
 
 def explained(error: BaseException) -> UserError | None:

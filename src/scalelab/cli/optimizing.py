@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from scalelab.cli.faults import tell
 from scalelab.cli.options import (
     DEFAULT_STORE,
     SEEDS,
@@ -207,7 +208,8 @@ def _search(
         show(concluded)
     elif searched is None:
         print(_nothing(ended))
-    return ended.exit_code
+    bugs = concluded.bugs if concluded is not None else []
+    return max([ended.exit_code, *map(tell, bugs)])
 
 
 def _nothing(ended: "Summary") -> str:

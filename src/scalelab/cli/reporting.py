@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from scalelab.cli.faults import said, tell
 from scalelab.cli.options import (
     DEFAULT_STORE,
     ExperimentOption,
@@ -18,6 +19,7 @@ from scalelab.cli.options import (
 from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
+    from scalelab.report import Failure, Report
     from scalelab.store.reader import Reader
 
 Format = Literal["html", "png", "svg"]
@@ -80,35 +82,49 @@ def report(
         if check:
             _check(opened, out, as_json)
         if fig is None:
-            paths = room.draw_all(
+            drawn = room.draw_all(
                 opened, experiments=experiment, filter=filter_, out=out, format=format_
             )
         else:
-            paths = {
-                fig: room.draw(
-                    opened,
-                    fig,
-                    experiments=experiment,
-                    filter=filter_,
-                    options=options,
-                    out=out,
-                    format=format_,
-                )
-            }
-    if not paths:
-        cure = "run a spec first, such as `scalelab run specs/facts_vs_params.yaml`"
-        raise UserError("no figure has data in this store", cure=cure, where=store)
-    if as_json:
-        figures = [
-            {"figure": name, "path": str(path)} for name, path in paths.items() if name != "index"
-        ]
-        print_json(
-            {"figures": figures, **({"index": str(paths["index"])} if "index" in paths else {})}
+            path = room.draw(
+                opened,
+                fig,
+                experiments=experiment,
+                filter=filter_,
+                options=options,
+                out=out,
+                format=format_,
+            )
+            drawn = room.Report({fig: path}, [])
+    if not drawn.paths and not drawn.failures:
+        cure = (
+            "`scalelab report --fig N` says what a figure lacks; a first spec to run is"
+            " specs/facts_vs_params.yaml"
         )
-    else:
-        print("\n".join(map(str, paths.values())))
-    if show:
-        webbrowser.open(next(iter(paths.values())).resolve().as_uri())
+        raise UserError("no figure has data in this store", cure=cure, where=store)
+    _say(drawn, as_json)
+    code = max((_tell(failure) for failure in drawn.failures), default=0)
+    if show and drawn.paths:
+        webbrowser.open(next(iter(drawn.paths.values())).resolve().as_uri())
+    if code:
+        raise typer.Exit(code)
+
+
+def _say(drawn: "Report", as_json: bool) -> None:
+    """Print what was drawn; the figures that failed are told on stderr."""
+    paths = {name: str(path) for name, path in drawn.paths.items()}
+    if not as_json:
+        print("\n".join(paths.values()))
+        return
+    index = {"index": paths.pop("index")} if "index" in paths else {}
+    figures = [{"figure": name, "path": path} for name, path in paths.items()]
+    failed = [{"figure": one.name, "error": str(said(one.error))} for one in drawn.failures]
+    print_json({"figures": figures, "failed": failed, **index})
+
+
+def _tell(failure: "Failure") -> int:
+    """Name a figure that failed; gives the exit code that its error asks for."""
+    return tell(failure.error, f"figure {failure.number} ({failure.name}) was not drawn: ")
 
 
 def _check_folder(out: Path) -> None:

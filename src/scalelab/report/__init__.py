@@ -3,6 +3,6 @@
 Nothing is run here.
 """
 
-from scalelab.report.drawing import check, draw, draw_all, with_data
+from scalelab.report.drawing import Failure, Report, check, draw, draw_all, is_fault, with_data
 
-__all__ = ["check", "draw", "draw_all", "with_data"]
+__all__ = ["Failure", "Report", "check", "draw", "draw_all", "is_fault", "with_data"]

@@ -20,7 +20,7 @@ from scalelab.report.allocation_chart import (
 from scalelab.report.averages import averages, labelled
 from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
 from scalelab.report.numbers import NONE, PLUS_MINUS, rounded, short, whole
-from scalelab.report.runs import arm_names, check_metric, state_counts, varying
+from scalelab.report.runs import absent, arm_names, check_metric, state_counts, varying
 
 NEEDED = ("digest", "state", "seed", "params.total")
 USUAL = ("recall", "accuracy", "test_loss")
@@ -47,17 +47,24 @@ class Allocation(Figure):
         super().chosen({name: value for name, value in options.items() if name != "metric"})
         return replace(self, metric=options.get("metric", self.metric).removeprefix("metrics."))
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether several shapes of one budget have finished, and are no arms with names (fig. 9 is
-        for these).
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where several shapes of one budget have finished, and are no arms with names
+        (fig. 9 is for these).
         """
-        if (
-            not set(NEEDED) <= set(rows.trials.columns)
-            or len(arm_names(rows.trials, rows.specs)) > 1
-        ):
-            return False
-        known = _finished(rows.trials, self._column(rows))
-        return is_one_budget(known) and bool(_axes(rows, known))
+        if missing := absent(rows.trials, NEEDED):
+            return missing
+        if len(arm_names(rows.trials, rows.specs)) > 1:
+            return "the arms have names, and figure 9 compares them"
+        column = self._column(rows)
+        known = _finished(rows.trials, column)
+        if known.is_empty():
+            return f"no finished trial has `{column}`"
+        if not is_one_budget(known):
+            low, high = known["params.total"].min(), known["params.total"].max()
+            return f"the sizes, {low:,} to {high:,} parameters, are not those of one budget"
+        if not _axes(rows, known):
+            return f"no two shapes ({', '.join(f'`{path}`' for path in SIZES)}) have finished"
+        return ""
 
     def _column(self, rows: Rows) -> str:
         """Raises UserError for a metric that is asked for and that no trial has."""

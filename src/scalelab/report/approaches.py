@@ -19,8 +19,17 @@ from scalelab.fit.isoflop import SIZES, Budget, IsoFlop, groups_of, isoflop
 from scalelab.fit.laws import find
 from scalelab.fit.powerline import PowerLine
 from scalelab.report.figure import Rows
-from scalelab.report.fitted import DEFAULT, Fitted, can_fit, fitted, is_surface, measured, of
-from scalelab.report.runs import varying
+from scalelab.report.fitted import (
+    DEFAULT,
+    Fitted,
+    can_fit,
+    fitted,
+    is_surface,
+    measured,
+    of,
+    several_tasks,
+    unmeasured,
+)
 
 WIDE = 1.5
 """A profile whose largest size is less than this times its smallest is no profile."""
@@ -183,17 +192,28 @@ def can_draw(rows: Rows, experiment: str, target: str | None = None) -> bool:
     """Whether there is one task, with a profile of sizes that differ or training curves of several
     sizes.
     """
+    return not undrawn(rows, experiment, target)
+
+
+def undrawn(rows: Rows, experiment: str, target: str | None = None) -> str:
+    """Why one of `names` can't be drawn; empty where it can."""
     frame = of(rows, experiment)
     column = target or usual_target(frame, find(DEFAULT).target)
+    if reason := unmeasured(frame, column) or several_tasks(frame):
+        return reason
     read = measured(frame, column)
-    if read is None or [path for path in varying(frame, []) if path.startswith("task.")]:
-        return False
+    assert read is not None, "rows that can be read"
     groups = [read.columns["N"][index] for index in groups_of(read.columns["C"])]
     traced = curves(rows, frame, column)
     sizes = traced["params"].to_numpy() if not traced.is_empty() else np.empty(0)
-    return any(
+    if _is_wide(sizes) or any(
         _is_wide(size_R) and np.unique(size_R).size >= SIZES for size_R in groups
-    ) or _is_wide(sizes)
+    ):
+        return ""
+    return (
+        f"no compute has been spent on {SIZES} sizes of which the largest is {WIDE:g} times the"
+        " smallest, and no such sizes have training curves"
+    )
 
 
 def _is_wide(size_R: Floats) -> bool:

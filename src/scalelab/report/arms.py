@@ -13,7 +13,7 @@ from scalelab.core.events import State
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.replicates import BySeed, difference, mean, ratio
 from scalelab.report.figure import Rows
-from scalelab.report.runs import arm_names, cell, names_of, told_apart
+from scalelab.report.runs import cell, names_of, told_apart, word_order
 
 _SETTING = ("task.", "budget.", "experiment")
 """Columns that say under what circumstances arms are compared; where arms have names, so does every
@@ -88,17 +88,13 @@ class Arms:
             ["arm"] if "arm" in axes else [axis for axis in axes if not axis.startswith(_SETTING)]
         )
         settings = [axis for axis in axes if axis not in alone]
-        order = {name: at for at, name in enumerate(arm_names(known, rows.specs))}
+        order = {axis: word_order(rows, axis) for axis in axes if known[axis].dtype == pl.String}
 
         def place(arm: Arm) -> list[Any]:
-            values = [arm.values[axis] for axis in (*settings, *alone)]
+            values = [(axis, arm.values[axis]) for axis in (*settings, *alone)]
             return [
-                (
-                    value is None,
-                    order.get(value, len(order)) if isinstance(value, str) else 0,
-                    value or 0,
-                )
-                for value in values
+                (value is None, order[axis].get(value, 0) if axis in order else value or 0)
+                for axis, value in values
             ]
 
         groups = (

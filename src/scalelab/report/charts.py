@@ -28,7 +28,9 @@ FONT = (
 )
 WIDTH, HEIGHT = 760, 460
 
-_CLIP = re.compile(r'(?<=id=")clip\d+(?=")|(?<=url\(#)clip\d+(?=\))')
+_NUMBERED = re.compile(
+    r'(?<=id=")(?:clip|gradient_)\d+(?=")|(?<=url\(#)(?:clip|gradient_)\d+(?=\))'
+)
 
 SIZE_LABEL = "replace(replace(format(datum.value, '~s'), 'k', 'K'), 'G', 'B')"
 """Labels of an axis of sizes or tokens: 2K, 10M, 1B."""
@@ -154,11 +156,10 @@ def to_svg(chart: Mapping[str, Any], theme: str = "light") -> str:
     picture = vl_convert.vegalite_to_svg(
         dict(chart), vl_version=VEGA_LITE, config={**THEMES[theme], "aria": False}
     )
-    # Clips are numbered through the life of the converter; here, through the picture.
-    order = {
-        name: f"clip{index}" for index, name in enumerate(dict.fromkeys(_CLIP.findall(picture)))
-    }
-    return _CLIP.sub(lambda found: order[found[0]], picture)
+    # Clips and gradients are numbered through the life of the converter; here, through the picture.
+    names = dict.fromkeys(_NUMBERED.findall(picture))
+    order = {name: f"{name.rstrip('0123456789')}{index}" for index, name in enumerate(names)}
+    return _NUMBERED.sub(lambda found: order[found[0]], picture)
 
 
 def to_png(chart: Mapping[str, Any], theme: str = "light", scale: float = 2) -> bytes:

@@ -21,18 +21,16 @@ from scalelab.report.charts import (
     log_y,
     told,
 )
+from scalelab.report.colours import Palette
 from scalelab.report.curves import X_AXES
 
-_COLOURS, _STATES = (
-    6,
-    {
-        "done": "circle",
-        "stopped": "square",
-        "diverged": "cross",
-        "failed": "cross",
-        "running": "triangle-up",
-    },
-)
+_STATES = {
+    "done": "circle",
+    "stopped": "square",
+    "diverged": "cross",
+    "failed": "cross",
+    "running": "triangle-up",
+}
 _TOLD = {"series:N": "series", "x:Q": "at", "value:Q": "value"}
 _TRIAL = {"state:N": "state", "seed:N": "seed", "trials:N": "trial"}
 _FILLED: dict[str, Any] = {"filled": True, "size": 55}
@@ -40,27 +38,28 @@ _RING: dict[str, Any] = {"filled": False, "size": 14, "strokeWidth": 2.5}
 """Small rings look like dots; where lines and filled marks share their colours, the legend of a
 ramp would be of symbols.
 """
-_WIDE = 52
+_WIDE = 88
 """Characters of a legend in one row, with the space between its columns."""
 
 
 @dataclass(frozen=True)
 class Colouring:
-    """Colours of series by their labels; or where `axis` is one, of the axis by its words, or by
-    numbers between the ends of `span`.
+    """Colours of series; or where `axis` is one, of the axis by its words, or by numbers between
+    the ends of `span`.
     """
 
-    labels: Sequence[str]
+    palette: Palette
     axis: str = ""
     span: tuple[float, float] | None = None
 
 
 def curve_chart(data: Data, metric: str, x: str, log: bool, colouring: Colouring) -> dict[str, Any]:
-    """Data sets: `curves` (series, x, value; low, high where series are told apart; else colour)
-    and `ends` (series, x, value, state, seed, trials, digests; colour).
+    """Data sets: `curves` (series, x, value; low, high where series are told apart; else colour),
+    `alone`, those of them that are a single place and have no end to mark it, and `ends` (series,
+    x, value, state, seed, trials, digests; colour).
     """
     places, values = _x(data, x, log), _y(data, metric)
-    colour, *dash = _apart(colouring.labels) if not colouring.axis else _along(colouring)
+    colour, *dash = _apart(colouring.palette) if not colouring.axis else _along(colouring)
     told_apart = not colouring.axis
     curves = layer("curves", places, values, colour, *dash, detail="series:N")
     ends = layer(
@@ -72,6 +71,7 @@ def curve_chart(data: Data, metric: str, x: str, log: bool, colouring: Colouring
             strokeWidth=2.2 if told_apart else 1.2, opacity=1 if told_apart else 0.75, clip=True
         ),
         *([_hover(places, values)] if told_apart else []),
+        layer("alone", places, values, colour).mark_point(opacity=1, **_FILLED),
         ends.mark_point(opacity=1, cursor="pointer", **(_FILLED if told_apart else _RING)),
     ]
     return finished(alt.layer(*parts).properties(width=WIDTH, height=HEIGHT), data)
@@ -122,50 +122,36 @@ def _y(data: Data, metric: str) -> alt.Y:
     return alt.Y("value:Q", title=metric, scale=scale, axis=alt.Axis(format="~r", tickCount=6))
 
 
-def _apart(labels: Sequence[str]) -> list[Any]:
+def _apart(palette: Palette) -> list[Any]:
     """Channels of lines: a colour and a dash for each series."""
-    domain = list(labels)
     line = {"symbolType": "stroke", "symbolSize": 500, "symbolStrokeWidth": 2, "symbolOpacity": 1}
     legend = (
-        alt.Legend(orient="top", offset=4, columnPadding=16, **_columns(domain), **line)
-        if len(domain) > 1
+        palette.legend(orient="top", offset=4, columnPadding=16, **_columns(palette.shown), **line)
+        if len(palette.shown) > 1
         else None
     )
-    dashes = [[1, 0] if index < _COLOURS else [6, 3] for index in range(len(domain))]
-    colour = alt.Color("series:N", title=None, legend=legend).scale(domain=domain)
-    return [
-        colour,
-        alt.StrokeDash("series:N", title=None, legend=legend).scale(domain=domain, range=dashes),
-    ]
+    return [palette.colour("series:N", legend), palette.dash("series:N", legend)]
 
 
 def _along(colouring: Colouring) -> list[Any]:
     """Channels of lines: a colour for each value of the axis."""
     if colouring.span is None:
-        kind, scale = "N", alt.Scale(domain=list(colouring.labels))
-        shown: dict[str, Any] = {
-            "symbolType": "stroke",
-            "symbolOpacity": 1,
-            **_columns(colouring.labels),
-        }
-    else:
-        low, high = colouring.span
-        kind, scale = (
-            "Q",
-            alt.Scale(
-                type="log" if low > 0 and high > 8 * low else "linear",
-                domain=[low, high],
-                nice=False,
-            ),
+        palette = colouring.palette
+        legend = palette.legend(
+            orient="top",
+            offset=4,
+            symbolType="stroke",
+            symbolOpacity=1,
+            **_columns(palette.shown),
         )
-        shown = {"gradientLength": 240, "labelExpr": SIZE_LABEL, **_ticks(low, high)}
-    colour = alt.Color(
-        f"colour:{kind}",
-        title=colouring.axis,
-        scale=scale,
-        legend=alt.Legend(orient="top", offset=4, **shown),
+        return [palette.colour("colour:N", legend, colouring.axis)]
+    low, high = colouring.span
+    scale = alt.Scale(
+        type="log" if low > 0 and high > 8 * low else "linear", domain=[low, high], nice=False
     )
-    return [colour]
+    shown = {"gradientLength": 240, "labelExpr": SIZE_LABEL, **_ticks(low, high)}
+    legend = alt.Legend(orient="top", offset=4, **shown)
+    return [alt.Color("colour:Q", title=colouring.axis, scale=scale, legend=legend)]
 
 
 def _ticks(low: float, high: float) -> dict[str, Any]:

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from scalelab.report.capacity_words import SERIES
+from scalelab.report.colours import Palette
 from scalelab.report.curve_chart import Colouring
-from scalelab.report.runs import cell, names_of
+from scalelab.report.figure import Rows
+from scalelab.report.runs import cell, names_of, told_apart, word_order
 
 APART, LINES, CLASSES = 12, 240, 8
 """Series that are told apart by colour and dash; lines that are drawn at all; classes that more of
@@ -43,32 +46,36 @@ class Way:
         return self.members["label"].n_unique()
 
     @classmethod
-    def of(cls, trials: pl.DataFrame, axes: Sequence[str]) -> "Way":
+    def of(cls, rows: Rows, axes: Sequence[str]) -> "Way":
         """The way for as many series as these axes make of the trials."""
-        members = _labelled(
-            trials.sort([*axes, "seed", "digest"], nulls_last=True).select(
-                "digest", "state", "seed", *axes
-            ),
-            axes,
-        )
+        members = _labelled(rows, axes)
         count = members["label"].n_unique()
         if count <= APART:
-            return cls(members, axes, _told_apart(members))
+            return cls(members, axes, Colouring(_palette(members, rows.unfiltered)))
         colour = max(
             axes, key=lambda axis: (members[axis].dtype.is_numeric(), members[axis].n_unique())
         )
         if count <= LINES:
             text = f"{count:,} series are too many to tell apart: the colour is {colour}."
-            return cls(members, axes, _by_axis(members[colour], colour), text=text)
+            return cls(members, axes, _by_axis(members[colour], rows, colour), text=text)
         classed = _classed(members, colour)
         text = (
             f"{count:,} series are too many for lines of their own: runs are put into classes of"
             f" {colour}, whatever the other axes."
         )
-        return cls(classed, [], _told_apart(classed), MIDDLE, text)
+        labels = classed["label"].unique(maintain_order=True).to_list()
+        return cls(classed, [], Colouring(Palette(labels, labels)), MIDDLE, text)
 
 
-def _labelled(members: pl.DataFrame, axes: Sequence[str]) -> pl.DataFrame:
+def _labelled(rows: Rows, axes: Sequence[str]) -> pl.DataFrame:
+    """The trials in the order of their series."""
+    words = [axis for axis in axes if rows.trials[axis].dtype == pl.String]
+    trials = rows.trials.with_columns(
+        pl.col(axis).cast(pl.Enum(list(word_order(rows, axis)))) for axis in words
+    )
+    members = trials.sort([*axes, "seed", "digest"], nulls_last=True).select(
+        "digest", "state", "seed", *axes
+    )
     names = names_of(axes)
     labels = [
         ", ".join(_said(names[axis], row[axis]) for axis in axes) or _EVERY
@@ -82,17 +89,39 @@ def _said(name: str, value: Any) -> str:
     return text if name in ("experiment", "arm") else f"{name} {text}"
 
 
-def _told_apart(members: pl.DataFrame) -> Colouring:
-    return Colouring(members["label"].unique(maintain_order=True).to_list())
+def _palette(members: pl.DataFrame, rows: Rows) -> Palette:
+    """The colours of the series among all of the experiments; where these are the recall modes,
+    the colours of the modes.
+    """
+    every = _labelled(rows, told_apart(rows.trials, rows.specs))
+    modes = _modes(rows.trials, every)
+    return Palette.placed(_digests(members), modes or _digests(every))
 
 
-def _by_axis(values: pl.Series, axis: str) -> Colouring:
+def _digests(members: pl.DataFrame) -> dict[str, list[str]]:
+    """Series -> digests, in the order of the series."""
+    grouped = members.group_by("label", maintain_order=True).agg("digest")
+    return dict(grouped.select("label", "digest").iter_rows())
+
+
+def _modes(trials: pl.DataFrame, members: pl.DataFrame) -> dict[str, list[str]]:
+    """Mode -> digests, where every series is all of one recall mode; else empty."""
+    if "task.recall" not in trials.columns:
+        return {}
+    told = trials.unique("digest").select("digest", mode="task.recall")
+    pairs = members.join(told, on="digest").select("label", "mode").unique()
+    if pairs["mode"].has_nulls() or pairs["mode"].n_unique() < len(pairs):
+        return {}
+    return {mode: told.filter(pl.col("mode") == mode)["digest"].to_list() for mode in SERIES}
+
+
+def _by_axis(values: pl.Series, rows: Rows, axis: str) -> Colouring:
+    every = rows.unfiltered.trials[axis].drop_nulls()
+    shown = [cell(value) for value in values.drop_nulls().unique(maintain_order=True)]
     if values.dtype.is_numeric():
-        found = values.drop_nulls().to_numpy()
-        return Colouring((), axis, (float(found.min()), float(found.max())))
-    return Colouring(
-        [cell(value) for value in values.drop_nulls().unique(maintain_order=True)], axis
-    )
+        found = every.to_numpy()
+        return Colouring(Palette(shown, shown), axis, (float(found.min()), float(found.max())))
+    return Colouring(Palette.of(shown, list(word_order(rows, axis))), axis)
 
 
 def _classed(members: pl.DataFrame, axis: str) -> pl.DataFrame:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from scalelab.core.events import is_lower_better
+from scalelab.fit.warned import Warned
 from scalelab.report.averages import averages, labelled
 from scalelab.report.curve_ways import Way
-from scalelab.report.curves import X_AXES, Series
+from scalelab.report.curves import X_AXES, Series, is_single
 from scalelab.report.figure import Rows, Table
 from scalelab.report.numbers import short, value
 from scalelab.report.runs import state_counts
@@ -25,10 +26,23 @@ def verdict(drawn: Mapping[str, Sequence[Series]], x: str, rows: Rows) -> list[s
     ]
 
 
+def warnings(rows: Rows) -> list[Warned]:
+    """Curves of one place."""
+    if not is_single(rows.curves):
+        return []
+    text = (
+        "Every trial was evaluated once, at its end: a mark is all there is of its curve. Lower"
+        " `evaluation.first` for more."
+    )
+    return [Warned("one_evaluation", text)]
+
+
 def _best(metric: str, label: str, lines: Sequence[Series], x: str) -> str:
     less = is_lower_better(metric)
     best = (min if less else max)(lines, key=lambda line: line.last()[1])
     at, reached = best.last()
+    if len(lines) > 1 and len({line.last()[1] for line in lines}) == 1:
+        return f"Every series ends with the same {label}: {value(reached)}."
     count = len(best.ends)
     of = f"mean of {count:,} trials, " if count > 1 else ""
     whose = f" in {best.label}" if len(lines) > 1 else ""

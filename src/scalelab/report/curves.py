@@ -57,18 +57,24 @@ class Series:
 
 
 def metric_names(curves: pl.DataFrame) -> list[str]:
-    """Metrics that have a curve: two points or more in some trial. How fast and how far is no
-    metric.
+    """Metrics that have a curve: two points or more in some trial, or where none has, one. How fast
+    and how far is no metric.
     """
     if curves.is_empty():
         return []
-    drawn = (
-        curves.filter(~pl.col("name").is_in(list(POSITION)))
-        .group_by("digest", "name")
-        .len()
-        .filter(pl.col("len") > 1)
+    known = curves.filter(~pl.col("name").is_in(list(POSITION))).group_by("digest", "name").len()
+    longest = dict(known.group_by("name").agg(pl.col("len").max()).iter_rows())
+    metrics = {name: points for name, points in longest.items() if not is_speed(name)}
+    # What is measured once at the end, beside curves, is a result and no curve.
+    fewest = min(2, max(metrics.values(), default=0))
+    return sorted(name for name, points in metrics.items() if points >= fewest)
+
+
+def is_single(curves: pl.DataFrame) -> bool:
+    """Whether every trial with points was evaluated once."""
+    return not curves.is_empty() and bool(
+        (curves.group_by("digest", "name").len()["len"] == 1).all()
     )
-    return sorted(name for name in drawn["name"].unique() if not is_speed(name))
 
 
 def points(rows: Rows, metric: str, x: str) -> pl.DataFrame:

@@ -43,7 +43,7 @@ from scalelab.report.diagnostic_data import (
 from scalelab.report.figure import Drawing, Panel, Rows, Table
 from scalelab.report.fit_figure import FitFigure, Told, drawing_of
 from scalelab.report.fit_words import anchor, law_line, methods, runs_table, target
-from scalelab.report.fitted import any_law, can_fit, fits, names
+from scalelab.report.fitted import any_law, fits, unfitted
 from scalelab.report.numbers import rounded
 
 Drawn = tuple[str, str, dict[str, Any], str, Table | None]
@@ -56,11 +56,11 @@ class Diagnostics(FitFigure):
 
     recipe: int = 2
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether the store keeps a fit of these rows, or their loss can be fitted over parameters
-        and tokens.
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where the store keeps a fit of these rows, or their loss can be fitted over
+        parameters and tokens.
         """
-        return any(can_fit(rows, name, any_law, self.asked(rows)) for name in names(rows))
+        return unfitted(rows, any_law, self.asked(rows))
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError where a law can't be fitted."""

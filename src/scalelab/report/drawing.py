@@ -2,19 +2,38 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from scalelab.core.errors import UserError, reason
 from scalelab.report.charts import to_png, to_svg
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
-from scalelab.report.index import Drawn, to_index
-from scalelab.report.page import to_page
+from scalelab.report.index import Drawn, Failed, to_card, to_failed_card, to_index
+from scalelab.report.page import to_failed_page, to_page
 from scalelab.report.reading import Reading, fingerprint, having_data, take
-from scalelab.report.registry import figures, find
+from scalelab.report.registry import ENTRIES, Entry, figures, find
 from scalelab.store.reader import Reader
 
 Format = Literal["html", "png", "svg"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A figure that could not be drawn."""
+
+    number: int
+    name: str
+    error: BaseException
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of every figure that has data."""
+
+    paths: Mapping[str, Path]
+    """By the figures' names, `index` first."""
+    failures: Sequence[Failure]
 
 
 def draw(
@@ -47,51 +66,122 @@ def draw_all(
     filter: str | None = None,
     out: Path,
     format: Format = "html",
-) -> dict[str, Path]:
-    """Draw every figure that has data, and `index.html` that shows them all; gives paths by the
-    figures' names, `index` first.
+) -> Report:
+    """Draw every figure that has data, and `index.html` that shows them all.
 
     Pictures have no index. Where several experiments have data for a figure, and none of them is
-    the registry's, the newest is drawn.
+    the registry's, the newest is drawn. A figure that fails stops no other: it is among the
+    failures, and its page and the index say so. Raises UserError for an unknown experiment, a
+    filter that is none, and a folder that cannot be written into.
     """
-    reading, pages, paths = Reading(store, filter), [], {}
-    for figure, candidates in _drawable(reading, experiments):
+    reading = Reading(store, filter)
+    reading.check(experiments)
+    cards, paths, failures = [], {}, []
+    for entry in ENTRIES:
+        made = _made(reading, entry, experiments, format)
+        if made is None:
+            continue
+        cards.append(made.card)
+        if made.error is not None:
+            failures.append(Failure(entry.number, entry.name, made.error))
+            _remove_pictures(out, entry, format)
+        path = _put_all(out, made.files)
+        if made.error is None:
+            paths[entry.name] = path
+    if not cards or format != "html":
+        return Report(paths, failures)
+    _put(out / "index.html", to_index(cards, len(failures)).encode())
+    return Report({"index": out / "index.html", **paths}, failures)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The files of a figure by their names, the page or picture first; its card on the index; and
+    the error that stopped it, if one did.
+    """
+
+    files: Mapping[str, bytes]
+    card: str
+    error: BaseException | None = None
+
+
+def _made(
+    reading: Reading, entry: Entry, experiments: Sequence[str] | None, format: Format
+) -> _Made | None:
+    """All that is made of one figure; None where it has no data.
+
+    Whatever fails here may be the fault of this figure alone. Files are not written here: a full
+    disk is no figure's fault.
+    """
+    try:
+        figure = entry.load()
+        candidates = _candidates(reading, figure, experiments)
+        if not candidates:
+            return None
         names = list(experiments or candidates[:1])
         rows = reading.rows(figure, names)
         drawing = figure.draw(rows)
-        paths[figure.name] = write(figure, drawing, rows, names, filter, out, format)
-        pages.append(
-            Drawn(
-                figure,
-                drawing,
-                names,
-                [name for name in candidates if name not in names],
-                paths[figure.name].name,
-            )
-        )
-    if not pages or format != "html":
-        return paths
-    _put(out / "index.html", to_index(pages).encode())
-    return {"index": out / "index.html", **paths}
+        files = _files(figure, drawing, rows, names, reading.filter, format)
+        others = [name for name in candidates if name not in names]
+        drawn = Drawn(figure, drawing, names, others, next(iter(files)))
+        return _Made(files, to_card(drawn) if format == "html" else "")
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        return _failed(entry, error, format)
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an error is a fault of what was tried, and no interruption; a panic of a library in
+    Rust, such as Polars, is no Exception.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def _failed(entry: Entry, error: BaseException, format: Format) -> _Made:
+    """A page in the place of an earlier one, which would pass for a current one; and its numbers,
+    which `check` then calls out of date.
+    """
+    failed = Failed(entry.number, entry.title, _sentence(error))
+    source = {"figure": entry.number, "name": entry.name, "failed": failed.why}
+    files = {f"fig-{entry.number}.json": _json(source).encode()}
+    if format == "html":
+        page = to_failed_page(entry.number, entry.title, failed.why)
+        files = {failed.page: page.encode(), **files}
+    return _Made(files, to_failed_card(failed), error)
+
+
+def _sentence(error: BaseException) -> str:
+    """The error in one line."""
+    if isinstance(error, UserError):
+        return str(error)
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *lines[:1]])
+
+
+def _remove_pictures(out: Path, entry: Entry, format: Format) -> None:
+    """Remove an earlier run's pictures of a figure: they can't say that it failed."""
+    if format != "html":
+        for path in [
+            out / f"fig-{entry.number}.{format}",
+            *out.glob(f"fig-{entry.number}-*.{format}"),
+        ]:
+            path.unlink(missing_ok=True)
 
 
 def with_data(store: Reader, experiments: Sequence[str] | None = None) -> list[str]:
     """Names of the figures that have something to draw: from these experiments, or from any."""
-    return [figure.name for figure, _ in _drawable(Reading(store), experiments)]
+    reading = Reading(store)
+    return [figure.name for figure in figures() if _candidates(reading, figure, experiments)]
 
 
-def _drawable(
-    reading: Reading, experiments: Sequence[str] | None
-) -> list[tuple[Figure, list[str]]]:
-    """Each figure that has data, with the experiments that have it."""
+def _candidates(
+    reading: Reading, figure: Figure, experiments: Sequence[str] | None
+) -> Sequence[str]:
+    """The experiments that the figure could draw; those that are named, where they have data."""
     if experiments:
-        return [
-            (figure, list(experiments))
-            for figure in figures()
-            if figure.has_data(reading.rows(figure, experiments))
-        ]
-    found = [(figure, having_data(reading, figure)) for figure in figures()]
-    return [(figure, names) for figure, names in found if names]
+        return experiments if figure.has_data(reading.rows(figure, experiments)) else ()
+    return having_data(reading, figure)
 
 
 def write(
@@ -104,6 +194,18 @@ def write(
     format: Format,
 ) -> Path:
     """Write a drawing of rows that are read already."""
+    return _put_all(out, _files(figure, drawing, rows, experiments, filter, format))
+
+
+def _files(
+    figure: Figure,
+    drawing: Drawing,
+    rows: Rows,
+    experiments: Sequence[str],
+    filter: str | None,
+    format: Format,
+) -> dict[str, bytes]:
+    """Name -> content: the page, or a picture of each panel; and the numbers."""
     drawn_from = {
         "experiments": list(experiments),
         "filter": filter,
@@ -112,17 +214,17 @@ def write(
     }
     warnings = [{"code": warned.code, "text": warned.text} for warned in drawing.warnings]
     source = {"figure": figure.number, "name": figure.name, **drawn_from, "warnings": warnings}
-    path = out / f"fig-{figure.number}.{format}"
+    stem = f"fig-{figure.number}"
     if format == "html":
-        _put(path, to_page(figure, drawing, rows).encode())
+        files = {f"{stem}.html": to_page(figure, drawing, rows).encode()}
     else:
-        for index, panel in enumerate(drawing.panels):
-            _put(
-                path.with_stem(f"{path.stem}-{panel.name}") if index else path,
-                _picture(panel, format),
+        files = {
+            f"{stem}-{panel.name}.{format}" if index else f"{stem}.{format}": _picture(
+                panel, format
             )
-    _put(path.with_suffix(".json"), _json({**source, **drawing.data}).encode())
-    return path
+            for index, panel in enumerate(drawing.panels)
+        }
+    return {**files, f"{stem}.json": _json({**source, **drawing.data}).encode()}
 
 
 def _picture(panel: Panel, format: Format) -> bytes:
@@ -136,6 +238,13 @@ def _json(data: Mapping[str, Any]) -> str:
         for key, value in data.items()
     )
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _put_all(out: Path, files: Mapping[str, bytes]) -> Path:
+    """Write the files; gives the first's path."""
+    for name, content in files.items():
+        _put(out / name, content)
+    return out / next(iter(files))
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -165,9 +274,5 @@ def _is_stale(store: Reader, path: Path) -> bool:
         figure = find(source["figure"]).chosen(source["options"])
         rows = Reading(store, source["filter"]).rows(figure, source["experiments"])
         return fingerprint(figure, rows) != source["rows"]
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-    ):  # not written by this version, or drawn from an experiment that is gone
+    except Exception:  # failed, or not written by this version, or of an experiment that is gone
         return True

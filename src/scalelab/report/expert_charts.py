@@ -18,6 +18,7 @@ from scalelab.report.charts import (
     log_y,
     told,
 )
+from scalelab.report.colours import COLOURS, Palette
 from scalelab.report.diagnostic_charts import SMALL
 from scalelab.report.expert_data import Experts, Load
 from scalelab.report.numbers import rounded
@@ -159,28 +160,7 @@ def curve_chart(data: Data, title: str, even: tuple[float, str] | None) -> dict[
         "format(datum.value, '~s')",
     )
     y = _y(ends, title)
-    legend = (
-        alt.Legend(
-            orient="top",
-            offset=6,
-            symbolType="stroke",
-            symbolStrokeWidth=2,
-            symbolOpacity=1,
-            columns=6,
-        )
-        if len(layers) > 1
-        else None
-    )
-    scale = (
-        alt.Scale(domain=layers)
-        if len(layers) <= 6
-        else alt.Scale(type="linear", domain=[layers[0], layers[-1]], range="ramp")
-    )
-    if len(layers) > 6:
-        legend = alt.Legend(orient="top", offset=6, gradientLength=200, format="d", tickMinStep=1)
-    colour = alt.Color(
-        f"layer:{'N' if len(layers) <= 6 else 'Q'}", title="layer", legend=legend, scale=scale
-    )
+    colour = _layers(layers)
     tooltip = told(
         {
             "layer:N": "layer",
@@ -204,6 +184,24 @@ def curve_chart(data: Data, title: str, even: tuple[float, str] | None) -> dict[
     return finished(alt.layer(*parts).properties(width=_SMALL, height=260), sets)
 
 
+def _layers(layers: Sequence[int]) -> alt.Color:
+    """A colour for each layer of the model, also of those without experts; a ramp for many."""
+    if layers[-1] >= COLOURS:
+        legend = alt.Legend(orient="top", offset=6, gradientLength=200, format="d", tickMinStep=1)
+        scale = alt.Scale(type="linear", domain=[0, layers[-1]], range="ramp")
+        return alt.Color("layer:Q", title="layer", legend=legend, scale=scale)
+    palette = Palette(range(layers[-1] + 1), layers)
+    legend = palette.legend(
+        orient="top",
+        offset=6,
+        symbolType="stroke",
+        symbolStrokeWidth=2,
+        symbolOpacity=1,
+        columns=COLOURS,
+    )
+    return palette.colour("layer:N", legend if len(layers) > 1 else None, "layer")
+
+
 def _guide(y: alt.Y) -> list[alt.Chart]:
     """A dashed line with its name above the right end."""
     name = layer("even", y, text="text:N").mark_text(
@@ -221,7 +219,7 @@ def _y(values: Sequence[float], title: str) -> alt.Y:
         return log_y("value:Q", title, log_domain(values, 0.06), PLAIN_LABEL)
     room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
     # From zero up, unless all lies in a narrow band far from it.
-    start = 0.0 if low >= 0 and low < 0.7 * high else low - room
+    start = 0.0 if low >= 0 and low <= 0.7 * high else low - room
     return alt.Y(
         "value:Q",
         title=title,

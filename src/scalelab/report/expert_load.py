@@ -21,15 +21,18 @@ class ExpertLoad(Figure):
     curves.
     """
 
+    recipe: int = 2
     needs_curves: bool = True
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
         """Loads of experts, and what is measured of each layer's router."""
         return [name for name in names if is_load(name) or layer_of(name)]
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether some finished trial told the load of its experts."""
-        return bool(experts_of(rows))
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where some trial told the load of its experts."""
+        if experts_of(rows):
+            return ""
+        return "no trial has told the load of experts (`model.ffn.kind: moe`)"
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing."""
@@ -57,14 +60,15 @@ def _panels(one: Experts, arms: int) -> list[Panel]:
     )
     caption = (
         "The share of the tokens that each expert took since the last evaluation, times the"
-        f" {one.shown.experts} experts: 1 is even. One trial, seed {one.shown.seed} of"
+        f" number of experts, {one.shown.experts}: 1 is even. One trial, seed {one.shown.seed} of"
         f" {one.arm.label} ({len(one.loads)}"
         f" replicate{'s' if len(one.loads) > 1 else ''}).{left_out}"
     )
     panels = [
         Panel(f"load{name}", f"Load of the experts{after}", chart, caption, layers_table(one))
     ]
-    for kind, curves in one.curves.items():
+    # The router of one expert has nothing to choose, so that its curves are all zero.
+    for kind, curves in one.curves.items() if one.shown.experts > 1 else ():
         if kind == "dropped" and not any(value > 0 for curve in curves for value in curve.high_S):
             continue
         title, about = TITLES[kind]

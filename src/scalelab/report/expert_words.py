@@ -38,7 +38,13 @@ _NAMED = 4
 
 def verdict(found: Sequence[Experts]) -> list[str]:
     """For each arm the worst layer at the end, and the experts that died."""
-    return [sentence for one in found for sentence in (*_balance(one), _deaths(one))]
+    return [sentence for one in found for sentence in _said(one)]
+
+
+def _said(one: Experts) -> list[str]:
+    if one.shown.experts == 1:
+        return [f"`{one.arm.label}` has one expert in a layer, which takes every token."]
+    return [*_balance(one), _deaths(one)]
 
 
 def _balance(one: Experts) -> list[str]:
@@ -95,7 +101,7 @@ def layers_table(one: Experts) -> Table:
         entropy = ends.get("router_entropy", {}).get(layer)
         told = [_told(ends.get("max_vio", {}).get(layer)), _told(worst.get(layer)), _told(entropy)]
         told += [
-            NONE if entropy is None else f"{100 * entropy / one.even:.0f} %",
+            _of_even(entropy, one.even),
             _told(ends.get("dropped", {}).get(layer)),
         ]
         dead = sum(1 for load in one.loads for found, _ in load.dead if found == layer)
@@ -117,6 +123,15 @@ def layers_table(one: Experts) -> Table:
 
 def _told(found: float | None) -> str:
     return NONE if found is None else value(found)
+
+
+def _of_even(entropy: float | None, even: float) -> str:
+    """The entropy as a share of that of even gates.
+
+    One expert has no such share: its gate is 1 for every token, so the entropy of its load and
+    that of even gates are both ln 1 = 0.
+    """
+    return NONE if entropy is None or even == 0 else f"{100 * entropy / even:.0f} %"
 
 
 def reading() -> list[str]:
@@ -194,7 +209,8 @@ def warnings(found: Sequence[Experts]) -> list[Warned]:
         if dead
         else []
     )
-    few = sorted({one.arm.label for one in found if len(one.shown.steps_S) < 3})
+    chosen = [one for one in found if one.shown.experts > 1]
+    few = sorted({one.arm.label for one in chosen if len(one.shown.steps_S) < 3})
     if few:
         said.append(
             Warned(

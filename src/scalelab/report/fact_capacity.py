@@ -3,6 +3,7 @@ hold.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from scalelab.core.errors import UserError
 from scalelab.fit.knowledge import DRAWS, Capacity, Point, above_limit, capacity, points
 from scalelab.fit.warned import Warned
+from scalelab.report.colours import Palette
 from scalelab.report.fact_capacity_chart import (
     capacity_chart,
     capacity_data,
@@ -19,22 +21,27 @@ from scalelab.report.fact_capacity_chart import (
 )
 from scalelab.report.figure import Drawing, Figure, Panel, Rows, Table
 from scalelab.report.numbers import NONE, rounded, short, span, whole
-from scalelab.report.runs import free, state_counts
+from scalelab.report.runs import absent, free, state_counts
 
 SIZE = "params.used"
 NEEDED = ("digest", "state", "task.people", "exposures", "metrics.bits", "metrics.bits_max", SIZE)
 
 
+@dataclass(frozen=True)
 class FactCapacity(Figure):
     """Bits against parameters with the line of what they could hold, and learned against demanded
     bits per parameter.
     """
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether a trial has finished with learned bits and their bound."""
-        return set(NEEDED) <= set(rows.trials.columns) and any(
-            point.mean > 0 for point in points(rows.trials, SIZE)
-        )
+    recipe: int = 2
+
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where a trial has finished with learned bits and their bound."""
+        if missing := absent(rows.trials, NEEDED):
+            return missing
+        if not any(point.mean > 0 for point in points(rows.trials, SIZE)):
+            return "no finished trial has learned any bits (`metrics.bits` above 0)"
+        return ""
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing."""
@@ -44,11 +51,12 @@ class FactCapacity(Figure):
             for exposures, group in groupby(found, key=lambda point: point.exposures)
         }
         laws, without = _fitted(by_exposures)
-        series = [
+        shown = [
             series_name(exposures)
             for exposures in by_exposures
             if any(point.mean > 0 for point in by_exposures[exposures])
         ]
+        series = Palette.of(shown, _every_series(rows))
         bits = capacity_chart(capacity_data(found, laws), series)
         demand = demand_chart(demand_data(found, laws), series)
         return Drawing(
@@ -96,6 +104,11 @@ _READING = [
         " show DIGEST` tells all of one."
     ),
 ]
+
+
+def _every_series(rows: Rows) -> list[str]:
+    exposures = rows.unfiltered.trials["exposures"].drop_nulls().round_sig_figs(3).unique().sort()
+    return [series_name(one) for one in exposures.to_list()]
 
 
 def _fitted(

@@ -23,6 +23,7 @@ from scalelab.report.charts import (
     log_y,
     told,
 )
+from scalelab.report.colours import Palette
 from scalelab.report.numbers import NONE, rounded, short, whole
 
 GUIDES = (1.0, 2.0)
@@ -162,7 +163,7 @@ def _law(law: Capacity, exposures: float, shown: Sequence[Point]) -> list[dict[s
     return rows
 
 
-def capacity_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
+def capacity_chart(data: Data, series: Palette) -> dict[str, Any]:
     """Learned bits against parameters with guides at 1 and 2 bits a parameter, and what the data of
     each number of people hold.
     """
@@ -193,7 +194,7 @@ def capacity_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
         .mark_rule(strokeWidth=1.5, clip=True)
         .encode(alt.Y("low:Q"), alt.Y2("high:Q"), colour),
         points.mark_point(filled=True, opacity=1, size=70, cursor="pointer").encode(
-            colour, _shape(series), tooltip=tooltip
+            colour, series.shape("series:N", _named(series)), tooltip=tooltip
         ),
         layer("guidewords", x, y, alt.Text("text:N")).mark_text(
             align="left", baseline="bottom", dy=-3, angle=angle % 360
@@ -205,9 +206,8 @@ def capacity_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
     return finished(alt.layer(*parts).properties(width=_INNER, height=HEIGHT), data)
 
 
-def _series(series: Sequence[str], lines: Sequence[str]) -> tuple[alt.Color, alt.StrokeDash]:
-    legend = alt.Legend(orient="top", offset=4, columnPadding=16, symbolOpacity=1)
-    colour = alt.Color("series:N", title=None, legend=legend).scale(domain=list(series))
+def _series(series: Palette, lines: Sequence[str]) -> tuple[alt.Color, alt.StrokeDash]:
+    colour = series.colour("series:N", _named(series))
     legend = alt.Legend(
         orient="top",
         offset=4,
@@ -221,11 +221,8 @@ def _series(series: Sequence[str], lines: Sequence[str]) -> tuple[alt.Color, alt
     )
 
 
-def _shape(series: Sequence[str]) -> alt.Shape:
-    shapes = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
-    return alt.Shape("series:N", title=None).scale(
-        domain=list(series), range=[shapes[i % len(shapes)] for i in range(len(series))]
-    )
+def _named(series: Palette) -> alt.Legend:
+    return series.legend(orient="top", offset=4, columnPadding=16, symbolOpacity=1)
 
 
 def demand_data(
@@ -275,7 +272,7 @@ def _knee(exposures: float, law: Capacity) -> dict[str, Any]:
     return {**keyed, "text": f"{law.per_param:.2g} bits a parameter"}
 
 
-def demand_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
+def demand_chart(data: Data, series: Palette) -> dict[str, Any]:
     """Learned against demanded bits per parameter; a ring where the fitted bend has its knee."""
     # The words stand left of their ring and need room there.
     places = [row["demanded"] for row in data["points"]] + [
@@ -292,7 +289,7 @@ def demand_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
         .mark_line(strokeWidth=1.6, clip=True)
         .encode(colour, dash, detail="group:N"),
         marks.mark_point(filled=True, opacity=1, size=70, cursor="pointer").encode(
-            colour, _shape(series), tooltip=told(_TOLD)
+            colour, series.shape("series:N", _named(series)), tooltip=told(_TOLD)
         ),
         knees.mark_point(filled=False, size=230, strokeWidth=2, clip=True).encode(colour),
         knees.mark_text(align="right", dx=-14, dy=-6, clip=True).encode(alt.Text("text:N"), colour),

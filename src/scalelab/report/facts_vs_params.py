@@ -1,6 +1,7 @@
 """Fig. 1: how many parameters a fact costs, in the weights and through a tool."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -13,9 +14,11 @@ from scalelab.fit.frontier import Answer, Cell, cells
 from scalelab.report.capacity_methods import methods
 from scalelab.report.capacity_words import SERIES, laws_table, points_table, reading, verdict
 from scalelab.report.charts import behind
+from scalelab.report.colours import modes
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.frontier_chart import LINES, frontier_chart
 from scalelab.report.numbers import NONE, rounded, whole
+from scalelab.report.runs import absent
 from scalelab.spec.search import Frontier
 
 NEEDED = ("digest", "state", "seed", "task.people", "task.recall", "params.total")
@@ -23,15 +26,20 @@ Curves = dict[str, list[Cell]]
 _PLACES = 60
 
 
+@dataclass(frozen=True)
 class FactsVsParams(Figure):
     """Facts against the smallest model that recalls them, for each recall mode."""
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether some trial has finished with the metric that decides."""
+    recipe: int = 2
+
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where some trial has finished with the metric that decides."""
         metric, at_least = threshold(rows)
-        return {*NEEDED, metric} <= set(rows.trials.columns) and bool(
-            _curves(rows, metric, at_least)
-        )
+        if missing := absent(rows.trials, (*NEEDED, metric)):
+            return missing
+        if not _curves(rows, metric, at_least):
+            return f"no finished trial has facts and `{metric}` together"
+        return ""
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError where the experiments don't agree on what passes."""
@@ -39,7 +47,7 @@ class FactsVsParams(Figure):
         curves = _curves(rows, metric, at_least)
         cost = Cost.of([cell for curve in curves.values() for cell in curve])
         chart = frontier_chart(
-            rounded(_chart_data(curves, cost)), [SERIES[recall] for recall in curves]
+            rounded(_chart_data(curves, cost)), modes([SERIES[recall] for recall in curves])
         )
         caption = (
             f"The smallest model whose {metric.removeprefix('metrics.')} reaches {at_least:.4g},"

@@ -5,7 +5,7 @@ A drawing is plain data, so that a page, a picture and a JSON file come from one
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -42,6 +42,13 @@ class Rows:
     """What the trials were chosen by."""
     before: int = 0
     """How many trials there were before the filter."""
+    every: pl.DataFrame | None = None
+    """The trials before the filter, where there is one: series have their colours among all."""
+
+    @property
+    def unfiltered(self) -> "Rows":
+        """The same before the filter."""
+        return self if self.every is None else replace(self, trials=self.every, every=None)
 
 
 @dataclass(frozen=True)
@@ -159,9 +166,20 @@ class Figure(ABC):
             )
         return self
 
-    @abstractmethod
     def has_data(self, rows: Rows) -> bool:
         """Whether the rows hold anything to draw."""
+        return not self.lacks(rows)
+
+    @abstractmethod
+    def lacks(self, rows: Rows) -> str:
+        """What these rows lack that it draws, as the beginning of a sentence (`no finished trial
+        has `metrics.bits``); empty where there is something to draw.
+        """
+
+    @property
+    def cure(self) -> str:
+        """What makes its data."""
+        return f"`scalelab run {self.spec}` makes it"
 
     @abstractmethod
     def draw(self, rows: Rows) -> Drawing:

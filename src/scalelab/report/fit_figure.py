@@ -25,6 +25,11 @@ class FitFigure(Figure):
     """
 
     @property
+    def cure(self) -> str:
+        """What makes its data: no spec of its own."""
+        return "run several sizes at several lengths, or `scalelab import` a table of such runs"
+
+    @property
     def options(self) -> Mapping[str, str]:
         """The metric."""
         return {"metric": self.metric}

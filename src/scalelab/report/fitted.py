@@ -2,7 +2,7 @@
 older engine made it; else Chinchilla's law, fitted to them here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -144,12 +144,37 @@ def can_fit(rows: Rows, name: str, suits: Callable[[Law], bool], target: str | N
     """Whether the store keeps a fit of these rows, or they can be fitted: one task, and what the
     law needs.
     """
+    return not _unfitted(rows, name, suits, target)
+
+
+def unfitted(rows: Rows, suits: Callable[[Law], bool], target: str | None = None) -> str:
+    """Why none of `names` has a fit: see `first_reason`."""
+    return first_reason([_unfitted(rows, name, suits, target) for name in names(rows)])
+
+
+def first_reason(reasons: Sequence[str]) -> str:
+    """The first of the reasons why something can't be drawn; empty where one of them is."""
+    if not reasons:
+        return "no trial has finished"
+    return "" if "" in reasons else reasons[0]
+
+
+def _unfitted(
+    rows: Rows, name: str, suits: Callable[[Law], bool], target: str | None = None
+) -> str:
+    """Why one of `names` has no fit; empty where it has one."""
     frame = of(rows, name)
     if _stored(rows, name, frame, _that(suits, target)) is not None:
-        return True
-    return not [path for path in varying(frame, []) if path.startswith("task.")] and _readable(
-        frame, _default(frame, target)
-    )
+        return ""
+    return several_tasks(frame) or _unread(frame, _default(frame, target))
+
+
+def several_tasks(frame: pl.DataFrame) -> str:
+    """That the rows are of several tasks, whose losses don't compare; empty where they are of
+    one.
+    """
+    paths = [f"`{path}`" for path in varying(frame, []) if path.startswith("task.")]
+    return f"the task varies ({', '.join(paths)}), and one law is of one task" if paths else ""
 
 
 def _default(frame: pl.DataFrame, target: str | None) -> Law:
@@ -160,12 +185,13 @@ def _that(suits: Callable[[Law], bool], target: str | None) -> Callable[[Law], b
     return suits if target is None else lambda law: suits(law) and law.target == target
 
 
-def _readable(frame: pl.DataFrame, law: Law) -> bool:
+def _unread(frame: pl.DataFrame, law: Law) -> str:
+    """Why a law can't read the rows; empty where it can."""
     try:
         sample(frame, law)
-    except UserError:
-        return False
-    return True
+    except UserError as fault:
+        return fault.what
+    return ""
 
 
 def fits(rows: Rows, suits: Callable[[Law], bool], target: str | None = None) -> list[Fitted]:
@@ -302,6 +328,15 @@ def measured(frame: pl.DataFrame, target: str) -> Sample | None:
         return run_table(frame, target)
     except UserError:
         return None
+
+
+def unmeasured(frame: pl.DataFrame, target: str) -> str:
+    """Why no row has all of them; empty where some have."""
+    try:
+        run_table(frame, target)
+    except UserError as fault:
+        return fault.what
+    return ""
 
 
 def _flops(frame: pl.DataFrame, target: str, fitted_to: Sample) -> Floats:

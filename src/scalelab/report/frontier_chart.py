@@ -6,10 +6,10 @@ from typing import Any
 import altair as alt
 
 from scalelab.report.charts import HEIGHT, WIDTH, Data, finished, layer, log_y, thinned, told
+from scalelab.report.colours import Palette
 
 LINES = ("mean", "fit, 95 %", "published line")
 _DASHES = ([1, 0], [7, 4], [2, 3])
-_SHAPES = ("circle", "square")
 _TOLD = {
     "series:N": "recall",
     "facts:Q": "facts",
@@ -20,16 +20,17 @@ _TOLD = {
 }
 
 
-def frontier_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
+def frontier_chart(data: Data, series: Palette) -> dict[str, Any]:
     """Means with their spread, every answer behind them, fitted laws with their bands, and the
     published line.
 
     Data sets: `means` (series, facts, params, low, high, open, line, and what the tooltip tells),
     `answers` (series, facts, params, area, and what the tooltip tells), `laws` (series, facts,
-    params, low, high, line), `published` (facts, params, line). `series` gives the order of the
-    colours.
+    params, low, high, line), `published` (facts, params, line).
     """
-    colour, shape, dash = _series(series)
+    known = (any(not row["open"] for row in data["means"]), data["laws"], data["published"])
+    drawn = [name for name, rows in zip(LINES, known, strict=True) if rows]
+    colour, shape, dash = _series(series, drawn)
     x, y = _facts_axis(sorted({row["facts"] for row in data["means"]})), _size_axis(data)
     tooltip = told(_TOLD, ",d")
     spread = (alt.Y("low:Q"), alt.Y2("high:Q"))
@@ -64,12 +65,8 @@ def frontier_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
     return finished(alt.layer(*parts).properties(width=WIDTH, height=HEIGHT), data)
 
 
-def _series(series: Sequence[str]) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
-    legend = alt.Legend(orient="top", offset=4, columnPadding=16, symbolOpacity=1)
-    colour = alt.Color("series:N", title=None, legend=legend).scale(domain=list(series))
-    shape = alt.Shape("series:N", title=None).scale(
-        domain=list(series), range=list(_SHAPES[: len(series)])
-    )
+def _series(series: Palette, drawn: Sequence[str]) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
+    named = series.legend(orient="top", offset=4, columnPadding=16, symbolOpacity=1)
     legend = alt.Legend(
         orient="top",
         offset=4,
@@ -77,10 +74,11 @@ def _series(series: Sequence[str]) -> tuple[alt.Color, alt.Shape, alt.StrokeDash
         symbolType="stroke",
         symbolSize=500,
         symbolStrokeWidth=1.8,
+        values=list(drawn),
     )
     return (
-        colour,
-        shape,
+        series.colour("series:N", named),
+        series.shape("series:N", named),
         alt.StrokeDash("line:N", title=None, legend=legend).scale(
             domain=list(LINES), range=list(_DASHES)
         ),

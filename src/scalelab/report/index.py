@@ -28,21 +28,48 @@ class Drawn:
     page: str
 
 
-def to_index(drawn: Sequence[Drawn]) -> str:
-    """The page `index.html`; the same drawings give the same bytes."""
-    count = f"{len(drawn)} figure{'s' if len(drawn) > 1 else ''}"
+@dataclass(frozen=True)
+class Failed:
+    """A figure that could not be drawn, and why."""
+
+    number: int
+    title: str
+    why: str
+
+    @property
+    def page(self) -> str:
+        """The file that stands in its place."""
+        return f"fig-{self.number}.html"
+
+
+def to_index(cards: Sequence[str], failed: int = 0) -> str:
+    """The page `index.html` of cards, one for each figure, so many of them failed; the same
+    drawings give the same bytes.
+    """
+    count = f"{len(cards)} figure{'s' if len(cards) > 1 else ''}"
+    count += f", {failed} failed" if failed else ""
     parts = [
         head("Figures"),
         f'<main class="index"><header><p class="kicker">scalelab · {count}</p>',
         '<button id="theme" type="button">Light or dark</button></header>',
         "<h1>Figures</h1>",
-        *map(_card, drawn),
+        *cards,
         f"</main><script>{asset('index.js')}</script></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _card(drawn: Drawn) -> str:
+def to_failed_card(failed: Failed) -> str:
+    """The card of a figure that failed."""
+    return (
+        f'<article class="failed"><div><p class="kicker">Fig. {failed.number} · failed</p>'
+        f'<h2><a href="{escape(failed.page)}">{escape(failed.title)}</a></h2>'
+        f'<p class="note">It could not be drawn: {escape(failed.why)}</p></div></article>'
+    )
+
+
+def to_card(drawn: Drawn) -> str:
+    """The card of a figure: its picture, what it says, and what it was drawn from."""
     figure, drawing = drawn.figure, drawn.drawing
     chart, caption = _small(drawing.panels[0].chart), drawing.panels[0].caption
     pictures = "".join(

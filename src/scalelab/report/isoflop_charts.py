@@ -20,6 +20,7 @@ from scalelab.report.charts import (
     log_y,
     told,
 )
+from scalelab.report.colours import Palette
 
 Span = tuple[float, float]
 
@@ -87,7 +88,7 @@ def profiles_chart(
 
 
 def optimum_chart(
-    data: Data, flops: Span, values: Span, title: str, label: str, approaches: Sequence[str]
+    data: Data, flops: Span, values: Span, title: str, label: str, approaches: Palette
 ) -> dict[str, Any]:
     """The best size, length or ratio against compute, by each approach: minima with intervals,
     lines with bands, dashed beyond the runs.
@@ -100,7 +101,7 @@ def optimum_chart(
         log_x("flops:Q", "compute, FLOPs", flops, POWER_LABEL),
         log_y("value:Q", title, values, label),
     )
-    legend = alt.Legend(
+    legend = approaches.legend(
         orient="top",
         title=None,
         symbolType="stroke",
@@ -108,7 +109,7 @@ def optimum_chart(
         symbolStrokeWidth=2.4,
         symbolOpacity=1,
     )
-    colour = alt.Color("approach:N", legend=legend).scale(domain=list(approaches))
+    colour = approaches.colour("approach:N", legend)
     legend = alt.Legend(
         orient="top", title=None, symbolType="stroke", symbolSize=400, symbolStrokeWidth=2
     )

@@ -11,12 +11,13 @@ import numpy as np
 from scalelab.fit.censored import Floats
 from scalelab.fit.isoflop import Budget
 from scalelab.fit.warned import Warned
-from scalelab.report.approaches import CURVES, Approach, Approaches, can_draw
+from scalelab.report.approaches import CURVES, Approach, Approaches, can_draw, undrawn
 from scalelab.report.charts import PLAIN_LABEL, SIZE_LABEL, behind, log_domain
+from scalelab.report.colours import Palette
 from scalelab.report.figure import Drawing, Panel, Rows
 from scalelab.report.fit_figure import FitFigure
 from scalelab.report.fit_words import anchor, band, compute, warnings
-from scalelab.report.fitted import names
+from scalelab.report.fitted import first_reason, names
 from scalelab.report.isoflop_charts import BEYOND, WITHIN, Span, optimum_chart, profiles_chart
 from scalelab.report.isoflop_words import (
     SHORT_NAMES,
@@ -42,15 +43,18 @@ class IsoFlops(FitFigure):
     """Profiles with their minima, N*(C), D*(C) and D/N by up to three approaches."""
 
     needs_curves: bool = True
-    recipe: int = 2
+    recipe: int = 3
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
         """Losses along the training."""
         return [name for name in names if name in CURVES]
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether some experiment has an isoFLOP profile, or training curves of several sizes."""
-        return any(can_draw(rows, name, self.asked(rows)) for name in names(rows))
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where some experiment has an isoFLOP profile, or training curves of several
+        sizes.
+        """
+        reasons = [undrawn(rows, name, self.asked(rows)) for name in names(rows)]
+        return first_reason(reasons)
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError where a law can't be fitted."""
@@ -288,7 +292,8 @@ def _optimum(
         "names": [guide] if is_ratio else [],
     }
     shown = [SHORT_NAMES[approach.kind] for approach in one.approaches]
-    return optimum_chart(rounded(data), flops, log_domain(values, 0.04), title, label, shown)
+    approaches = Palette.of(shown, list(SHORT_NAMES.values()))
+    return optimum_chart(rounded(data), flops, log_domain(values, 0.04), title, label, approaches)
 
 
 def _emptiest(lines: Sequence[Mapping[str, Any]], flops: Span) -> float:

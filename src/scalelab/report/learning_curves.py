@@ -12,11 +12,20 @@ from scalelab.report.averages import labelled
 from scalelab.report.charts import behind
 from scalelab.report.curve_chart import curve_chart
 from scalelab.report.curve_ways import Way
-from scalelab.report.curve_words import caption, ends_table, methods, reading, verdict
-from scalelab.report.curves import PLACES, X_AXES, Series, is_log, metric_names, points, series
+from scalelab.report.curve_words import caption, ends_table, methods, reading, verdict, warnings
+from scalelab.report.curves import (
+    PLACES,
+    X_AXES,
+    Series,
+    is_log,
+    is_single,
+    metric_names,
+    points,
+    series,
+)
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded
-from scalelab.report.runs import arm_names, told_apart
+from scalelab.report.runs import told_apart
 
 _ROWS = 12_000
 """Places of all panels together."""
@@ -33,6 +42,7 @@ _PANELS = 4
 class LearningCurves(Figure):
     """Any metric against tokens, FLOPs, seconds or steps; replicates as bands."""
 
+    recipe: int = 2
     needs_curves: bool = True
     metric: str = ""
     """The only metric to draw; the main ones where it is empty."""
@@ -73,15 +83,22 @@ class LearningCurves(Figure):
         main = [self.metric] if self.metric else [*first, *others][:_PANELS]
         return main + [name for name in names if name == self.x]
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether some trial has a metric at two steps."""
-        return bool(self._metrics(rows))
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where some trial has been evaluated while it trained."""
+        if self._metrics(rows):
+            return ""
+        imported = "imported" in rows.trials["origin"] if "origin" in rows.trials.columns else False
+        return (
+            "imported trials have their last values alone, and no curves"
+            if imported
+            else "no trial has been evaluated yet"
+        )
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError for a metric without curves."""
         metrics = self._metrics(rows)
         axes = told_apart(rows.trials, rows.specs)
-        way = Way.of(_in_order(rows), axes)
+        way = Way.of(rows, axes)
         found = {
             metric: self._series(points(rows, metric, self.x), way, _ROWS // len(metrics))
             for metric in metrics
@@ -105,10 +122,13 @@ class LearningCurves(Figure):
                     [_plain(metric, line) for metric, lines in drawn.items() for line in lines]
                 ),
             },
+            warnings=warnings(rows),
         )
 
     def _metrics(self, rows: Rows) -> list[str]:
         known = metric_names(rows.curves)
+        if is_single(rows.curves) and not self.metric:
+            known = [name for name in known if name in _FIRST] or known
         return [name for name in self.curves_of(known) if name in known] if known else []
 
     def _series(self, found: pl.DataFrame, way: Way, budget: int) -> tuple[list[Series], bool]:
@@ -120,8 +140,13 @@ class LearningCurves(Figure):
         self, metric: str, label: str, lines: Sequence[Series], way: Way, log: bool, ends: bool
     ) -> Panel:
         marks = [row for line in lines for row in _ends(line, way)] if ends else []
+        places = [_places(line, way) for line in lines]
         data = rounded(
-            {"curves": [row for line in lines for row in _places(line, way)], "ends": marks}
+            {
+                "curves": [row for rows in places for row in rows],
+                "ends": marks,
+                "alone": [] if ends else [rows[0] for rows in places if len(rows) == 1],
+            }
         )
         name = metric.replace("_", "-").replace(".", "-")
         chart = curve_chart(data, label, self.x, log, way.colouring)
@@ -132,12 +157,6 @@ class LearningCurves(Figure):
             caption(label, self.x, lines, way),
             ends_table(metric, label, lines, self.x),
         )
-
-
-def _in_order(rows: Rows) -> pl.DataFrame:
-    """The trials, with arms that sort as the spec has them."""
-    arms = arm_names(rows.trials, rows.specs)
-    return rows.trials.with_columns(pl.col("arm").cast(pl.Enum(arms))) if arms else rows.trials
 
 
 def _places(line: Series, way: Way) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from scalelab.report.fit_words import (
     shorts,
     target,
 )
-from scalelab.report.fitted import can_fit, fits, is_surface, names
+from scalelab.report.fitted import fits, is_surface, unfitted
 from scalelab.report.numbers import short, span
 from scalelab.report.surface import FURTHER, Surface, bought, contours
 from scalelab.report.surface_chart import BEYOND
@@ -34,9 +34,9 @@ class LossContours(FitFigure):
 
     recipe: int = 2
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether some experiment's loss can be fitted over parameters and tokens."""
-        return any(can_fit(rows, name, is_surface, self.asked(rows)) for name in names(rows))
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where some experiment's loss can be fitted over parameters and tokens."""
+        return unfitted(rows, is_surface, self.asked(rows))
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError where a law can't be fitted."""

@@ -47,6 +47,20 @@ def to_page(figure: Figure, drawing: Drawing, rows: Rows) -> str:
     return "\n".join(part for part in parts if part) + "\n"
 
 
+def to_failed_page(number: int, title: str, why: str) -> str:
+    """The page that stands in the place of a figure that could not be drawn."""
+    again = f"scalelab --debug report --fig {number}"
+    parts = [
+        head(f"Fig. {number}: {title}"),
+        f'<main><header><p class="kicker">Fig. {number} · failed</p></header>',
+        f"<h1>{escape(title)}</h1>",
+        f'<div class="warnings"><h2>This figure could not be drawn</h2><p>{escape(why)}</p></div>',
+        f'<p class="note"><code>{escape(again)}</code> tries again and shows where it fails; the'
+        ' other figures are in the <a href="index.html">index</a>.</p></main></body></html>',
+    ]
+    return "\n".join(parts) + "\n"
+
+
 @cache
 def _vega() -> str:
     """Vega, Vega-Lite and the embedder as one script.

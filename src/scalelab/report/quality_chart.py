@@ -20,14 +20,13 @@ from scalelab.report.charts import (
     log_y,
     told,
 )
+from scalelab.report.colours import Palette
 
 SMALL = 380
 """Width of a chart that stands beside another."""
 MOST = 12
 """Arms that are told apart by colour and shape."""
 
-_COLOURS = 6
-_SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 _LEGEND = 52
 """Characters of a legend in one row, with the space between its columns."""
 _WIDE = 4.0
@@ -44,7 +43,7 @@ _TOLD = {
 
 
 def cost_chart(
-    data: Data, titles: tuple[str, str], metric: str, series: Sequence[str], *, small: bool
+    data: Data, titles: tuple[str, str], metric: str, arms: Palette, *, small: bool
 ) -> dict[str, Any]:
     """Means with their intervals both ways, the replicates behind them; arms of one name in several
     settings are joined.
@@ -56,20 +55,21 @@ def cost_chart(
         _axis(alt.X, data, "x", ("low", "high"), titles[0]),
         _axis(alt.Y, data, "y", ("bottom", "top"), metric),
     )
-    told_apart = len(series) <= MOST
-    channels = _apart(series, small) if told_apart else []
+    channels = _apart(arms, small) if len(arms.shown) <= MOST else []
     fields = {field: title or titles[1] for field, title in _TOLD.items()}
-    arms, values = layer("arms", x, y), layer("values", x, y)
+    means, values = layer("arms", x, y), layer("values", x, y)
     joined = len({row["setting"] for row in data["arms"]}) > 1
-    line = arms.encode(*channels[:1], detail="series:N").mark_line(strokeWidth=1.2, opacity=0.5)
+    line = means.encode(*channels[:1], detail="series:N").mark_line(strokeWidth=1.2, opacity=0.5)
     parts = [
         *([line] if joined else []),
         values.encode(*channels, tooltip=told(fields)).mark_point(
             filled=True, opacity=0.35, size=26, cursor="pointer"
         ),
-        arms.encode(*channels[:1], alt.X2("high:Q"), x=alt.X("low:Q")).mark_rule(strokeWidth=1.6),
-        arms.encode(*channels[:1], alt.Y2("top:Q"), y=alt.Y("bottom:Q")).mark_rule(strokeWidth=1.6),
-        arms.encode(*channels, tooltip=told(fields)).mark_point(
+        means.encode(*channels[:1], alt.X2("high:Q"), x=alt.X("low:Q")).mark_rule(strokeWidth=1.6),
+        means.encode(*channels[:1], alt.Y2("top:Q"), y=alt.Y("bottom:Q")).mark_rule(
+            strokeWidth=1.6
+        ),
+        means.encode(*channels, tooltip=told(fields)).mark_point(
             filled=True, opacity=1, size=120, cursor="pointer"
         ),
     ]
@@ -103,13 +103,11 @@ def _axis(kind: Any, data: Data, field: str, ends: tuple[str, str], title: str) 
     )
 
 
-def _apart(series: Sequence[str], small: bool) -> list[Any]:
+def _apart(arms: Palette, small: bool) -> list[Any]:
     """Channels of arms: a colour and a shape for each."""
-    if len(series) == 1:
-        return []
-    longest = max(map(len, series)) + 6
+    longest = max(map(len, arms.shown)) + 6
     columns = max(1, min(4, _LEGEND // longest))
-    legend = alt.Legend(
+    legend = arms.legend(
         orient="top",
         offset=6,
         columns=columns,
@@ -117,12 +115,8 @@ def _apart(series: Sequence[str], small: bool) -> list[Any]:
         symbolOpacity=1,
         labelLimit=WIDTH // (2 if small else 1),
     )
-    shapes = [_SHAPES[(at + at // _COLOURS) % len(_SHAPES)] for at in range(len(series))]
-    domain = list(series)
-    return [
-        alt.Color("series:N", title=None, legend=legend).scale(domain=domain),
-        alt.Shape("series:N", title=None, legend=legend).scale(domain=domain, range=shapes),
-    ]
+    legend = legend if len(arms.shown) > 1 else None
+    return [arms.colour("series:N", legend), arms.shape("series:N", legend)]
 
 
 def difference_chart(data: Data, title: str, order: Sequence[str]) -> dict[str, Any]:

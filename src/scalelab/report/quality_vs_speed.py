@@ -9,6 +9,7 @@ from typing import Any
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.averages import labelled
 from scalelab.report.charts import behind
+from scalelab.report.colours import Palette
 from scalelab.report.differences import difference_row, pair_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.judging import Judged
@@ -31,7 +32,7 @@ from scalelab.report.quality_words import (
     verdict,
     warnings,
 )
-from scalelab.report.runs import check_metric
+from scalelab.report.runs import absent, check_metric
 from scalelab.report.speeds import CACHE, TRAINING, places, speed_column, speed_title, usual
 
 _APART = 0.06
@@ -44,7 +45,7 @@ class QualityVsSpeed(Figure):
     intervals both ways.
     """
 
-    recipe: int = 2
+    recipe: int = 3
     metric: str = METRIC
     x: str = "decode"
     """A speed: `decode`, `uncached`, `prefill` (at the longest context and the fewest lanes),
@@ -64,18 +65,23 @@ class QualityVsSpeed(Figure):
             x=options.get("x", self.x),
         )
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether several arms have finished with the metric, and some of them with a decoding
-        speed or the cache's size.
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where several arms have finished with the metric, and some of them with a
+        decoding speed or the cache's size.
 
         Raises UserError for a metric that was asked for and that no trial has.
         """
         if self.metric != METRIC:
             check_metric(rows.trials, self.metric)
-        arms = Arms.of(rows, [f"metrics.{self.metric}"])
-        return len(arms.found) > 1 and bool(
-            places(rows.trials) or any(arm.by_seed(CACHE) for arm in arms.found)
-        )
+        column = f"metrics.{self.metric}"
+        if missing := absent(rows.trials, [column]):
+            return missing
+        arms = Arms.of(rows, [column])
+        if len(arms.found) < 2:
+            return f"a single arm has finished with `{column}`"
+        if not places(rows.trials) and not any(arm.by_seed(CACHE) for arm in arms.found):
+            return f"no finished trial has a decoding speed (`evaluation.decoding`) or `{CACHE}`"
+        return ""
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError for a speed that no trial has."""
@@ -85,7 +91,10 @@ class QualityVsSpeed(Figure):
         return Drawing(
             title=self.title,
             verdict=verdict(arms, self.metric, speed, place),
-            panels=[*self._costs(arms, column, speed), *_differences(arms, column)],
+            panels=[
+                *self._costs(arms, Palette.of_arms(arms, rows), column, speed),
+                *_differences(arms, column),
+            ],
             metric=column,
             tables=[
                 sizes_table(arms),
@@ -108,7 +117,7 @@ class QualityVsSpeed(Figure):
             warnings=warnings(rows, arms, self.metric),
         )
 
-    def _costs(self, arms: Arms, column: str, speed: str) -> list[Panel]:
+    def _costs(self, arms: Arms, palette: Palette, column: str, speed: str) -> list[Panel]:
         """Against the speed, wide; against the bytes of cache, beside the differences."""
         found, trials = [], arms.found[0].trials
         label = labelled(self.metric, trials)
@@ -118,12 +127,13 @@ class QualityVsSpeed(Figure):
         ):
             marks = [row for arm in arms.found for row in _mark(arm, column, cost)]
             data = {"arms": _beside(marks), "values": [] if small else _values(arms, column, cost)}
-            if data["arms"]:
+            # Where all have the same cache, it says nothing.
+            if data["arms"] and not (small and len({mark["x"] for mark in marks}) == 1):
                 chart = cost_chart(
                     rounded(data),
                     (title, title.split(",")[0]),
                     label,
-                    arms.names,
+                    palette,
                     small=small,
                 )
                 faint = (

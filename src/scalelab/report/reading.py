@@ -9,12 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from scalelab.core.canon import sha256
+from scalelab.core.canon import SHORT, sha256
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
 from scalelab.fit.columns import check_range
 from scalelab.fit.fit import ENGINE
 from scalelab.report.figure import Figure, Rows
+from scalelab.report.runs import state_counts
 from scalelab.store.frames import metric_names, metrics, notes, settings, trials
 from scalelab.store.reader import Reader
 
@@ -29,12 +30,26 @@ class Reading:
     store: Reader
     filter: str | None = None
     _trials: dict[Choice, pl.DataFrame] = field(default_factory=dict)
-    _before: dict[Choice, int] = field(default_factory=dict)
+    _every: dict[Choice, pl.DataFrame] = field(default_factory=dict)
     _curves: dict[tuple[Choice, tuple[str, ...]], pl.DataFrame] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """The store's experiments, the newest last."""
         return [found.name for found in self.store.experiments()]
+
+    def check(self, experiments: Sequence[str] | None) -> None:
+        """Raises UserError for an unknown experiment, and for a filter that none of them, or of all
+        in the store, can be chosen by.
+        """
+        wanted = [tuple(experiments)] if experiments else [(name,) for name in self.names()]
+        faults: list[UserError] = []
+        for chosen in wanted:
+            try:
+                self._kept((chosen, False))
+            except UserError as fault:
+                faults.append(fault)
+        if faults and len(faults) == len(wanted):
+            raise faults[0]
 
     def rows(self, figure: Figure, experiments: Sequence[str]) -> Rows:
         """What the figure draws of these experiments.
@@ -56,8 +71,18 @@ class Reading:
         fits = self.store.fits(list(experiments)) if figure.needs_fits else []
         texts = notes(self.store, experiments) if figure.needs_notes else {}
         told = settings(self.store, experiments) if figure.needs_settings else {}
+        every = self._every[choice]
         return Rows(
-            frame, specs, environments, curves, fits, texts, told, self.filter, self._before[choice]
+            frame,
+            specs,
+            environments,
+            curves,
+            fits,
+            texts,
+            told,
+            filter=self.filter,
+            before=every.height,
+            every=every,
         )
 
     def _kept(self, choice: Choice) -> pl.DataFrame:
@@ -65,7 +90,7 @@ class Reading:
             experiments, pruned = choice
             frame = trials(self.store, list(experiments), pruned=pruned)
             keep = compile_filter(self.filter) if self.filter is not None else None
-            self._before[choice] = frame.height
+            self._every[choice] = frame
             self._trials[choice] = (
                 frame.filter([keep(row) for row in frame.iter_rows(named=True)]) if keep else frame
             )
@@ -93,7 +118,7 @@ def take(
     if experiments:
         rows = reading.rows(figure, experiments)
         if not figure.has_data(rows):
-            raise _without_data(figure, experiments, reading)
+            raise _without_data(reading, figure, experiments)
         _check_ranges(rows.trials)
         return list(experiments), rows
     found = having_data(reading, figure)
@@ -104,7 +129,7 @@ def take(
             cure=f"name one: {listed}",
         )
     if not found:
-        raise _without_data(figure, [figure.experiment] if figure.experiment else [], reading)
+        raise _without_data(reading, figure, None)
     (name,) = found[:1]
     rows = reading.rows(figure, [name])
     _check_ranges(rows.trials)
@@ -140,21 +165,41 @@ def _can_draw(reading: Reading, figure: Figure, name: str) -> bool:
         return False
 
 
-def _without_data(figure: Figure, chosen: Sequence[str], reading: Reading) -> UserError:
-    where = f" where {reading.filter}" if reading.filter else ""
-    among = (" of " + " and ".join(f"`{name}`" for name in chosen) if chosen else "") + where
-    others = ", ".join(f"`{name}`" for name in reading.names() if name not in chosen)
-    makes = (
-        f"`scalelab run {figure.spec}` makes it"
-        if figure.spec
-        else "`scalelab import` brings runs that have it"
-    )
-    cure = makes + (f", or name an experiment that has it (there are {others})" if others else "")
-    return UserError(
-        f"figure {figure.number} ({figure.name}) has no data: no trial{among} has finished with"
-        " what it draws",
-        cure=cure,
-    )
+def _without_data(reading: Reading, figure: Figure, experiments: Sequence[str] | None) -> UserError:
+    """What is missing, where, and what makes it: in the experiments that are named; else in the
+    registry's, or where the store has not got that, in the newest.
+    """
+    known = reading.names()
+    about = f"figure {figure.number} ({figure.name}) has no data"
+    if not known:
+        return UserError(f"{about}: the store has no experiment", cure=figure.cure)
+    chosen = list(experiments or [figure.experiment if figure.experiment in known else known[-1]])
+    rows = reading.rows(figure, chosen)
+    where = " and ".join(f"`{name}`" for name in chosen)
+    where += f" where {reading.filter}" if reading.filter else ""
+    if others := 0 if experiments else len(known) - 1:
+        where += f", nor in {others} other experiment{'s' if others > 1 else ''}"
+    why, cure = _unfinished(rows) or (figure.lacks(rows), figure.cure)
+    if experiments and (found := having_data(reading, figure)):
+        cure += f", or draw {' or '.join(f'`--experiment {name}`' for name in found)}"
+    return UserError(f"{about} in {where}: {why}", cure=cure)
+
+
+def _unfinished(rows: Rows) -> tuple[str, str] | None:
+    """That no trial has a result, with what to do about it; None where one has."""
+    if rows.trials.is_empty():
+        if rows.before:
+            return f"none of {rows.before:,} trials matches", "loosen the filter"
+        return "there are no trials", "run its spec"
+    states = state_counts(rows.trials)
+    if {"done", "stopped"} & set(states):
+        return None
+    counts = ", ".join(f"{count:,} {state}" for state, count in states.items())
+    why = f"no trial has finished ({counts})"
+    fallen = rows.trials.filter(pl.col("state").is_in(["failed", "diverged"]))
+    if fallen.is_empty():
+        return why, "run the experiment again: it goes on where it was"
+    return why, f"see why with `scalelab show {fallen['digest'][0][:SHORT]}`"
 
 
 def fingerprint(figure: Figure, rows: Rows) -> str:
@@ -174,6 +219,8 @@ def fingerprint(figure: Figure, rows: Rows) -> str:
         drawn["engine"] = ENGINE
     fits = [[fit.key, json.dumps(fit.result, sort_keys=True)] for fit in rows.fits]
     chosen = {} if rows.filter is None else {"filter": rows.filter, "before": rows.before}
+    if rows.filter is not None:  # they decide the colours
+        chosen["every"] = rows.unfiltered.trials["digest"].to_list()
     said = (
         {"notes": {digest: dict(texts) for digest, texts in rows.notes.items()}}
         if rows.notes

@@ -24,6 +24,7 @@ from scalelab.report.charts import (
     thinned,
     told,
 )
+from scalelab.report.colours import Palette
 from scalelab.report.contours import contour_lines, label_places
 from scalelab.report.numbers import rounded, whole
 
@@ -200,12 +201,12 @@ def _facts_axis(facts: Sequence[int]) -> alt.X:
     return alt.X("facts:Q", title="facts to recall, four for each person", scale=scale, axis=axis)
 
 
-def dependence_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
+def dependence_chart(data: Data, mode: Palette, facts: Palette) -> dict[str, Any]:
     """The smallest passing size against the share of facts that follow from the family name: means,
-    spreads, censored ones open.
+    spreads, censored ones open; recall modes by colour, numbers of facts by shape.
 
-    Data set `needed`: series, dependence, params, low, high, open, size, spread, replicates,
-    trials, digests.
+    Data set `needed`: mode, number, series, dependence, params, low, high, open, size, spread,
+    replicates, trials, digests.
     """
     rows = data["needed"]
     sizes = [row[name] for row in rows for name in ("params", "low", "high")]
@@ -217,8 +218,10 @@ def dependence_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
         scale=alt.Scale(domain=[-0.03, 1.03], nice=False),
         axis=alt.Axis(values=shares, format=".2~f", grid=False),
     )
-    legend = alt.Legend(orient="top", offset=4, columnPadding=16, symbolOpacity=1)
-    colour = alt.Color("series:N", title=None, legend=legend).scale(domain=list(series))
+    options = {"orient": "top", "offset": 4, "columnPadding": 16, "symbolOpacity": 1}
+    colour = mode.colour("mode:N", mode.legend(**options))
+    legend = facts.legend(**options) if len(facts.shown) > 1 else None
+    shape, detail = facts.shape("number:N", legend), alt.Detail("number:N")
     fields = {
         "series:N": "facts",
         "dependence:Q": "dependence",
@@ -235,13 +238,13 @@ def dependence_chart(data: Data, series: Sequence[str]) -> dict[str, Any]:
         layer("needed", x, y, keep="datum.high > datum.low")
         .mark_rule(strokeWidth=1.6)
         .encode(alt.Y("low:Q"), alt.Y2("high:Q"), colour),
-        whole_marks.mark_line(strokeWidth=2.2).encode(colour),
+        whole_marks.mark_line(strokeWidth=2.2).encode(colour, detail),
         whole_marks.mark_point(filled=True, opacity=1, size=90, cursor="pointer").encode(
-            colour, tooltip=tooltip
+            colour, shape, tooltip=tooltip
         ),
         censored.mark_point(
             style="open", opacity=1, size=90, strokeWidth=2, cursor="pointer"
-        ).encode(colour, tooltip=tooltip),
+        ).encode(colour, shape, tooltip=tooltip),
         censored.mark_text(text="↑", dy=-15, fontSize=15, fontWeight="bold").encode(colour),
     ]
     return finished(alt.layer(*parts).properties(width=WIDTH, height=_HEIGHT), data)

@@ -3,6 +3,7 @@ facts depend on each other.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -10,6 +11,7 @@ import polars as pl
 from scalelab.fit.frontier import Cell, cells
 from scalelab.fit.plane import Place, columns, places
 from scalelab.report.capacity_words import SERIES
+from scalelab.report.colours import Palette, modes
 from scalelab.report.facts_vs_params import mean_mark, threshold
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded
@@ -24,6 +26,7 @@ from scalelab.report.recall_words import (
     verdict,
     warnings,
 )
+from scalelab.report.runs import absent
 
 NEEDED = ("digest", "state", "seed", "task.people", "task.recall", "params.total", "metrics.recall")
 PLANES = (
@@ -40,18 +43,26 @@ Needed = dict[tuple[str, int], dict[float, Cell]]
 """Recall mode and facts -> dependence -> cell of the frontier."""
 
 
+@dataclass(frozen=True)
 class RecallMap(Figure):
     """Recall over facts and parameters with contour lines, recall of people never trained on, and
     sizes against dependence.
     """
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether some plane has two numbers of facts with two sizes each, or the facts' dependence
-        varies.
+    recipe: int = 2
+
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where some plane has two numbers of facts with two sizes each, or the facts'
+        dependence varies.
         """
-        if not set(NEEDED) <= set(rows.trials.columns):
-            return False
-        return bool(_planes(rows.trials)) or bool(_needed(rows))
+        if missing := absent(rows.trials, NEEDED):
+            return missing
+        if not _planes(rows.trials) and not _needed(rows):
+            return (
+                "no two numbers of facts have finished at two sizes each, and none at two values of"
+                " `task.dependence`"
+            )
+        return ""
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError where the experiments don't agree on what passes."""
@@ -137,9 +148,15 @@ def _plane_panel(key: tuple[str, str], planes: Mapping[tuple[str, str], Sequence
 
 
 def _dependence_panel(needed: Needed, at_least: float) -> Panel:
-    series = {key: f"{SERIES[key[0]]}, {key[1]:,} facts" for key in needed}
+    series = {key: f"{SERIES[key[0]]}, {_facts(key[1])}" for key in needed}
     marks = [
-        {**mean_mark(cell), "series": series[key], "dependence": share}
+        {
+            **mean_mark(cell),
+            "series": series[key],
+            "mode": SERIES[key[0]],
+            "number": _facts(key[1]),
+            "dependence": share,
+        }
         for key, by_share in needed.items()
         for share, cell in by_share.items()
     ]
@@ -147,7 +164,9 @@ def _dependence_panel(needed: Needed, at_least: float) -> Panel:
         f"The smallest model whose recall reaches {at_least:.4g}, against the share of facts that"
         " follow from the family name."
     )
-    chart = dependence_chart(rounded({"needed": marks}), list(series.values()))
+    recalls = [name for recall, name in SERIES.items() if any(key[0] == recall for key in needed)]
+    numbers = [_facts(number) for number in sorted({number for _, number in needed})]
+    chart = dependence_chart(rounded({"needed": marks}), modes(recalls), Palette(numbers, numbers))
     return Panel(
         "dependence",
         "Parameters needed, when facts depend on each other",
@@ -155,6 +174,10 @@ def _dependence_panel(needed: Needed, at_least: float) -> Panel:
         caption,
         dependence_table(needed),
     )
+
+
+def _facts(number: int) -> str:
+    return f"{number:,} facts"
 
 
 def _plane_json(key: tuple[str, str], found: Sequence[Place]) -> dict[str, Any]:

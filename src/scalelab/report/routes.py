@@ -6,6 +6,7 @@ from typing import Any
 
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.averages import labelled
+from scalelab.report.colours import Palette
 from scalelab.report.differences import difference_row, pair_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded
@@ -54,7 +55,7 @@ class Routes(Figure):
     and spends.
     """
 
-    recipe: int = 2
+    recipe: int = 3
     needs_curves: bool = True
     needs_notes: bool = True
     metric: str = LOSS
@@ -74,26 +75,33 @@ class Routes(Figure):
         """The entropy of each step's router."""
         return [name for name in names if is_drawn(name)]
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether some finished trial told its routes.
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where some finished trial told its routes.
 
         Raises UserError for a metric that was asked for and that no trial has.
         """
         if self.metric != LOSS:
             check_metric(rows.trials, self.metric)
         placed = with_settings(rows)
-        return bool(routed_of(placed, arms_of(placed, f"metrics.{self.metric}")))
+        if routed_of(placed, arms_of(placed, f"metrics.{self.metric}")):
+            return ""
+        return "no finished trial has told its routes (`model.kind: layer_router`)"
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing."""
         placed, column = with_settings(rows), f"metrics.{self.metric}"
         arms = arms_of(placed, column)
         found = routed_of(placed, arms)
-        shown = found[:DRAWN]
+        shown, palette = found[:DRAWN], Palette.of_arms(arms, placed)
         return Drawing(
             title=self.title,
             verdict=verdict(arms, found, column),
-            panels=[*_differences(arms, column), *_maps(shown), *_savings(shown), *_losses(shown)],
+            panels=[
+                *_differences(arms, column),
+                *_maps(shown),
+                *_savings(shown, palette),
+                *_losses(shown, palette),
+            ],
             passages=passages(shown, first_settings(arms)),
             metric=column if column in rows.trials.columns else "metrics.validation_loss",
             tables=[
@@ -193,7 +201,7 @@ def _maps(found: Sequence[Routed]) -> list[Panel]:
     return panels
 
 
-def _savings(found: Sequence[Routed]) -> list[Panel]:
+def _savings(found: Sequence[Routed], arms: Palette) -> list[Panel]:
     """Where identity layers and halting save computation."""
     skipping, halting = (
         [one for one in found if identities(one.arm)],
@@ -209,7 +217,7 @@ def _savings(found: Sequence[Routed]) -> list[Panel]:
             Panel(
                 "identity",
                 "Identity layers, by step",
-                step_chart(by_step, "identity layers"),
+                step_chart(by_step, "identity layers", arms),
                 caption,
             )
         )
@@ -217,24 +225,27 @@ def _savings(found: Sequence[Routed]) -> list[Panel]:
         caption = "The same by what the token is that chose."
         panels.append(
             Panel(
-                "identity-kinds", "Identity layers, by kind of token", kind_chart(by_kind), caption
+                "identity-kinds",
+                "Identity layers, by kind of token",
+                kind_chart(by_kind, arms),
+                caption,
             )
         )
     if used := step_rows(halting, "steps"):
         caption = (
             "The share of the tokens that halted after so many steps; means over the replicates."
         )
-        panels.append(Panel("steps", "Steps used", step_chart(used, "tokens"), caption))
+        panels.append(Panel("steps", "Steps used", step_chart(used, "tokens", arms), caption))
     return panels
 
 
-def _losses(found: Sequence[Routed]) -> list[Panel]:
+def _losses(found: Sequence[Routed], arms: Palette) -> list[Panel]:
     rows = step_rows([one for one in found if one.steps > 1], "loss_step")
     caption = (
         "The loss on held-out data, were it predicted after each step; means over the replicates."
     )
     return (
-        [Panel("loss-by-step", "What each step is worth", loss_chart(rows, "loss"), caption)]
+        [Panel("loss-by-step", "What each step is worth", loss_chart(rows, "loss", arms), caption)]
         if rows
         else []
     )

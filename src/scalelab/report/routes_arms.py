@@ -36,7 +36,8 @@ def with_settings(rows: Rows) -> Rows:
         name: {**spec, "axes": {_TASK: [], _EQUAL: [], **(spec.get("axes") or {})}}
         for name, spec in rows.specs.items()
     }
-    return replace(rows, trials=trials, specs=specs)
+    every = None if rows.every is None else with_settings(rows.unfiltered).trials
+    return replace(rows, trials=trials, specs=specs, every=every)
 
 
 def _task(trials: pl.DataFrame) -> pl.Series:

@@ -9,13 +9,13 @@ from typing import Any
 import altair as alt
 
 from scalelab.report.charts import WIDTH, behind, finished, layer, log_domain, log_x, told
+from scalelab.report.colours import Palette
 from scalelab.report.numbers import rounded, with_error
 from scalelab.report.routes_data import Routed
 
 COLUMNS = 6
 """Small charts in a row at most."""
 _SMALL = 380
-_SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 _CELL = (10, 34)
 """Least and greatest side of a cell."""
 
@@ -226,14 +226,23 @@ def step_rows(found: Sequence[Routed], name: str) -> list[dict[str, Any]]:
 def kind_rows(found: Sequence[Routed]) -> list[dict[str, Any]]:
     """Places of marks: the share of identity layers among the choices of each kind of token."""
     return [
-        {"arm": one.arm.label, "kind": kind, "value": mean.value, "said": with_error(mean)}
+        {
+            "arm": one.arm.label,
+            "name": one.arm.name,
+            "setting": one.arm.setting,
+            "kind": kind,
+            "value": mean.value,
+            "said": with_error(mean),
+        }
         | behind(one.arm.digests)
         for one in found
         for kind, mean in one.by_kind()
     ]
 
 
-def step_chart(rows: Sequence[dict[str, Any]], title: str, *, form: str = ".0%") -> dict[str, Any]:
+def step_chart(
+    rows: Sequence[dict[str, Any]], title: str, arms: Palette, *, form: str = ".0%"
+) -> dict[str, Any]:
     """Lines over the steps, an arm each; from zero up. Data set `places`."""
     top = max(row["value"] for row in rows)
     y = alt.Y(
@@ -242,7 +251,8 @@ def step_chart(rows: Sequence[dict[str, Any]], title: str, *, form: str = ".0%")
         scale=alt.Scale(domain=[0, 1.08 * top or 1.0], nice=False),
         axis=alt.Axis(tickCount=5, format=form),
     )
-    chart = layer("places", _step(), y, *_arms(rows))
+    channels = _arms(rows, arms)
+    chart = layer("places", _step(), y, *channels, alt.Detail("arm:N"))
     tooltip = told({"arm:N": "arm", "step:O": "step", "said:N": title, "trials:N": "trials"})
     parts = [
         chart.mark_line(strokeWidth=1.6),
@@ -253,13 +263,12 @@ def step_chart(rows: Sequence[dict[str, Any]], title: str, *, form: str = ".0%")
     )
 
 
-def loss_chart(rows: Sequence[dict[str, Any]], title: str) -> dict[str, Any]:
+def loss_chart(rows: Sequence[dict[str, Any]], title: str, arms: Palette) -> dict[str, Any]:
     """A small chart for each setting: the loss if predicted after each step, an arm a line.
 
     Data set `places`.
     """
     settings = list(dict.fromkeys(row["setting"] for row in rows))
-    names = [{"arm": name} for name in dict.fromkeys(row["name"] for row in rows)]
     tooltip = told({"arm:N": "arm", "step:O": "step", "said:N": title, "trials:N": "trials"})
     charts = []
     for setting in settings:
@@ -267,7 +276,8 @@ def loss_chart(rows: Sequence[dict[str, Any]], title: str) -> dict[str, Any]:
         room = 0.08 * (max(values) - min(values)) or 0.1
         scale = alt.Scale(domain=[min(values) - room, max(values) + room], nice=False, zero=False)
         y = alt.Y("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5))
-        channels = _arms(names, "name")
+        # Charts of one setting each: their legend has the arms of all of them.
+        channels = _arms([{**row, "setting": ""} for row in rows], arms)
         chart = layer("places", _step(), y, *channels, keep=f"datum.setting == {setting!r}")
         parts = [
             chart.mark_line(strokeWidth=1.6),
@@ -283,21 +293,21 @@ def loss_chart(rows: Sequence[dict[str, Any]], title: str) -> dict[str, Any]:
     return finished(alt.concat(*charts, columns=2, spacing=24), {"places": rounded(rows)})
 
 
-def kind_chart(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def kind_chart(rows: Sequence[dict[str, Any]], arms: Palette) -> dict[str, Any]:
     """The share of identity layers by kind of token, an arm a colour. Data set `places`."""
     order = list(dict.fromkeys(row["kind"] for row in sorted(rows, key=lambda row: -row["value"])))
     top = max(row["value"] for row in rows)
     x = alt.X(
         "value:Q",
         title="identity layers",
-        scale=alt.Scale(domain=[0, 1.08 * top or 1.0], nice=False),
+        scale=alt.Scale(domain=[-0.04 * top, 1.08 * top or 1.0], nice=False),
         axis=alt.Axis(tickCount=5, format=".0%"),
     )
     y = alt.Y("kind:N", title=None, sort=order, axis=alt.Axis(domain=False, ticks=False, grid=True))
     tooltip = told(
         {"arm:N": "arm", "kind:N": "kind", "said:N": "identity layers", "trials:N": "trials"}
     )
-    chart = layer("places", x, y, *_arms(rows), tooltip=tooltip).mark_point(
+    chart = layer("places", x, y, *_arms(rows, arms), tooltip=tooltip).mark_point(
         filled=True, opacity=1, size=70, cursor="pointer"
     )
     return finished(
@@ -312,13 +322,25 @@ def _step() -> alt.X:
     )
 
 
-def _arms(rows: Sequence[Mapping[str, Any]], field: str = "arm") -> list[Any]:
-    """Channels of arms: a colour and a shape for each."""
-    names = list(dict.fromkeys(row["arm"] for row in rows))
-    if len(names) == 1:
-        return [alt.Detail(f"{field}:N")]
-    columns = max(1, min(4, 56 // (max(map(len, names)) + 5)))
-    legend = alt.Legend(
+def _arms(rows: Sequence[Mapping[str, Any]], arms: Palette) -> list[Any]:
+    """Channels of arms: a colour for each, and a shape for each; or where arms of one name stand in
+    several settings, a shape for each setting.
+    """
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    settings = list(dict.fromkeys(row["setting"] for row in rows))
+    shown = Palette(arms.names, names)
+    colour = shown.colour("name:N", _legend(shown))
+    if len(settings) == 1:
+        return [colour, shown.shape("name:N", _legend(shown))]
+    by_setting = Palette(settings, settings)
+    return [colour, by_setting.shape("setting:N", _legend(by_setting))]
+
+
+def _legend(shown: Palette) -> alt.Legend | None:
+    if len(shown.shown) == 1:
+        return None
+    columns = max(1, min(4, 56 // (max(map(len, shown.shown)) + 5)))
+    return shown.legend(
         orient="top",
         offset=6,
         columns=columns,
@@ -326,10 +348,3 @@ def _arms(rows: Sequence[Mapping[str, Any]], field: str = "arm") -> list[Any]:
         symbolOpacity=1,
         labelLimit=_SMALL,
     )
-    # Colours come round after six: then each has the next shape.
-    marks = [_SHAPES[(at + at // len(_SHAPES)) % len(_SHAPES)] for at in range(len(names))]
-    colour = alt.Color(f"{field}:N", title=None, legend=legend).scale(domain=names)
-    return [
-        colour,
-        alt.Shape(f"{field}:N", title=None, legend=legend).scale(domain=names, range=marks),
-    ]

@@ -10,6 +10,7 @@ import polars as pl
 from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.events import is_detail
+from scalelab.report.capacity_words import SERIES
 from scalelab.report.figure import Rows, Table
 from scalelab.spec.axes import paths
 
@@ -65,6 +66,27 @@ def told_apart(trials: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> 
     return kept
 
 
+def absent(trials: pl.DataFrame, needed: Sequence[str]) -> str:
+    """`no finished trial has `a` or `b``: those of the columns in which no trial that is done or
+    stopped has a value; empty where there are none.
+    """
+    done = (
+        trials.filter(pl.col("state").is_in(["done", "stopped"]))
+        if "state" in trials.columns
+        else trials.clear()
+    )
+    values = {name: done[name].drop_nulls() for name in needed if name in done.columns}
+    none = [
+        name
+        for name in needed
+        if name not in values
+        or (values[name].drop_nans() if values[name].dtype.is_float() else values[name]).is_empty()
+    ]
+    *first, last = [f"`{name}`" for name in none] or [""]
+    listed = f"{', '.join(first)} or {last}" if first else last
+    return f"no finished trial has {listed}" if none else ""
+
+
 def check_metric(trials: pl.DataFrame, metric: str) -> None:
     """Raises UserError where these trials have metrics, and none of this name."""
     known = [
@@ -93,6 +115,17 @@ def arm_names(trials: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]) -> l
         *(name for name in declared if name in known),
         *(name for name in known if name not in declared),
     ]
+
+
+def word_order(rows: Rows, path: str) -> dict[str, int]:
+    """Value of a column of words -> its place: as the specs list the arms, as the page lists the
+    recall modes, else as the trials were planned.
+    """
+    arms = [name for spec in rows.specs.values() for name in spec.get("arms") or ()]
+    known = {"arm": arms, "task.recall": list(SERIES)}.get(path, [])
+    for trials in (rows.unfiltered.trials, rows.trials):
+        known = [*known, *trials[path].drop_nulls().unique(maintain_order=True)]
+    return {word: at for at, word in enumerate(dict.fromkeys(known))}
 
 
 def names_of(paths: Sequence[str]) -> dict[str, str]:

@@ -37,10 +37,22 @@ class Search(Figure):
     needs_settings: bool = True
     needs_pruned: bool = True
 
-    def has_data(self, rows: Rows) -> bool:
-        """Whether a search is among the experiments, of which some trials came to their end."""
+    @property
+    def cure(self) -> str:
+        """What makes its data."""
+        return "`scalelab optimize --space NAME` makes it"
+
+    def lacks(self, rows: Rows) -> str:
+        """Nothing, where a search is among the experiments, of which some trials came to their
+        end.
+        """
         found = searched_of(rows)
-        return found is not None and len(found.complete) >= _FEWEST
+        if found is None:
+            return "there is no search"
+        if (count := len(found.complete)) < _FEWEST:
+            ended = f"{count} trial{'s' if count != 1 else ''} of the search"
+            return f"{ended} came to an end, and {_FEWEST} are needed"
+        return ""
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing."""
