@@ -169,6 +169,46 @@ def test_the_published_grid_is_planned_in_a_moment(command: Command) -> None:
     assert time.perf_counter() - began < 10  # 3 s in a quiet moment: see docs/benchmarks.md
 
 
+LARGE = """\
+name: large
+budget: {steps: 4}
+batch: 4
+evaluation: {first: 4}
+axes:
+  task.recall: [in_weight, in_tool]
+  task.people: [2, 3, 4]
+  model.width: {range: [4, 100, 4]}
+"""
+
+
+def test_a_large_plan_is_summed_up_by_its_axes(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "large.yaml").write_text(LARGE)
+    few = ("--only", "model.width == 4 and task.people == 3 and task.recall == in_weight")
+    assert command("run", "large.yaml", "--executor", "inline", *few).code == 0
+    trials = command("plan", "large.yaml", "--json").json["trials"]
+    assert len(trials) == 2 * 3 * 25
+    head, *rows = (line.split() for line in command("plan", "large.yaml").out.splitlines()[:9])
+    assert head == ["axis", "value", "trials", "done", "missing", "params", "FLOPs", "time"]
+    assert rows[0][:5] == ["task.recall", "in_weight", "75", "1", "74"]
+    assert rows[1][:4] == ["in_tool", "75", "0", "75"]
+    assert rows[2] == rows[6] == []
+    assert rows[3][:5] == ["task.people", "2", "50", "0", "50"]
+    assert rows[4][:4] == ["3", "50", "1", "49"]
+    assert rows[7][:9] == ["model.width", "25", "from", "4", "to", "100", "150", "1", "149"]
+    params = [trial["params"]["total"] for trial in trials]
+    flops = sum(trial["flops"] for trial in trials)
+    told = [format_count(min(params)), "to", format_count(max(params)), format_count(flops)]
+    assert rows[7][9:13] == told
+
+    def digests(*options: str) -> set[str]:
+        lines = command("plan", "large.yaml", *options).out.splitlines()
+        return {trial["digest"][:10] for trial in trials} & {line[:10] for line in lines}
+
+    assert not digests()
+    assert len(digests("--all")) == 150
+    assert len(digests("--only", "model.width < 20")) == 24
+
+
 ROUTED = """\
 name: routed
 task: {people: 3}
