@@ -15,36 +15,30 @@ if TYPE_CHECKING:
 VALUES = 20
 """Values of an axis that are told apart."""
 
-WIDEST = 28
-"""Letters of a value."""
+WIDEST = 24
+"""Letters of a value: a line fits into 80."""
 
 
 def show_summary(
     trials: "Sequence[PlannedTrial]", states: Mapping[str, State], clock: "Clock"
 ) -> None:
-    """A line for each value of each axis that has several."""
+    """A line for each value of each axis that has several, under the axis."""
     known = sorted({states[planned.digest] for planned in trials})
-    active = (
-        ["active"]
-        if any(planned.params.active != planned.params.total for planned in trials)
-        else []
-    )
-    columns = ["axis", "value", "trials", *known, "params", *active, "FLOPs", "time"]
+    columns = ["axis", "trials", *known, "params", "FLOPs", "time"]
     rows: list[list[str]] = []
     for path in dict.fromkeys(path for planned in trials for path in planned.axes):
         parts = _by_value(trials, path)
-        if rows and parts:
-            rows.append([""] * len(columns))
-        for at, (value, part) in enumerate(parts):
+        if parts:
+            rows.append([path, *[""] * (len(columns) - 1)])
+        for value, part in parts:
             found = [states[planned.digest] for planned in part]
-            sizes = [[getattr(one.params, name) for one in part] for name in ("total", *active)]
+            sizes = [planned.params.total for planned in part]
             rows.append(
                 [
-                    "" if at else path,
-                    value,
+                    f"  {value}",
                     f"{len(part):,}",
                     *(f"{found.count(state):,}" for state in known),
-                    *(between(min(counts), max(counts)) for counts in sizes),
+                    between(min(sizes), max(sizes)),
                     *cost(part, clock),
                 ]
             )
