@@ -169,6 +169,35 @@ def test_the_published_grid_is_planned_in_a_moment(command: Command) -> None:
     assert time.perf_counter() - began < 10  # 3 s in a quiet moment: see docs/benchmarks.md
 
 
+SOLVED = """\
+name: solved
+task: {people: 2}
+model: {width: solve}
+budget: {exposures: 8, params: {target: 6k, tolerance: 0.1}}
+batch: 4
+evaluation: {first: 99}
+axes: {budget.exposures: [1, 2]}
+"""
+
+
+def test_a_budget_is_shown_as_written_and_as_resolved(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "solved.yaml").write_text(SOLVED)
+    assert command("run", "solved.yaml", "--executor", "inline").code == 0
+    (_, second) = command("plan", "solved.yaml", "--json").json["trials"]
+    shown = command("show", second["digest"], "--json").json["trials"][0]["budget"]
+    width = second["axes"].get("model.width", shown["solved"]["model.width"])
+    assert shown["written"] == {"exposures": 2, "params": {"target": 6000, "tolerance": 0.1}}
+    assert shown["resolved"] == {
+        name: second[name] for name in ("steps", "tokens", "exposures", "flops")
+    }
+    reached = second["params"]["total"]
+    assert shown["params"] == {"convention": "total", "target": 6000, "reached": reached}
+    assert abs(reached / 6000 - 1) <= 0.1
+    out = command("show", second["digest"]).out
+    assert "exposures: 2, params: {target: 6k, tolerance: 0.1}" in out
+    assert f"model.width {width}: {reached:,} total parameters" in out
+
+
 LARGE = """\
 name: large
 budget: {steps: 4}
