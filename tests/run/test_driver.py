@@ -60,10 +60,10 @@ def failing(times: int, seed: int = 1):
 
 
 def slowly(trial, execution, *, folder, emit, stopping, pruned):
-    """A second with news of how far it is."""
+    """A second and a half with news of how far it is."""
     emit(Started({}))
     for step in range(1, 11):
-        time.sleep(0.1)
+        time.sleep(0.15)
         emit(Advanced(step, step / 10))
     ended = Ended("done", 10, 1.0)
     emit(ended)
@@ -78,7 +78,8 @@ def test_the_bar_of_a_terminal_moves_within_a_trial(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")  # the rest of the bar is blank then
     monkeypatch.setenv("TERM", "xterm")
-    plan, frames = make_plan("name: one\nbudget: {steps: 10}\n"), bytearray()
+    plan = make_plan("name: two\nbudget: {steps: 10}\nreplicates: 2\n")
+    frames = bytearray()
     leader, follower = pty.openpty()
 
     def read() -> None:
@@ -89,11 +90,16 @@ def test_the_bar_of_a_terminal_moves_within_a_trial(
     reader = threading.Thread(target=read)
     reader.start()
     with os.fdopen(follower, "w") as terminal:
-        drive(plan, store, Options(executor=executor, stream=terminal), worker=slowly)  # type: ignore[arg-type]
+        options = Options(executor=executor, stream=terminal, jobs=1)  # type: ignore[arg-type]
+        drive(plan, store, options, worker=slowly)
     reader.join()
     os.close(leader)
-    within = [frame for frame in frames.decode().split("\r") if "0/1 trials" in frame]
-    assert any("━" in frame for frame in within), within
+    lines = frames.decode().split("\r")
+    first = [line.count("━") for line in lines if "0/2 trials" in line]
+    assert 1 <= max(first) <= 10, lines
+    second = [line.count("━") for line in lines if "1/2 trials" in line]
+    assert min(second) >= 10, lines  # a long text takes no room from the bar
+    assert max(second) > 10, lines
     assert len(store.trial(plan.trials[0].digest).attempts) == 1
 
 

@@ -231,7 +231,8 @@ class TerminalLive:
         text = TextColumn(
             "{task.description}",
             markup=False,
-            table_column=Column(no_wrap=True, overflow="ellipsis"),
+            # Of a narrow terminal the text gives way, not the bar.
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
         )
         self._bar = Bar(
             SpinnerColumn(),
@@ -239,6 +240,7 @@ class TerminalLive:
             text,
             console=Console(file=stream),
             transient=True,
+            expand=True,
         )
         self._task = self._bar.add_task("starting", total=1.0)
         self._last = ""
