@@ -103,7 +103,16 @@ class Ended:
     artifacts: dict[str, str] = field(default_factory=dict)
 
 
-Event = Started | Measured | Ended
+@dataclass(frozen=True)
+class Advanced:
+    """How far a trial is between its evaluations; for the display alone, so that it may be lost."""
+
+    step: int
+    share: float
+    """Of its budget, 0 to 1."""
+
+
+Event = Started | Measured | Advanced | Ended
 
 
 class Interrupted(Exception):
