@@ -29,15 +29,24 @@ budget: {steps: 3}
 batch: 4
 evaluation: {first: 3}
 """
+MASKED = """
+name: masked
+task: {kind: text, corpus: {source: tales, tokens: 20k}, context: 32, objective: masked}
+model: {width: 8, mask: full}
+budget: {steps: 3}
+batch: 4
+evaluation: {first: 3}
+axes: {optim.lr: [1e-3, 1e-2]}
+"""
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store in which both specs have been run, and one trial more that has not."""
+    """A folder with a store in which all specs have been run, and one trial more that has not."""
     folder = tmp_path_factory.mktemp("ran")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name, spec in (("tiny", SPEC), ("sums", SUMS)):
+        for name, spec in (("tiny", SPEC), ("sums", SUMS), ("masked", MASKED)):
             (folder / f"{name}.yaml").write_text(spec)
             patch.setattr(
                 sys,
@@ -144,6 +153,22 @@ def test_the_best_and_the_worst_are_shown_with_their_metric_and_axes(
     ]
     assert highest[0]["metrics"]["bits"] > highest[1]["metrics"]["bits"]
     assert "only finished: accuracy" in said("--best-and-worst", "sums", "--tokens", "3").out
+
+
+def test_a_model_of_masked_text_fills_gaps(
+    said: Command, digests: dict[str, str], ran: Path
+) -> None:
+    data = ("--data", str(ran / "results/data"))
+    shown = said("--best-and-worst", "masked", "--prompt", "Long a[MASK]o", *data)
+    assert shown.code == 0
+    _, hidden, best, _, again, worst, _ = shown.out.split("\n")
+    assert hidden == again == "Long a[MASK]o"
+    assert (best[:6] + best[-1], worst[:6] + worst[-1]) == ("Long ao", "Long ao")
+    found = said("--best-and-worst", "masked", *data, "--json").json["trials"]
+    assert [one["prompt"].count("[MASK]") for one in found] == [2, 2]
+    assert all(one["samples"][0]["tokens"] == 2 for one in found)
+    refused = said(digests["masked"], "--compile", *data)
+    assert (refused.code, refused.out) == (2, "")
 
 
 @pytest.mark.parametrize(

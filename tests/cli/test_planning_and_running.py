@@ -169,6 +169,80 @@ def test_the_published_grid_is_planned_in_a_moment(command: Command) -> None:
     assert time.perf_counter() - began < 10  # 3 s in a quiet moment: see docs/benchmarks.md
 
 
+SOLVED = """\
+name: solved
+task: {people: 2}
+model: {width: solve}
+budget: {exposures: 8, params: {target: 6k, tolerance: 0.1}}
+batch: 4
+evaluation: {first: 99}
+axes: {budget.exposures: [1, 2]}
+"""
+
+
+def test_a_budget_is_shown_as_written_and_as_resolved(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "solved.yaml").write_text(SOLVED)
+    assert command("run", "solved.yaml", "--executor", "inline").code == 0
+    (_, second) = command("plan", "solved.yaml", "--json").json["trials"]
+    shown = command("show", second["digest"], "--json").json["trials"][0]["budget"]
+    width = second["axes"].get("model.width", shown["solved"]["model.width"])
+    assert shown["written"] == {"exposures": 2, "params": {"target": 6000, "tolerance": 0.1}}
+    assert shown["resolved"] == {
+        name: second[name] for name in ("steps", "tokens", "exposures", "flops")
+    }
+    reached = second["params"]["total"]
+    assert shown["params"] == {"convention": "total", "target": 6000, "reached": reached}
+    assert abs(reached / 6000 - 1) <= 0.1
+    out = command("show", second["digest"]).out
+    assert "exposures: 2, params: {target: 6k, tolerance: 0.1}" in out
+    assert f"model.width {width}: {reached:,} total parameters" in out
+
+
+LARGE = """\
+name: large
+budget: {steps: 4}
+batch: 4
+evaluation: {first: 4}
+axes:
+  task.recall: [in_weight, in_tool]
+  task.people: [2, 3, 4]
+  model.width: {range: [4, 100, 4]}
+"""
+
+
+def test_a_large_plan_is_summed_up_by_its_axes(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "large.yaml").write_text(LARGE)
+    few = ("--only", "model.width == 4 and task.people == 3 and task.recall == in_weight")
+    assert command("run", "large.yaml", "--executor", "inline", *few).code == 0
+    trials = command("plan", "large.yaml", "--json").json["trials"]
+    assert len(trials) == 2 * 3 * 25
+    lines = command("plan", "large.yaml").out.splitlines()[:10]
+    assert max(map(len, lines)) <= 80
+    head, *rows = (line.split() for line in lines)
+    assert head == ["axis", "trials", "done", "missing", "params", "FLOPs", "time"]
+    assert [row for row in rows if len(row) == 1] == [
+        ["task.recall"],
+        ["task.people"],
+        ["model.width"],
+    ]
+    assert rows[1][:4] == ["in_weight", "75", "1", "74"]
+    assert rows[2][:4] == ["in_tool", "75", "0", "75"]
+    assert rows[5][:4] == ["3", "50", "1", "49"]
+    assert rows[8][:8] == ["25", "from", "4", "to", "100", "150", "1", "149"]
+    params = [trial["params"]["total"] for trial in trials]
+    flops = sum(trial["flops"] for trial in trials)
+    told = [format_count(min(params)), "to", format_count(max(params)), format_count(flops)]
+    assert rows[8][8:12] == told
+
+    def digests(*options: str) -> set[str]:
+        lines = command("plan", "large.yaml", *options).out.splitlines()
+        return {trial["digest"][:10] for trial in trials} & {line[:10] for line in lines}
+
+    assert not digests()
+    assert len(digests("--all")) == 150
+    assert len(digests("--only", "model.width < 20")) == 24
+
+
 ROUTED = """\
 name: routed
 task: {people: 3}

@@ -27,9 +27,10 @@ from scalelab.data.pools import ATTRIBUTES
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode
 from scalelab.evaluate import RecallTest
 from scalelab.evaluate.bits import missing_bits
-from scalelab.evaluate.recall import SAMPLE, is_exact
+from scalelab.evaluate.recall import PROBED, SAMPLE, is_exact
 from scalelab.models import build as build_model
 from scalelab.spec.model import Transformer
+from scalelab.spec.router import LayerRouter
 from scalelab.spec.task import Facts
 
 Text = tuple[int, ...]
@@ -309,6 +310,44 @@ def test_an_evaluation_in_training_asks_everything_once_that_may_matter() -> Non
     assert test.quick(most)["bits_per_fact"] == pytest.approx(test.full(most)["bits_per_fact"])
 
 
+def test_the_probes_ask_the_same_questions_at_every_evaluation_of_a_seed() -> None:
+    data = build(Facts(people=10, templates=1, recall="in_tool"))
+    unseen = {*names(cast(data.task, "unseen"))}
+
+    def heard(seed: int, watched: str | None = None) -> list[set[str]]:
+        """The questions about unseen people, of two evaluations; half of them are answered."""
+        questions = set[str]()
+
+        def says(text: Text) -> dict[int, float]:
+            questions.add(question := turns(text)[0])
+            is_known = asked(question)[1] not in unseen or len(question) % 2
+            return by_tool(text) if is_known else {EOD: 1.0}
+
+        test, found = RecallTest(data, seed=seed, watched=watched), list[set[str]]()
+        for _ in range(2):
+            questions.clear()
+            values = test.quick(Oracle(says))
+            found.append({one for one in questions if asked(one)[1] in unseen})
+            share = np.mean([len(one) % 2 for one in found[-1]])
+            assert values["recall_unseen"] == share
+            assert values["recall_permuted"] == 1.0
+        return found
+
+    (first, again), (other, _), (every, _) = heard(0), heard(1), heard(0, "recall_unseen")
+    assert first == again != other
+    assert len(first) == len(other) == PROBED
+    assert len(every) == len(data.questions("unseen").prompts)
+
+
+def test_an_evaluation_draws_nothing() -> None:
+    data = build(Facts(people=1, templates=1))
+    given = LayerRouter(width=8, heads=2, layers=2, policy="random").resolved()
+    model = build_model(given, VOCAB, data.shape.context).initialise(0)
+    state = torch.get_rng_state()
+    RecallTest(data).quick(model)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 @pytest.mark.parametrize(
     ("said", "exact"),
     [
@@ -339,7 +378,7 @@ def test_an_untrained_transformer_knows_nothing_and_keeps_its_mode(recall: Any) 
     assert found["bits"] < 0
     assert model.training
     assert test.full(model) == found
-    assert test.quick(model) == {"recall": found["recall"], "bits_per_fact": found["bits_per_fact"]}
+    assert test.quick(model) == {name: found[name] for name in data.task.measures if name != "loss"}
 
 
 def test_a_long_evaluation_stops_where_it_is_when_asked() -> None:

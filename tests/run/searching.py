@@ -87,6 +87,9 @@ class BestSoFar:
     def progress(self) -> Progress:
         return Progress(len(self._ended), self._trials, "trials", len(self._ended) / self._trials)
 
+    def share_of(self, planned: PlannedTrial) -> float:
+        return 1 / self._trials
+
 
 def descending(pace_s: float = 0.0, runs: str = "", metric: str = METRIC):
     """A worker whose metric falls from a height that the learning rate sets.

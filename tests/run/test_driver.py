@@ -1,11 +1,14 @@
 """The driver with a real store, in this process."""
 
+import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -13,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from scalelab.core.errors import UserError
-from scalelab.core.events import Ended, Measured, Started
+from scalelab.core.events import Advanced, Ended, Measured, Started
 from scalelab.plan.plan import Plan
 from scalelab.run import driver
 from scalelab.run.driver import Options, Summary, drive, heartbeat
@@ -54,6 +57,50 @@ def failing(times: int, seed: int = 1):
         )
 
     return work
+
+
+def slowly(trial, execution, *, folder, emit, stopping, pruned):
+    """A second and a half with news of how far it is."""
+    emit(Started({}))
+    for step in range(1, 11):
+        time.sleep(0.15)
+        emit(Advanced(step, step / 10))
+    ended = Ended("done", 10, 1.0)
+    emit(ended)
+    return ended
+
+
+def test_the_bar_of_a_terminal_moves_within_a_trial(
+    make_plan: Callable[..., Plan],
+    store: Store,
+    executor: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")  # the rest of the bar is blank then
+    monkeypatch.setenv("TERM", "xterm")
+    plan = make_plan("name: two\nbudget: {steps: 10}\nreplicates: 2\n")
+    frames = bytearray()
+    leader, follower = pty.openpty()
+
+    def read() -> None:
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(leader, 1 << 16):
+                frames.extend(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(follower, "w") as terminal:
+        options = Options(executor=executor, stream=terminal, jobs=1)  # type: ignore[arg-type]
+        drive(plan, store, options, worker=slowly)
+    reader.join()
+    os.close(leader)
+    lines = frames.decode().split("\r")
+    first = [line.count("━") for line in lines if "0/2 trials" in line]
+    assert 1 <= max(first) <= 10, lines
+    second = [line.count("━") for line in lines if "1/2 trials" in line]
+    assert min(second) >= 10, lines  # a long text takes no room from the bar
+    assert max(second) > 10, lines
+    assert len(store.trial(plan.trials[0].digest).attempts) == 1
 
 
 def test_a_grid_is_run_and_written_down(

@@ -256,6 +256,18 @@ def test_what_is_no_pass_counts_as_none(
     assert search.progress.share == 1
 
 
+def test_a_cell_moves_on_with_every_trial_until_its_answer(make_plan: Callable[..., Plan]) -> None:
+    search, shares = FrontierSearch(Frontier(), make_plan(SPEC).trials), [0.0]
+    while (planned := search.ask()) is not None:
+        after = search.progress.share + search.share_of(planned)
+        search.tell(planned.digest, "done", {"recall": planned.params.total / 3_000})
+        shares.append(search.progress.share)
+        assert shares[-1] >= after - 1e-9
+    assert shares == sorted(shares)
+    assert len({*shares}) > 2 * search.progress.total
+    assert shares[-1] == 1
+
+
 def test_a_trial_outside_of_the_plan_is_none_of_its_business(
     make_plan: Callable[..., Plan],
 ) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scalelab.core.events import Ended, Measured, Started
+from scalelab.core.events import Advanced, Ended, Measured, Started
 from scalelab.plan.plan import Plan
 from scalelab.run.live import Meter, PlainLive, TerminalLive, open_live, sentence
 from scalelab.run.search import GridSearch, Progress
@@ -50,6 +50,27 @@ def test_the_first_trials_of_a_search_predict_nothing(make_plan: Callable[..., P
     assert "left" not in meter.line()
     done.append(Progress(12, 20, "cells", 0.56))
     assert meter.seconds_left == pytest.approx(440)
+
+
+def test_the_share_moves_with_the_trials_that_run(make_plan: Callable[..., Plan]) -> None:
+    trials, now = make_plan().trials, 0.0
+    search = GridSearch(trials)
+    meter = Meter(lambda: search.progress, clock=lambda: now, share_of=search.share_of)
+    meter.note(trials[0], Started({}))
+    now = 10.0
+    meter.note(trials[0], Advanced(5, 0.5))
+    half = meter.share
+    assert half == trials[0].flops / 2 / sum(planned.flops for planned in trials)
+    assert meter.tokens_per_second == trials[0].tokens / 2 / 10
+    meter.note(trials[0], Advanced(10, 1.0))
+    whole = meter.share
+    search.tell(trials[0].digest, "done", {})
+    meter.note(trials[0], Ended("done", 10, 20.0))
+    assert meter.share == search.progress.share == pytest.approx(whole)
+    meter.note(trials[1], Started({}))
+    meter.note(trials[1], Advanced(9, 0.9))
+    meter.note(trials[1], Ended("failed", 9, 20.0, error="no"))
+    assert meter.share == search.progress.share
 
 
 def test_an_attempt_that_begins_again_counts_its_tokens_again(

@@ -231,9 +231,9 @@ def test_the_points_of_a_finite_space_are_counted_with_their_conditions() -> Non
         ),
         (
             "{recall: maximize}",
-            "{recall_unseen: maximize}",
+            "{bits: maximize}",
             13,
-            "none of them measures `recall_unseen`",
+            "none of them measures `bits`",
         ),
         ("{recall: maximize}", "{test_loss: minimize}", 11, "ends with a metric `test_loss`"),
         ("{recall: maximize}", "{recall_permuted: maximize}", 11, "`recall_permuted`"),

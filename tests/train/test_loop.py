@@ -10,11 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from scalelab.core.events import Ended, Event, Interrupted, Measured, Noted, Started, is_speed
+from scalelab.core.events import (
+    Advanced,
+    Ended,
+    Event,
+    Interrupted,
+    Measured,
+    Noted,
+    Started,
+    is_speed,
+)
 from scalelab.evaluate import RecallTest
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.train import checkpoint, micro_batch, train
+from scalelab.train import checkpoint, loop, micro_batch, train
 from scalelab.train.attempt import Attempt
 from scalelab.train.objective import summed_loss
 
@@ -46,6 +55,23 @@ def numbers(events: list[Event]) -> list[tuple[int, dict[str, float]]]:
         for event in events
         if isinstance(event, Measured | Ended)
     ]
+
+
+def test_how_far_it_is_is_told_in_between_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quiet, _ = run(trial())
+    monkeypatch.setattr(loop, "TELL_EVERY_S", 0.0)
+    events, _ = run(trial())
+    told = [event for event in events if isinstance(event, Advanced)]
+    assert told == [Advanced(step, step / 40) for step in range(1, 41)]
+    assert not [event for event in quiet if isinstance(event, Advanced)]
+    assert numbers(events) == numbers(quiet)
+    assert events[-1].artifacts == quiet[-1].artifacts  # pyright: ignore[reportAttributeAccessIssue]
+    events, _ = run(trial(budget={"flops": "30M"}))
+    shares = [event.share for event in events if isinstance(event, Advanced)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
 
 
 def stop_after(calls: int) -> Callable[[], bool]:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from scalelab.spec.experiment import Trial
     from scalelab.store import Store, StoredTrial
 
-_QUESTIONS = ("facts", "arithmetic")
-"""Tasks that have one right answer: the likeliest is shown, unless a temperature is given."""
+_QUESTIONS = ("facts", "arithmetic", "gaps")
+"""What has one right answer: the likeliest is shown, unless a temperature is given."""
 _FORMATS = {
     "\u200b",
     "\u200e",
@@ -75,14 +75,22 @@ def generate(
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", help="The text to go on from; `-` reads it from standard input."),
+        typer.Option(
+            "--prompt",
+            help=(
+                "The text to go on from, or with gaps to fill, each `[MASK]`; `-` reads it from"
+                " standard input."
+            ),
+        ),
     ] = None,
     tokens: Annotated[int, count_option("--tokens", "Tokens to add at most.", most=10**9)] = 200,
     temperature: Annotated[
         float | None,
         typer.Option(
             "--temperature",
-            help="0 takes the likeliest token; without it 1, and 0 for facts and arithmetic.",
+            help=(
+                "0 takes the likeliest token; without it 1, and 0 for facts, arithmetic and gaps."
+            ),
         ),
     ] = None,
     top_k: Annotated[
@@ -139,7 +147,11 @@ def generate(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a trained model go on from a prompt; the text is shown token by token."""
+    """Let a trained model go on from a prompt; the text is shown token by token.
+
+    One that was trained on masked text fills gaps instead: those of the prompt, or gaps of its own
+    where it has none.
+    """
     if digest is None and best_and_worst is None:
         raise UserError(
             "`generate` needs a trial, or an experiment with `--best-and-worst`",
@@ -234,36 +246,48 @@ def _answer(
     found: "StoredTrial", title: str, wish: Wish, store: str, as_json: bool
 ) -> dict[str, Any]:
     """Sample from one trial, onto the terminal unless JSON is wanted."""
-    from scalelab.generate import compiled_step, stream, whole
+    from scalelab.generate import Gapped, Piece, compiled_step, fill, stream, whole
     from scalelab.spec.experiment import Trial
 
     trial = Trial.model_validate(found.record.trial)
-    if wish.compiled and trial.model.kind == "layer_router":
-        what = "a router decides token by token which layers run, and that is no step to compile"
+    if wish.compiled and (trial.model.kind == "layer_router" or trial.model.mask == "full"):
+        what = (
+            "a router decides token by token which layers run, and that is no step to compile"
+            if trial.model.kind == "layer_router"
+            else "a model that fills gaps has no decoding step to compile"
+        )
         raise UserError(
             what, cure="leave `--compile` out", where=f"trial {found.record.digest[:SHORT]}"
         )
     model, words, device = loaded(trial, found, wish.data, store)
     prompt = words.example() if wish.prompt is None else wish.prompt
-    pieces = stream(
-        model,
-        words,
-        [prompt] * wish.samples,
-        limit=wish.tokens,
-        sampling=wish.sampled(trial.task.kind),
-        stops=wish.stops,
-        cached=wish.cached,
-        step=compiled_step() if wish.compiled else None,
-        device=device,
-    )
+    if isinstance(words, Gapped):
+        ids, sampling = words.encode(prompt), wish.sampled("gaps")
+        samples = fill(
+            model, words, ids, wish.samples, limit=wish.tokens, sampling=sampling, device=device
+        )
+        prompt = words.decode(ids)
+        pieces = (Piece(lane, f"\n{one.text}", one.end) for lane, one in enumerate(samples))
+    else:
+        pieces = stream(
+            model,
+            words,
+            [prompt] * wish.samples,
+            limit=wish.tokens,
+            sampling=wish.sampled(trial.task.kind),
+            stops=wish.stops,
+            cached=wish.cached,
+            step=compiled_step() if wish.compiled else None,
+            device=device,
+        )
+        samples = whole(pieces, wish.samples) if as_json else []
     if as_json:
-        samples = [vars(one) for one in whole(pieces, wish.samples)]
         experiments = ", ".join(found.experiments)
         return {
             **trial_json(experiments, found.record, found.result),
             "title": title,
             "prompt": prompt,
-            "samples": samples,
+            "samples": [vars(one) for one in samples],
         }
     if title:
         axes = ", ".join(f"{path} {value}" for path, value in found.record.axes.items())

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from scalelab.cli.options import (
     DEFAULT_STORE,
@@ -15,6 +17,7 @@ from scalelab.cli.options import (
     print_json,
     print_table,
 )
+from scalelab.cli.summarising import between, cost, show_summary
 from scalelab.core.errors import UserError
 from scalelab.core.events import State
 from scalelab.core.units import brief, format_count, format_seconds
@@ -28,21 +31,34 @@ if TYPE_CHECKING:
     from scalelab.run.older import Older
     from scalelab.store import Result
 
+ROWS = 40
+"""Lines of a plan that are shown unasked: about a screen."""
+
 
 def plan(
     spec: SpecArgument,
     store: StoreOption = DEFAULT_STORE,
     settings: SetOption = None,
     only: OnlyOption = None,
+    every_line: Annotated[
+        bool, typer.Option("--all", help="Every line of a large plan, behind its summary.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what would run: state, parameters, tokens, FLOPs, predicted time."""
+    """Show what would run: state, parameters, tokens, FLOPs, predicted time.
+
+    A large plan is summed up by its axes.
+    """
     compiled = compiled_plan(spec, settings or [], store)
-    preview(compiled, chosen_part(compiled, only), store, as_json)
+    preview(compiled, chosen_part(compiled, only), store, as_json, every_line)
 
 
-def preview(whole: "Plan", compiled: "Plan", store: str, as_json: bool) -> None:
-    """Print a part of a plan against what the store knows."""
+def preview(
+    whole: "Plan", compiled: "Plan", store: str, as_json: bool, every_line: bool = False
+) -> None:
+    """Print a part of a plan against what the store knows; a large one by its axes, and line by
+    line only where every line is wanted.
+    """
     from scalelab.run.older import older_note
 
     results, clock, older, left = known(store, whole, compiled)
@@ -60,7 +76,16 @@ def preview(whole: "Plan", compiled: "Plan", store: str, as_json: bool) -> None:
             }
         )
     else:
-        show(compiled, shown_states(states, older), clock)
+        is_large = len(_groups(compiled)) > ROWS
+        if is_large:
+            show_summary(compiled.trials, states, clock)
+            print()
+        if every_line or not is_large:
+            show(compiled, shown_states(states, older), clock)
+        else:
+            print("`--all` shows every combination of the axes, `--only` some of them")
+        if cold := cold_note(compiled.trials):
+            print(f"\n{cold}")
         show_total(compiled, total)
         if note := older_note(older):
             print(note)
@@ -194,14 +219,13 @@ def show(compiled: "Plan", states: Mapping[str, str], clock: "Clock") -> None:
         "FLOPs",
         "time",
     ]
-    groups = [
-        list(group) for _, group in groupby(compiled.trials, key=lambda planned: planned.axes)
-    ]
-    print_table(
-        columns, [_line(group, axes, solved, bool(active), states, clock) for group in groups]
-    )
-    if cold := cold_note(compiled.trials):
-        print(f"\n{cold}")
+    rows = [_line(group, axes, solved, bool(active), states, clock) for group in _groups(compiled)]
+    print_table(columns, rows)
+
+
+def _groups(compiled: "Plan") -> "list[list[PlannedTrial]]":
+    """The trials by their combination of the axes."""
+    return [list(group) for _, group in groupby(compiled.trials, key=lambda planned: planned.axes)]
 
 
 def cold_note(trials: "Sequence[PlannedTrial]", which: str = "the trials") -> str:
@@ -229,7 +253,7 @@ def show_total(compiled: "Plan", total: dict[str, Any]) -> None:
         else "on one slot"
     )
     flops, seconds = (
-        _between(total["flops_least"], total["flops"]),
+        between(total["flops_least"], total["flops"]),
         format_seconds(total["seconds"]),
     )
     print(f"to run: {format_count(total['tokens'])} tokens, {flops} FLOPs, {seconds} {bound}")
@@ -255,14 +279,5 @@ def _line(
         f"{first.params.total:,}",
         *([f"{first.params.active:,}"] if active else []),
         format_count(sum(planned.tokens for planned in group)),
-        _between(
-            sum(planned.flops_least for planned in group), sum(planned.flops for planned in group)
-        ),
-        format_seconds(sum(map(clock.seconds, group))),
+        *cost(group, clock),
     ]
-
-
-def _between(least: float, most: float) -> str:
-    """One number, or two where what is run depends on the data."""
-    low, high = format_count(least), format_count(most)
-    return high if low == high else f"{low} to {high}"

@@ -53,12 +53,16 @@ def sample(found: "StoredTrial", data: str, where: str) -> str:
 
     Raises UserError where it can say nothing.
     """
-    from scalelab.generate import GREEDY, Sampling, stream, whole
+    from scalelab.generate import GREEDY, Gapped, Sampling, fill, stream, whole
     from scalelab.spec.experiment import Trial
     from scalelab.spec.text import Arithmetic
 
     trial = Trial.model_validate(found.record.trial)
     model, words, device = loaded(trial, found, data, where)
+    if isinstance(words, Gapped):
+        ids = words.encode(words.example())
+        [filled] = fill(model, words, ids, 1, limit=_TOKENS, sampling=GREEDY, device=device)
+        return f"{words.decode(ids)}\n\n{filled.text}"
     if isinstance(trial.task, Arithmetic):
         asked = _asked(trial.task)
         prompts, sampling = [question for question, _ in asked], GREEDY

@@ -14,7 +14,7 @@ from scalelab.cli.options import (
 )
 from scalelab.core.canon import SHORT
 from scalelab.core.events import POSITION, is_detail, is_speed
-from scalelab.core.units import format_count, format_seconds
+from scalelab.core.units import format_count, format_seconds, parse_count
 
 if TYPE_CHECKING:
     from scalelab.store import Result, StoredTrial, TrialRecord
@@ -72,20 +72,71 @@ def _print_trial(found: "StoredTrial") -> None:
     print_table(
         ["params", "count"], [[name, f"{count:,}"] for name, count in record.params.items()]
     )
-    lengths = {
-        "steps": record.steps,
-        "tokens": record.tokens,
-        "exposures": record.exposures,
-        "FLOPs": record.flops,
-    }
-    forms = {"tokens": format_count, "FLOPs": "{:.3g}".format}
+    print()
+    _print_budget(found)
+    print()
+    print_table(["metric", "value"], _metric_rows(result.metrics))
+
+
+def _print_budget(found: "StoredTrial") -> None:
+    """The budget as its experiment writes it, where that is known, and what came of it."""
+    budget = budget_json(found)
+    lengths, params = budget["resolved"], budget["params"]
+    forms = {"tokens": format_count, "exposures": format_count, "flops": "{:.3g}".format}
     known = [
-        f"{forms.get(name, '{:,}'.format)(value)} {name}"
+        f"{forms.get(name, '{:,}'.format)(value)} {'FLOPs' if name == 'flops' else name}"
         for name, value in lengths.items()
         if value
     ]
-    print(f"\n{', '.join(known)}\n")
-    print_table(["metric", "value"], _metric_rows(result.metrics))
+    if budget["written"] is None:
+        print(", ".join(known))
+        return
+    print(f"budget    {_flow(budget['written'])[1:-1]}   (as written in {found.experiments[0]})")
+    print(f"resolved  {', '.join(known)}")
+    sizes = ", ".join(f"{path} {size}" for path, size in budget["solved"].items())
+    if params is not None and params["reached"] is not None:
+        off = 100 * (params["reached"] / params["target"] - 1)
+        convention = params["convention"].replace("_", "-")
+        reached = f"{params['reached']:,} {convention} parameters, {off:+.2g} % off the target"
+        print(f"solved    {sizes + ': ' if sizes else ''}{reached}")
+
+
+def _flow(value: Any) -> str:
+    """A part of a spec in a line, numbers short where that loses nothing."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_flow(part)}' for key, part in value.items())}}}"
+    short = format_count(value) if isinstance(value, int) else str(value)
+    return short if not isinstance(value, int) or parse_count(short) == value else str(value)
+
+
+def budget_json(found: "StoredTrial") -> dict[str, Any]:
+    """`written`: as the spec of the first experiment says it, without defaults, None where that is
+    not known; `resolved`: what came of it; `solved`: path -> size; `params`: the parameter budget
+    and the parameters that were reached.
+    """
+    from scalelab.plan.diff import flatten
+    from scalelab.plan.written import written
+
+    record, told = found.record, written(found.spec, found.record.axes)
+    asked = None if told is None else told.budget.params
+    sizes = flatten(record.trial)
+    return {
+        "written": None if told is None else told.budget.model_dump(exclude_defaults=True),
+        "resolved": {
+            "steps": record.steps or None,
+            "tokens": record.tokens or None,
+            "exposures": record.exposures or None,
+            "flops": record.flops or None,
+        },
+        "solved": {path: sizes[path] for path in (told.solved if told else ()) if path in sizes},
+        "params": None
+        if asked is None
+        else {
+            "convention": asked.convention,
+            "target": asked.target,
+            "reached": record.params.get(asked.convention),
+        },
+    }
 
 
 def _metric_rows(metrics: dict[str, float]) -> list[list[str]]:
@@ -191,6 +242,7 @@ def full_json(found: "StoredTrial") -> dict[str, Any]:
         "experiments": found.experiments,
         "artifacts": found.artifacts,
         "older_recipe": older_parts(record),
+        "budget": budget_json(found),
         "attempts": [
             {name: getattr(attempt, name) for name in type(attempt).__dataclass_fields__}
             for attempt in found.attempts

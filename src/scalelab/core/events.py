@@ -104,14 +104,23 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Advanced:
+    """How far a trial is between its evaluations; for the display alone, so that it may be lost."""
+
+    step: int
+    share: float
+    """Of its budget, 0 to 1."""
+
+
+News = Started | Measured | Advanced | Ended
+"""What a trial tells of its course."""
+
+
+@dataclass(frozen=True)
 class Noted:
     """Something that a user should know of a trial, such as a damaged checkpoint. No result."""
 
     text: str
-
-
-News = Started | Measured | Ended
-"""What is written down of a trial."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from scalelab.data.tokens import ASSISTANT, Tokens
 from scalelab.spec.task import Facts
 
 People = Literal["seen", "unseen"]
-Values = Literal["true", "permuted", "empty"]
+Values = Literal["true", "permuted", "seen_permuted", "empty"]
 
 
 @dataclass(frozen=True)
@@ -138,17 +138,17 @@ class FactsData:
         )
 
     def database(self, values_of: Values = "true") -> Database:
-        """Everyone the task asks about, seen or not: with their values, with the values exchanged,
-        or nobody.
+        """Everyone the task asks about, seen or not: with their values, with the values exchanged
+        (of all, or of the seen ones), or nobody.
         """
-        everyone = (
-            [cast(self.task, "seen"), cast(self.task, "unseen")] if values_of != "empty" else []
-        )
-        rows = chain.from_iterable(
-            _records(people.permuted() if values_of == "permuted" else people)
-            for people in everyone
-        )
-        return Database(list(ATTRIBUTES), rows)
+        seen, unseen = cast(self.task, "seen"), cast(self.task, "unseen")
+        everyone = {
+            "true": (seen, unseen),
+            "permuted": (seen.permuted(), unseen.permuted()),
+            "seen_permuted": (seen.permuted(), unseen),
+            "empty": (),
+        }[values_of]
+        return Database(list(ATTRIBUTES), chain.from_iterable(map(_records, everyone)))
 
     def shares(self) -> npt.NDArray[np.float64]:
         """What part of its value's information each fact counts for (see `people.shares`), in the

@@ -28,7 +28,9 @@ def build_test(
     It has `quick` (at every evaluation) and `full` (at the end), from a model to metrics by name.
     """
     if isinstance(data, FactsData):
-        return RecallTest(data, device, stopping)
+        stop = trial.evaluation.stop
+        watched = None if stop is None else stop.metric
+        return RecallTest(data, device, stopping, trial.seed, watched)
     if isinstance(data, BiographyData):
         shape = data.shape
         return CapacityTest(

@@ -2,7 +2,7 @@
 value.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -31,6 +31,9 @@ PROBE = 1024
 error below 1.6 %.
 """
 
+PROBED = 32
+"""Of these, questions of each kind that an evaluation during training asks."""
+
 _LANES = {"cpu": 512, "cuda": 4096}
 
 
@@ -41,6 +44,9 @@ class Model(Decoder, Scorer, Protocol):
 class RecallTest:
     """Recall and bits of a model on one task, on one device.
 
+    `seed` chooses the questions of the probes during training; a `watched` probe, one that an early
+    stop goes by, is then as large as at the end.
+
     Raises Interrupted where `stopping()` turns true on the way.
     """
 
@@ -49,13 +55,19 @@ class RecallTest:
         data: FactsData,
         device: torch.device | str = "cpu",
         stopping: Callable[[], bool] = lambda: False,
+        seed: int = 0,
+        watched: str | None = None,
     ) -> None:
         self.data, self.device, self.stopping = data, torch.device(device), stopping
+        self.seed, self.watched = seed, watched
         self._in_tool = data.task.recall == "in_tool"
 
     def quick(self, model: Model) -> dict[str, float]:
-        """`recall` and `bits_per_fact` while a model trains: of a sample, and of every question
-        where the sample is promising.
+        """The metrics while a model trains.
+
+        `recall` and `bits_per_fact`: of a sample, and of every question where the sample is
+        promising. `recall_unseen` and `recall_permuted`: estimates of what `full` says, from the
+        same `PROBED` questions at every evaluation.
         """
         asked = _spread(len(self._seen.prompts), SAMPLE)
         with evaluating(model):
@@ -63,7 +75,8 @@ class RecallTest:
             if len(asked) < len(self._seen.prompts) and recall >= PROMISING:
                 asked = np.arange(len(self._seen.prompts))
                 recall = self._recall(model, self._seen, asked, self._database)
-            return {"recall": recall, "bits_per_fact": self._bits_per_fact(model, asked)}
+            bits = self._bits_per_fact(model, asked)
+            return {"recall": recall, "bits_per_fact": bits, **self._sampled_probes(model)}
 
     def full(self, model: Model) -> dict[str, float]:
         """The final metrics of a model.
@@ -82,7 +95,7 @@ class RecallTest:
         with evaluating(model):
             recall = self._recall(model, self._seen, everything, self._database)
             bits = self._bits_per_fact(model, everything)
-            probes = {f"recall_{name}": recall for name, recall in self._probes(model)}
+            probes = dict(self._probes(model))
         facts, held = self.data.shape.facts, self.data.fact_bits()[self._seen.fact]
         return {
             "recall": recall,
@@ -94,23 +107,22 @@ class RecallTest:
         }
 
     def _probes(self, model: Model) -> Iterator[tuple[str, float]]:
-        unseen = self.data.questions("unseen")
-        yield (
-            "unseen",
-            self._recall(model, unseen, _spread(len(unseen.prompts), PROBE), self._database),
-        )
-        permuted = self.data.questions("seen", "permuted") if self._in_tool else None
-        # One person, or people who are all alike, have nothing to exchange.
-        if permuted is not None and permuted.prompts:
-            yield (
-                "permuted",
-                self._recall(
-                    model,
-                    permuted,
-                    _spread(len(permuted.prompts), PROBE),
-                    self.data.database("permuted"),
-                ),
-            )
+        for name, questions in self._probed.items():
+            exchanged = name == "recall_permuted"
+            database = self.data.database("permuted") if exchanged else self._database
+            asked = _spread(len(questions.prompts), PROBE)
+            yield name, self._recall(model, questions, asked, database)
+
+    def _sampled_probes(self, model: Model) -> dict[str, float]:
+        """The probes' samples, asked together: a small batch takes as many steps as a large one."""
+        samples = self._samples
+        asked = [question for questions in samples.values() for question in questions]
+        prompts, answers = [prompt for prompt, _ in asked], [answer for _, answer in asked]
+        exact = iter(self._exact(model, prompts, answers, self._sampled_database))
+        return {
+            name: float(np.mean([next(exact) for _ in questions]))
+            for name, questions in samples.items()
+        }
 
     def _recall(
         self,
@@ -119,9 +131,21 @@ class RecallTest:
         asked: npt.NDArray[np.int64],
         database: Database | None,
     ) -> float:
+        prompts = [questions.prompts[index] for index in asked]
+        answers = [questions.answers[index] for index in asked]
+        return float(np.mean(self._exact(model, prompts, answers, database)))
+
+    def _exact(
+        self,
+        model: Model,
+        prompts: Sequence[Tokens],
+        answers: Sequence[str],
+        database: Database | None,
+    ) -> list[bool]:
+        """Which of the questions the model answers exactly."""
         texts = greedy(
             model,
-            [questions.prompts[index] for index in asked],
+            prompts,
             limit=self.data.shape.context,
             reply=None
             if database is None
@@ -130,14 +154,7 @@ class RecallTest:
             lanes=_LANES.get(self.device.type, 512),
             stopping=self.stopping,
         )
-        return float(
-            np.mean(
-                [
-                    is_exact(text, questions.answers[index])
-                    for text, index in zip(texts, asked, strict=True)
-                ]
-            )
-        )
+        return [is_exact(text, answer) for text, answer in zip(texts, answers, strict=True)]
 
     def _bits_per_fact(self, model: Model, asked: npt.NDArray[np.int64]) -> float:
         fact = self._seen.fact[asked]
@@ -153,6 +170,33 @@ class RecallTest:
     @cached_property
     def _seen(self) -> Questions:
         return self.data.questions("seen")
+
+    @cached_property
+    def _probed(self) -> dict[str, Questions]:
+        """Metric -> its questions."""
+        found = {"recall_unseen": self.data.questions("unseen")}
+        permuted = self.data.questions("seen", "permuted") if self._in_tool else None
+        # One person, or people who are all alike, have nothing to exchange.
+        if permuted is not None and permuted.prompts:
+            found["recall_permuted"] = permuted
+        return found
+
+    @cached_property
+    def _samples(self) -> dict[str, list[tuple[Tokens, str]]]:
+        """Metric -> prompts and answers of its sample."""
+        return {
+            name: [(questions.prompts[index], questions.answers[index]) for index in asked]
+            for name, questions in self._probed.items()
+            for asked in [
+                _spread(len(questions.prompts), PROBE)
+                if name == self.watched
+                else _spread(len(questions.prompts), PROBED, self.seed)
+            ]
+        }
+
+    @cached_property
+    def _sampled_database(self) -> Database | None:
+        return self.data.database("seen_permuted") if self._in_tool else None
 
     @cached_property
     def _database(self) -> Database | None:
@@ -173,8 +217,8 @@ def is_exact(text: Tokens, answer: str) -> bool:
     )
 
 
-def _spread(size: int, most: int) -> npt.NDArray[np.int64]:
-    """At most `most` of the indices below `size`, always the same ones."""
+def _spread(size: int, most: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    """At most `most` of the indices below `size`, always the same ones under a seed."""
     if size <= most:
         return np.arange(size)
-    return np.sort(np.argsort(words(0, "sample", at=np.arange(size)))[:most])
+    return np.sort(np.argsort(words(seed, "sample", at=np.arange(size)))[:most])

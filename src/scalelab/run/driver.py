@@ -138,7 +138,7 @@ def _pursue(
     owner, deadline = new_owner(), None if options.time_s is None else began + options.time_s
     with ExitStack() as stack:
         live = stack.enter_context(
-            open_live(options.stream, lambda: search.progress, standing, deadline)
+            open_live(options.stream, lambda: search.progress, standing, deadline, search.share_of)
         )
         desk = StoreDesk(
             search,

@@ -8,10 +8,13 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
 from scalelab.core.canon import SHORT
-from scalelab.core.events import Ended, News, Started, State, is_pruned
+from scalelab.core.events import Advanced, Ended, News, Started, State, is_pruned
 from scalelab.core.units import brief, format_count, format_seconds
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.search import Progress
+
+ShareOf = Callable[[PlannedTrial], float]
+"""Which share of a run's work a trial is."""
 
 TELLING = 0.1
 """The share of what there was to do that must be done before it tells of the rest: a search's first
@@ -45,13 +48,16 @@ def open_live(
     progress: Callable[[], Progress],
     standing: "Standing | None" = None,
     deadline: float | None = None,
+    share_of: ShareOf = lambda planned: 0.0,
 ) -> Live:
-    """The display that fits the stream; `progress` tells how far the search is.
+    """The display that fits the stream; `progress` tells how far the search is, and `share_of`
+    which share of its work a running trial is.
 
     A search over a space has a `standing`, and ends by the `deadline` (of the monotonic clock) at
     the latest.
     """
-    meter = Meter(progress, standing=standing, deadline=None if standing is None else deadline)
+    deadline = None if standing is None else deadline
+    meter = Meter(progress, standing=standing, deadline=deadline, share_of=share_of)
     return TerminalLive(stream, meter) if stream.isatty() else PlainLive(stream, meter)
 
 
@@ -92,7 +98,9 @@ class Meter:
         clock: Callable[[], float] = time.monotonic,
         standing: Standing | None = None,
         deadline: float | None = None,
+        share_of: ShareOf = lambda planned: 0.0,
     ) -> None:
+        self._share_of = share_of
         self._progress, self._clock, self._standing, self._deadline = (
             progress,
             clock,
@@ -103,6 +111,7 @@ class Meter:
         self._began: float | None = None
         self._share = progress().share
         self._tokens = 0.0
+        self._advanced: dict[str, tuple[PlannedTrial, float]] = {}
         self._steps: dict[str, int] = {}
         self.running: set[str] = set()
 
@@ -123,6 +132,10 @@ class Meter:
                 / max(1, planned.steps)
             )
         self._steps[planned.digest] = step
+        if isinstance(event, Advanced):
+            self._advanced[planned.digest] = planned, event.share
+        elif isinstance(event, Started | Ended):
+            self._advanced.pop(planned.digest, None)
         (self.running.discard if isinstance(event, Ended) else self.running.add)(planned.digest)
         if self._standing is not None and isinstance(event, Ended):
             self._standing.note(event.state, event.values)
@@ -136,9 +149,9 @@ class Meter:
     def share(self) -> float:
         """Which share of the work is done, or of the time, whichever ends first."""
         if self._deadline is None:
-            return self._progress().share
+            return self._done
         timed = (self._clock() - self._opened) / max(1e-9, self._deadline - self._opened)
-        return min(1.0, max(self._progress().share, timed))
+        return min(1.0, max(self._done, timed))
 
     @property
     def seconds_left(self) -> float | None:
@@ -146,10 +159,16 @@ class Meter:
         None while that says little.
         """
         timed = [] if self._deadline is None else [max(0.0, self._deadline - self._clock())]
-        share = self._progress().share
+        share = self._done
         if share > self._share and share - self._share >= TELLING * (1 - self._share):
             timed.append(self._seconds * (1 - share) / (share - self._share))
         return min(timed, default=None)
+
+    @property
+    def _done(self) -> float:
+        """Which share of the work is done, running trials counted by how far they are."""
+        running = sum(share * self._share_of(planned) for planned, share in self._advanced.values())
+        return min(1.0, self._progress().share + running)
 
     @property
     def _seconds(self) -> float:
@@ -212,7 +231,8 @@ class TerminalLive:
         text = TextColumn(
             "{task.description}",
             markup=False,
-            table_column=Column(no_wrap=True, overflow="ellipsis"),
+            # Of a narrow terminal the text gives way, not the bar.
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
         )
         self._bar = Bar(
             SpinnerColumn(),
@@ -220,6 +240,7 @@ class TerminalLive:
             text,
             console=Console(file=stream),
             transient=True,
+            expand=True,
         )
         self._task = self._bar.add_task("starting", total=1.0)
         self._last = ""

@@ -108,11 +108,11 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
         for name, value in event.values.items()
     }
     again |= {(ended.step, name): value for name, value in ended.values.items()}
-    # A metric that the trial has nowhere is one that was not measured yet when it ran.
-    known = {name for _, name in kept}
-    compared = sorted(
-        key for key in kept.keys() | again.keys() if key[1] in known and not is_speed(key[1])
-    )
+    # A metric that the trial lacks at a step where it has others is one that was not measured yet
+    # when it ran: nowhere, or only at the end.
+    steps, known = {step for step, _ in kept}, {name for _, name in kept}
+    added = {(step, name) for step, name in again if step not in steps and name in known}
+    compared = sorted(key for key in kept.keys() | added if not is_speed(key[1]))
     first = next(
         (
             _difference(key, kept, again)

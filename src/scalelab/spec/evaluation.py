@@ -43,10 +43,10 @@ class Stop(Threshold):
     """Early stop: the metric has reached the threshold in `patience` evaluations in a row."""
 
     metric: str = "recall"
-    """The metric to watch, of those of every evaluation: `loss`, `recall` or `bits_per_fact`; for
-    biographies `loss`, `bits`, `bits_per_param`, `recall`...; for text `loss` or `validation_loss`;
-    for arithmetic `loss`, `validation_loss`, `accuracy` (the mean over lengths) or
-    `accuracy_questions`.
+    """The metric to watch, of those of every evaluation: `loss`, `recall`, `recall_unseen`,
+    `recall_permuted` (in-tool) or `bits_per_fact`; for biographies `loss`, `bits`,
+    `bits_per_param`, `recall`...; for text `loss` or `validation_loss`; for arithmetic `loss`,
+    `validation_loss`, `accuracy` (the mean over lengths) or `accuracy_questions`.
     """
     patience: Count = 2
     """Evaluations in a row that must reach it."""

@@ -18,10 +18,8 @@ class Facts(Spec):
     database.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("loss", "recall", "bits_per_fact")
-    """Metrics of every evaluation, whatever the model."""
     sometimes: ClassVar[tuple[str, ...]] = ("recall_permuted",)
-    """Metrics that only some trials end with."""
+    """Metrics that only some trials report."""
     knows_used: ClassVar[bool] = False
     """Whether it tells which tokens occur, so that `params.used` is known."""
 
@@ -52,11 +50,16 @@ class Facts(Spec):
     """
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """Metrics of every evaluation, whatever the model."""
+        exchanged = self.recall == "in_tool" and self.people > 1
+        always = ("loss", "recall", "bits_per_fact", "recall_unseen")
+        return (*always, "recall_permuted") if exchanged else always
+
+    @property
     def concludes(self) -> tuple[str, ...]:
         """Metrics that a trial ends with, whatever the model."""
-        exchanged = self.recall == "in_tool" and self.people > 1
-        always = (*self.measures, "chance", "bits", "bits_max", "recall_unseen")
-        return (*always, "recall_permuted") if exchanged else always
+        return (*self.measures, "chance", "bits", "bits_max")
 
     def recipe_in(self, trial: "Trial") -> int:
         """Recipe 2: bits of dependent facts count what follows from the family name once."""

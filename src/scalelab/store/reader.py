@@ -127,6 +127,10 @@ class Reader:
                 select(_artifacts.c.name, _artifacts.c.place).where(_artifacts.c.trial == row.id)
             ).all()
             attempts = _attempts_of(connection, row.id)
+            first = select(_experiments.c.spec).where(
+                _experiments.c.name == (members[0].experiment if members else None)
+            )
+            spec = connection.scalar(first)
         record = _record(
             row, members[0].axes if members else {}, members[0].replicate if members else 0
         )
@@ -137,6 +141,7 @@ class Reader:
             experiments,
             attempts,
             {artifact.name: artifact.place for artifact in artifacts},
+            spec or {},
         )
 
     def experiments(self) -> list[StoredExperiment]:

@@ -83,7 +83,7 @@ class Attempt:
 class StoredTrial:
     """Everything that a store knows of a trial, its curves left out.
 
-    The record's axes are those of its first experiment.
+    The record's axes, and the spec, are those of its first experiment.
     """
 
     record: TrialRecord
@@ -91,6 +91,7 @@ class StoredTrial:
     experiments: list[str]
     attempts: list[Attempt]
     artifacts: dict[str, str]
+    spec: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,12 @@ class Attempt:
         return self.steps if asked is None or not self.flops else self.step * asked / self.flops
 
     @property
+    def share(self) -> float:
+        """Which share of the budget is spent."""
+        asked = self.trial.budget.flops
+        return min(1.0, self.step / self.steps if asked is None else self.flops / asked)
+
+    @property
     def is_over(self) -> bool:
         """Whether the budget is spent."""
         asked = self.trial.budget.flops

@@ -5,7 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from scalelab.core.events import PRUNED, Ended, Event, Interrupted, Noted, Outcome, Started
+from scalelab.core.events import (
+    PRUNED,
+    Advanced,
+    Ended,
+    Event,
+    Interrupted,
+    Noted,
+    Outcome,
+    Started,
+)
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train.attempt import Attempt
@@ -14,6 +23,9 @@ from scalelab.train.process import prepare
 
 GUARD_EVERY = 50
 """Steps between looks at the loss for NaN or infinity: each look waits for the device."""
+
+TELL_EVERY_S = 1.0
+"""Seconds between two words of how far a trial is."""
 
 
 def train(
@@ -69,6 +81,7 @@ def loop(
     pruned: Callable[[], bool],
 ) -> Outcome | Literal["pruned"]:
     """Update and measure until the trial has come to its end, which may be before its budget's."""
+    told = time.monotonic()
     while True:
         if attempt.is_due:
             emit(attempt.measure())
@@ -82,5 +95,8 @@ def loop(
             raise Interrupted
         attempt.save_when_due()
         attempt.update()
+        if time.monotonic() - told >= TELL_EVERY_S:
+            emit(Advanced(attempt.step, attempt.share))
+            told = time.monotonic()
         if (attempt.is_due or attempt.step % GUARD_EVERY == 0) and not attempt.is_finite():
             return "diverged"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from scalelab.core.errors import UserError, reason
-from scalelab.core.events import Ended, Event, Interrupted, Refused, Unwritable
+from scalelab.core.events import Advanced, Ended, Event, Interrupted, Refused, Unwritable
 from scalelab.core.secrets import masked
 from scalelab.plan.plan import PlannedTrial
 from scalelab.spec.execution import Execution
@@ -24,8 +24,9 @@ from scalelab.spec.experiment import Trial
 class Worker(Protocol):
     """Runs one trial; `scalelab.train.train` is the one that trains.
 
-    Emits Started, Measured... and, as its last word, the Ended that it returns. Raises Interrupted,
-    after it has saved its position, where `stopping()` turns true. Where `pruned()` is true after a
+    Emits Started, Measured... and, as its last word, the Ended that it returns; Advanced in between
+    as it likes. Raises Interrupted, after it has saved its position, where `stopping()` turns true.
+    Where `pruned()` is true after a
     Measured, the search has given the trial up: it saves its position and ends `stopped`, with the
     last Measured's values and `pruned`, its step. Unwritable stops the run. Any other exception is
     a failed attempt. Must survive cloudpickle.
@@ -191,7 +192,8 @@ def attempt(
 
     def note(event: Event) -> None:
         nonlocal step
-        step = getattr(event, "step", step)
+        if not isinstance(event, Advanced):
+            step = getattr(event, "step", step)
         emit(event)
 
     folder = None if job.folder is None else f"{job.folder.rstrip('/')}/{digest}"

@@ -58,7 +58,11 @@ class Search(Protocol):
 
     @property
     def progress(self) -> Progress:
-        """How far the search is."""
+        """How far the search is, by the trials that have ended."""
+        ...
+
+    def share_of(self, planned: PlannedTrial) -> float:
+        """Which share of the expected work a trial that runs is, from its beginning to its end."""
         ...
 
 

@@ -30,6 +30,10 @@ SHARE = 0.2
 """A size below an answer is tried if this share of the cell's replicates pass there."""
 
 
+TRIAL = 1 / 3
+"""The share that one more trial has of what is left of a cell, about: most take four."""
+
+
 class FrontierSearch:
     """Asks for what decides where recall (or another metric) begins to pass, in every cell."""
 
@@ -46,6 +50,8 @@ class FrontierSearch:
             for cell in combination.cells
             for planned in cell.trials
         }
+        self._cell_of = {planned.digest: cell for cell in self._cells for planned in cell.trials}
+        self._flops = sum(cell.flops for cell in self._cells)
 
     def ask(self) -> PlannedTrial | None:
         """A trial that the search with the most work behind it waits for."""
@@ -96,12 +102,18 @@ class FrontierSearch:
 
     @property
     def progress(self) -> Progress:
-        """Cells answered; cells are weighed by the FLOPs of their mean trial."""
+        """Cells answered; cells are weighed by the FLOPs of their mean trial, and count in part
+        before their answer.
+        """
         cells = self._cells
-        flops = sum(cell.flops for cell in cells)
-        left = sum(cell.flops for cell in cells if cell.answer is None)
+        left = sum(cell.flops * cell.left for cell in cells)
         answered = sum(cell.answer is not None for cell in cells)
-        return Progress(answered, len(cells), "cells", 1 - left / flops if flops else 1.0)
+        return Progress(answered, len(cells), "cells", 1 - left / self._flops if left else 1.0)
+
+    def share_of(self, planned: PlannedTrial) -> float:
+        """What the cell moves on by where this trial does not answer it."""
+        cell = self._cell_of[planned.digest]
+        return TRIAL * cell.left * cell.flops / self._flops if self._flops else 0.0
 
     def answers(self) -> list[PlannedTrial | None]:
         """The smallest passing trial of every answered cell, None where no size passes; cells in
@@ -210,6 +222,14 @@ class _CellSearch:
     @property
     def answer(self) -> int | None:
         return None if self.second is None else self.second.answer
+
+    @property
+    def left(self) -> float:
+        """Which share of the cell's work is left."""
+        if self.answer is not None:
+            return 0.0
+        tried = sum(len(walk.tried) for walk in (self.first, self.second) if walk is not None)
+        return (1 - TRIAL) ** tried
 
     @property
     def candidates(self) -> Cell:

@@ -53,3 +53,7 @@ class GridSearch:
             "trials",
             1 - left / self._flops if self._flops else 1.0,
         )
+
+    def share_of(self, planned: PlannedTrial) -> float:
+        """Its share of the FLOPs."""
+        return planned.flops / self._flops if self._flops else 0.0

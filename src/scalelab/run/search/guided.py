@@ -162,6 +162,10 @@ class GuidedSearch:
             else 1.0,
         )
 
+    def share_of(self, planned: PlannedTrial) -> float:
+        """All trials weigh the same."""
+        return 1 / self._limit if self._limit else 0.0
+
     @property
     def study(self) -> optuna.Study:
         """What Optuna knows: what was known from elsewhere, then what was asked for."""

@@ -1,0 +1,81 @@
+"""A large plan by its axes: for each value its trials, their states, sizes and costs."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from scalelab.cli.options import print_table
+from scalelab.core.canon import canonical_json
+from scalelab.core.events import State
+from scalelab.core.units import brief, format_count, format_seconds
+
+if TYPE_CHECKING:
+    from scalelab.plan.cost import Clock
+    from scalelab.plan.plan import PlannedTrial
+
+VALUES = 20
+"""Values of an axis that are told apart."""
+
+WIDEST = 24
+"""Letters of a value: a line fits into 80."""
+
+
+def show_summary(
+    trials: "Sequence[PlannedTrial]", states: Mapping[str, State], clock: "Clock"
+) -> None:
+    """A line for each value of each axis that has several, under the axis."""
+    known = sorted({states[planned.digest] for planned in trials})
+    columns = ["axis", "trials", *known, "params", "FLOPs", "time"]
+    rows: list[list[str]] = []
+    for path in dict.fromkeys(path for planned in trials for path in planned.axes):
+        parts = _by_value(trials, path)
+        if parts:
+            rows.append([path, *[""] * (len(columns) - 1)])
+        for value, part in parts:
+            found = [states[planned.digest] for planned in part]
+            sizes = [planned.params.total for planned in part]
+            rows.append(
+                [
+                    f"  {value}",
+                    f"{len(part):,}",
+                    *(f"{found.count(state):,}" for state in known),
+                    between(min(sizes), max(sizes)),
+                    *cost(part, clock),
+                ]
+            )
+    print_table(columns, rows)
+
+
+def _by_value(
+    trials: "Sequence[PlannedTrial]", path: str
+) -> "list[tuple[str, Sequence[PlannedTrial]]]":
+    """The values of an axis, each with its trials; none of an axis with one value, and one line of
+    very many.
+    """
+    parts: dict[str, list[PlannedTrial]] = {}
+    for planned in trials:
+        parts.setdefault(canonical_json(planned.axes.get(path)), []).append(planned)
+    values = [_shortened(brief(part[0].axes.get(path, "-"))) for part in parts.values()]
+    if len(values) == 1:
+        return []
+    if len(values) > VALUES:
+        return [(f"{len(values):,} from {values[0]} to {values[-1]}", trials)]
+    return list(zip(values, parts.values(), strict=True))
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= WIDEST else f"{value[: WIDEST - 3]}..."
+
+
+def cost(trials: "Sequence[PlannedTrial]", clock: "Clock") -> tuple[str, str]:
+    """FLOPs and predicted time of trials together."""
+    least, most = (
+        sum(planned.flops_least for planned in trials),
+        sum(planned.flops for planned in trials),
+    )
+    return between(least, most), format_seconds(sum(map(clock.seconds, trials)))
+
+
+def between(least: float, most: float) -> str:
+    """One number, or two where they differ."""
+    low, high = format_count(least), format_count(most)
+    return high if low == high else f"{low} to {high}"
