@@ -2,11 +2,12 @@
 and the same command goes on.
 """
 
-import shutil
+import errno
+import os
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, Said
 
 SPEC = """\
 name: small
@@ -19,28 +20,52 @@ replicates: 2
 execution: {device: cpu, checkpoint_every: 0.001}
 """
 
+RUN = ("run", "spec.yaml", "--jobs", "1", "--json", "--executor", "inline")
 
-@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["checkpoint.pt", "model.pt"])
+
+@pytest.mark.parametrize("name", ["attempt", "checkpoint.pt", "model.pt"])
 def test_a_full_disk_under_artifacts_stops_the_run(
-    command: Command, executor: str, name: str
+    command: Command, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     Path("spec.yaml").write_text(SPEC)
-    run = ("run", "spec.yaml", "--executor", executor, "--jobs", "1", "--json")
-    digests = [trial["digest"] for trial in command("plan", "spec.yaml", "--json").json["trials"]]
-    for digest in digests:
-        folder = Path("results/trials") / digest
-        folder.mkdir(parents=True)
-        (folder / f"{name}.part").symlink_to("/dev/full")
-    refused = command(*run)
+    [first, _] = [
+        trial["digest"] for trial in command("plan", "spec.yaml", "--json").json["trials"]
+    ]
+
+    def full(number: int) -> None:
+        if f"{first}/{name}." in str(Path(f"/proc/self/fd/{number}").readlink()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        refused = command(*RUN)
+    check_refused(command, refused, first)
+    went_on = command(*RUN)
+    assert went_on.code == 0, went_on.err
+    assert went_on.json["outcomes"] == {"done": 2}
+
+
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
+def test_a_folder_that_can_hold_nothing_stops_the_run(command: Command, executor: str) -> None:
+    Path("spec.yaml").write_text(SPEC)
+    [first, _] = [
+        trial["digest"] for trial in command("plan", "spec.yaml", "--json").json["trials"]
+    ]
+    place = Path("results/trials") / first
+    place.parent.mkdir(parents=True)
+    place.touch()
+    refused = command(*RUN, "--executor", executor)
+    check_refused(command, refused, first)
+    place.unlink()
+    assert command(*RUN, "--executor", executor).json["outcomes"] == {"done": 2}
+
+
+def check_refused(command: Command, refused: Said, digest: str) -> None:
+    """One sentence, exit code 2, and no trial that failed."""
     assert refused.code == 2
     assert refused.out == ""
     assert refused.err.count("\n") == 1
-    assert digests[0] in refused.err
+    assert digest in refused.err
     states = [trial["state"] for trial in command("ls", "--json").json["trials"]]
     assert sorted(states) == ["missing", "queued"]
-    assert not [*Path("results/trials").glob(f"{digests[0]}/*.part")]
-    shutil.rmtree(Path("results/trials") / digests[1])
-    went_on = command(*run)
-    assert went_on.code == 0, went_on.err
-    assert went_on.json["outcomes"] == {"done": 2}
+    assert not [*Path("results/trials").glob("*/*.part")]

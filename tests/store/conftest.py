@@ -16,6 +16,7 @@ import pytest
 
 from scalelab.core.canon import sha256
 from scalelab.store import TrialRecord, open_store
+from scalelab.store.claims import Watch
 from scalelab.store.store import Store
 
 NewPlace = Callable[[], str]
@@ -151,6 +152,7 @@ def clock() -> Clock:
 def store(place: str, clock: Clock) -> Iterator[Store]:
     """An empty store, open to write."""
     with open_store(place, mode="write", clock=clock) as opened:
+        opened.watch = Watch(clock)
         yield opened
 
 

@@ -30,8 +30,10 @@ def prune(store: Store, digest: str, owner: str = "me") -> None:
     store.end(digest, attempt, PRUNED)
 
 
-def finish(store: Store, digest: str, resumed: int = 0, state: str = "done") -> None:
-    attempt = store.begin(digest, Started({}, resumed), {}, "me")
+def finish(
+    store: Store, digest: str, resumed: int = 0, state: str = "done", owner: str = "me"
+) -> None:
+    attempt = store.begin(digest, Started({}, resumed), {}, owner)
     store.end(digest, attempt, Ended(state, 100, 2.0, {"loss": 1.0}))  # pyright: ignore
 
 
@@ -47,7 +49,7 @@ def test_a_pruned_trial_is_stopped_with_its_last_measurement_and_waits_for_whoev
     assert store.claim(A.digest, "you")
     assert not store.claim(A.digest, "me")
     assert store.results([A.digest])[A.digest] == result, "it is as it was until somebody begins"
-    finish(store, A.digest, resumed=20)
+    finish(store, A.digest, resumed=20, owner="you")
     assert store.results([A.digest])[A.digest] == Result("done", {"loss": 1.0}, 3.5, 100)
     assert curve(store, A.digest) == {(10, "loss"): 3.0, (20, "loss"): 2.0, (100, "loss"): 1.0}
     assert not store.claim(A.digest, "you", retry=True)
@@ -60,11 +62,13 @@ def test_a_trial_that_stopped_by_its_own_rule_is_closed(store: Store) -> None:
     assert store.results([A.digest])[A.digest].as_planned == "stopped"
 
 
-def test_a_result_outlives_a_late_search_that_gives_up(store: Store) -> None:
+def test_a_result_outlives_a_late_search_that_gives_up(store: Store, clock: Clock) -> None:
     store.register("x", {}, [A])
     slow = store.begin(A.digest, Started({}), {}, "slow")
+    assert not store.claim(A.digest, "me")
+    clock.now += 61
     finish(store, A.digest)
-    store.end(A.digest, slow, PRUNED)
+    assert not store.end(A.digest, slow, PRUNED)
     assert store.results([A.digest])[A.digest].state == "done"
 
 

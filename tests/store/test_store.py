@@ -175,10 +175,64 @@ def test_one_owner_holds_a_claim_until_the_lease_ends(store: Store, clock: Clock
     clock.now += 50
     store.renew("me", lease_s=60)
     clock.now += 50
+    assert not store.claim(A.digest, "you"), "it was renewed"
+    clock.now += 59
     assert not store.claim(A.digest, "you")
-    clock.now += 11
-    assert store.claim(A.digest, "you")
+    clock.now += 1
+    assert store.claim(A.digest, "you"), "it was watched for a lease, and stood still"
     assert not store.claim(A.digest, "me")
+
+
+@pytest.mark.parametrize("skew", [3600.0, -3600.0])
+def test_no_driver_believes_the_clock_of_another(
+    place: str, store: Store, clock: Clock, skew: float
+) -> None:
+    store.register("x", SPEC, [A, B])
+    assert store.claim(A.digest, "me", lease_s=60)
+    with open_store(place, mode="write", clock=lambda: clock() + skew) as other:
+        other.watch = claims.Watch(clock)
+        for _ in range(10):
+            assert not other.claim(A.digest, "you", lease_s=60)
+            assert other.unclaimed([A.digest, B.digest], "you", lease_s=60) == [B.digest]
+            clock.now += 30
+            store.renew("me", lease_s=60)
+        clock.now += 30
+        assert other.unclaimed([A.digest], "you", lease_s=60) == []
+        clock.now += 60
+        assert other.unclaimed([A.digest], "you", lease_s=60) == [A.digest]
+        assert other.claim(A.digest, "you", lease_s=60)
+
+
+def test_a_driver_that_lost_its_claim_writes_nothing_more(
+    place: str, store: Store, clock: Clock
+) -> None:
+    store.register("x", SPEC, [A, B])
+    lost = store.begin(A.digest, Started({}), HERE, "slow", lease_s=60)
+    mine = store.begin(B.digest, Started({}), HERE, "slow", lease_s=60)
+    store.measure(A.digest, lost, Measured(1, {"loss": 1.0}))
+    store.flush()
+    with open_store(place, mode="write", clock=clock) as other:
+        other.watch = claims.Watch(clock)
+        assert not other.claim(A.digest, "quick")
+        clock.now += 61
+        assert other.claim(A.digest, "quick")
+        quick = other.begin(A.digest, Started({}, resumed=1), HERE, "quick")
+        other.measure(A.digest, quick, Measured(2, {"loss": 0.5}))
+        other.flush()
+        # `slow` wakes up: what it knows of the trial is not written, what it has of others is.
+        store.measure(A.digest, lost, Measured(2, {"loss": 99.0}))
+        store.measure(A.digest, lost, Measured(3, {"loss": 99.0}))
+        store.measure(B.digest, mine, Measured(3, {"loss": 7.0}))
+        store.renew("slow")
+        assert not store.end(A.digest, lost, Ended("done", 9, 1.0, {"loss": 99.0}))
+        assert store.end(B.digest, mine, Ended("done", 9, 1.0, {"loss": 7.0}))
+        with pytest.raises(claims.Taken):
+            store.begin(A.digest, Started({}), HERE, "slow")
+        assert other.states([A.digest]) == {A.digest: "running"}
+        assert curve(other, A.digest) == {(1, "loss"): 1.0, (2, "loss"): 0.5}
+        assert curve(other, B.digest) == {(3, "loss"): 7.0, (9, "loss"): 7.0}
+        assert other.end(A.digest, quick, Ended("done", 9, 1.0, {"loss": 0.1}))
+    assert store.results([A.digest])[A.digest].metrics == {"loss": 0.1}
 
 
 def test_claims_are_for_what_is_still_to_be_run(store: Store) -> None:
@@ -260,6 +314,7 @@ def test_an_attempt_from_the_start_counts_its_own_seconds(store: Store) -> None:
 def test_a_result_outlives_an_attempt_that_was_overtaken(store: Store, clock: Clock) -> None:
     store.register("x", SPEC, [A])
     slow = store.begin(A.digest, Started({}), HERE, "slow", lease_s=60)
+    assert not store.claim(A.digest, "quick")
     clock.now += 61
     quick = store.begin(A.digest, Started({}), HERE, "quick")
     store.end(A.digest, quick, Ended("done", 100, 1.0, {"recall": 1.0}))

@@ -2,11 +2,13 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from scalelab.core.events import Fenced
 from scalelab.train import checkpoint
 
 CPU = torch.device("cpu")
@@ -25,6 +27,11 @@ def load(folder: Path, name: str = checkpoint.CHECKPOINT, trial: str = TRIAL) ->
     return None if content is None else content["step"]
 
 
+def save(folder: Path, content: dict[str, Any]) -> None:
+    """As the attempt that began last."""
+    checkpoint.save(str(folder), TRIAL, checkpoint.enter(str(folder)), content)
+
+
 def damages(content: bytes, count: int | None) -> list[bytes]:
     """The file with one bit flipped, in every byte or in some, and cut short at some places."""
     draw = random.Random(0)
@@ -40,7 +47,7 @@ def damages(content: bytes, count: int | None) -> list[bytes]:
 
 @pytest.mark.parametrize("count", [300, pytest.param(None, marks=pytest.mark.slow)])
 def test_no_damage_to_a_checkpoint_passes(tmp_path: Path, count: int | None) -> None:
-    checkpoint.save(str(tmp_path), TRIAL, CONTENT)
+    save(tmp_path, CONTENT)
     path = tmp_path / checkpoint.CHECKPOINT
     whole = path.read_bytes()
     assert load(tmp_path) == 7
@@ -52,7 +59,7 @@ def test_no_damage_to_a_checkpoint_passes(tmp_path: Path, count: int | None) -> 
 
 @pytest.mark.parametrize("count", [300, pytest.param(None, marks=pytest.mark.slow)])
 def test_no_damage_to_a_model_passes(tmp_path: Path, count: int | None) -> None:
-    kept = checkpoint.save_model(str(tmp_path), WEIGHTS)
+    kept = checkpoint.save_model(str(tmp_path), checkpoint.enter(str(tmp_path)), WEIGHTS)
     path = Path(kept["model"])
     whole = path.read_bytes()
     found = checkpoint.load_model(str(tmp_path), path.name, CPU, kept["model_sha256"])
@@ -67,7 +74,9 @@ def test_no_damage_to_a_model_passes(tmp_path: Path, count: int | None) -> None:
 def test_a_damaged_model_of_unknown_hash_is_read_or_refused_and_nothing_else(
     tmp_path: Path,
 ) -> None:
-    path = Path(checkpoint.save_model(str(tmp_path), WEIGHTS)["model"])
+    path = Path(
+        checkpoint.save_model(str(tmp_path), checkpoint.enter(str(tmp_path)), WEIGHTS)["model"]
+    )
     for content in damages(path.read_bytes(), 300):
         path.write_bytes(content)
         try:
@@ -78,7 +87,7 @@ def test_a_damaged_model_of_unknown_hash_is_read_or_refused_and_nothing_else(
 
 
 def test_another_trials_checkpoint_is_refused(tmp_path: Path) -> None:
-    checkpoint.save(str(tmp_path), TRIAL, CONTENT)
+    save(tmp_path, CONTENT)
     with pytest.raises(checkpoint.Unusable):
         load(tmp_path, trial="3e" * 32)
 
@@ -93,16 +102,35 @@ def test_a_checkpoint_without_proof_is_refused(tmp_path: Path) -> None:
 def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
     assert load(tmp_path) is None
     for step in (1, 2, 3):
-        checkpoint.save(str(tmp_path), TRIAL, CONTENT | {"step": step})
+        save(tmp_path, CONTENT | {"step": step})
     assert [load(tmp_path, name) for name in checkpoint.CHECKPOINTS] == [3, 2]
-    assert {path.name for path in tmp_path.iterdir()} == {*checkpoint.CHECKPOINTS}
+    assert {path.name for path in tmp_path.iterdir()} == {"attempt", *checkpoint.CHECKPOINTS}
 
 
 def test_every_tensor_comes_back(tmp_path: Path) -> None:
-    checkpoint.save(str(tmp_path), TRIAL, CONTENT)
+    save(tmp_path, CONTENT)
     found = checkpoint.load(str(tmp_path), checkpoint.CHECKPOINT, TRIAL, CPU)
     assert found is not None
     weight = found["model"]["weight"]
     assert isinstance(weight, Tensor)
     assert torch.equal(weight, WEIGHTS["weight"])
     assert found["curve"] == [(1, {"a": 0.5})]
+
+
+def test_an_attempt_that_was_overtaken_writes_nothing_more(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    first = checkpoint.enter(folder)
+    checkpoint.save(folder, TRIAL, first, CONTENT)
+    (tmp_path / f"model.pt.{first}.part").write_bytes(b"half")
+    second = checkpoint.enter(folder)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert before.keys() == {"attempt", "checkpoint.pt"}
+    with pytest.raises(Fenced):
+        checkpoint.save(folder, TRIAL, first, CONTENT)
+    with pytest.raises(Fenced):
+        checkpoint.save_model(folder, first, WEIGHTS)
+    checkpoint.leave(folder, first)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    checkpoint.save(folder, TRIAL, second, CONTENT)
+    checkpoint.leave(folder, second)
+    assert not (tmp_path / "attempt").exists()

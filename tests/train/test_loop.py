@@ -219,7 +219,8 @@ def test_a_broken_checkpoint_is_set_aside_and_the_trial_begins_anew(
         content = checkpoint.load(str(tmp_path), path.name, trial().digest(), torch.device("cpu"))
         assert content is not None
         path.unlink()
-        checkpoint.save(str(tmp_path), trial().digest(), damage(content, how))
+        name = checkpoint.enter(str(tmp_path))
+        checkpoint.save(str(tmp_path), trial().digest(), name, damage(content, how))
     broken = path.read_bytes()
     again, anew = run(trial(), folder=tmp_path)
     assert isinstance(again[0], Started)
@@ -286,9 +287,11 @@ def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(
             [path.name for path in tmp_path.iterdir() if path.stat().st_size]
         ),
     )
-    checkpoint.save(str(tmp_path), "00", {"step": 1})
-    assert names == [["checkpoint.pt.part"]]
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    name = checkpoint.enter(str(tmp_path))
+    names.clear()
+    checkpoint.save(str(tmp_path), "00", name, {"step": 1})
+    assert [sorted(found) for found in names] == [["attempt", f"checkpoint.pt.{name}.part"]]
+    assert {path.name for path in tmp_path.iterdir()} == {"attempt", "checkpoint.pt"}
 
 
 def test_a_loss_summed_over_a_long_time_keeps_its_digits() -> None:
@@ -304,7 +307,7 @@ def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return (print, ("run",))
 
-    checkpoint.save(str(tmp_path), "00", {"step": Sly()})
+    checkpoint.save(str(tmp_path), "00", checkpoint.enter(str(tmp_path)), {"step": Sly()})
     with pytest.raises(Exception, match="Weights only load failed"):
         checkpoint.load(str(tmp_path), checkpoint.CHECKPOINT, "00", torch.device("cpu"))
 

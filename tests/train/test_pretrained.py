@@ -44,7 +44,8 @@ def weights(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
         {"model": {**SIZES, **own}, "budget": {"steps": 1}}
     ).model.resolved()
     found = build(given, VOCAB, CONTEXT).initialise(9).state_dict()
-    checkpoint.save_model(f"{tmp_path}/{GIVER}", found)
+    folder = f"{tmp_path}/{GIVER}"
+    checkpoint.save_model(folder, checkpoint.enter(folder), found)
     return found
 
 

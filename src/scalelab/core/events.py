@@ -133,7 +133,14 @@ class Refused:
     why: str
 
 
-Event = News | Noted | Refused
+@dataclass(frozen=True)
+class Overtaken:
+    """Another attempt at the trial has begun, as its driver took this one for dead: nothing more is
+    written of this one.
+    """
+
+
+Event = News | Noted | Refused | Overtaken
 
 
 class Unwritable(Exception):
@@ -142,6 +149,10 @@ class Unwritable(Exception):
     def __init__(self, place: str, why: str) -> None:
         super().__init__(f"{place}: {why}")
         self.place, self.why = place, why
+
+
+class Fenced(Exception):
+    """Another attempt at the trial has begun in its folder: this one may not write there."""
 
 
 class Interrupted(Exception):

@@ -21,6 +21,7 @@ from scalelab.core.events import (
     Event,
     Measured,
     Noted,
+    Overtaken,
     Refused,
     Started,
     is_pruned,
@@ -29,6 +30,7 @@ from scalelab.plan.plan import PlannedTrial
 from scalelab.run.live import Live
 from scalelab.run.registering import record
 from scalelab.run.search import Search
+from scalelab.store.claims import Taken
 from scalelab.store.records import Result
 from scalelab.store.store import Store
 from scalelab.store.tried import is_member
@@ -166,6 +168,11 @@ class StoreDesk:
                 cure="make room there, and run the same command again",
                 where=event.place,
             )
+        if digest not in self._out:
+            return True  # late news of a trial that another driver has taken over
+        if isinstance(event, Overtaken):
+            self._give_up(digest)
+            return True
         planned, enough = self._out[digest], False
         if isinstance(event, Measured):
             self._store.measure(digest, self._attempts[digest], event)
@@ -174,15 +181,26 @@ class StoreDesk:
             started = (
                 event if isinstance(event, Started) else Started({})
             )  # a worker that died before its first word
-            self._attempts[digest] = self._store.begin(
-                digest, started, self._environment, self._owner, LEASE_S
-            )
+            try:
+                self._attempts[digest] = self._store.begin(
+                    digest, started, self._environment, self._owner, LEASE_S
+                )
+            except Taken:
+                self._give_up(digest)
+                return True
         if isinstance(event, Ended):
-            self._store.end(digest, self._attempts.pop(digest), event)
-            del self._out[digest]
+            if not self._store.end(digest, self._attempts[digest], event):
+                self._give_up(digest)
+                return True
+            del self._attempts[digest], self._out[digest]
             self._ended(planned, event)
         self._live.show(planned, event)
         return enough
+
+    def _give_up(self, digest: str) -> None:
+        """Leave a trial to the driver that has taken it over."""
+        self._attempts.pop(digest, None)
+        self._wait_for(self._out.pop(digest))
 
     def say(self, text: str) -> None:
         """Show the user a line, if it was not shown before."""
@@ -265,6 +283,7 @@ class StoreDesk:
         for digest, result in self._store.results(list(self._elsewhere)).items():
             if self._is_told(digest, result):
                 del self._elsewhere[digest]
-            elif result.as_planned == "queued" and self._store.claim(digest, self._owner, LEASE_S):
+        for digest in self._store.unclaimed(list(self._elsewhere), self._owner, LEASE_S):
+            if self._store.claim(digest, self._owner, LEASE_S):
                 return self._elsewhere.pop(digest)
         return None

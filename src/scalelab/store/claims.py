@@ -1,23 +1,46 @@
 """Claims: at most one driver runs a trial. A claim is a lease: whoever stops renewing it, for
 whatever reason, loses it.
 
-A driver that was killed on this machine is known to be gone at once, and nobody waits for its
-leases.
+The clocks of two machines may differ by hours, and a driver may be suspended for as long, so no
+driver believes another one's time: a claim is free for others once they have watched it for a lease
+of their own, on their own monotonic clock, and it was not renewed. `until` is for those who only
+look, and a new value of it is how a renewal is seen. A driver that was killed on this machine is
+known to be gone at once, and nobody waits for its leases.
+
+A driver that has lost its claim writes nothing more: the claim's owner, a name that no two drivers
+share, is the fencing token of every write.
 """
 
 import os
 import platform
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
 
 from scalelab.store.database import Database, table_of
 from scalelab.store.pruning import HAS_RESULT
 from scalelab.store.tables import Attempts, Claims, Trials
 
 _claims, _trials, _attempts = table_of(Claims), table_of(Trials), table_of(Attempts)
+
+
+class Watch:
+    """What one process has seen of the claims of others, and for how long each stood still."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[int, tuple[str, float, float]] = {}
+
+    def is_idle(self, trial: int, owner: str, until: float, lease_s: float) -> bool:
+        """Whether the claim has not been renewed for a lease, as far as was watched."""
+        now, before = self._clock(), self._seen.get(trial)
+        if before is None or before[:2] != (owner, until):
+            before = self._seen[trial] = (owner, until, now)
+        return now - before[2] >= lease_s
 
 
 class Taken(Exception):
@@ -46,7 +69,14 @@ def is_gone(owner: str) -> bool:
 
 
 def take(
-    database: Database, digest: str, owner: str, *, now: float, lease_s: float, retry: bool
+    database: Database,
+    digest: str,
+    owner: str,
+    watch: Watch,
+    *,
+    now: float,
+    lease_s: float,
+    retry: bool,
 ) -> bool:
     """Claim a trial for `owner`, or say no: it is claimed by another, unknown, finished, or failed
     and not to be retried.
@@ -57,7 +87,7 @@ def take(
     with database.writing() as connection:
         trial = connection.scalar(select(_trials.c.id).where(_trials.c.digest == digest))
         return trial is not None and take_known(
-            database, connection, trial, owner, now=now, lease_s=lease_s, retry=retry
+            database, connection, trial, owner, watch, now=now, lease_s=lease_s, retry=retry
         )
 
 
@@ -66,6 +96,7 @@ def take_known(
     connection: Connection,
     trial: int,
     owner: str,
+    watch: Watch,
     *,
     now: float,
     lease_s: float,
@@ -75,7 +106,7 @@ def take_known(
     closed = HAS_RESULT if retry else or_(HAS_RESULT, _trials.c.state == "failed")
     try:
         with connection.begin_nested():
-            if not lease(database, connection, trial, owner, now=now, lease_s=lease_s):
+            if not lease(database, connection, trial, owner, watch, now=now, lease_s=lease_s):
                 raise Taken
             # Only now: whoever had the claim a moment ago may have given it back with a result.
             if (
@@ -103,26 +134,48 @@ def lease(
     connection: Connection,
     trial: int,
     owner: str,
+    watch: Watch,
     *,
     now: float,
     lease_s: float,
 ) -> bool:
-    """Take or renew the claim on a trial, where it is free or the owner's own."""
-    if _leased(
-        database,
-        connection,
-        trial,
-        owner,
-        until=now + lease_s,
-        is_free=or_(_claims.c.until < now, _claims.c.owner == owner),
-    ):
+    """Take or renew the claim on a trial, where it is free, idle, or the owner's own."""
+    until = now + lease_s
+    mine = _claims.c.owner == owner
+    if _leased(database, connection, trial, owner, until=until, is_free=mine):
         return True
-    holder = connection.scalar(select(_claims.c.owner).where(_claims.c.trial == trial))
-    if holder is None or not is_gone(holder):
+    query = select(_claims.c.owner, _claims.c.until).where(_claims.c.trial == trial)
+    holder = connection.execute(query).first()
+    if holder is None or not _is_free(trial, holder.owner, holder.until, watch, lease_s):
         return False
-    return _leased(
-        database, connection, trial, owner, until=now + lease_s, is_free=_claims.c.owner == holder
+    same = and_(_claims.c.owner == holder.owner, _claims.c.until == holder.until)
+    return _leased(database, connection, trial, owner, until=until, is_free=same)
+
+
+def free(
+    connection: Connection, trials: Sequence[int], owner: str, watch: Watch, *, lease_s: float
+) -> set[int]:
+    """Those of the trials that the owner could claim now; the claims on the others are watched."""
+    query = select(_claims.c.trial, _claims.c.owner, _claims.c.until)
+    held = {
+        row.trial
+        for row in connection.execute(query.where(_claims.c.trial.in_(trials)))
+        if row.owner != owner and not _is_free(row.trial, row.owner, row.until, watch, lease_s)
+    }
+    return set(trials) - held
+
+
+def held(connection: Connection, attempts: Sequence[int]) -> set[int]:
+    """Trials of those of the attempts whose owner has the claim still."""
+    query = select(_claims.c.trial).join(
+        _attempts,
+        and_(_attempts.c.trial == _claims.c.trial, _attempts.c.owner == _claims.c.owner),
     )
+    return set(connection.scalars(query.where(_attempts.c.id.in_(attempts))))
+
+
+def _is_free(trial: int, owner: str, until: float, watch: Watch, lease_s: float) -> bool:
+    return is_gone(owner) or watch.is_idle(trial, owner, until, lease_s)
 
 
 def _leased(

@@ -56,6 +56,8 @@ class Store(Reader):
         self._pending: dict[Row, float] = {}
         self._since = 0.0
         self._current: dict[int, int] = {}
+        self.watch = claims.Watch()
+        """What was seen of the claims of others."""
 
     def register(
         self,
@@ -121,6 +123,7 @@ class Store(Reader):
                 connection,
                 trial,
                 owner,
+                self.watch,
                 now=self.clock(),
                 lease_s=lease_s,
                 retry=retry,
@@ -139,11 +142,19 @@ class Store(Reader):
         """Take a trial, so that no other driver runs it; True also where it is the owner's already.
 
         False: another holds it, it has its result, it is unknown, or it failed and `retry` is not
-        set.
+        set. One that another holds is watched: once its claim has not been renewed for `lease_s`,
+        it is free.
         """
         return claims.take(
-            self.database, digest, owner, now=self.clock(), lease_s=lease_s, retry=retry
+            self.database, digest, owner, self.watch, now=self.clock(), lease_s=lease_s, retry=retry
         )
+
+    def unclaimed(self, digests: Sequence[str], owner: str, lease_s: float = 60.0) -> list[str]:
+        """Those of the trials on which no other driver has a claim that is being renewed."""
+        with self.database.reading() as connection:
+            ids = ids_of(connection, digests)
+            free = claims.free(connection, list(ids.values()), owner, self.watch, lease_s=lease_s)
+        return [digest for digest in digests if ids.get(digest) in free]
 
     def renew(self, owner: str, lease_s: float = 60.0) -> None:
         """The heartbeat: hold every claim of the owner for another lease.
@@ -169,12 +180,16 @@ class Store(Reader):
     ) -> int:
         """Write down that an attempt began; returns its id.
 
-        The curve keeps what the attempt goes on from, and no more.
+        The curve keeps what the attempt goes on from, and no more. Raises Taken where another
+        driver has the claim, and then nothing is written.
         """
         trial, now = self._id(digest), self.clock()
         self.flush()  # What an earlier attempt left waiting goes first: the curve is cut after it.
         with self._lock, self.database.writing() as connection:
-            claims.lease(self.database, connection, trial, owner, now=now, lease_s=lease_s)
+            if not claims.lease(
+                self.database, connection, trial, owner, self.watch, now=now, lease_s=lease_s
+            ):
+                raise claims.Taken
             lost = and_(_attempts.c.trial == trial, _attempts.c.state == "running")
             connection.execute(update(_attempts).where(lost).values(state="lost"))
             # A finished trial keeps its result: an attempt that was overtaken by another driver
@@ -216,7 +231,7 @@ class Store(Reader):
         """
         trial, now = self._id(digest), self.clock()
         with self._lock:
-            if self._current.get(trial, attempt) != attempt:
+            if self._current.setdefault(trial, attempt) != attempt:
                 return  # Late news of an attempt that another one has replaced.
             self._since = self._since if self._pending else now
             self._pending |= {
@@ -225,19 +240,27 @@ class Store(Reader):
             if len(self._pending) >= BATCH_ROWS or now - self._since >= BATCH_S:
                 self.flush()
 
-    def end(self, digest: str, attempt: int, ended: Ended) -> None:
+    def end(self, digest: str, attempt: int, ended: Ended) -> bool:
         """Write the trial's state, its last metrics and all that waits in one transaction: `done`
         means complete.
+
+        False where the attempt's owner has lost its claim: then nothing of it is written.
         """
         trial = self._id(digest)
         with self._lock:
-            if not is_pruned(
-                ended.state, ended.values
-            ):  # else they are its last measurement's, which the curve has
-                self._pending |= {
-                    (trial, name, ended.step): value for name, value in ended.values.items()
-                }
+            self._current.setdefault(trial, attempt)
             with self.database.writing() as connection:
+                if trial not in claims.held(connection, [attempt]):
+                    self._pending = {
+                        at: value for at, value in self._pending.items() if at[0] != trial
+                    }
+                    return False
+                if not is_pruned(
+                    ended.state, ended.values
+                ):  # else they are its last measurement's, which the curve has
+                    self._pending |= {
+                        (trial, name, ended.step): value for name, value in ended.values.items()
+                    }
                 self._write_pending(connection)
                 values = {
                     "state": ended.state,
@@ -257,6 +280,7 @@ class Store(Reader):
                 self.database.upsert(connection, Artifacts, places, keys=("trial", "name"))
                 claims.give_back(connection, trial, attempt)
             self._pending.clear()
+        return True
 
     def keep_fit(self, fit: StoredFit) -> None:
         """Keep a fit with its draws; one with the same key is replaced.
@@ -296,10 +320,17 @@ class Store(Reader):
         self.close()
 
     def _write_pending(self, connection: Connection) -> None:
-        # A NaN is NULL: SQLite has no other form for it.
+        trials = {trial for trial, _, _ in self._pending}
+        held = claims.held(connection, [self._current[trial] for trial in trials])
+        # A NaN is NULL: SQLite has no other form for it. Of a trial whose claim was lost nothing
+        # is written: another driver writes its curve now.
         self.database.kind.write_metrics(
             connection,
-            [(*key, value if value == value else None) for key, value in self._pending.items()],
+            [
+                (*key, value if value == value else None)
+                for key, value in self._pending.items()
+                if key[0] in held
+            ],
         )
 
     def _finish(self, connection: Connection, trial: int, ended: Ended) -> None:

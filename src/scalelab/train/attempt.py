@@ -51,6 +51,7 @@ class Attempt:
         self.source = open_source(trial, data, self.device)
         self.test = build_test(trial, data, self.device, stopping)
         self.notes: list[str] = []
+        self.name = "" if folder is None else checkpoint.enter(folder)
         self._begin()
         self._resume()
         self.loss_of = (
@@ -196,7 +197,7 @@ class Attempt:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
-        checkpoint.save(self.folder, self.trial.digest(), content)
+        checkpoint.save(self.folder, self.trial.digest(), self.name, content)
 
     def keep(self) -> dict[str, str]:
         """The trained model in the folder instead of the checkpoint; returns the artifacts, notes
@@ -207,9 +208,10 @@ class Attempt:
             **notes(self.test, self.model),
         }
         if self.folder is not None:
-            artifacts |= checkpoint.save_model(self.folder, self.model.state_dict())
+            artifacts |= checkpoint.save_model(self.folder, self.name, self.model.state_dict())
             for name in checkpoint.CHECKPOINTS:
                 checkpoint.remove(self.folder, name)
+            checkpoint.leave(self.folder, self.name)
         return artifacts
 
     def _loss(self, loss_of: Callable[..., Loss], batch: Batch) -> Loss:

@@ -16,6 +16,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import fsspec
 import torch
@@ -23,9 +24,12 @@ from fsspec.implementations.local import LocalFileSystem
 from torch import Tensor, nn
 
 from scalelab.core.errors import reason
-from scalelab.core.events import Unwritable
+from scalelab.core.events import Fenced, Unwritable
 
 CHECKPOINT, PREVIOUS, MODEL = "checkpoint.pt", "checkpoint.previous.pt", "model.pt"
+ATTEMPT = "attempt"
+"""The file that names the attempt which may write in the folder: the one that began last."""
+
 CHECKPOINTS = (CHECKPOINT, PREVIOUS)
 """Names of a trial's checkpoints, the newest first."""
 
@@ -41,12 +45,34 @@ class Unusable(Exception):
     """
 
 
-def save(folder: str, trial: str, content: dict[str, Any]) -> None:
-    """Write `content` (tensors and plain values) as the newest checkpoint of a trial, given by its
-    digest; the one before is kept too. Raises Unwritable.
+def enter(folder: str) -> str:
+    """Begin an attempt in a trial's folder; returns its name, with which it may write there until
+    another one begins. What killed attempts left half written goes. Raises Unwritable.
     """
+    attempt = uuid4().hex
+    _write(folder, ATTEMPT, attempt, attempt.encode())
+    files, path = fsspec.url_to_fs(folder)
+    for half in files.glob(f"{path}/*{PART}"):
+        with suppress(FileNotFoundError):
+            files.rm_file(half)
+    return attempt
+
+
+def leave(folder: str, attempt: str) -> None:
+    """End an attempt: its name is no longer needed."""
+    if _read(folder, ATTEMPT) == attempt.encode():
+        remove(folder, ATTEMPT)
+
+
+def save(folder: str, trial: str, attempt: str, content: dict[str, Any]) -> None:
+    """Write `content` (tensors and plain values) as the newest checkpoint of a trial, given by its
+    digest; the one before is kept too.
+
+    Raises Fenced where another attempt has begun, and Unwritable.
+    """
+    check_attempt(folder, attempt)
     payload = _packed(content)
-    _write(folder, CHECKPOINT, _head(trial, payload), payload)
+    _write(folder, CHECKPOINT, attempt, _head(trial, payload), payload)
 
 
 def load(folder: str, name: str, trial: str, device: torch.device) -> dict[str, Any] | None:
@@ -67,12 +93,19 @@ def load(folder: str, name: str, trial: str, device: torch.device) -> dict[str, 
     return _unpacked(payload, device)
 
 
-def save_model(folder: str, weights: Mapping[str, Tensor]) -> dict[str, str]:
+def check_attempt(folder: str, attempt: str) -> None:
+    """Raises Fenced where an attempt may no longer write in a folder."""
+    if _read(folder, ATTEMPT) != attempt.encode():
+        raise Fenced
+
+
+def save_model(folder: str, attempt: str, weights: Mapping[str, Tensor]) -> dict[str, str]:
     """Write the weights of a trained model; returns where they lie and the SHA-256 of the file, as
-    artifacts. Raises Unwritable.
+    artifacts. Raises Fenced and Unwritable, as `save` does.
     """
+    check_attempt(folder, attempt)
     payload = _packed(weights)
-    _write(folder, MODEL, payload)
+    _write(folder, MODEL, attempt, payload)
     return {"model": f"{folder}/{MODEL}", "model_sha256": hashlib.sha256(payload).hexdigest()}
 
 
@@ -109,13 +142,14 @@ def _head(trial: str, payload: bytes | memoryview) -> bytes:
     return f"{FORMAT} {trial} {hashlib.sha256(payload).hexdigest()}\n".encode()
 
 
-def _write(folder: str, name: str, *parts: bytes | memoryview) -> None:
-    """Write the parts as `folder/name`, which has only then its name.
+def _write(folder: str, name: str, attempt: str, *parts: bytes | memoryview) -> None:
+    """Write the parts as `folder/name`, which has only then its name: no two attempts write into
+    one file.
 
     Raises Unwritable where the disk is full, or the folder can't be written.
     """
     files, path = fsspec.url_to_fs(folder)
-    half = f"{path}/{name}{PART}"
+    half = f"{path}/{name}.{attempt}{PART}"
     try:
         files.makedirs(path, exist_ok=True)
         with files.open(half, "wb") as file:
@@ -133,6 +167,8 @@ def _write(folder: str, name: str, *parts: bytes | memoryview) -> None:
             files.rm_file(half)
         if isinstance(error, ConnectionError | TimeoutError):
             raise  # it may do at the next try
+        if name != ATTEMPT:
+            check_attempt(folder, attempt)  # whoever has overtaken this one removes its files
         raise Unwritable(folder, reason(error)) from error
 
 

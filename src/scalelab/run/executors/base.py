@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Protocol
 
 from scalelab.core.errors import UserError, reason
-from scalelab.core.events import Advanced, Ended, Event, Interrupted, Refused, Unwritable
+from scalelab.core.events import (
+    Advanced,
+    Ended,
+    Event,
+    Fenced,
+    Interrupted,
+    Overtaken,
+    Refused,
+    Unwritable,
+)
 from scalelab.core.secrets import masked
 from scalelab.plan.plan import PlannedTrial
 from scalelab.spec.execution import Execution
@@ -28,8 +37,8 @@ class Worker(Protocol):
     as it likes. Raises Interrupted, after it has saved its position, where `stopping()` turns true.
     Where `pruned()` is true after a
     Measured, the search has given the trial up: it saves its position and ends `stopped`, with the
-    last Measured's values and `pruned`, its step. Unwritable stops the run. Any other exception is
-    a failed attempt. Must survive cloudpickle.
+    last Measured's values and `pruned`, its step. Fenced gives the trial up, and Unwritable
+    stops the run. Any other exception is a failed attempt. Must survive cloudpickle.
     """
 
     def __call__(
@@ -201,6 +210,8 @@ def attempt(
         job.worker(trial, job.execution, folder=folder, emit=note, stopping=stopping, pruned=pruned)
     except Interrupted:
         return
+    except Fenced:
+        emit(Overtaken())
     except Unwritable as fault:
         emit(Refused(masked(fault.place), masked(fault.why)))
     except Exception:
