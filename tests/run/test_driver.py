@@ -7,19 +7,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from tests.run.conftest import GRID
 
 from scalelab.core.errors import UserError
-from scalelab.core.events import Advanced, Ended, Measured, Started
+from scalelab.core.events import Advanced, Ended, Measured, Saved, Started
 from scalelab.plan.plan import Plan
 from scalelab.run import driver
 from scalelab.run.driver import Options, Summary, drive, heartbeat
+from scalelab.run.executors.base import OUT_OF_MEMORY, Worker
 from scalelab.store.claims import new_owner
 from scalelab.store.store import Store
 
@@ -249,6 +251,56 @@ def test_a_failure_is_tried_again_within_the_bound(
         ["failed", "done"],
     ]
     assert "RuntimeError: failure 1" in attempts[0][0].error
+
+
+def dying(saves: Sequence[int]) -> Worker:
+    """A worker that dies once after each of these steps of its newest checkpoint."""
+    left: dict[str, list[int]] = {}
+
+    def die(trial, execution, *, folder, emit, stopping, pruned):
+        steps = left.setdefault(trial.digest(), list(saves))
+        if not steps:
+            return recall_grows(
+                trial, execution, folder=folder, emit=emit, stopping=stopping, pruned=pruned
+            )
+        emit(Started({}))
+        emit(Saved(steps[0]))
+        ended = Ended("failed", steps.pop(0), 1.0, error="The worker died.", cause="death")
+        emit(ended)
+        return ended
+
+    return die
+
+
+@pytest.mark.parametrize(
+    ("saves", "outcome"),
+    [([10, 20, 30, 40], "done"), ([10, 10], "failed"), ([10, 20, 20], "failed"), ([0], "failed")],
+)
+def test_the_death_of_a_worker_after_progress_is_not_counted(
+    make_plan: Callable[..., Plan],
+    store: Store,
+    inline: Options,
+    saves: list[int],
+    outcome: str,
+) -> None:
+    plan = make_plan(f"{GRID}execution: {{retries: 0}}\n")
+    summary = drive(plan, store, inline, worker=dying(saves))
+    assert summary.outcomes == {outcome: 4}
+    attempts = store.trial(plan.trials[0].digest).attempts
+    assert len(attempts) == len(saves) + (outcome == "done")
+
+
+def test_what_ran_out_of_memory_is_not_tried_again(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    plan = make_plan(f"{GRID}execution: {{retries: 3}}\n")
+    summary = drive(plan, store, inline, worker=full)  # pyright: ignore[reportArgumentType]
+    assert summary.outcomes == {"failed": 4}
+    [attempt] = store.trial(plan.trials[0].digest).attempts
+    assert attempt.error.endswith(OUT_OF_MEMORY)
 
 
 def test_a_trial_that_fails_for_good_is_told_and_left_alone_until_it_is_asked_for(

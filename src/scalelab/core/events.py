@@ -88,11 +88,16 @@ class Measured:
     values: dict[str, float]
 
 
+Cause = Literal["fault", "death", "memory"]
+"""Why an attempt failed: by an exception of its own; its worker died; the memory was too small."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """An attempt ended.
 
-    `values` are the trial's final metrics; `seconds` the attempt's wall time.
+    `values` are the trial's final metrics; `seconds` the attempt's wall time; `cause` is for one
+    that failed.
     """
 
     state: Outcome
@@ -101,6 +106,7 @@ class Ended:
     values: dict[str, float] = field(default_factory=dict)
     error: str = ""
     artifacts: dict[str, str] = field(default_factory=dict)
+    cause: Cause = "fault"
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,14 @@ class Overtaken:
     """
 
 
-Event = News | Noted | Refused | Overtaken
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written, at this step."""
+
+    step: int
+
+
+Event = News | Noted | Saved | Refused | Overtaken
 
 
 class Unwritable(Exception):

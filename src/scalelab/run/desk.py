@@ -20,9 +20,11 @@ from scalelab.core.events import (
     Ended,
     Event,
     Measured,
+    News,
     Noted,
     Overtaken,
     Refused,
+    Saved,
     Started,
     is_pruned,
 )
@@ -97,6 +99,9 @@ class StoreDesk:
         self._out: dict[str, PlannedTrial] = {}
         self._attempts: dict[str, int] = {}
         self._failures: Counter[str] = Counter()
+        # Steps of the newest checkpoint of each trial, and of the one that the last death left.
+        self._saved: dict[str, int] = {}
+        self._reached: dict[str, int] = {}
         self._again: deque[PlannedTrial] = deque()
         self._elsewhere: dict[str, PlannedTrial] = {}
         self._shared: set[str] = (
@@ -159,21 +164,35 @@ class StoreDesk:
         True where the search has seen enough of the trial: it is to end. Raises UserError where the
         trial can keep nothing.
         """
-        if isinstance(event, Noted):
-            self._live.say(f"{digest[:SHORT]}: {event.text}")
-            return False
-        if isinstance(event, Refused):
-            raise UserError(
-                f"checkpoints and models can't be kept: {event.why}",
-                cure="make room there, and run the same command again",
-                where=event.place,
-            )
         if digest not in self._out:
             return True  # late news of a trial that another driver has taken over
-        if isinstance(event, Overtaken):
-            self._give_up(digest)
-            return True
-        planned, enough = self._out[digest], False
+        match event:
+            case Noted():
+                self._live.say(f"{digest[:SHORT]}: {event.text}")
+                return False
+            case Saved():
+                self._saved[digest] = event.step
+                return False
+            case Refused():
+                raise UserError(
+                    f"checkpoints and models can't be kept: {event.why}",
+                    cure="make room there, and run the same command again",
+                    where=event.place,
+                )
+            case Overtaken():
+                is_ours = enough = False
+            case _:
+                is_ours, enough = self._write(self._out[digest], event)
+        if not is_ours:
+            self._attempts.pop(digest, None)
+            self._wait_for(self._out.pop(digest))
+        return enough or not is_ours
+
+    def _write(self, planned: PlannedTrial, event: News) -> tuple[bool, bool]:
+        """Write the course of a trial down and show it; gives whether the trial is this driver's
+        still, and whether its search has seen enough of it.
+        """
+        digest, enough = planned.digest, False
         if isinstance(event, Measured):
             self._store.measure(digest, self._attempts[digest], event)
             enough = self._search.measured(digest, event.step, event.values)
@@ -186,21 +205,14 @@ class StoreDesk:
                     digest, started, self._environment, self._owner, LEASE_S
                 )
             except Taken:
-                self._give_up(digest)
-                return True
+                return False, False
         if isinstance(event, Ended):
             if not self._store.end(digest, self._attempts[digest], event):
-                self._give_up(digest)
-                return True
+                return False, False
             del self._attempts[digest], self._out[digest]
             self._ended(planned, event)
         self._live.show(planned, event)
-        return enough
-
-    def _give_up(self, digest: str) -> None:
-        """Leave a trial to the driver that has taken it over."""
-        self._attempts.pop(digest, None)
-        self._wait_for(self._out.pop(digest))
+        return True, enough
 
     def say(self, text: str) -> None:
         """Show the user a line, if it was not shown before."""
@@ -210,14 +222,25 @@ class StoreDesk:
 
     def _ended(self, planned: PlannedTrial, ended: Ended) -> None:
         if ended.state == "failed":
-            self._failures[planned.digest] += 1
-            if self._failures[planned.digest] <= self._retries:
+            if self._is_tried_again(planned.digest, ended):
                 self._again.append(planned)
                 return
             self.errors[planned.digest] = ended.error
         self.outcomes[ended.state] += 1
         self.pruned += is_pruned(ended.state, ended.values)
         self._search.tell(planned.digest, ended.state, ended.values)
+
+    def _is_tried_again(self, digest: str, ended: Ended) -> bool:
+        """Whether a failed attempt is repeated: a bounded number of times, but for every death of a
+        worker that had saved more than the attempt before it; never in the same form where the
+        memory was too small.
+        """
+        progress = self._saved.get(digest, 0) > self._reached.get(digest, 0)
+        if ended.cause == "death" and progress:
+            self._reached[digest] = self._saved[digest]
+            return True
+        self._failures[digest] += 1
+        return ended.cause != "memory" and self._failures[digest] <= self._retries
 
     def _wait_for(self, planned: PlannedTrial) -> None:
         self._elsewhere[planned.digest] = planned

@@ -36,4 +36,6 @@ class Execution(Spec):
     checkpoint_every: Seconds = 30.0
     """Seconds between checkpoints; a killed trial goes on from its last one."""
     retries: Annotated[Whole, Field(le=1_000)] = 1
-    """How often a failed trial is tried again."""
+    """How often a failed trial is tried again. The death of a worker that had saved a newer
+    checkpoint than the attempt before is not counted; what ran out of memory is not repeated.
+    """

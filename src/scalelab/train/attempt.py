@@ -175,10 +175,12 @@ class Attempt:
             | self.test.full(self.model)
         )
 
-    def save_when_due(self) -> None:
-        """Save a checkpoint where the last one is old enough."""
-        if time.perf_counter() - self.saved >= self.execution.checkpoint_every:
+    def save_when_due(self) -> bool:
+        """Save a checkpoint where the last one is old enough; returns whether it did."""
+        is_due = time.perf_counter() - self.saved >= self.execution.checkpoint_every
+        if is_due:
             self.save()
+        return is_due
 
     def save(self) -> None:
         """Write everything that the next attempt needs to go on bit for bit."""

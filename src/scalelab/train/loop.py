@@ -13,6 +13,7 @@ from scalelab.core.events import (
     Interrupted,
     Noted,
     Outcome,
+    Saved,
     Started,
 )
 from scalelab.spec.execution import Execution
@@ -93,7 +94,8 @@ def loop(
             return "pruned"
         if stopping():
             raise Interrupted
-        attempt.save_when_due()
+        if attempt.save_when_due():
+            emit(Saved(attempt.step))
         attempt.update()
         if time.monotonic() - told >= TELL_EVERY_S:
             emit(Advanced(attempt.step, attempt.share))

@@ -4,6 +4,7 @@ is finished.
 
 import gc
 import os
+import re
 import sys
 import time
 import traceback
@@ -214,10 +215,29 @@ def attempt(
         emit(Overtaken())
     except Unwritable as fault:
         emit(Refused(masked(fault.place), masked(fault.why)))
-    except Exception:
-        error = masked(traceback.format_exc())
-        emit(Ended("failed", step, time.perf_counter() - began, error=error))
+    except Exception as fault:
+        seconds, trace = time.perf_counter() - began, masked(traceback.format_exc())
+        is_full = is_out_of_memory(f"{type(fault).__name__}: {fault}")
+        error, cause = (f"{trace}{OUT_OF_MEMORY}", "memory") if is_full else (trace, "fault")
+        emit(Ended("failed", step, seconds, error=error, cause=cause))
         _free_memory()
+
+
+OUT_OF_MEMORY = (
+    "Out of memory: it is not tried again as it is; make the model, the batch or the context"
+    " smaller, set `execution.micro_batch`, or run fewer trials at once with `--jobs`"
+)
+"""The last line of an error, which the user sees."""
+
+
+def is_out_of_memory(error: str) -> bool:
+    """Whether the text of an error tells of too little memory: Python's, torch's on any device
+    (`OutOfMemoryError`, or `can't allocate memory` on a CPU), or Ray's, which ended the worker.
+    """
+    return (
+        re.search(r"\bMemoryError\b|OutOfMemory|can't allocate memory|out of memory", error)
+        is not None
+    )
 
 
 def _free_memory() -> None:

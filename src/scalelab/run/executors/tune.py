@@ -21,7 +21,7 @@ from ray.tune.search import Searcher  # noqa: TID253
 from scalelab.core.events import Ended, Event, Measured
 from scalelab.core.secrets import masked
 from scalelab.core.signals import snapshot
-from scalelab.run.executors.base import Desk, Job, attempt
+from scalelab.run.executors.base import OUT_OF_MEMORY, Desk, Job, attempt, is_out_of_memory
 from scalelab.run.scratch import scratch
 from scalelab.spec.experiment import Trial
 
@@ -304,10 +304,16 @@ class Messenger(tune.Callback):
             if trial.error_file
             else ""
         )
-        error = (
-            f"{masked(why)}The worker died: it was killed, ran out of memory, or could not start."
+        is_full = is_out_of_memory(why)
+        last = OUT_OF_MEMORY if is_full else "The worker died: it was killed, or could not start."
+        ended = Ended(
+            "failed",
+            self._steps.get(trial.trial_id, 0),
+            seconds,
+            error=f"{masked(why)}{last}",
+            cause="memory" if is_full else "death",
         )
-        self._tell(trial, Ended("failed", self._steps.get(trial.trial_id, 0), seconds, error=error))
+        self._tell(trial, ended)
 
     def _say_what_it_waits_for(self, slots: Slots) -> None:
         if time.monotonic() - self._since < WAIT_S:
