@@ -1,10 +1,13 @@
 """Specs by name: those in `specs/` here first, then those that come with scalelab."""
 
-import tomllib
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -34,6 +37,7 @@ def write(path: str, text: str = "name: mine\n") -> Path:
     ("named", "below", "file"),
     [
         ("facts_vs_params", "", "facts_vs_params.yaml"),
+        ("spaces/router", "spaces", "spaces/router.yaml"),
         ("recipes/muon", "", "recipes/muon.yaml"),
         ("specs/facts_vs_params.yaml", "", "facts_vs_params.yaml"),
         ("specs/paper/in_tool_learning.yaml", "", "paper/in_tool_learning.yaml"),
@@ -51,6 +55,22 @@ def test_a_file_in_specs_comes_first(named: str) -> None:
     own = write("specs/routers.yaml")
     assert shipped.find(Path(named)) == own
     assert shipped.names()["routers"] == own
+
+
+def test_a_file_without_a_suffix_hides_no_spec() -> None:
+    write("router")
+    write("mine")
+    assert shipped.find(Path("router"), "spaces").name == "router.yaml"
+    assert shipped.find(Path("mine")) == Path("mine")
+
+
+def test_both_suffixes_are_found() -> None:
+    own = write("specs/mine.yml")
+    assert shipped.find(Path("mine")) == shipped.names()["mine"] == own
+
+
+def test_a_space_is_copied_by_the_name_that_it_is_searched_by() -> None:
+    assert shipped.copy("router")[0] == [Path("specs/spaces/router.yaml")]
 
 
 def test_a_path_is_taken_as_it_is() -> None:
@@ -106,12 +126,23 @@ def test_what_does_not_come_with_scalelab_is_not_copied(name: str) -> None:
     assert not Path("specs").exists()
 
 
-def test_the_wheel_ships_every_spec() -> None:
-    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
-    assert built["targets"]["wheel"]["force-include"] == {"specs": "scalelab/specs"}
-    assert {path.relative_to(ROOT / "specs") for path in (ROOT / "specs").rglob("*.yaml")} == {
-        path.relative_to(shipped.shipped_folder()) for path in shipped.names().values()
-    }
+@pytest.mark.slow
+def test_the_wheel_ships_every_spec(tmp_path: Path) -> None:
+    """Built from a copy in which a search has found something, which is the user's."""
+    copied = tmp_path / "checkout"
+    ignored = shutil.ignore_patterns(".git", ".venv", "results", "reports")
+    shutil.copytree(ROOT, copied, ignore=ignored)
+    (copied / "specs" / "found").mkdir(exist_ok=True)
+    (copied / "specs" / "found" / "mine.yaml").write_text("name: mine")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
+    built = subprocess.run([*build, str(tmp_path), str(copied)], capture_output=True, text=True)
+    if built.returncode:
+        pytest.skip(f"no wheel can be built here: {built.stderr[-200:]}")
+    [wheel] = tmp_path.glob("*.whl")
+    with ZipFile(wheel) as files:
+        shipped_in_wheel = {name for name in files.namelist() if name.startswith("scalelab/specs/")}
+        assert "scalelab/__init__.py" in files.namelist()
+    assert shipped_in_wheel == {f"scalelab/specs/{name}.yaml" for name in shipped.names()}
 
 
 def test_shipped_specs_and_spaces_share_one_store() -> None:

@@ -1,5 +1,6 @@
 """`plan`: what a run would do, as a difference against the store."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import groupby
@@ -83,7 +84,9 @@ def preview(
         if every_line or not is_large:
             show(compiled, shown_states(states, older), clock)
         else:
-            print("`--all` shows every combination of the axes, `--only` some of them")
+            print(
+                "`scalelab plan --all` shows every combination of the axes, `--only` some of them"
+            )
         if cold := cold_note(compiled.trials):
             print(f"\n{cold}")
         show_total(compiled, total)
@@ -97,12 +100,22 @@ def preview(
 def compiled_plan(spec: "Path", settings: list[str], store: str = DEFAULT_STORE) -> "Plan":
     """The plan of a spec file with its settings.
 
-    Trials whose layers are taken are looked up in the store.
+    Trials whose layers are taken are looked up in the store. The embedded corpus is prepared where
+    it is needed; raises NotPrepared for any other one that is not there.
     """
+    from scalelab.cli.preparing import prepare_shown
+    from scalelab.data import NotPrepared
     from scalelab.run.pretrained import compiled
     from scalelab.spec.load import load
+    from scalelab.spec.text import TALES
 
-    return compiled(*load(spec, settings), store)
+    try:
+        return compiled(*load(spec, settings), store)
+    except NotPrepared as missing:
+        if missing.task.corpus.source != TALES:
+            raise
+        prepare_shown(missing.task.corpus, missing.task.tokens, missing.folder, sys.stderr)
+        return compiled_plan(spec, settings, store)
 
 
 def chosen_part(compiled: "Plan", only: str | None) -> "Plan":

@@ -15,6 +15,9 @@ LOCAL = Path("specs")
 SPACES = "spaces"
 """The folder of spaces in a folder of specs."""
 
+FOUND = "found"
+"""The folder in `specs/` where a search writes its best; nothing of it is shipped."""
+
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -33,41 +36,49 @@ def is_shipped(path: Path) -> bool:
 
 
 def find(named: Path, below: str = "") -> Path:
-    """The file that a user names: by its path, or by its name in `specs/` (in its folder `below`)
-    here, then among those that come with scalelab.
+    """The file that a user names.
 
-    A path `specs/NAME.yaml` that is not there also finds what comes with scalelab, so that the same
-    command works in any folder. Any other path is given back, whether or not there is such a file.
+    A name is looked up in `specs/` here (in its folder `below`), then among the specs that come
+    with scalelab. A path is taken as it is; `specs/NAME.yaml` that is not there is looked up as a
+    name, so that the same command works in any folder.
 
-    Raises UserError for a name that there is not.
+    Raises UserError for a name that is unknown.
     """
-    if exists(named) and not named.is_dir():
+    is_path = named.suffix in _SUFFIXES
+    if is_path and (exists(named) or not named.is_relative_to(LOCAL)):
         return named
     if not named.parts or named.is_absolute() or ".." in named.parts:
         return named
-    name = named
-    if named.suffix in _SUFFIXES:
-        if named.parts[0] != LOCAL.name:
-            return named
-        name, below = named.relative_to(LOCAL).with_suffix(""), ""
-    for folder in (LOCAL, shipped_folder()):
-        path = folder / below / f"{name}.yaml"
-        if exists(path):
-            return path
-    known = [known.removeprefix(f"{below}/") for known in names() if known.startswith(below)]
-    raise UserError(
-        f"there is no {'space' if below else 'spec'} `{named}`", cure=nearest(str(name), known)
-    )
+    name = str(named.relative_to(LOCAL).with_suffix("")) if is_path else str(named)
+    known = names()
+    wanted = [name] if is_path else [f"{below}/{name}", name] if below else [name]
+    for one in wanted:
+        if one in known:
+            return known[one]
+    if exists(named) and not named.is_dir():
+        return named
+    what = "space" if below else "spec"
+    cure = nearest(name, [one.removeprefix(f"{below}/") for one in known if one.startswith(below)])
+    raise UserError(f"there is no {what} `{named}`", cure=cure)
 
 
 def names() -> dict[str, Path]:
     """Name -> file of every spec and space, sorted; one of `specs/` here hides a shipped one."""
-    found = {
+    return dict(
+        sorted(
+            (_files(shipped_folder()) | _files(LOCAL)).items(),
+            key=lambda item: (item[0].count("/"), item[0]),
+        )
+    )
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    files = sorted(path for suffix in _SUFFIXES for path in folder.rglob(f"*{suffix}"))
+    return {
         _name(path, folder): path
-        for folder in (shipped_folder(), LOCAL)
-        for path in sorted(folder.rglob("*.yaml"))
+        for path in reversed(files)  # `.yaml` before `.yml`
+        if folder == LOCAL or FOUND not in path.relative_to(folder).parts
     }
-    return dict(sorted(found.items(), key=lambda item: (item[0].count("/"), item[0])))
 
 
 def copy(name: str) -> tuple[list[Path], list[Path]]:
@@ -80,11 +91,11 @@ def copy(name: str) -> tuple[list[Path], list[Path]]:
     """
     root = shipped_folder()
     bare = name.removeprefix(f"{LOCAL}/").removesuffix(".yaml")
-    shipped = {_name(path, root): path for path in root.rglob("*.yaml")}
-    if bare not in shipped:
+    shipped = _files(root)
+    source = shipped.get(bare) or shipped.get(f"{SPACES}/{bare}")
+    if source is None:
         cure = nearest(name, list(shipped))
         raise UserError(f"no spec `{name}` comes with scalelab", cure=cure)
-    source = shipped[bare]
     written, target = [], LOCAL / source.relative_to(root)
     if exists(target):
         cure = "rename it first, if you want both"
