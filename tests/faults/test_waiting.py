@@ -26,6 +26,7 @@ from tests.store.conftest import NewPlace, control, record
 from scalelab.core.errors import UserError
 from scalelab.core.signals import Signalled
 from scalelab.plan.plan import Plan
+from scalelab.run import desk
 from scalelab.run.driver import Options, drive
 from scalelab.store import open_store, sqlite
 from scalelab.store.merge import merge
@@ -40,6 +41,7 @@ HASTY = f"{GRID}execution: {{patience: 0.4}}\n"
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sqlite, "TRY_S", 0.05)
+    monkeypatch.setattr(desk, "LEASE_S", 0.5)
 
 
 @pytest.fixture
@@ -239,10 +241,10 @@ SPEC = """\
 name: small
 task: {people: 8, templates: 1}
 model: {width: 8}
-budget: {steps: 600}
+budget: {steps: 400}
 batch: 16
 evaluation: {first: 20, ratio: 1.2}
-replicates: 3
+replicates: 2
 execution: {device: cpu, checkpoint_every: 0.1, patience: PATIENCE}
 """
 
@@ -266,6 +268,11 @@ def until_a_trial_runs(process: "subprocess.Popen[str]", store: str) -> None:
         time.sleep(0.01)
 
 
+def end(process: "subprocess.Popen[str]") -> None:
+    _, error = process.communicate(timeout=300)
+    assert (process.returncode, error) == (0, "")
+
+
 def weights(store: str) -> list[str]:
     with open_store(f"{store}/lab.db", mode="read") as opened:
         digests = [record.digest for record, _, _ in opened.members("small")]
@@ -275,7 +282,7 @@ def weights(store: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "ray"])
 def test_trials_that_run_while_the_store_is_locked_end_with_the_same_bits(executor: str) -> None:
-    assert start("inline", "whole", "10m").wait(120) == 0
+    end(start("inline", "whole", "10m"))
     for patience, locked_s, code in (("2s", 5, 2), ("10m", 4, 0)):
         process = start(executor, "results", patience)
         until_a_trial_runs(process, "results")
@@ -285,7 +292,7 @@ def test_trials_that_run_while_the_store_is_locked_end_with_the_same_bits(execut
             if code == 0:
                 assert process.poll() is None
                 other.execute("COMMIT")
-            out, error = process.communicate(timeout=60)
+            out, error = process.communicate(timeout=300)
         assert (process.returncode, error.count("\n")) == (code, 1 if code else 0), (out, error)
         assert out.count("the run waits for it") == 1
     assert weights("results") == weights("whole")
@@ -297,11 +304,11 @@ def test_a_folder_that_is_removed_under_a_run_ends_it_with_one_sentence(executor
     process = start(executor, "results", "10m")
     until_a_trial_runs(process, "results")
     shutil.rmtree("results")
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=300)
     assert (process.returncode, error.count("\n")) == (2, 1), (out, error)
     rescue = error.partition("`scalelab import ")[2].partition("`")[0]
     imported = [sys.executable, "-m", "scalelab", "import", rescue, "--store", "results/lab.db"]
     subprocess.run(imported, check=True, stdout=subprocess.DEVNULL)
     for store in ("results", "whole"):
-        assert start("inline", store, "10m").wait(120) == 0
+        end(start("inline", store, "10m"))
     assert weights("results") == weights("whole")

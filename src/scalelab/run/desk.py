@@ -145,7 +145,7 @@ class StoreDesk:
 
     def leave(self) -> None:
         """Give every claim back; one that can't be is free when its lease ends."""
-        if self.fault is None:
+        if not isinstance(self.fault, Lost):
             with suppress(Away, Lost):
                 self._store.release(self._owner)
 

@@ -172,7 +172,7 @@ class Postgres:
             # The server answers, and will answer the same: libpq has no code for it.
             if self.is_run and re.search(r'database ".*" does not exist', why):
                 return Lost("the database is gone", where=self.name)
-            if re.search(r"password|role|invalid", why):
+            if re.search(r'password|role "', why):
                 return self._fault(what, cure)
             return Away(what, cure=cure, where=self.name)
         return None
