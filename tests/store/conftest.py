@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 import pytest
@@ -38,50 +39,41 @@ def _binaries() -> Path | None:
     return Path(found).parent if found else versions[-1].parent if versions else None
 
 
+USER = "postgres" if os.geteuid() == 0 else None
+"""The server refuses to run as root."""
+INITIAL = ("-E", "UTF8", "--locale=C", "--no-sync")
+
+
+def _run(folder: Path, program: str, *arguments: str | Path) -> None:
+    binaries = _binaries()
+    assert binaries is not None
+    command = [binaries / program, *arguments]
+    subprocess.run(command, user=USER, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def control(server: str | Path, action: Literal["start", "stop"]) -> None:
+    """Start the server with this socket folder, or kill it."""
+    folder = Path(server)
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=40"
+    how = ("-l", folder / "log", "-o", options) if action == "start" else ("-m", "immediate")
+    _run(folder, "pg_ctl", "-D", folder / "data", "-w", *how, action)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The socket folder of a PostgreSQL server of our own."""
-    binaries = _binaries()
-    if binaries is None:
+    if _binaries() is None:
         pytest.skip("no PostgreSQL server here (Debian: apt-get install postgresql)")
     pytest.importorskip("psycopg", reason="no PostgreSQL driver here (pip install psycopg[binary])")
-    # The server refuses to run as root, and sockets want a short path.
-    user = "postgres" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    if user is not None:
-        shutil.chown(folder, user)
-
-    def run(*command: str | Path) -> None:
-        subprocess.run(command, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # sockets want a short path
+    if USER is not None:
+        shutil.chown(folder, USER)
     try:
-        run(
-            binaries / "initdb",
-            "-D",
-            folder / "data",
-            "-A",
-            "trust",
-            "-U",
-            "postgres",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-        )
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=40"
-        run(
-            binaries / "pg_ctl",
-            "-D",
-            folder / "data",
-            "-w",
-            "-l",
-            folder / "log",
-            "-o",
-            options,
-            "start",
-        )
+        data = folder / "data"
+        _run(folder, "initdb", "-D", data, "-A", "trust", "-U", "postgres", *INITIAL)
+        control(folder, "start")
         yield str(folder)
-        run(binaries / "pg_ctl", "-D", folder / "data", "-w", "-m", "immediate", "stop")
+        control(folder, "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -178,7 +178,7 @@ def test_a_store_that_another_process_holds_is_a_sentence(
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(UserError, match="another process has held it"):
+        with pytest.raises(UserError, match="another process holds it"):
             store.claim(B.digest, "me")
         assert store.states([B.digest]) == {B.digest: "missing"}, "a reader is never blocked"
         other.execute("ROLLBACK")

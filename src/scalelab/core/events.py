@@ -118,8 +118,8 @@ class Advanced:
     """Of its budget, 0 to 1."""
 
 
-News = Started | Measured | Advanced | Ended
-"""What a trial tells of its course."""
+News = Started | Measured | Ended
+"""What is written down of a trial."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Saved:
     step: int
 
 
-Event = News | Noted | Saved | Refused | Overtaken
+Event = News | Advanced | Noted | Saved | Refused | Overtaken
 
 
 class Unwritable(Exception):

@@ -10,13 +10,16 @@ same search hears: another search that asks for the trial gets it to go on with.
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from signal import SIGINT, Signals
 from typing import Any, Literal
+from uuid import uuid4
 
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
 from scalelab.core.events import (
     FINISHED,
+    Advanced,
     Ended,
     Event,
     Measured,
@@ -31,13 +34,15 @@ from scalelab.core.events import (
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.live import Live
 from scalelab.run.registering import record
+from scalelab.run.rescue import Diary, Entry
 from scalelab.run.search import Search
 from scalelab.store.claims import Taken
-from scalelab.store.records import Result
+from scalelab.store.patience import Away, Lost
+from scalelab.store.records import Result, TrialRecord
 from scalelab.store.store import Store
 from scalelab.store.tried import is_member
 
-StopReason = Literal["interrupted", "out of time"]
+StopReason = Literal["interrupted", "out of time", "without a store"]
 
 LEASE_S = 30.0
 """A claim holds this long after its last renewal: then another machine takes over what a killed
@@ -86,6 +91,10 @@ class StoreDesk:
         self.stopped: StopReason | None = None
         self.signal: int | None = None
         """The signal that stopped the run."""
+        self.fault: Away | Lost | None = None
+        """What became of the store, where nothing more can be written."""
+        self.diary = Diary()
+        """All that was written, and what can't be."""
         self._search, self._store, self._owner, self._environment = (
             search,
             store,
@@ -98,6 +107,7 @@ class StoreDesk:
         self._said: set[str] = set()
         self._out: dict[str, PlannedTrial] = {}
         self._attempts: dict[str, int] = {}
+        self._begun: set[str] = set()
         self._failures: Counter[str] = Counter()
         # Steps of the newest checkpoint of each trial, and of the one that the last death left.
         self._saved: dict[str, int] = {}
@@ -116,6 +126,41 @@ class StoreDesk:
         """
         if self.stopped is None:
             self.stopped, self.signal, self._stopped_at = reason, number, self._clock()
+
+    def give_up(self, fault: Away | Lost) -> None:
+        """Stop, as the store is lost or stays away."""
+        if self.fault is None:
+            self.fault = fault
+            self.stop("without a store")
+
+    def beat(self) -> None:
+        """The heartbeat: look whether the store is still there, and hold the claims."""
+        self._look()
+        if self.fault is None:
+            self._store.renew(self._owner, LEASE_S)
+
+    def conclude(self) -> None:
+        """The last look before the last word. Raises Away or Lost where not all is written down."""
+        try:
+            if self.fault is None:
+                self._store.database.patiently(self._store.flush)
+                self._store.database.patiently(self._store.database.check)
+        except (Away, Lost) as fault:
+            self.give_up(fault)
+        if self.fault is not None:
+            raise self.fault
+
+    def leave(self) -> None:
+        """Give every claim back; one that can't be is free when its lease ends."""
+        if not isinstance(self.fault, Lost):
+            with suppress(Away, Lost):
+                self._store.release(self._owner)
+
+    def _look(self) -> None:
+        try:
+            self._store.database.check()
+        except Lost as fault:
+            self.give_up(fault)
 
     @property
     def stopping(self) -> bool:
@@ -152,9 +197,15 @@ class StoreDesk:
         """
         if self.stopping:
             return None
-        planned = self._claimed_again() or self._left_by_others() or self._claimed_new()
+        try:
+            planned = self._claimed_again() or self._left_by_others() or self._claimed_new()
+        except (Away, Lost) as fault:
+            self.give_up(fault)
+            return None
         if planned is not None:
             self._out[planned.digest] = planned
+            if self._experiment is not None:
+                self._note(planned.digest, record(planned))
         return planned
 
     def tell(self, digest: str, event: Event) -> bool:
@@ -174,51 +225,80 @@ class StoreDesk:
                 self._saved[digest] = event.step
                 return False
             case Refused():
+                self._look()
+                if self.fault is not None:
+                    return False  # the folder has gone with the store, perhaps
                 raise UserError(
                     f"checkpoints and models can't be kept: {event.why}",
                     cure="make room there, and run the same command again",
                     where=event.place,
                 )
             case Overtaken():
-                is_ours = enough = False
+                self._leave(digest)
+                return True
             case _:
-                is_ours, enough = self._write(self._out[digest], event)
-        if not is_ours:
-            self._attempts.pop(digest, None)
-            self._wait_for(self._out.pop(digest))
-        return enough or not is_ours
+                return self._course(self._out[digest], event)
 
-    def _write(self, planned: PlannedTrial, event: News) -> tuple[bool, bool]:
-        """Write the course of a trial down and show it; gives whether the trial is this driver's
-        still, and whether its search has seen enough of it.
-        """
-        digest, enough = planned.digest, False
-        if isinstance(event, Measured):
-            self._store.measure(digest, self._attempts[digest], event)
-            enough = self._search.measured(digest, event.step, event.values)
-        elif isinstance(event, Started) or digest not in self._attempts:
+    def _course(self, planned: PlannedTrial, event: News | Advanced) -> bool:
+        """Write the course of a trial down and show it; whether its search has seen enough."""
+        digest, enough, is_ours = planned.digest, False, True
+        if isinstance(event, Started) or digest not in self._begun:
+            self._begun.add(digest)
             started = (
                 event if isinstance(event, Started) else Started({})
             )  # a worker that died before its first word
-            try:
-                self._attempts[digest] = self._store.begin(
-                    digest, started, self._environment, self._owner, LEASE_S
-                )
-            except Taken:
-                return False, False
+            is_ours = self._write(digest, started)
+        if isinstance(event, Measured):
+            enough = self._search.measured(digest, event.step, event.values)
+        if isinstance(event, Measured | Ended):
+            is_ours = is_ours and self._write(digest, event)
+        if not is_ours:
+            self._leave(digest)
+            return True
         if isinstance(event, Ended):
-            if not self._store.end(digest, self._attempts[digest], event):
-                return False, False
-            del self._attempts[digest], self._out[digest]
+            self._begun.discard(digest)
+            del self._out[digest]
             self._ended(planned, event)
         self._live.show(planned, event)
-        return True, enough
+        return enough
+
+    def _leave(self, digest: str) -> None:
+        """Leave a trial to the driver that has taken it over."""
+        self._begun.discard(digest)
+        self._attempts.pop(digest, None)
+        self._wait_for(self._out.pop(digest))
 
     def say(self, text: str) -> None:
         """Show the user a line, if it was not shown before."""
         if text not in self._said:
             self._said.add(text)
             self._live.say(text)
+
+    def _write(self, digest: str, event: News) -> bool:
+        """Write down, in the diary alone where the store is lost or stays away: for then the run
+        is about to stop. False where another driver has taken the trial over.
+        """
+        key = uuid4().hex
+        self._note(digest, event, key)
+        if self.fault is not None:
+            return True
+        try:
+            if isinstance(event, Started):
+                self._attempts[digest] = self._store.begin(
+                    digest, event, self._environment, self._owner, LEASE_S, key=key
+                )
+            elif isinstance(event, Measured):
+                self._store.measure(digest, self._attempts[digest], event)
+            else:
+                return self._store.end(digest, self._attempts.pop(digest), event)
+        except Taken:
+            return False
+        except (Away, Lost) as fault:
+            self.give_up(fault)
+        return True
+
+    def _note(self, digest: str, event: News | TrialRecord, key: str = "") -> None:
+        self.diary.note(Entry(self._store.clock(), digest, event, key))
 
     def _ended(self, planned: PlannedTrial, ended: Ended) -> None:
         if ended.state == "failed":

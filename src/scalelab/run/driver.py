@@ -8,7 +8,7 @@ running trials save their position, the second one doesn't wait for them.
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,15 +18,17 @@ from typing import Any, Literal, TextIO
 from scalelab.core.events import FINISHED
 from scalelab.core.provenance import environment
 from scalelab.plan.plan import Plan
-from scalelab.run.desk import LEASE_S, StoreDesk
+from scalelab.run.desk import StoreDesk
 from scalelab.run.executors.base import Executor, Job, Worker, train_trial
-from scalelab.run.guards import heartbeat, interrupts
+from scalelab.run.guards import HEARTBEAT_S, heartbeat, interrupts
 from scalelab.run.live import Standing, open_live
 from scalelab.run.registering import register
+from scalelab.run.rescue import WriteDown, rescued
 from scalelab.run.search import Search, SpaceSearch, build_search, tell_known
 from scalelab.run.summary import Summary
 from scalelab.spec.execution import Execution
 from scalelab.store.claims import new_owner
+from scalelab.store.patience import Away, Lost, Patience
 from scalelab.store.store import Store
 from scalelab.store.tried import members
 
@@ -73,7 +75,7 @@ def drive(
         0 if options.retry_failed else sum(result.state == "failed" for result in results.values())
     )
     job = _job(plan.experiment.execution, options, worker)
-    ended = _pursue(search, store, options, job, write_down=lambda: register(plan, store))
+    ended = _pursue(search, store, options, job, write_down=partial(register, plan))
     return replace(ended, known=known, failed_before=failed_before)
 
 
@@ -105,7 +107,10 @@ def drive_search(
     for result in results:
         standing.note(result.state, result.metrics)
     job = replace(_job(execution, options, worker), prunes=True)
-    write_down = partial(store.open_experiment, experiment, dict(spec), leaving, file)
+
+    def write_down(store: Store) -> None:
+        store.open_experiment(experiment, dict(spec), leaving, file)
+
     ended = _pursue(
         search, store, options, job, write_down=write_down, experiment=experiment, standing=standing
     )
@@ -123,7 +128,7 @@ def _pursue(
     options: Options,
     job: Job,
     *,
-    write_down: Callable[[], None],
+    write_down: WriteDown,
     experiment: str | None = None,
     standing: Standing | None = None,
 ) -> Summary:
@@ -133,9 +138,10 @@ def _pursue(
     """
     began = time.monotonic()
     if search.finished:
-        write_down()
+        write_down(store)
         return Summary({}, 0, {}, time.monotonic() - began)
     owner, deadline = new_owner(), None if options.time_s is None else began + options.time_s
+    here = environment()
     with ExitStack() as stack:
         live = stack.enter_context(
             open_live(options.stream, lambda: search.progress, standing, deadline, search.share_of)
@@ -144,20 +150,40 @@ def _pursue(
             search,
             store,
             owner,
-            environment(),
+            here,
             retries=job.execution.retries,
             retry_failed=options.retry_failed,
             deadline=deadline,
             live=live,
             experiment=experiment,
         )
-        stack.callback(store.release, owner)
-        stack.enter_context(heartbeat(lambda: store.renew(owner, LEASE_S)))
+        stack.callback(desk.diary.close)
+        patience = Patience(
+            job.execution.patience, live.say, hurried=lambda: desk.overdue or desk.fault is not None
+        )
+        stack.enter_context(store.database.watched(patience))
+        stack.callback(desk.leave)
+        stack.enter_context(heartbeat(desk.beat, HEARTBEAT_S))
         stack.enter_context(interrupts(lambda number: desk.stop("interrupted", number)))
         executor = _executor(options.executor)
         stack.enter_context(executor.ready(job))
-        write_down()
-        executor.execute(desk, job)
+        try:
+            write_down(store)
+            executor.execute(desk, job)
+            desk.conclude()
+        except (Away, Lost) as fault:
+            stack.callback(store.abandon)
+            if isinstance(fault, Away):
+                raise
+            raise rescued(
+                fault,
+                store.database,
+                desk.diary,
+                write_down,
+                experiment=experiment,
+                environment=here,
+                owner=owner,
+            ) from fault
     stopped, seconds = None if search.finished else desk.stopped, time.monotonic() - began
     return Summary(
         dict(desk.outcomes),

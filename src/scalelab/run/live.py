@@ -25,7 +25,7 @@ trials are no fair sample.
 class Live(Protocol):
     """Shows a run. A context manager: what it holds of the terminal is given back."""
 
-    def show(self, planned: PlannedTrial, event: News) -> None:
+    def show(self, planned: PlannedTrial, event: News | Advanced) -> None:
         """A trial told something."""
         ...
 
@@ -115,7 +115,7 @@ class Meter:
         self._steps: dict[str, int] = {}
         self.running: set[str] = set()
 
-    def note(self, planned: PlannedTrial, event: News) -> None:
+    def note(self, planned: PlannedTrial, event: News | Advanced) -> None:
         """Count what an event tells of.
 
         The clock runs from the first one: starting an executor is no training.
@@ -195,7 +195,7 @@ class PlainLive:
     def __init__(self, stream: TextIO, meter: Meter) -> None:
         self._stream, self._meter = stream, meter
 
-    def show(self, planned: PlannedTrial, event: News) -> None:
+    def show(self, planned: PlannedTrial, event: News | Advanced) -> None:
         self._meter.note(planned, event)
         if isinstance(event, Ended):
             self.say(f"{sentence(planned, event)}  ({self._meter.line()})")
@@ -245,7 +245,7 @@ class TerminalLive:
         self._task = self._bar.add_task("starting", total=1.0)
         self._last = ""
 
-    def show(self, planned: PlannedTrial, event: News) -> None:
+    def show(self, planned: PlannedTrial, event: News | Advanced) -> None:
         self._meter.note(planned, event)
         if isinstance(event, Ended):
             self._last = sentence(planned, event)

@@ -35,6 +35,10 @@ class Execution(Spec):
     """Folder or URL where prepared corpora lie."""
     checkpoint_every: Seconds = 30.0
     """Seconds between checkpoints; a killed trial goes on from its last one."""
+    patience: Seconds = 600.0
+    """How long a run waits for a store that does not answer: a file that another process holds, a
+    server that restarts. Then it stops, and the same command goes on later.
+    """
     retries: Annotated[Whole, Field(le=1_000)] = 1
     """How often a failed trial is tried again. The death of a worker that had saved a newer
     checkpoint than the attempt before is not counted; what ran out of memory is not repeated.

@@ -3,18 +3,21 @@
 `Sqlite` and `Postgres` say what is special to each; all else is written once, for both.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
 from scalelab.core.errors import UserError
+from scalelab.store.patience import Patience
 
 Mode = Literal["write", "read"]
+
+T = TypeVar("T")
 
 Point = tuple[int, str, int, float | None]
 """A row of the table `metrics`: trial, name, step, value."""
@@ -35,6 +38,8 @@ class Kind(Protocol):
     """
     writing: Mapping[str, Any]
     """Connection options of a transaction that writes."""
+    is_run: bool
+    """Whether a run uses it, which would rather try again than wait within one try."""
 
     def engine(self, mode: Mode) -> Engine:
         """Connections to the place. Raises UserError where there can't be any."""
@@ -46,6 +51,27 @@ class Kind(Protocol):
 
     def purge(self, engine: Engine) -> None:
         """Leave nothing on the disk of rows that were deleted or overwritten."""
+        ...
+
+    def watch(self, engine: Engine) -> None:
+        """Note what the place is now, for `check`."""
+        ...
+
+    def check(self, engine: Engine) -> None:
+        """Raises Lost where the place is no longer what it was when `watch` was called.
+
+        Cheap, and needs no lock.
+        """
+        ...
+
+    def copy(self, engine: Engine, path: Path) -> bool:
+        """Write into an empty file, as a store, what open connections still see of a lost one;
+        False where that is nothing.
+        """
+        ...
+
+    def abandon(self) -> None:
+        """Write nothing more into a lost place, not even when it is closed."""
         ...
 
     def version(self, connection: Connection) -> int:
@@ -88,6 +114,7 @@ class Database:
 
     def __init__(self, kind: Kind, mode: Mode) -> None:
         self.kind, self.mode = kind, mode
+        self._patience: Patience | None = None
         with self._explained():
             self.engine = kind.engine(mode)
 
@@ -100,6 +127,32 @@ class Database:
         """Leave nothing on the disk of rows that were deleted or overwritten. Raises UserError."""
         with self._explained():
             self.kind.purge(self.engine)
+
+    @contextmanager
+    def watched(self, patience: Patience) -> Iterator[None]:
+        """For the time of a run: what is `patient` waits while the database is away, and `check`
+        tells whether it is the same one. Raises UserError.
+        """
+        self._patience, self.kind.is_run = patience, True
+        try:
+            self.patiently(self._watch)
+            yield
+        finally:
+            self._patience, self.kind.is_run = None, False
+
+    def patiently(self, action: Callable[[], T]) -> T:
+        """Do what may be done twice; during a run, wait where the database is away."""
+        return action() if self._patience is None else self._patience.through(action)
+
+    def check(self) -> None:
+        """Raises Lost where the store is no longer there, and UserError."""
+        with self._explained():
+            self.kind.check(self.engine)
+
+    def copy(self, path: Path) -> bool:
+        """Write into an empty file what can still be read of a lost store; False for nothing."""
+        with self._explained():
+            return self.kind.copy(self.engine, path)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -145,6 +198,10 @@ class Database:
         """Give every connection back."""
         self.engine.dispose()
         self.kind.close()
+
+    def _watch(self) -> None:
+        with self._explained():
+            self.kind.watch(self.engine)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -3,6 +3,7 @@ special to PostgreSQL.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from scalelab.core.errors import UserError
 from scalelab.store.database import Mode, Point
+from scalelab.store.patience import Away, Lost
 
 SCHEMA = "scalelab"
 _LOCK = 0x5CA1E1AB
+GONE = ("42P01", "3F000", "3D000")
+"""SQLSTATEs of a table, a schema or a database that does not exist."""
+
 ANSWER_S = 10
 """How long the server may take to answer, where neither the URL nor $PGCONNECT_TIMEOUT sets it."""
 
@@ -41,6 +46,7 @@ class Postgres:
     writing: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
 
     folder: Path | None = None
+    is_run = False
 
     def __init__(self, url: str) -> None:
         try:
@@ -89,6 +95,23 @@ class Postgres:
             free = connection.execution_options(isolation_level="AUTOCOMMIT")
             free.exec_driver_sql("VACUUM (FULL) experiments, environments, attempts, artifacts")
 
+    def watch(self, engine: Engine) -> None:
+        """Nothing: its tables have their names."""
+
+    def check(self, engine: Engine) -> None:
+        """Asks for one of the tables."""
+        with engine.connect() as connection:
+            there = connection.exec_driver_sql(f"SELECT to_regclass('{SCHEMA}.trials')").scalar()
+        if there is None:
+            raise self._lost()
+
+    def copy(self, engine: Engine, path: Path) -> bool:
+        """Tables that were dropped can't be read."""
+        return False
+
+    def abandon(self) -> None:
+        """Nothing waits."""
+
     def version(self, connection: Connection) -> int:
         """The one row of the table `version`.
 
@@ -133,6 +156,8 @@ class Postgres:
                 "the server has no room left",
                 "make room and run the same command again: nothing that was finished is lost",
             )
+        if state in GONE:
+            return self._lost()
         if state in ("25006", "42501"):
             return self._fault(
                 "is read-only for this user",
@@ -143,13 +168,20 @@ class Postgres:
         if isinstance(error, OperationalError) or connecting:
             lines = str(getattr(error, "orig", None)).strip().splitlines()
             why = [line for line in lines if not line.startswith("\t")][-1]  # \t: libpq's advice
-            return self._fault(
-                f"cannot be reached: {why}", "check the URL, the server and your password"
-            )
+            what, cure = f"cannot be reached: {why}", "check the URL, the server and your password"
+            # The server answers, and will answer the same: libpq has no code for it.
+            if self.is_run and re.search(r'database ".*" does not exist', why):
+                return Lost("the database is gone", where=self.name)
+            if re.search(r'password|role "', why):
+                return self._fault(what, cure)
+            return Away(what, cure=cure, where=self.name)
         return None
 
     def close(self) -> None:
         """Nothing to clear away."""
+
+    def _lost(self) -> Lost:
+        return Lost("its tables are gone", where=self.name)
 
     def _fault(self, what: str, cure: str) -> UserError:
         return UserError(what, cure=cure, where=self.name)

@@ -17,6 +17,7 @@ from scalelab.plan.cost import Speed
 from scalelab.store.claims import is_gone
 from scalelab.store.database import Database, table_of
 from scalelab.store.fits import StoredFit, read_fits
+from scalelab.store.patience import patient
 from scalelab.store.records import Attempt, Result, StoredExperiment, StoredTrial, TrialRecord
 from scalelab.store.registering import CHUNK
 from scalelab.store.sources import read_other_source
@@ -62,6 +63,7 @@ class Reader:
             found[row.digest] = self.state_of(row)
         return found
 
+    @patient
     def results(self, digests: Sequence[str]) -> dict[str, Result]:
         """State, last metrics, seconds and step of each digest; `missing` and empty where the store
         does not know it.

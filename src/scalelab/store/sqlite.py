@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,12 +34,18 @@ from sqlalchemy.pool import QueuePool
 
 from scalelab.core.errors import UserError, reason
 from scalelab.store.database import Mode, Point
+from scalelab.store.patience import Away, Lost
 
 APPLICATION = 0x5CA1E1AB
 """Written into the file's header, so that no other program's database is taken for a store."""
 
 BUSY_S = 30.0
 """How long a transaction waits for another one."""
+
+TRY_S = 1.0
+"""How long it waits at a time during a run: no signal is handled meanwhile."""
+
+HEADER_BYTES = 100
 
 
 class Sqlite:
@@ -52,7 +58,11 @@ class Sqlite:
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, str(path)
         self.folder: Path | None = path.parent
-        self.copy: TemporaryDirectory[str] | None = None
+        self.is_run = False
+        self._readable_copy: TemporaryDirectory[str] | None = None
+        self._inode: tuple[int, int] | None = None
+        self._wal_inode: tuple[int, int] | None = None
+        self._is_stamped = False
 
     def engine(self, mode: Mode) -> Engine:
         """Raises UserError where the file is missing (to read), or can't be written (to write)."""
@@ -73,14 +83,13 @@ class Sqlite:
         )
         # The driver's own BEGIN comes too late and is never immediate: ours is the first word of a
         # transaction.
-        event.listen(
-            engine,
-            "begin",
-            lambda connection: connection.exec_driver_sql(
-                connection.get_execution_options()["begin"]
-            ),
-        )
+        event.listen(engine, "begin", self._begin)
         return engine
+
+    def _begin(self, connection: Connection) -> None:
+        wait_s = TRY_S if self.is_run else BUSY_S
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * wait_s:.0f}")
+        connection.exec_driver_sql(connection.get_execution_options()["begin"])
 
     def settle(self, engine: Engine) -> None:
         """Turn WAL on; a file system that can't have it keeps the journal it has."""
@@ -98,6 +107,48 @@ class Sqlite:
             connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         finally:
             connection.close()
+
+    def watch(self, engine: Engine) -> None:
+        """Note which file it is, once the WAL of a new one has brought the header home."""
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+        finally:
+            connection.close()
+        try:
+            self._inode = _inode(self.path.stat())
+        except OSError as error:
+            raise Lost(f"cannot be found: {reason(error)}", where=self.name) from error
+        with suppress(FileNotFoundError):  # of a file system that can't have one
+            self._wal_inode = _inode(self._wal.stat())
+
+    def check(self, engine: Engine) -> None:
+        """Looks at the file itself: SQLite goes on in a file that was deleted."""
+        if (lost := self._lost()) is not None:
+            raise lost
+
+    def copy(self, engine: Engine, path: Path) -> bool:
+        """A file that was deleted or moved is read through the connections that hold it open."""
+        if self._fault_of_header() is not None:
+            return False
+        connection = engine.raw_connection()
+        with closing(sqlite3.connect(path)) as copy:
+            try:
+                connection.driver_connection.backup(copy)  # pyright: ignore[reportOptionalMemberAccess]
+            finally:
+                connection.close()
+            return copy.execute("PRAGMA quick_check").fetchone() == ("ok",)
+
+    def abandon(self) -> None:
+        """Empty and remove the WAL of a lost file: SQLite would write it into the file that has the
+        name now.
+        """
+        if self._lost() is None:
+            return
+        with suppress(OSError):
+            if _inode(self._wal.stat()) == self._wal_inode:
+                os.truncate(self._wal, 0)
+                self._wal.unlink()
 
     def version(self, connection: Connection) -> int:
         """`PRAGMA user_version`, where the header says that the file is ours."""
@@ -129,7 +180,9 @@ class Sqlite:
             )
 
     def explain(self, error: Exception) -> UserError | None:
-        """By SQLite's own error names."""
+        """By SQLite's own error names, unless the file itself is the fault."""
+        if (lost := self._lost()) is not None:
+            return lost
         name = getattr(
             error.orig if isinstance(error, DBAPIError) else error, "sqlite_errorname", ""
         )
@@ -148,10 +201,8 @@ class Sqlite:
         if name.startswith("SQLITE_READONLY"):
             return self._read_only()
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return self._fault(
-                f"another process has held it for more than {BUSY_S:.0f} seconds",
-                "end that process, or wait for it",
-            )
+            cure = "end that process, or wait for it"
+            return Away("another process holds it", cure=cure, where=self.name)
         if name.startswith("SQLITE_CANTOPEN"):
             return self._fault("cannot be opened", "check the path and its permissions")
         if name.startswith(("SQLITE_IOERR", "SQLITE_PROTOCOL")):
@@ -165,8 +216,52 @@ class Sqlite:
 
     def close(self) -> None:
         """Drop the private copy, if reading needed one."""
-        if self.copy is not None:
-            self.copy.cleanup()
+        if self._readable_copy is not None:
+            self._readable_copy.cleanup()
+
+    @property
+    def _wal(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-wal")
+
+    def _lost(self) -> Lost | None:
+        """What became of the file that is watched, where it is no longer there."""
+        if self._inode is None:
+            return None
+        try:
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return Lost("was removed during the run", where=self.name)
+        except OSError:  # a disk that does not answer for a moment
+            return None
+        if _inode(found) != self._inode:
+            return Lost("was replaced by another file during the run", where=self.name)
+        fault = self._fault_of_header()
+        return None if fault is None else Lost(f"{fault} during the run", where=self.name)
+
+    def _fault_of_header(self) -> str | None:
+        header = self._header()
+        if header is None:
+            return None
+        if len(header) < HEADER_BYTES:
+            return "was truncated"
+        application = int.from_bytes(header[68:72], "big")
+        is_ours = application == APPLICATION or (application == 0 and not self._is_stamped)
+        if not header.startswith(b"SQLite format 3\0") or not is_ours:
+            return "was overwritten by another program"
+        self._is_stamped = self._is_stamped or application == APPLICATION
+        return None
+
+    def _header(self) -> bytes | None:
+        """The first bytes of the file that is watched, under whatever name it has by now.
+
+        Read through a descriptor of SQLite's: to open the file here and close it again would drop
+        every lock that SQLite has on it in this process (see "How To Corrupt", 2.2).
+        """
+        for entry in Path("/dev/fd").iterdir():
+            with suppress(OSError):
+                if _inode(os.fstat(int(entry.name))) == self._inode:
+                    return os.pread(int(entry.name), HEADER_BYTES, 0)
+        return None
 
     def _readable(self) -> str:
         """The URI under which the file can be read, also where nothing can be written beside it."""
@@ -186,13 +281,13 @@ class Sqlite:
 
         Without a WAL the file itself is all; else the two are read from a copy.
         """
-        wal = self.path.with_name(f"{self.path.name}-wal")
+        wal = self._wal
         if not wal.exists() or not wal.stat().st_size:
             return f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
-        self.copy = TemporaryDirectory(prefix="scalelab-")
+        self._readable_copy = TemporaryDirectory(prefix="scalelab-")
         for file in (self.path, wal):
-            shutil.copyfile(file, Path(self.copy.name, file.name))
-        return f"{Path(self.copy.name, self.path.name).as_uri()}?mode=ro"
+            shutil.copyfile(file, Path(self._readable_copy.name, file.name))
+        return f"{Path(self._readable_copy.name, self.path.name).as_uri()}?mode=ro"
 
     def _check_writable(self) -> None:
         try:
@@ -222,6 +317,10 @@ class Sqlite:
 
     def _fault(self, what: str, cure: str) -> UserError:
         return UserError(what, cure=cure, where=self.name)
+
+
+def _inode(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _may_write(place: Path) -> bool:

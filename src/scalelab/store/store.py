@@ -14,6 +14,7 @@ from scalelab.core.events import FINISHED, Ended, Measured, Started, is_pruned
 from scalelab.store import claims
 from scalelab.store.database import Database, table_of
 from scalelab.store.fits import StoredFit, write_fit
+from scalelab.store.patience import patient
 from scalelab.store.pruning import HAS_RESULT
 from scalelab.store.reader import Reader
 from scalelab.store.records import TrialRecord
@@ -59,6 +60,7 @@ class Store(Reader):
         self.watch = claims.Watch()
         """What was seen of the claims of others."""
 
+    @patient
     def register(
         self,
         experiment: str,
@@ -82,6 +84,7 @@ class Store(Reader):
                 self.database, connection, experiment, trials, insert_new(connection, trials)
             )
 
+    @patient
     def open_experiment(
         self,
         experiment: str,
@@ -101,6 +104,7 @@ class Store(Reader):
             write_experiment(self.database, connection, experiment, spec, self.clock(), file)
             end_members(connection, experiment, list(ids_of(connection, leaving).values()))
 
+    @patient
     def enlist(
         self,
         experiment: str,
@@ -138,6 +142,7 @@ class Store(Reader):
         with self._lock, self.database.writing() as connection:
             self.database.upsert(connection, Artifacts, [row], keys=("trial", "name"))
 
+    @patient
     def claim(self, digest: str, owner: str, lease_s: float = 60.0, *, retry: bool = False) -> bool:
         """Take a trial, so that no other driver runs it; True also where it is the owner's already.
 
@@ -177,15 +182,34 @@ class Store(Reader):
         environment: dict[str, Any],
         owner: str,
         lease_s: float = 60.0,
+        *,
+        key: str | None = None,
     ) -> int:
         """Write down that an attempt began; returns its id.
 
-        The curve keeps what the attempt goes on from, and no more. Raises Taken where another
-        driver has the claim, and then nothing is written.
+        The curve keeps what the attempt goes on from, and no more. An attempt with the same `key`
+        is begun once, however often this is called. Raises Taken where another driver has the
+        claim, and then nothing is written.
         """
+        return self._begin(digest, key or uuid4().hex, started, environment, owner, lease_s)
+
+    @patient
+    def _begin(
+        self,
+        digest: str,
+        key: str,
+        started: Started,
+        environment: dict[str, Any],
+        owner: str,
+        lease_s: float,
+    ) -> int:
         trial, now = self._id(digest), self.clock()
         self.flush()  # What an earlier attempt left waiting goes first: the curve is cut after it.
         with self._lock, self.database.writing() as connection:
+            begun = connection.scalar(select(_attempts.c.id).where(_attempts.c.key == key))
+            if begun is not None:
+                self._current[trial] = int(begun)
+                return int(begun)
             if not claims.lease(
                 self.database, connection, trial, owner, self.watch, now=now, lease_s=lease_s
             ):
@@ -207,7 +231,7 @@ class Store(Reader):
                     )
                 )
             row = {
-                "key": uuid4().hex,
+                "key": key,
                 "trial": trial,
                 "environment": self._environment(connection, environment),
                 "owner": owner,
@@ -225,6 +249,7 @@ class Store(Reader):
             self._current[trial] = attempt
             return attempt
 
+    @patient
     def measure(self, digest: str, attempt: int, measured: Measured) -> None:
         """Add a point of the trial's curves; it is written with others that come in the same half
         second.
@@ -240,6 +265,7 @@ class Store(Reader):
             if len(self._pending) >= BATCH_ROWS or now - self._since >= BATCH_S:
                 self.flush()
 
+    @patient
     def end(self, digest: str, attempt: int, ended: Ended) -> bool:
         """Write the trial's state, its last metrics and all that waits in one transaction: `done`
         means complete.
@@ -254,7 +280,9 @@ class Store(Reader):
                     self._pending = {
                         at: value for at, value in self._pending.items() if at[0] != trial
                     }
-                    return False
+                    # It is written already where a connection broke after its COMMIT.
+                    query = select(_attempts.c.state).where(_attempts.c.id == attempt)
+                    return connection.scalar(query) == ended.state
                 if not is_pruned(
                     ended.state, ended.values
                 ):  # else they are its last measurement's, which the curve has
@@ -300,6 +328,12 @@ class Store(Reader):
                 with self.database.writing() as connection:
                     self._write_pending(connection)
                 self._pending.clear()
+
+    def abandon(self) -> None:
+        """Drop what waits to be written: the store is lost, or stays away."""
+        with self._lock:
+            self._pending.clear()
+            self.database.kind.abandon()
 
     def close(self) -> None:
         """Flush, and give the database back."""

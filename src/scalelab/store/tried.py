@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from scalelab.core.events import State
 from scalelab.store.database import table_of
+from scalelab.store.patience import patient
 from scalelab.store.pruning import HAS_RESULT
 from scalelab.store.reader import Reader
 from scalelab.store.records import Result, TrialRecord
@@ -56,6 +57,7 @@ def members(store: Reader, experiment: str, metric: str | None = None) -> list[M
     ]
 
 
+@patient
 def is_member(store: Reader, experiment: str, digest: str) -> bool:
     """Whether the trial belongs to the experiment already."""
     query = select(_members.c.trial).join(_trials, _trials.c.id == _members.c.trial)

@@ -1,0 +1,117 @@
+"""A store that is removed, replaced, truncated or overwritten while a run writes to it: the run
+stops with one sentence, what it had is in a rescue file, and with that the same command ends as if
+nothing had happened.
+"""
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import pytest
+from tests.faults.work import breaking, content
+
+from scalelab.core.errors import UserError
+from scalelab.plan.plan import Plan
+from scalelab.run import driver
+from scalelab.run.driver import Options, drive
+from scalelab.store import open_store
+from scalelab.store.merge import merge
+from scalelab.store.patience import Patience
+
+STORE = Path("results/lab.db")
+
+
+def replace() -> None:
+    with open_store("other.db", mode="write"):
+        pass
+    Path("other.db").rename(STORE)
+
+
+def overwrite() -> None:
+    with sqlite3.connect("notes.db") as notes:
+        notes.execute("CREATE TABLE notes (text TEXT)")
+    notes.close()
+    STORE.write_bytes(Path("notes.db").read_bytes())
+
+
+HARMS: dict[str, tuple[Callable[[], object], str]] = {
+    "removed": (STORE.unlink, "results"),
+    "moved": (lambda: STORE.rename("elsewhere.db"), "results"),
+    "folder removed": (lambda: shutil.rmtree(STORE.parent), "."),
+    "replaced": (replace, "results"),
+    "truncated": (lambda: os.truncate(STORE, 0), "results"),
+    "overwritten": (overwrite, "results"),
+}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["heartbeat", "last word"])
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_a_lost_store_had_is_rescued(
+    make_plan: Callable[..., Plan],
+    inline: Options,
+    monkeypatch: pytest.MonkeyPatch,
+    harm: str,
+    waits: bool,
+) -> None:
+    monkeypatch.setattr(driver, "HEARTBEAT_S", 0.02)
+    plan, (break_it, folder) = make_plan(), HARMS[harm]
+    with open_store("whole.db", mode="write") as store:
+        drive(plan, store, inline, worker=breaking(0, print))
+        whole = content(store)
+    worker = breaking(3 if waits else 4, break_it, waits=waits)
+    with (
+        open_store(STORE, mode="write") as store,
+        pytest.raises(UserError, match="during the run; what it had is in ") as lost,
+    ):
+        drive(plan, store, inline, worker=worker)
+    (rescue,) = Path(folder).glob("*.rescue-*.db")
+    assert f"`scalelab import {rescue}`" in str(lost.value)
+    with open_store(rescue, mode="read") as store:
+        states = [state for _, state, _ in store.members("small")]
+        assert states == ["done"] * 2 + ["queued", "missing"] if waits else ["done"] * 4
+    with open_store("new.db", mode="write") as store:
+        merge(store, rescue)
+        again = drive(plan, store, inline, worker=breaking(0, print))
+        assert again.known == states.count("done")
+        assert content(store) == whole
+    assert not list(Path().glob("*/*-wal")), "it would be taken for that of another file"
+    if harm == "overwritten":
+        assert STORE.read_bytes() == Path("notes.db").read_bytes()
+
+
+def test_a_rescue_file_has_what_earlier_runs_found(
+    make_plan: Callable[..., Plan], inline: Options
+) -> None:
+    first = make_plan("name: first\nbudget: {steps: 20}\n")
+    with open_store(STORE, mode="write") as store:
+        drive(first, store, inline, worker=breaking(0, print))
+        with pytest.raises(UserError):
+            drive(make_plan(), store, inline, worker=breaking(1, STORE.unlink))
+    (rescue,) = STORE.parent.glob("*.rescue-*.db")
+    with open_store(rescue, mode="read") as store:
+        assert [state for _, state, _ in store.members("first")] == ["done"]
+
+
+def test_a_heartbeat_is_cheap(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan()
+    with open_store(STORE, mode="write") as store:
+        driver.register(plan, store)
+        for planned in plan.trials:
+            store.claim(planned.digest, "me")
+        with store.database.watched(Patience(1, print, hurried=lambda: True)):
+            seconds: list[float] = []
+            for _ in range(50):
+                began = time.perf_counter()
+                store.database.check()
+                store.renew("me")
+                seconds.append(time.perf_counter() - began)
+    assert median(seconds) < 1e-3
