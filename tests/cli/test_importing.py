@@ -106,6 +106,28 @@ def test_a_bundle_is_imported_whole_or_not_at_all(command: Command, table: Path)
     assert rows[0] == rows[1]
 
 
+def test_a_bundle_is_checked_before_a_store_is_made(command: Command, table: Path) -> None:
+    command(*IMPORT)
+    with sqlite3.connect("a.db") as connection:
+        connection.execute("UPDATE trials SET metrics = '[1,2' WHERE id = 3")
+    connection.close()
+    with ZipFile("b.zip", "w") as bundle:
+        bundle.write("a.db", "store.db")
+    for source in ("a.db", "b.zip"):
+        said = command("import", source, "--store", "new.db")
+        assert (said.code, said.out, Path("new.db").exists()) == (2, "", False)
+        assert said.err.startswith(f"error: {source}: `trials.metrics` is '[1,2', which is no ")
+    with sqlite3.connect("a.db") as connection:
+        connection.execute("UPDATE trials SET metrics = '{}'")
+        connection.execute("PRAGMA foreign_keys=OFF")
+        for table_, column in (("experiments", "name"), ("memberships", "experiment")):
+            connection.execute(f"UPDATE {table_} SET {column} = '../../evil'")
+    connection.close()
+    said = command("export", "--format", "bundle", "--out", "c.zip", "--store", "a.db")
+    assert (said.code, Path("c.zip").exists()) == (2, False)
+    assert "a.db: `experiments.name` is '../../evil'" in said.err
+
+
 def test_a_merge_says_which_results_stay(command: Command, table: Path) -> None:
     command(*IMPORT)
     table.write_text(TABLE.replace("2.5,finished", "2.75,finished"))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.store.conftest import NewPlace, record
+from tests.store.conftest import NewPlace, merge, record
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import PRUNED, Ended, Measured, Started
@@ -23,7 +23,7 @@ from scalelab.store.bundle import unpacked
 from scalelab.store.curves import curve
 from scalelab.store.export import export
 from scalelab.store.fits import StoredFit
-from scalelab.store.merge import Merged, merge
+from scalelab.store.merge import Merged
 from scalelab.store.store import Store
 
 VALUES = st.floats() | st.sampled_from([math.nan, math.inf, 1 / 3])

@@ -91,12 +91,14 @@ def _merge(source: Path, store: str) -> dict[str, Any]:
 def _merge_store(place: Path, store: str, source: Path) -> dict[str, Any]:
     """Merge the store at a place; errors in it name the source that the user gave."""
     from scalelab.store import open_store
+    from scalelab.store.incoming import checked
     from scalelab.store.merge import merge
 
     try:
-        open_store(place, mode="read").close()  # what is no store makes none
-        with open_store(store, mode="write") as opened:
-            merged = merge(opened, place)
+        with open_store(place, mode="read") as other:
+            whole = checked(other)  # what is no store, or a damaged one, makes none
+            with open_store(store, mode="write") as opened:
+                merged = merge(whole, opened)
     except UserError as error:
         if error.where != str(place):
             raise

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy.exc import DataError, IntegrityError
 
 from scalelab.core.canon import canonical_json
 from scalelab.core.events import FINISHED, is_same, is_speed
 from scalelab.store.database import table_of
 from scalelab.store.fits import fit_rows
-from scalelab.store.opening import open_at
+from scalelab.store.incoming import Checked, refused
 from scalelab.store.pruning import IS_PRUNED
-from scalelab.store.reader import Reader
 from scalelab.store.registering import CHUNK, ids_of
 from scalelab.store.store import Store
 from scalelab.store.tables import (
@@ -55,28 +54,26 @@ class Merged:
     """Those that are not in an experiment as they are there: another trial has the place here."""
 
 
-def merge(store: Store, where: str | Path) -> Merged:
-    """Merge another store's trials into `store`, with curves, attempts, environments and fits.
+def merge(other: Checked, store: Store, experiments: Sequence[str] | None = None) -> Merged:
+    """Merge another store's trials into `store`, with curves, attempts, environments and fits; of
+    these experiments alone, where some are named.
 
     A result beats what a search ended early, that beats a failure, and a failure beats a trial that
     has not ended. Where both stores know as much, the trial of `store` stays, so that merging again
     changes nothing. All in one transaction. Raises UserError.
     """
-    with open_at(where, mode="read", clock=store.clock) as other:
-        return bring(other, store)
-
-
-def bring(other: Reader, store: Store, experiments: Sequence[str] | None = None) -> Merged:
-    """Merge an open store; of these experiments alone, where some are named. Raises UserError."""
     chosen = None if experiments is None else other.known(experiments)
-    with other.database.reading() as theirs, store.database.writing() as ours:
-        ids, brought, differing = _merge_trials(theirs, ours, chosen)
-        for table in (_metrics, _artifacts):
-            _merge_rows(theirs, ours, table, {their: ids[their] for their in brought})
-        _merge_attempts(theirs, ours, ids)
-        outside = _merge_experiments(theirs, ours, ids, chosen)
-        fits = fit_rows(other.database, theirs)
-        _merge_fits([row for row in fits if chosen is None or row.experiment in chosen], ours)
+    try:
+        with other.database.reading() as theirs, store.database.writing() as ours:
+            ids, brought, differing = _merge_trials(theirs, ours, chosen)
+            for table in (_metrics, _artifacts):
+                _merge_rows(theirs, ours, table, {their: ids[their] for their in brought})
+            _merge_attempts(theirs, ours, ids)
+            outside = _merge_experiments(theirs, ours, ids, chosen)
+            fits = fit_rows(other.database, theirs)
+            _merge_fits([row for row in fits if chosen is None or row.experiment in chosen], ours)
+    except (DataError, IntegrityError) as error:  # two trials of one digest, say
+        raise refused(other, error) from error
     return Merged(len(brought), differing, outside)
 
 
