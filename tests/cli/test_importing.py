@@ -186,6 +186,7 @@ def test_what_cannot_be_imported_is_a_sentence_and_writes_nothing(
     assert (said.code, said.out) == (2, "")
     assert says in said.err
     assert said.err.count("\n") == 1
+    assert "--store" not in said.err
     assert not (folder / "new.db").exists()
 
 

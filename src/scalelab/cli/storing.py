@@ -102,7 +102,9 @@ def _merge_store(place: Path, store: str, source: Path) -> dict[str, Any]:
     except UserError as error:
         if error.where != str(place):
             raise
-        raise UserError(error.what, cure=error.cure, where=str(source)) from error
+        # --store names the one that is imported into.
+        cure = error.cure.replace(" with --store", "")
+        raise UserError(error.what, cure=cure, where=str(source)) from error
     return {
         "imported": merged.imported,
         "differing": len(merged.differing),
