@@ -62,6 +62,20 @@ def test_a_second_table_is_added(command: Command, table: Path) -> None:
         assert store.experiments()[0].states == {"done": 9, "failed": 1}
 
 
+def test_an_added_row_that_is_there_already_replaces_its_result(
+    command: Command, table: Path
+) -> None:
+    command(*IMPORT)
+    table.write_text("n,d,loss,state\n4000,3000,2.5,finished\n8000000,64000000000,1.5,finished\n")
+    assert command(*IMPORT, "--add").out.splitlines() == [
+        "2 trials of t.csv are in a.db: 1 new, 1 kept (1 of them with another result, which"
+        " replaces the old)"
+    ]
+    trials = command("ls", "--store", "a.db", "--json").json["trials"]
+    assert [one["metrics"]["loss"] for one in trials if one["params"]["total"] == 8e6] == [1.5]
+    assert command(*IMPORT, "--add", "--json").json["changed"] == 0
+
+
 def test_rows_are_imported_by_a_filter(command: Command, table: Path) -> None:
     table.write_text(TABLE.replace("2.5,finished", "high,finished"))
     assert command(*IMPORT).code == 2

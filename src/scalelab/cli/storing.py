@@ -141,7 +141,7 @@ def _movement(counts: dict[str, Any]) -> str:
         return ""
     parts = [f"{counts['new']:,} new, {counts['kept']:,} kept"]
     if counts["changed"]:
-        parts[0] += f" ({counts['changed']:,} of them with another result than before)"
+        parts[0] += f" ({counts['changed']:,} of them with another result, which replaces the old)"
     if counts["left"]:
         parts.append(f"{counts['left']:,} left the experiment (and stay in the store)")
     odd = {state: count for state, count in counts["states"].items() if state != "done"}
