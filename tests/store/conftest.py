@@ -16,6 +16,9 @@ import pytest
 
 from scalelab.core.canon import sha256
 from scalelab.store import TrialRecord, open_store
+from scalelab.store import merge as merging
+from scalelab.store.incoming import checked
+from scalelab.store.merge import Merged
 from scalelab.store.store import Store
 
 NewPlace = Callable[[], str]
@@ -152,6 +155,12 @@ def store(place: str, clock: Clock) -> Iterator[Store]:
     """An empty store, open to write."""
     with open_store(place, mode="write", clock=clock) as opened:
         yield opened
+
+
+def merge(store: Store, where: str | Path) -> Merged:
+    """Merge the store at a place into another one."""
+    with open_store(where, mode="read") as other:
+        return merging.merge(checked(other), store)
 
 
 @contextmanager
