@@ -62,6 +62,20 @@ def test_a_second_table_is_added(command: Command, table: Path) -> None:
         assert store.experiments()[0].states == {"done": 9, "failed": 1}
 
 
+def test_an_added_row_that_is_there_already_replaces_its_result(
+    command: Command, table: Path
+) -> None:
+    command(*IMPORT)
+    table.write_text("n,d,loss,state\n4000,3000,2.5,finished\n8000000,64000000000,1.5,finished\n")
+    assert command(*IMPORT, "--add").out.splitlines() == [
+        "2 trials of t.csv are in a.db: 1 new, 1 kept (1 of them with another result, which"
+        " replaces the old)"
+    ]
+    trials = command("ls", "--store", "a.db", "--json").json["trials"]
+    assert [one["metrics"]["loss"] for one in trials if one["params"]["total"] == 8e6] == [1.5]
+    assert command(*IMPORT, "--add", "--json").json["changed"] == 0
+
+
 def test_rows_are_imported_by_a_filter(command: Command, table: Path) -> None:
     table.write_text(TABLE.replace("2.5,finished", "high,finished"))
     assert command(*IMPORT).code == 2
@@ -104,6 +118,28 @@ def test_a_bundle_is_imported_whole_or_not_at_all(command: Command, table: Path)
     }
     rows = [command("ls", "--store", store, "--json").json for store in ("a.db", "new.db")]
     assert rows[0] == rows[1]
+
+
+def test_a_bundle_is_checked_before_a_store_is_made(command: Command, table: Path) -> None:
+    command(*IMPORT)
+    with sqlite3.connect("a.db") as connection:
+        connection.execute("UPDATE trials SET metrics = '[1,2' WHERE id = 3")
+    connection.close()
+    with ZipFile("b.zip", "w") as bundle:
+        bundle.write("a.db", "store.db")
+    for source in ("a.db", "b.zip"):
+        said = command("import", source, "--store", "new.db")
+        assert (said.code, said.out, Path("new.db").exists()) == (2, "", False)
+        assert said.err.startswith(f"error: {source}: `trials.metrics` is '[1,2', which is no ")
+    with sqlite3.connect("a.db") as connection:
+        connection.execute("UPDATE trials SET metrics = '{}'")
+        connection.execute("PRAGMA foreign_keys=OFF")
+        for table_, column in (("experiments", "name"), ("memberships", "experiment")):
+            connection.execute(f"UPDATE {table_} SET {column} = '../../evil'")
+    connection.close()
+    said = command("export", "--format", "bundle", "--out", "c.zip", "--store", "a.db")
+    assert (said.code, Path("c.zip").exists()) == (2, False)
+    assert "a.db: `experiments.name` is '../../evil'" in said.err
 
 
 def test_a_merge_says_which_results_stay(command: Command, table: Path) -> None:
@@ -164,6 +200,7 @@ def test_what_cannot_be_imported_is_a_sentence_and_writes_nothing(
     assert (said.code, said.out) == (2, "")
     assert says in said.err
     assert said.err.count("\n") == 1
+    assert "--store" not in said.err
     assert not (folder / "new.db").exists()
 
 

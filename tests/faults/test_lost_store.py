@@ -13,13 +13,13 @@ from statistics import median
 
 import pytest
 from tests.faults.work import breaking, content
+from tests.store.conftest import merge
 
 from scalelab.core.errors import UserError
 from scalelab.plan.plan import Plan
 from scalelab.run import driver
 from scalelab.run.driver import Options, drive
 from scalelab.store import open_store
-from scalelab.store.merge import merge
 from scalelab.store.patience import Patience
 
 STORE = Path("results/lab.db")

@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import Connection, event
 from tests.faults.work import breaking, content
 from tests.run.conftest import GRID
-from tests.store.conftest import NewPlace, control, record
+from tests.store.conftest import NewPlace, control, merge, record
 
 from scalelab.core.errors import UserError
 from scalelab.core.signals import Signalled
@@ -29,7 +29,6 @@ from scalelab.plan.plan import Plan
 from scalelab.run import desk
 from scalelab.run.driver import Options, drive
 from scalelab.store import open_store, sqlite
-from scalelab.store.merge import merge
 from scalelab.store.patience import Patience
 from scalelab.store.store import Store
 

@@ -17,7 +17,10 @@ import pytest
 
 from scalelab.core.canon import sha256
 from scalelab.store import TrialRecord, open_store
+from scalelab.store import merge as merging
 from scalelab.store.claims import Watch
+from scalelab.store.incoming import checked
+from scalelab.store.merge import Merged
 from scalelab.store.store import Store
 
 NewPlace = Callable[[], str]
@@ -146,6 +149,12 @@ def store(place: str, clock: Clock) -> Iterator[Store]:
     with open_store(place, mode="write", clock=clock) as opened:
         opened.watch = Watch(clock)
         yield opened
+
+
+def merge(store: Store, where: str | Path) -> Merged:
+    """Merge the store at a place into another one."""
+    with open_store(where, mode="read") as other:
+        return merging.merge(checked(other), store)
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.store.conftest import NewPlace, record
+from tests.store.conftest import NewPlace, merge, record
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import PRUNED, Ended, Measured, Started
@@ -23,7 +23,7 @@ from scalelab.store.bundle import unpacked
 from scalelab.store.curves import curve
 from scalelab.store.export import export
 from scalelab.store.fits import StoredFit
-from scalelab.store.merge import Merged, merge
+from scalelab.store.merge import Merged
 from scalelab.store.store import Store
 
 VALUES = st.floats() | st.sampled_from([math.nan, math.inf, 1 / 3])
@@ -160,6 +160,29 @@ def test_a_damaged_bundle_is_a_sentence_or_whole(bundle: bytes, data: st.DataObj
         with suppress(UserError), unpacked(path) as store:
             assert flipped
             assert store is None or store.read_bytes() == whole.read("store.db")
+
+
+def test_a_bundle_that_lies_about_its_size_is_not_unpacked(bundle: bytes, tmp_path: Path) -> None:
+    with ZipFile(BytesIO(bundle)) as whole:
+        size = whole.getinfo("store.db").file_size
+    for claimed, says in ((2**60, "no room"), (size - 1, "damaged")):
+        path = tmp_path / "b.zip"
+        path.write_bytes(bundle)
+        with ZipFile(path, "a") as altered:
+            altered.getinfo("store.db").file_size = claimed
+            altered.writestr("note", "")  # has the directory written anew
+        with pytest.raises(UserError, match=rf"b\.zip: .*{says}"), unpacked(path):
+            pass
+
+
+@pytest.mark.parametrize("content", [b"", b"These are notes. " * 100, bytes(2**20)])
+def test_a_bundle_without_a_database_is_no_bundle(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "b.zip"
+    with ZipFile(path, "w", ZIP_DEFLATED) as bundle:
+        bundle.writestr("store.db", content)
+    with pytest.raises(UserError, match=r"b\.zip: is no bundle") as raised, unpacked(path):
+        pass
+    assert raised.value.cure == "export it anew"
 
 
 def test_another_result_is_named_and_stays(store: Store, new_place: NewPlace) -> None:

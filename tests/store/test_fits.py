@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sqlalchemy.exc import IntegrityError
-from tests.store.conftest import NewPlace, record
+from tests.store.conftest import NewPlace, merge, record
 
 from scalelab.core.errors import UserError
 from scalelab.store import frames, open_store
 from scalelab.store.curves import curve
 from scalelab.store.fits import StoredFit, packed
-from scalelab.store.merge import merge
 from scalelab.store.store import Store
 
 FIXTURES = Path(__file__).parent / "fixtures"

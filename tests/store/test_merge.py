@@ -1,19 +1,24 @@
 """Trials of another store come home by digest, whatever the two databases are."""
 
+import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from tests.store.conftest import NewPlace, record
+from tests.store.conftest import NewPlace, merge, record
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED, Ended, Measured, Outcome, Started, State
 from scalelab.store import frames, open_store
 from scalelab.store.curves import curve
-from scalelab.store.merge import Merged, merge
+from scalelab.store.fits import StoredFit
+from scalelab.store.incoming import checked
+from scalelab.store.merge import Merged
 from scalelab.store.store import Store
 
 A, B, C = record(1), record(2), record(3)
@@ -151,4 +156,89 @@ def test_what_is_no_store_is_a_sentence_and_changes_nothing(store: Store, tmp_pa
     for name, says in (("notes.txt", "is not a database"), ("none.db", "does not exist")):
         with pytest.raises(UserError, match=says):
             merge(store, tmp_path / name)
+    assert store.experiments() == []
+
+
+HOSTILE = "../../evil"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a row in every table that is merged."""
+    place = tmp_path_factory.mktemp("whole") / "theirs.db"
+    with open_store(place, mode="write") as theirs:
+        theirs.register("x", {"name": "x"}, [A])
+        play(theirs, A.digest, "done")
+        theirs.keep_fit(StoredFit("k", "x", "power", 1.5, {}, {}))
+    return place
+
+
+@pytest.fixture
+def theirs(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copy(whole, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("experiments.name", HOSTILE),
+        ("experiments.name", "x\n"),
+        ("experiments.spec", "5"),
+        ("fits.key", HOSTILE),
+        ("fits.draws", b"PK"),
+        ("trials.digest", HOSTILE),
+        ("trials.state", "wonderful"),
+        ("trials.origin", "mars"),
+        ("trials.seed", "many"),
+        ("trials.flops", 9e999),
+        ("trials.params", '{"total":"many"}'),
+        ("trials.params", '{"total":9e999}'),
+        ("trials.trial", '{"task":"\\ud800"}'),
+        ("trials.trial", "[" * 10_000),
+        ("trials.metrics", "[1,2"),
+        ("trials.metrics", "[1,2]"),
+        ("trials.metrics", '{"recall":"high"}'),
+        ("trials.metrics", '{"recall":[1]}'),
+        ("trials.metrics", b"{}"),
+        ("memberships.axes", "5"),
+        ("memberships.trial", 7),
+        ("memberships.position", 2**40),
+        ("attempts.environment", 7),
+        ("attempts.state", "running late"),
+        ("attempts.started", "noon"),
+        ("metrics.value", "high"),
+        ("artifacts.place", b"\xff"),
+    ],
+)
+def test_what_scalelab_does_not_write_is_a_sentence(
+    theirs: Path, column: str, value: object
+) -> None:
+    table, _, name = column.partition(".")
+    with closing(sqlite3.connect(theirs, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE {table} SET {name} = ?", (value,))
+    with (
+        open_store(theirs, mode="read") as store,
+        pytest.raises(UserError, match=rf"theirs.db: `{column}` ") as raised,
+    ):
+        checked(store)
+    assert len(str(raised.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE trials",
+        "UPDATE trials SET origin = CAST(x'ff' AS TEXT)",
+        "CREATE TABLE twice AS SELECT * FROM trials;"
+        "INSERT INTO twice SELECT * FROM trials;"
+        "DROP TABLE trials;"
+        "ALTER TABLE twice RENAME TO trials",
+    ],
+)
+def test_a_store_with_other_tables_changes_nothing(theirs: Path, store: Store, change: str) -> None:
+    with closing(sqlite3.connect(theirs, isolation_level=None)) as connection:
+        connection.executescript(change)
+    with pytest.raises(UserError, match=r"theirs.db: is not as a store is: "):
+        merge(store, theirs)
     assert store.experiments() == []

@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.store.conftest import Clock, NewPlace, record
+from tests.store.conftest import Clock, NewPlace, merge, record
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Measured, Started
 from scalelab.store import frames, open_store
 from scalelab.store.curves import curve
 from scalelab.store.export import export
-from scalelab.store.merge import merge
 from scalelab.store.records import Result
 from scalelab.store.store import Store
 from scalelab.store.tried import is_member, members, others

@@ -41,6 +41,24 @@ def test_another_file_with_another_spec_is_another_source(lab: Path) -> None:
     assert other_source(lab, "b.yaml") is None, "it was renamed"
 
 
+def test_a_copy_becomes_the_source_once_it_is_edited_and_not_before(lab: Path) -> None:
+    a, b = lab / "specs/a.yaml", lab / "specs/b.yaml"
+
+    def run(file: Path, spec: dict[str, str]) -> None:
+        with open_store(lab / "results/x.db", mode="write") as store:
+            store.register("x", spec, [record(1)], file)
+
+    run(b, SPEC)
+    assert other_source(lab, "b.yaml") == str(a)
+    run(b, OTHER)
+    assert other_source(lab, "b.yaml", SPEC) is None
+    assert other_source(lab, "a.yaml", SPEC) == str(b)
+    b.rename(lab / "specs/c.yaml")
+    run(lab / "specs/c.yaml", OTHER)
+    assert other_source(lab, "c.yaml", SPEC) is None
+    assert other_source(lab, "a.yaml", SPEC) == str(lab / "specs/c.yaml")
+
+
 def test_a_checkout_may_be_moved_and_copied_with_its_store(lab: Path) -> None:
     copy = lab.with_name("copy")
     shutil.copytree(lab, copy)
@@ -54,6 +72,8 @@ def test_paths_on_a_server_may_be_those_of_another_machine(new_database: NewPlac
     with open_store(new_database(), mode="write") as store:
         store.register("x", SPEC, [record(1)], "/home/ada/x.yaml")
         assert store.other_source("x", "/home/ada/x.yaml", OTHER) is None
+        assert store.other_source("x", "/home/bob/x.yaml", OTHER) == "/home/ada/x.yaml"
+        store.register("x", SPEC, [record(1)], "/home/bob/x.yaml")
         assert store.other_source("x", "/home/bob/x.yaml", OTHER) == "/home/ada/x.yaml"
         space = {"name": "y", "objectives": {}}
         store.open_experiment("y", space, file="/home/ada/y.yaml")

@@ -48,7 +48,7 @@ def refused(path: Path, says: str, modes: tuple[str, ...] = ("read", "write")) -
 def test_a_text_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "notes.db"
     path.write_text("These are notes, and no database at all. " * 50)
-    refused(path, "notes.db: is not a database; name a store")
+    refused(path, "notes.db: is not a database; name another file")
 
 
 def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:

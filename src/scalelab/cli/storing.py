@@ -91,16 +91,20 @@ def _merge(source: Path, store: str) -> dict[str, Any]:
 def _merge_store(place: Path, store: str, source: Path) -> dict[str, Any]:
     """Merge the store at a place; errors in it name the source that the user gave."""
     from scalelab.store import open_store
+    from scalelab.store.incoming import checked
     from scalelab.store.merge import merge
 
     try:
-        open_store(place, mode="read").close()  # what is no store makes none
-        with open_store(store, mode="write") as opened:
-            merged = merge(opened, place)
+        with open_store(place, mode="read") as other:
+            whole = checked(other)  # what is no store, or a damaged one, makes none
+            with open_store(store, mode="write") as opened:
+                merged = merge(whole, opened)
     except UserError as error:
         if error.where != str(place):
             raise
-        raise UserError(error.what, cure=error.cure, where=str(source)) from error
+        # --store names the one that is imported into.
+        cure = error.cure.replace(" with --store", "")
+        raise UserError(error.what, cure=cure, where=str(source)) from error
     return {
         "imported": merged.imported,
         "differing": len(merged.differing),
@@ -137,7 +141,7 @@ def _movement(counts: dict[str, Any]) -> str:
         return ""
     parts = [f"{counts['new']:,} new, {counts['kept']:,} kept"]
     if counts["changed"]:
-        parts[0] += f" ({counts['changed']:,} of them with another result than before)"
+        parts[0] += f" ({counts['changed']:,} of them with another result, which replaces the old)"
     if counts["left"]:
         parts.append(f"{counts['left']:,} left the experiment (and stay in the store)")
     odd = {state: count for state, count in counts["states"].items() if state != "done"}

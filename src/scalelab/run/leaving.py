@@ -31,8 +31,8 @@ class Leaving:
         if not self.trials:
             return ""
         return (
-            f"{self.trials:,} trials leave the experiment {self.experiment}, as the spec does not"
-            " plan them now; they stay in the store"
+            f"{self.trials:,} trials leave the experiment {self.experiment} because the spec no"
+            " longer plans them; they stay in the store"
         )
 
     @property

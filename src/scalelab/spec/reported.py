@@ -1,18 +1,30 @@
 """Which metrics a trial reports, by its task and its model: at every evaluation, where an early
 stop or a pruner may watch them, and at its end, where a search may decide by them.
 
-Not among them are how far it came and how fast, which the plan and the clock know, and what there
-is of each layer, expert or step.
+How far a trial came and how fast are not among them, which the plan and the clock know, nor what
+there is of each layer, expert or step.
 """
 
+from typing import get_args
+
+from scalelab.core.events import POSITION
 from scalelab.spec.experiment import Trial
 from scalelab.spec.router import LayerRouter
+from scalelab.spec.task import Task
 
 EXPERTS = ("max_vio", "router_entropy", "dropped")
 """How experts, or the layers of a pool, were used: means over layers, or over steps."""
 _ROUTES = ("sequence_entropy", "steps_mean", "order_kept", "order_distance")
 OF_MODELS = (*EXPERTS, "test_max_vio", *_ROUTES, "identity_share")
 """Metrics that trials of some models alone report."""
+
+_TASKS = get_args(get_args(Task)[0])
+NAMES = frozenset(
+    name for task in _TASKS for name in (*task().measures, *task().concludes, *task.sometimes)
+).union(OF_MODELS, POSITION, ("seconds", "mfu", "flops_per_second", "tokens_per_second"))
+"""Metrics that trials report, of whatever task and model, how far they came and how fast among
+them.
+"""
 
 
 def measured(trial: Trial) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from scalelab.core.errors import UserError, reason
 from scalelab.spec.document import dump
 from scalelab.store import frames
 from scalelab.store.bundle import STORE
-from scalelab.store.merge import bring
+from scalelab.store.incoming import checked
+from scalelab.store.merge import merge
 from scalelab.store.opening import open_at
 from scalelab.store.reader import Reader
 
@@ -95,7 +96,7 @@ def _bundled(store: Reader, copy: Path, experiments: Sequence[str] | None) -> di
     import polars as pl
 
     with open_at(copy, mode="write", clock=store.clock) as chosen:
-        bring(store, chosen, experiments)
+        merge(checked(store), chosen, experiments)
         environments = json.dumps(chosen.environments(), indent=1)
         content = {"README.txt": README, "environments.json": environments}
         for name, frame in _tables(chosen, None).items():

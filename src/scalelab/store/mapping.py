@@ -25,6 +25,7 @@ from scalelab.core.errors import UserError, nearest
 from scalelab.core.units import parse_number, parse_seconds
 from scalelab.spec.explain import classes_in, fields_at, paths_below
 from scalelab.spec.load import Document, parse
+from scalelab.spec.reported import NAMES
 from scalelab.store.cells import DecimalMark
 from scalelab.store.column import LENGTHS, STATES, WHOLE, Column, Parser
 
@@ -146,7 +147,8 @@ def _check_metric(key: str, column: str | int | float, own: Any, place: str) -> 
             cure="write `own: true` at a metric of your own, or leave it out",
             where=place,
         )
-    if above == "metrics" and not own and (near := metrics.misspelt(metric)) is not None:
+    near = metrics.misspelt(metric, NAMES) if above == "metrics" and not own else None
+    if near is not None:
         raise UserError(
             f"`{key}` is no known metric",
             cure=(

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy.exc import DataError, IntegrityError
 
 from scalelab.core.canon import canonical_json
 from scalelab.core.events import FINISHED, is_same, is_speed
 from scalelab.store.database import table_of
 from scalelab.store.fits import fit_rows
-from scalelab.store.opening import open_at
+from scalelab.store.incoming import Checked, refused
 from scalelab.store.pruning import IS_PRUNED
-from scalelab.store.reader import Reader
 from scalelab.store.registering import CHUNK, ids_of
 from scalelab.store.store import Store
 from scalelab.store.tables import (
@@ -55,32 +54,30 @@ class Merged:
     """Those that are not in an experiment as they are there: another trial has the place here."""
 
 
-def merge(store: Store, where: str | Path) -> Merged:
-    """Bring another store's trials home, with curves, attempts, environments and fits.
+def merge(other: Checked, store: Store, experiments: Sequence[str] | None = None) -> Merged:
+    """Merge another store's trials into `store`, with curves, attempts, environments and fits; of
+    these experiments alone, where some are named.
 
-    A result beats what a search ended early, that beats a failure, a failure beats a trial that has
-    not ended, and where both stores know as much, this one's stays. Again, it changes nothing. All
-    in one transaction. Raises UserError.
+    A result beats what a search ended early, that beats a failure, and a failure beats a trial that
+    has not ended. Where both stores know as much, the trial of `store` stays, so that merging again
+    changes nothing. All in one transaction. Raises UserError.
     """
-    with open_at(where, mode="read", clock=store.clock) as other:
-        return bring(other, store)
-
-
-def bring(other: Reader, store: Store, experiments: Sequence[str] | None = None) -> Merged:
-    """Merge an open store; of these experiments alone, where some are named. Raises UserError."""
     chosen = None if experiments is None else other.known(experiments)
-    with other.database.reading() as theirs, store.database.writing() as ours:
-        ids, brought, differing = _trials_home(theirs, ours, chosen)
-        for table in (_metrics, _artifacts):
-            _rows_home(theirs, ours, table, {their: ids[their] for their in brought})
-        _attempts_home(theirs, ours, ids)
-        outside = _experiments_home(theirs, ours, ids, chosen)
-        fits = fit_rows(other.database, theirs)
-        _fits_home([row for row in fits if chosen is None or row.experiment in chosen], ours)
+    try:
+        with other.database.reading() as theirs, store.database.writing() as ours:
+            ids, brought, differing = _merge_trials(theirs, ours, chosen)
+            for table in (_metrics, _artifacts):
+                _merge_rows(theirs, ours, table, {their: ids[their] for their in brought})
+            _merge_attempts(theirs, ours, ids)
+            outside = _merge_experiments(theirs, ours, ids, chosen)
+            fits = fit_rows(other.database, theirs)
+            _merge_fits([row for row in fits if chosen is None or row.experiment in chosen], ours)
+    except (DataError, IntegrityError) as error:  # two trials of one digest, say
+        raise refused(other, error) from error
     return Merged(len(brought), differing, outside)
 
 
-def _trials_home(
+def _merge_trials(
     theirs: Connection, ours: Connection, experiments: Sequence[str] | None
 ) -> tuple[dict[int, int], list[int], list[str]]:
     """Their id -> our id, those of their ids whose trial is new here or has news, and the digests
@@ -142,7 +139,7 @@ def _rank(row: Any) -> int:
     return 2 if row.pruned else 3 if row.state in FINISHED else int(row.state == "failed")
 
 
-def _rows_home(theirs: Connection, ours: Connection, table: Table, ids: dict[int, int]) -> None:
+def _merge_rows(theirs: Connection, ours: Connection, table: Table, ids: dict[int, int]) -> None:
     """Their curves (or artifacts) in the place of ours, for these trials."""
     for chunk in _chunks(list(ids)):
         ours.execute(delete(table).where(table.c.trial.in_([ids[their] for their in chunk])))
@@ -152,14 +149,14 @@ def _rows_home(theirs: Connection, ours: Connection, table: Table, ids: dict[int
             ours.execute(insert(table), [{**row._mapping, "trial": ids[row.trial]} for row in part])
 
 
-def _attempts_home(theirs: Connection, ours: Connection, ids: dict[int, int]) -> None:
+def _merge_attempts(theirs: Connection, ours: Connection, ids: dict[int, int]) -> None:
     known = set(ours.scalars(select(_attempts.c.key)))
     rows = [
         row
         for row in theirs.execute(select(_attempts).order_by(_attempts.c.id))
         if row.trial in ids and row.key not in known
     ]
-    environments = _environments_home(theirs, ours, {row.environment for row in rows})
+    environments = _merge_environments(theirs, ours, {row.environment for row in rows})
     new = [
         {name: value for name, value in row._mapping.items() if name != "id"}
         | {"trial": ids[row.trial], "environment": environments[row.environment]}
@@ -170,7 +167,7 @@ def _attempts_home(theirs: Connection, ours: Connection, ids: dict[int, int]) ->
         ours.execute(insert(_attempts), new)
 
 
-def _environments_home(theirs: Connection, ours: Connection, used: set[int]) -> dict[int, int]:
+def _merge_environments(theirs: Connection, ours: Connection, used: set[int]) -> dict[int, int]:
     """Their id -> our id, of the environments that are used."""
     known = {
         row.digest: row.id
@@ -191,7 +188,7 @@ def _environments_home(theirs: Connection, ours: Connection, used: set[int]) -> 
     return ids
 
 
-def _experiments_home(
+def _merge_experiments(
     theirs: Connection, ours: Connection, ids: dict[int, int], chosen: Sequence[str] | None
 ) -> int:
     """Experiments by name; gives the number of trials that stay outside of theirs.
@@ -222,7 +219,7 @@ def _experiments_home(
     return len(rows) - len(new)
 
 
-def _fits_home(theirs: Sequence[Any], ours: Connection) -> None:
+def _merge_fits(theirs: Sequence[Any], ours: Connection) -> None:
     """Fits by key: a key is all that decides a fit, so that one which stands here is the same."""
     known = set(ours.scalars(select(_fits.c.key)))
     rows = [dict(row._mapping) for row in theirs if row.key not in known]

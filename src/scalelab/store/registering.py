@@ -47,6 +47,8 @@ def write_experiment(
     file: str | Path | None = None,
 ) -> None:
     """A new experiment, or the new spec of a known one; `file` is where the spec lies."""
+    stored = select(_experiments.c.spec).where(_experiments.c.name == name)
+    before = connection.scalar(stored)
     statement = database.kind.insert(_experiments).values(name=name, spec=spec, created=now)
     connection.execute(
         statement.on_conflict_do_update(
@@ -54,7 +56,8 @@ def write_experiment(
         )
     )
     if file is not None:
-        write_source(database, connection, name, file)
+        is_same = connection.scalar(stored) == before
+        write_source(database, connection, name, file, is_same=is_same)
 
 
 def ids_of(connection: Connection, digests: Sequence[str]) -> dict[str, int]:

@@ -34,9 +34,18 @@ def kind_of_spec(spec: Mapping[str, Any]) -> str:
 
 
 def write_source(
-    database: Database, connection: Connection, experiment: str, file: str | Path
+    database: Database, connection: Connection, experiment: str, file: str | Path, *, is_same: bool
 ) -> None:
-    """Write down the spec file that an experiment is written from."""
+    """Write down the spec file that an experiment is written from.
+
+    Where the spec `is_same` as before, the file that it came from stays its source for as long as
+    it exists: a copy that is run before it is edited must not pass for the original.
+    """
+    if is_same:
+        query = select(_sources.c.path).where(_sources.c.experiment == experiment)
+        before = connection.scalar(query)
+        if before is not None and _existing(database, before) is not None:
+            return
     row = {"experiment": experiment, "path": _kept(database, file)}
     database.upsert(connection, Sources, [row], keys=("experiment",))
 
@@ -62,11 +71,19 @@ def read_other_source(
         return None
     if kind_of_spec(row.spec) != kind_of_spec(spec):
         return None  # which is refused whatever the file is
+    return _existing(database, row.path)
+
+
+def _existing(database: Database, kept: str) -> str | None:
+    """The file of a kept path; None where it is no longer there.
+
+    Of a server's paths nobody can tell, and they count as there.
+    """
     folder = database.kind.folder
     if folder is None:
-        return row.path
-    other = os.path.normpath(folder.resolve() / row.path)
-    return other if Path(other).exists() else None
+        return kept
+    file = os.path.normpath(folder.resolve() / kept)
+    return file if Path(file).exists() else None
 
 
 def _kept(database: Database, file: str | Path) -> str:

@@ -187,7 +187,7 @@ class Sqlite:
             error.orig if isinstance(error, DBAPIError) else error, "sqlite_errorname", ""
         )
         if name == "SQLITE_NOTADB":
-            return self._fault("is not a database", "name a store, or a new file, with --store")
+            return self._fault("is not a database", "name another file with --store")
         if name == "SQLITE_CORRUPT":
             return self._fault(
                 "is damaged",
