@@ -61,7 +61,10 @@ def main() -> None:
 
 def show(what: str, probes: float, seconds: float) -> None:
     """One line."""
-    print(f"{what:10} {probes:6.2f} s of {seconds:6.1f} s in trials: {probes / seconds:.1%}", flush=True)
+    print(
+        f"{what:10} {probes:6.2f} s of {seconds:6.1f} s in trials: {probes / seconds:.1%}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
