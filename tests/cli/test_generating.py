@@ -167,8 +167,15 @@ def test_a_model_of_masked_text_fills_gaps(
     found = said("--best-and-worst", "masked", *data, "--json").json["trials"]
     assert [one["prompt"].count("[MASK]") for one in found] == [2, 2]
     assert all(one["samples"][0]["tokens"] == 2 for one in found)
-    refused = said(digests["masked"], "--compile", *data)
+
+
+@pytest.mark.parametrize("option", ["--compile", "--no-cache", "--stop=a"])
+def test_a_model_that_fills_gaps_refuses_what_it_has_no_use_for(
+    said: Command, digests: dict[str, str], option: str
+) -> None:
+    refused = said(digests["masked"], option, "--data", "/nowhere")  # nothing is loaded for it
     assert (refused.code, refused.out) == (2, "")
+    assert f"leave `{option.partition('=')[0]}` out" in refused.err
 
 
 @pytest.mark.parametrize(

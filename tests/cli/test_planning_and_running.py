@@ -243,6 +243,32 @@ def test_a_large_plan_is_summed_up_by_its_axes(command: Command, tmp_path: Path)
     assert len(digests("--only", "model.width < 20")) == 24
 
 
+PARTS = """\
+name: parts
+budget: {steps: 4}
+axes:
+  task:
+    - {kind: facts, people: 16, recall: in_weight, templates: 1}
+    - {kind: facts, people: 16, recall: in_weight, templates: 2}
+    - {kind: facts, people: 16, recall: in_tool}
+  optim.lr: [0.00101, 0.001010001]
+  model.width: {range: [4, 36, 4]}
+"""
+
+
+def test_values_of_an_axis_never_look_the_same(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "parts.yaml").write_text(PARTS)
+    lines = command("plan", "parts.yaml").out.splitlines()
+    labels = [line.split("  ")[1] for line in lines[1:8] if line.startswith("  ")]
+    assert labels == [
+        "recall in_weight, templates 1",
+        "recall in_weight, templates 2",
+        "recall in_tool",
+        "0.00101",
+        "0.001010001",
+    ]
+
+
 ROUTED = """\
 name: routed
 task: {people: 3}

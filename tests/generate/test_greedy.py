@@ -23,7 +23,7 @@ from scalelab.spec.model import Transformer
 from scalelab.spec.task import Facts
 
 Next = Callable[[list[int]], int]
-Reply = Callable[[list[str]], list[str]] | None
+Reply = Callable[[list[str], list[int]], list[str]] | None
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Scripted:
         return logits_BTV
 
 
-def plain(says: Next, prompt: Tokens, limit: int, reply: Reply) -> list[int]:
+def plain(says: Next, prompt: Tokens, limit: int, reply: Reply, at: int) -> list[int]:
     """One lane, no cache, no batch."""
     text = prompt.tolist()
     while len(text) <= limit:
@@ -63,7 +63,7 @@ def plain(says: Next, prompt: Tokens, limit: int, reply: Reply) -> list[int]:
         if text[-1] == DATABASE and reply is not None:
             begin = len(text) - 1 - text[::-1].index(ASSISTANT)
             text += [
-                *reply([decode(np.array(text[begin + 1 : -1], np.uint16))])[0].encode(),
+                *reply([decode(np.array(text[begin + 1 : -1], np.uint16))], [at])[0].encode(),
                 ASSISTANT,
             ]
         elif text[-1] >= USER:
@@ -81,8 +81,8 @@ def chatter(seed: int, text: list[int]) -> int:
     )
 
 
-def shout(texts: list[str]) -> list[str]:
-    return [text.upper()[:7] for text in texts]
+def shout(texts: list[str], prompts: list[int]) -> list[str]:
+    return [f"{at}{text.upper()[:6]}" for text, at in zip(texts, prompts, strict=True)]
 
 
 @given(
@@ -104,7 +104,7 @@ def test_lanes_say_what_a_plain_loop_says(
 
     found = greedy(Scripted(says), prompts, limit=limit, reply=reply, lanes=lanes)
     assert [text.tolist() for text in found] == [
-        plain(says, prompt, limit, reply) for prompt in prompts
+        plain(says, prompt, limit, reply, at) for at, prompt in enumerate(prompts)
     ]
     assert all(text.dtype == np.uint16 for text in found)
 
@@ -113,7 +113,7 @@ def test_the_tool_hears_the_turn_and_its_reply_is_fed() -> None:
     script = [*b"ask", DATABASE, *b"told", ASSISTANT, *b"so.", EOD]
     heard: list[str] = []
 
-    def reply(texts: list[str]) -> list[str]:
+    def reply(texts: list[str], prompts: list[int]) -> list[str]:
         heard.extend(texts)
         return ["told"] * len(texts)
 
@@ -135,7 +135,7 @@ def test_a_reply_that_does_not_fit_ends_the_lane(room: int) -> None:
         Scripted(lambda text: DATABASE),
         [prompt],
         limit=3 + room,
-        reply=lambda texts: ["told"] * len(texts),
+        reply=lambda texts, prompts: ["told"] * len(texts),
     )
     assert len(found[0]) == 2 + room
     assert found[0].tolist() == [DATABASE, *b"told", ASSISTANT, DATABASE][: 2 + room]
@@ -180,7 +180,7 @@ def test_a_transformer_says_the_same_without_a_cache(variant: dict[str, Any]) ->
         .eval()
     )
 
-    def reply(texts: list[str]) -> list[str]:
+    def reply(texts: list[str], prompts: list[int]) -> list[str]:
         return ["42"] * len(texts)
 
     with torch.inference_mode():

@@ -44,10 +44,15 @@ def test_the_axes_and_the_arm_of_a_trial_are_in_its_budget(tmp_path: Path) -> No
         ({"imported": "table.csv"}, None),
         ({"budget": {"years": 3}}, None),
         ({}, None),
+        ({"arms": [1], "budget": {"tokens": "1k"}}, None),
+        ({"arms": {"a": None}, "budget": {"tokens": "1k"}}, None),
+        ({"base": [1]}, None),
+        ({"budget": [1], "model": None}, None),
+        ({"budget": {"tokens": "1k"}, "model": [1]}, 1000),
     ],
     ids=str,
 )
 def test_a_space_has_a_budget_and_a_table_none(spec: dict[str, Any], tokens: int | None) -> None:
-    axes = {"budget.tokens": 500} if tokens == 500 else {}
+    axes = {"arm": "a"} | ({"budget.tokens": 500} if tokens == 500 else {})
     found = written(spec, axes)
     assert (found and found.budget.tokens) == tokens

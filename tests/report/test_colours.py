@@ -125,6 +125,14 @@ def test_more_than_can_be_told_apart_take_the_colours_of_their_order() -> None:
     assert Palette.placed({"a24": ["d24"]}, every).names == ["a24"]
 
 
+def test_a_second_name_of_one_place_takes_a_colour_after_the_last() -> None:
+    every = {"a": ["1", "1b"], "b": ["2"], "c": ["3"]}
+    parted = Palette.placed({"x": ["1"], "y": ["1b"]}, every)
+    assert parted.names == ["x", "b (left out)", "c (left out)", "y"]
+    assert Palette.placed({"x": ["1"], "a": ["1b"], "b": ["2"]}, every).names[:2] == ["a", "b"]
+    assert Palette.placed({"new": ["9"], "c": ["3"]}, every).names[2:] == ["c", "new"]
+
+
 def strokes(chart: Any) -> Iterator[str]:
     """The colours of the theme that a picture has, in its lines and marks."""
     colours = THEMES["light"]["range"]["category"]

@@ -4,6 +4,7 @@ is told.
 
 import json
 import math
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Started
 from scalelab.report.drawing import write
 from scalelab.report.figure import Drawing, Rows
-from scalelab.report.reading import fingerprint
+from scalelab.report.reading import Reading, fingerprint
 from scalelab.report.recall_map import RecallMap
 from scalelab.report.registry import find
 from scalelab.store import TrialRecord, open_store
@@ -378,6 +379,31 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_its_place(
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="file: cannot write"):
         report.draw(store, 1, out=tmp_path / "file")
+
+
+def test_a_full_disk_leaves_the_earlier_page_whole(store: Store, tmp_path: Path) -> None:
+    path = report.draw(store, 1, out=tmp_path / "reports")
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    figure = find(1)
+    rows = Reading(store).rows(figure, ["facts_vs_params"])
+    drawing = figure.draw(rows)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["fig-1.html"]) // 2, hard))
+    try:
+        with pytest.raises(UserError, match="reports: cannot write into it"):
+            write(figure, drawing, rows, ["facts_vs_params"], "seed == 0", path.parent, "html")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_an_earlier_picture_that_cannot_be_removed_is_an_error_with_its_place(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fig-2.svg").mkdir()
+    monkeypatch.setattr(RecallMap, "draw", lambda self, rows: rows.trials["gone"] / 0)
+    with pytest.raises(UserError, match="cannot write into it"):
+        report.draw_all(store, out=tmp_path, format="svg")
 
 
 def test_reports_load_neither_torch_nor_ray_nor_what_runs() -> None:

@@ -162,6 +162,19 @@ def test_the_choice_is_kept_beside_the_page_and_a_longer_curve_makes_it_out_of_d
         assert report.check(store, tmp_path) == ["fig-7"]
 
 
+def test_curves_of_a_sample_are_called_estimates(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store.db", mode="write") as store:
+        fill(store, "widths", (2,), seeds=1)
+        attempt = store.begin(digest(2, 0), Started({}, 80), {"commit": "abc"}, "me")
+        store.measure(digest(2, 0), attempt, Measured(160, {"recall_unseen": 0.5}))
+        store.flush()
+        measured, estimated = (
+            drawn(store, metric=metric).reading for metric in ("recall", "recall_unseen")
+        )
+        assert len(estimated) == len(measured) + 1
+        assert "recall_unseen" in estimated[-1]
+
+
 def test_two_experiments_are_laid_over_each_other(tmp_path: Path) -> None:
     with open_store(tmp_path / "store.db", mode="write") as store:
         fill(store, "first", (2,))

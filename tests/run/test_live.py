@@ -73,6 +73,24 @@ def test_the_share_moves_with_the_trials_that_run(make_plan: Callable[..., Plan]
     assert meter.share == search.progress.share
 
 
+def test_what_an_earlier_run_has_done_tells_nothing_of_the_pace(
+    make_plan: Callable[..., Plan],
+) -> None:
+    planned, now = make_plan("name: one\nbudget: {steps: 100}\n").trials[0], 0.0
+    search = GridSearch([planned])
+    meter = Meter(lambda: search.progress, clock=lambda: now, share_of=search.share_of)
+    meter.note(planned, Started({}, resumed=90))
+    assert meter.share == pytest.approx(0.9)
+    now = 5.0
+    meter.note(planned, Advanced(91, 0.91))
+    assert meter.seconds_left == pytest.approx(45.0)
+    meter.note(planned, Ended("failed", 91, 5.0, error="no"))
+    meter.note(planned, Started({}, resumed=91))
+    now = 10.0
+    meter.note(planned, Advanced(92, 0.92))
+    assert meter.seconds_left == pytest.approx(40.0)
+
+
 def test_an_attempt_that_begins_again_counts_its_tokens_again(
     make_plan: Callable[..., Plan],
 ) -> None:

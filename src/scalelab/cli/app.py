@@ -30,7 +30,7 @@ from scalelab.cli import (
     storing,
     verifying,
 )
-from scalelab.cli.faults import tell, trace
+from scalelab.cli.faults import print_error, print_traceback
 from scalelab.cli.specs import specs
 from scalelab.cli.streams import lost, standard_streams
 from scalelab.core import signals
@@ -118,15 +118,15 @@ def _run() -> int:
         app()
     except SystemExit as ended:
         swallowed = _swallowed(ended)
-        return int(ended.code or 0) if swallowed is None else tell(swallowed)
+        return int(ended.code or 0) if swallowed is None else print_error(swallowed)
     except (KeyboardInterrupt, signals.Signalled) as error:
-        trace(error)
+        print_traceback(error)
         number = getattr(error, "number", signal.SIGINT)
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
         print(f"interrupted{by}; the same command goes on from here", file=sys.stderr)
         return signals.exit_code(number)
     except BaseException as error:  # a panic of a library in Rust is no Exception
-        return tell(error)
+        return print_error(error)
     return 0
 
 

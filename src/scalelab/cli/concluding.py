@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scalelab.cli.faults import explained, said
+from scalelab.cli.faults import as_user_error, explained
 from scalelab.cli.options import number, print_table
-from scalelab.cli.samples import beside, told
+from scalelab.cli.samples import beside, sample_text
 from scalelab.core.canon import SHORT, canonical_json
 from scalelab.core.errors import UserError
 
@@ -46,9 +46,11 @@ class Conclusion:
     """The best as a spec; of several objectives the best in the first."""
 
     @property
-    def bugs(self) -> list[BaseException]:
+    def unexpected(self) -> list[BaseException]:
         """What stopped a file from being made, and is no fault of the user's."""
-        return [made.bug for made in (self.figure, self.found) if made.bug is not None]
+        return [
+            made.unexpected for made in (self.figure, self.found) if made.unexpected is not None
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`, beside `found_json`."""
@@ -64,7 +66,7 @@ class Made:
 
     path: Path | None
     why: str = ""
-    bug: BaseException | None = None
+    unexpected: BaseException | None = None
     """What stopped it, where that is no fault of the user's."""
 
     @property
@@ -81,7 +83,7 @@ def _made(write: Callable[[], Path]) -> Made:
     except BaseException as error:
         if not is_fault(error):
             raise
-        return Made(None, str(said(error)), error if explained(error) is None else None)
+        return Made(None, str(as_user_error(error)), error if explained(error) is None else None)
 
 
 def found_json(searched: "Searched") -> dict[str, Any]:
@@ -89,13 +91,13 @@ def found_json(searched: "Searched") -> dict[str, Any]:
     front.
     """
 
-    def told(one: "Tried") -> dict[str, Any]:
+    def as_dict(one: "Tried") -> dict[str, Any]:
         return {"digest": one.digest, "values": list(one.values), "setting": dict(one.setting)}
 
     ends = {
-        "best": told(searched.ranked[0]),
-        "worst": told(searched.ranked[-1]),
-        "front": [told(one) for one in searched.front],
+        "best": as_dict(searched.ranked[0]),
+        "worst": as_dict(searched.ranked[-1]),
+        "front": [as_dict(one) for one in searched.front],
     }
     pruned = sum(one.pruned for one in searched.tried)
     return {
@@ -126,7 +128,9 @@ def conclude(
     experiment, inner = experiment_of(space, document)
     data = experiment.execution.data
     ends = {title: opened.trial(one.digest) for title, one in searched.ends.items()}
-    samples = {title: told(opened, one.record.digest, data, where) for title, one in ends.items()}
+    samples = {
+        title: sample_text(opened, one.record.digest, data, where) for title, one in ends.items()
+    }
     axes = next(
         record.axes
         for record, _, _ in opened.members(searched.name)

@@ -57,22 +57,22 @@ CURES = {
 """What to do about an error of the operating system, by its number."""
 
 
-def tell(error: BaseException, about: str = "") -> int:
+def print_error(error: BaseException, about: str = "") -> int:
     """Print an error on stderr in a sentence, under --debug after its traceback; gives the exit
     code that it asks for.
     """
-    trace(error)
-    print(masked(f"error: {about}{said(error)}"), file=sys.stderr)
+    print_traceback(error)
+    print(masked(f"error: {about}{as_user_error(error)}"), file=sys.stderr)
     return UNEXPECTED if explained(error) is None else 2
 
 
-def said(error: BaseException) -> UserError:
+def as_user_error(error: BaseException) -> UserError:
     """The error as a sentence; one that is not explained is a bug."""
     cure = "this should not happen: see where with `scalelab --debug ...`, and report it"
     return explained(error) or UserError(f"{type(error).__name__}: {error}", cure=cure)
 
 
-def trace(error: BaseException) -> None:
+def print_traceback(error: BaseException) -> None:
     """Print an error's traceback on stderr under --debug."""
     if os.environ.get("SCALELAB_DEBUG"):
         print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)

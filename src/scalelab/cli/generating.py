@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 
 _QUESTIONS = ("facts", "arithmetic", "gaps")
 """What has one right answer: the likeliest is shown, unless a temperature is given."""
+_UNFIT_FOR_GAPS = {
+    "--compile": "a model that fills gaps has no decoding step to compile",
+    "--stop": "a model that fills gaps writes no text that could end before a string",
+    "--no-cache": "a model that fills gaps reads the whole text each time, without a cache",
+}
+_UNFIT_FOR_ROUTERS = (
+    "a router decides token by token which layers run, and that is no step to compile"
+)
 _FORMATS = {
     "\u200b",
     "\u200e",
@@ -250,15 +258,7 @@ def _answer(
     from scalelab.spec.experiment import Trial
 
     trial = Trial.model_validate(found.record.trial)
-    if wish.compiled and (trial.model.kind == "layer_router" or trial.model.mask == "full"):
-        what = (
-            "a router decides token by token which layers run, and that is no step to compile"
-            if trial.model.kind == "layer_router"
-            else "a model that fills gaps has no decoding step to compile"
-        )
-        raise UserError(
-            what, cure="leave `--compile` out", where=f"trial {found.record.digest[:SHORT]}"
-        )
+    _refuse_unfit(trial, wish, found.record.digest)
     model, words, device = loaded(trial, found, wish.data, store)
     prompt = words.example() if wish.prompt is None else wish.prompt
     if isinstance(words, Gapped):
@@ -296,6 +296,18 @@ def _answer(
     if full:
         print(f"the model's context of {model.context:,} tokens is full", file=sys.stderr)
     return {}
+
+
+def _refuse_unfit(trial: "Trial", wish: Wish, digest: str) -> None:
+    """Raises UserError for an option that the trial's model can do nothing with."""
+    given = {"--compile": wish.compiled, "--stop": bool(wish.stops), "--no-cache": not wish.cached}
+    unfit = _UNFIT_FOR_GAPS if trial.model.mask == "full" else {}
+    if trial.model.kind == "layer_router":
+        unfit = {**unfit, "--compile": _UNFIT_FOR_ROUTERS}
+    for option, why in unfit.items():
+        if given[option]:
+            cure, where = f"leave `{option}` out", f"trial {digest[:SHORT]}"
+            raise UserError(why, cure=cure, where=where)
 
 
 def loaded(

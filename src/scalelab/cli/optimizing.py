@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scalelab.cli.faults import tell
+from scalelab.cli.faults import print_error
 from scalelab.cli.options import (
     DEFAULT_STORE,
     SEEDS,
@@ -208,8 +208,8 @@ def _search(
         show(concluded)
     elif searched is None:
         print(_nothing(ended))
-    bugs = concluded.bugs if concluded is not None else []
-    return max([ended.exit_code, *map(tell, bugs)])
+    unexpected = concluded.unexpected if concluded is not None else []
+    return max([ended.exit_code, *map(print_error, unexpected)])
 
 
 def _nothing(ended: "Summary") -> str:

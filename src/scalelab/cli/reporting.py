@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from scalelab.cli.faults import said, tell
+from scalelab.cli.faults import as_user_error, print_error
 from scalelab.cli.options import (
     DEFAULT_STORE,
     ExperimentOption,
@@ -102,15 +102,15 @@ def report(
             " specs/facts_vs_params.yaml"
         )
         raise UserError("no figure has data in this store", cure=cure, where=store)
-    _say(drawn, as_json)
-    code = max((_tell(failure) for failure in drawn.failures), default=0)
+    _print_drawn(drawn, as_json)
+    code = max((_print_failure(failure) for failure in drawn.failures), default=0)
     if show and drawn.paths:
         webbrowser.open(next(iter(drawn.paths.values())).resolve().as_uri())
     if code:
         raise typer.Exit(code)
 
 
-def _say(drawn: "Report", as_json: bool) -> None:
+def _print_drawn(drawn: "Report", as_json: bool) -> None:
     """Print what was drawn; the figures that failed are told on stderr."""
     paths = {name: str(path) for name, path in drawn.paths.items()}
     if not as_json:
@@ -118,13 +118,15 @@ def _say(drawn: "Report", as_json: bool) -> None:
         return
     index = {"index": paths.pop("index")} if "index" in paths else {}
     figures = [{"figure": name, "path": path} for name, path in paths.items()]
-    failed = [{"figure": one.name, "error": str(said(one.error))} for one in drawn.failures]
+    failed = [
+        {"figure": one.name, "error": str(as_user_error(one.error))} for one in drawn.failures
+    ]
     print_json({"figures": figures, "failed": failed, **index})
 
 
-def _tell(failure: "Failure") -> int:
+def _print_failure(failure: "Failure") -> int:
     """Name a figure that failed; gives the exit code that its error asks for."""
-    return tell(failure.error, f"figure {failure.number} ({failure.name}) was not drawn: ")
+    return print_error(failure.error, f"figure {failure.number} ({failure.name}) was not drawn: ")
 
 
 def _check_folder(out: Path) -> None:

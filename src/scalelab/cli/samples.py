@@ -26,7 +26,7 @@ _QUESTIONS = 2
 _GAP = " | "
 
 
-def told(opened: "Store", digest: str, data: str, where: str) -> str:
+def sample_text(opened: "Store", digest: str, data: str, where: str) -> str:
     """The sample of a trial, or the sentence that says why there is none."""
     try:
         return kept_sample(opened, digest, data, where)

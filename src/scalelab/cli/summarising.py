@@ -1,7 +1,7 @@
 """A large plan by its axes: for each value its trials, their states, sizes and costs."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scalelab.cli.options import print_table
 from scalelab.core.canon import canonical_json
@@ -54,7 +54,7 @@ def _by_value(
     parts: dict[str, list[PlannedTrial]] = {}
     for planned in trials:
         parts.setdefault(canonical_json(planned.axes.get(path)), []).append(planned)
-    values = [_shortened(brief(part[0].axes.get(path, "-"))) for part in parts.values()]
+    values = _labels([part[0].axes.get(path, "-") for part in parts.values()])
     if len(values) == 1:
         return []
     if len(values) > VALUES:
@@ -62,8 +62,29 @@ def _by_value(
     return list(zip(values, parts.values(), strict=True))
 
 
-def _shortened(value: str) -> str:
-    return value if len(value) <= WIDEST else f"{value[: WIDEST - 3]}..."
+def _labels(values: Sequence[Any]) -> list[str]:
+    """The values in few letters: of parts of a spec what differs between them; in more letters
+    where they would look the same.
+    """
+    differing = _differing(values)
+    whole = [brief(value) or "-" for value in differing]
+    short = [text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..." for text in whole]
+    exact = [canonical_json(value) for value in differing]
+    return next((one for one in (short, whole) if len(set(one)) == len(one)), exact)
+
+
+def _differing(values: Sequence[Any]) -> Sequence[Any]:
+    """Of mappings the entries that not all of them share."""
+    from scalelab.plan.diff import flatten
+
+    if len(values) < 2 or not all(isinstance(value, Mapping) for value in values):
+        return values
+    flat = [flatten(value) for value in values]
+    shared = set.intersection(*({(key, canonical_json(one[key])) for key in one} for one in flat))
+    return [
+        {key: part for key, part in one.items() if (key, canonical_json(part)) not in shared}
+        for one in flat
+    ]
 
 
 def cost(trials: "Sequence[PlannedTrial]", clock: "Clock") -> tuple[str, str]:

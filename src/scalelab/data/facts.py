@@ -25,7 +25,7 @@ from scalelab.data.tokens import ASSISTANT, Tokens
 from scalelab.spec.task import Facts
 
 People = Literal["seen", "unseen"]
-Values = Literal["true", "permuted", "seen_permuted", "empty"]
+Values = Literal["true", "permuted", "empty"]
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,13 @@ class FactsData:
         )
 
     def database(self, values_of: Values = "true") -> Database:
-        """Everyone the task asks about, seen or not: with their values, with the values exchanged
-        (of all, or of the seen ones), or nobody.
+        """Everyone the task asks about, seen or not: with their values, with the values exchanged,
+        or nobody.
         """
         seen, unseen = cast(self.task, "seen"), cast(self.task, "unseen")
         everyone = {
             "true": (seen, unseen),
             "permuted": (seen.permuted(), unseen.permuted()),
-            "seen_permuted": (seen.permuted(), unseen),
             "empty": (),
         }[values_of]
         return Database(list(ATTRIBUTES), chain.from_iterable(map(_records, everyone)))

@@ -4,7 +4,8 @@ value.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Protocol
+from itertools import chain
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,13 @@ class Model(Decoder, Scorer, Protocol):
     """What the recall test asks of a model; see `models.Transformer`."""
 
 
+class _Question(NamedTuple):
+    prompt: Tokens
+    answer: str
+    database: Database | None
+    """What the tool looks into; None in-weight."""
+
+
 class RecallTest:
     """Recall and bits of a model on one task, on one device.
 
@@ -71,12 +79,11 @@ class RecallTest:
         """
         asked = _spread(len(self._seen.prompts), SAMPLE)
         with evaluating(model):
-            recall = self._recall(model, self._seen, asked, self._database)
-            if len(asked) < len(self._seen.prompts) and recall >= PROMISING:
+            recalls = self._sampled_recalls(model)
+            if len(asked) < len(self._seen.prompts) and recalls["recall"] >= PROMISING:
                 asked = np.arange(len(self._seen.prompts))
-                recall = self._recall(model, self._seen, asked, self._database)
-            bits = self._bits_per_fact(model, asked)
-            return {"recall": recall, "bits_per_fact": bits, **self._sampled_probes(model)}
+                recalls["recall"] = self._recall(model, self._seen, asked, self._database)
+            return {**recalls, "bits_per_fact": self._bits_per_fact(model, asked)}
 
     def full(self, model: Model) -> dict[str, float]:
         """The final metrics of a model.
@@ -108,17 +115,13 @@ class RecallTest:
 
     def _probes(self, model: Model) -> Iterator[tuple[str, float]]:
         for name, questions in self._probed.items():
-            exchanged = name == "recall_permuted"
-            database = self.data.database("permuted") if exchanged else self._database
             asked = _spread(len(questions.prompts), PROBE)
-            yield name, self._recall(model, questions, asked, database)
+            yield name, self._recall(model, questions, asked, self._database_of(name))
 
-    def _sampled_probes(self, model: Model) -> dict[str, float]:
-        """The probes' samples, asked together: a small batch takes as many steps as a large one."""
+    def _sampled_recalls(self, model: Model) -> dict[str, float]:
+        """All samples, asked together: a small batch takes as many steps as a large one."""
         samples = self._samples
-        asked = [question for questions in samples.values() for question in questions]
-        prompts, answers = [prompt for prompt, _ in asked], [answer for _, answer in asked]
-        exact = iter(self._exact(model, prompts, answers, self._sampled_database))
+        exact = iter(self._exact(model, list(chain.from_iterable(samples.values()))))
         return {
             name: float(np.mean([next(exact) for _ in questions]))
             for name, questions in samples.items()
@@ -131,30 +134,30 @@ class RecallTest:
         asked: npt.NDArray[np.int64],
         database: Database | None,
     ) -> float:
-        prompts = [questions.prompts[index] for index in asked]
-        answers = [questions.answers[index] for index in asked]
-        return float(np.mean(self._exact(model, prompts, answers, database)))
+        return float(np.mean(self._exact(model, _questions(questions, asked, database))))
 
-    def _exact(
-        self,
-        model: Model,
-        prompts: Sequence[Tokens],
-        answers: Sequence[str],
-        database: Database | None,
-    ) -> list[bool]:
+    def _exact(self, model: Model, asked: Sequence[_Question]) -> list[bool]:
         """Which of the questions the model answers exactly."""
+
+        def reply(queries: list[str], at: list[int]) -> list[str]:
+            databases = [asked[index].database for index in at]
+            return [
+                "" if database is None else database.query(query)
+                for query, database in zip(queries, databases, strict=True)
+            ]
+
         texts = greedy(
             model,
-            prompts,
+            [question.prompt for question in asked],
             limit=self.data.shape.context,
-            reply=None
-            if database is None
-            else lambda queries: [database.query(query) for query in queries],
+            reply=reply if self._in_tool else None,
             device=self.device,
             lanes=_LANES.get(self.device.type, 512),
             stopping=self.stopping,
         )
-        return [is_exact(text, answer) for text, answer in zip(texts, answers, strict=True)]
+        return [
+            is_exact(text, question.answer) for text, question in zip(texts, asked, strict=True)
+        ]
 
     def _bits_per_fact(self, model: Model, asked: npt.NDArray[np.int64]) -> float:
         fact = self._seen.fact[asked]
@@ -182,25 +185,33 @@ class RecallTest:
         return found
 
     @cached_property
-    def _samples(self) -> dict[str, list[tuple[Tokens, str]]]:
-        """Metric -> prompts and answers of its sample."""
-        return {
-            name: [(questions.prompts[index], questions.answers[index]) for index in asked]
-            for name, questions in self._probed.items()
-            for asked in [
-                _spread(len(questions.prompts), PROBE)
-                if name == self.watched
-                else _spread(len(questions.prompts), PROBED, self.seed)
-            ]
-        }
+    def _samples(self) -> dict[str, list[_Question]]:
+        """Metric -> its sample."""
+        asked = _spread(len(self._seen.prompts), SAMPLE)
+        found = {"recall": _questions(self._seen, asked, self._database)}
+        for name, questions in self._probed.items():
+            size = len(questions.prompts)
+            watched = name == self.watched
+            asked = _spread(size, PROBE) if watched else _spread(size, PROBED, self.seed)
+            found[name] = _questions(questions, asked, self._database_of(name))
+        return found
 
-    @cached_property
-    def _sampled_database(self) -> Database | None:
-        return self.data.database("seen_permuted") if self._in_tool else None
+    def _database_of(self, probe: str) -> Database | None:
+        return self._permuted if probe == "recall_permuted" else self._database
 
     @cached_property
     def _database(self) -> Database | None:
         return self.data.database("true") if self._in_tool else None
+
+    @cached_property
+    def _permuted(self) -> Database | None:
+        return self.data.database("permuted") if self._in_tool else None
+
+
+def _questions(
+    of: Questions, asked: npt.NDArray[np.int64], database: Database | None
+) -> list[_Question]:
+    return [_Question(of.prompts[index], of.answers[index], database) for index in asked]
 
 
 def is_exact(text: Tokens, answer: str) -> bool:

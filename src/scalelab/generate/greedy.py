@@ -13,8 +13,10 @@ from torch import Tensor
 from scalelab.core.events import Interrupted
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, Tokens, decode, encode
 
-Reply = Callable[[list[str]], list[str]]
-"""The texts of turns that call the tool -> what the tool answers each."""
+Reply = Callable[[list[str], list[int]], list[str]]
+"""The texts of turns that call the tool, and to which prompts they belong -> what the tool answers
+each.
+"""
 
 LANES = 512
 """Lanes of a batch: at width 16, what stays in a processor's cache."""
@@ -75,7 +77,9 @@ def greedy(
     assert all(len(prompt) <= limit for prompt in prompts), "a prompt fills all positions"
     texts: list[Tokens] = []
     for start in range(0, len(prompts), lanes):
-        batch = _Batch(model, prompts[start : start + lanes], limit, reply, torch.device(device))
+        batch = _Batch(
+            model, prompts[start : start + lanes], limit, reply, torch.device(device), start
+        )
         while batch.is_open():
             if stopping():
                 raise Interrupted
@@ -87,7 +91,8 @@ def greedy(
 class _Batch:
     """Lanes that go on together.
 
-    Of a lane's text `known_B` tokens are known, and the model has read `read_B` of them.
+    Of a lane's text `known_B` tokens are known, and the model has read `read_B` of them. The first
+    lane's prompt is number `first`.
     """
 
     def __init__(
@@ -97,8 +102,9 @@ class _Batch:
         limit: int,
         reply: Reply | None,
         device: torch.device,
+        first: int,
     ) -> None:
-        self.model, self.limit, self.reply = model, limit, reply
+        self.model, self.limit, self.reply, self.first = model, limit, reply, first
         self.texts: list[Tokens] = [np.empty(0, np.uint16)] * len(prompts)
         lengths = np.array([len(prompt) for prompt in prompts])
         text_BL = np.full((len(prompts), limit + 1), EOD, np.int64)
@@ -154,7 +160,8 @@ class _Batch:
         """
         text_BL, known_B = self.text_BL[lanes].cpu().numpy(), self.known_B[lanes].cpu().numpy()
         answers = reply(
-            [_turn(text_L[: known - 1]) for text_L, known in zip(text_BL, known_B, strict=True)]
+            [_turn(text_L[: known - 1]) for text_L, known in zip(text_BL, known_B, strict=True)],
+            (self.first + self.lane_B[lanes]).tolist(),
         )
         for lane, answer in enumerate(answers):
             fed = np.append(encode(answer), ASSISTANT)

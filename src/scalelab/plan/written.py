@@ -24,8 +24,11 @@ def written(spec: Mapping[str, Any], axes: Mapping[str, Any]) -> Written | None:
     """The budget in the spec of an experiment, or of a space, at a trial's axes; None where the
     spec has none, as of a table, or none that this version reads.
     """
-    base = spec.get("base", spec)
-    point = {**spec.get("arms", {}).get(axes.get("arm"), {}), **axes}
+    base, arms = spec.get("base", spec), spec.get("arms", {})
+    arm = arms.get(axes.get("arm"), {}) if isinstance(arms, Mapping) else None
+    if not isinstance(base, Mapping) or not isinstance(arm, Mapping):
+        return None
+    point = {**arm, **axes}
     try:
         data = laid(
             {part: base.get(part, {}) for part in ("budget", "model")},

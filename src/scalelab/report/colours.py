@@ -8,6 +8,7 @@ whatever else is drawn beside it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import altair as alt
@@ -44,20 +45,22 @@ class Palette:
         """Of series by name with the digests of their trials: a name may change with what is shown,
         as it tells only what varies, so that a series is known by its trials.
 
-        More than can be told apart take the colours of their order among those that are shown.
+        A name whose place another one has, or which has none, takes a colour after the last. More
+        than can be told apart take the colours of their order among those that are shown.
         """
         names = list(every)
-        place = {digest: at for at, name in enumerate(names) for digest in every[name]}
-        at = {
-            name: names.index(name) if name in every else place.get(next(iter(digests), ""))
-            for name, digests in shown.items()
-        }
-        known = {found: name for name, found in at.items() if found is not None}
-        if len(names) > MOST or len(known) < len(at):
+        if len(names) > MOST:
             return cls(list(shown), list(shown))
+        place = {digest: at for at, name in enumerate(names) for digest in every[name]}
+        after, taken = count(len(names)), dict[int, str]()
+        for name in sorted(shown, key=lambda name: name not in every):
+            at = names.index(name) if name in every else place.get(next(iter(shown[name]), ""))
+            taken[next(after) if at is None or at in taken else at] = name
         # Names after the last one shown would only make the picture larger.
-        last = max(known, default=-1)
-        domain = [known.get(at, f"{name} (left out)") for at, name in enumerate(names[: last + 1])]
+        domain = [
+            taken[at] if at in taken else f"{names[at]} (left out)"
+            for at in range(max(taken, default=-1) + 1)
+        ]
         return cls(domain, list(shown))
 
     @classmethod

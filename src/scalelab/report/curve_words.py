@@ -11,6 +11,9 @@ from scalelab.report.figure import Rows, Table
 from scalelab.report.numbers import short, value
 from scalelab.report.runs import state_counts
 
+_SAMPLED = ("recall_unseen", "recall_permuted")
+"""Metrics of which an evaluation during training asks a sample alone."""
+
 
 def verdict(drawn: Mapping[str, Sequence[Series]], x: str, rows: Rows) -> list[str]:
     """The best end of each metric, and how the trials ended."""
@@ -109,7 +112,16 @@ def reading(drawn: Mapping[str, Sequence[Series]], way: Way, marked: bool) -> li
         " tells all of one."
     )
     many = "The trials are too many for a mark at the end of each."
-    return [*(means if several else []), ends if marked else many]
+    return [*(means if several else []), ends if marked else many, *_estimates(drawn)]
+
+
+def _estimates(drawn: Mapping[str, Sequence[Series]]) -> list[str]:
+    sampled = [metric for metric in _SAMPLED if metric in drawn]
+    text = (
+        f"The curves of {' and '.join(sampled)} are estimates: an evaluation asks a sample of the"
+        " questions. The final values, which `scalelab show DIGEST` tells, are measured in full."
+    )
+    return [text] if sampled else []
 
 
 def methods(rows: Rows, x: str, axes: Sequence[str], way: Way) -> list[str]:

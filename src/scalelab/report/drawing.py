@@ -1,12 +1,14 @@
 """From a store to files: pages, pictures, numbers as JSON, and whether they are still true."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from scalelab.core.errors import UserError, reason
+from scalelab.core.files import replacing
 from scalelab.report.charts import to_png, to_svg
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.index import Drawn, Failed, to_card, to_failed_card, to_index
@@ -162,11 +164,12 @@ def _sentence(error: BaseException) -> str:
 def _remove_pictures(out: Path, entry: Entry, format: Format) -> None:
     """Remove an earlier run's pictures of a figure: they can't say that it failed."""
     if format != "html":
-        for path in [
-            out / f"fig-{entry.number}.{format}",
-            *out.glob(f"fig-{entry.number}-*.{format}"),
-        ]:
-            path.unlink(missing_ok=True)
+        with _changing(out):
+            for path in [
+                out / f"fig-{entry.number}.{format}",
+                *out.glob(f"fig-{entry.number}-*.{format}"),
+            ]:
+                path.unlink(missing_ok=True)
 
 
 def with_data(store: Reader, experiments: Sequence[str] | None = None) -> list[str]:
@@ -248,12 +251,18 @@ def _put_all(out: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def _put(path: Path, content: bytes) -> None:
+    with _changing(path.parent), replacing(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def _changing(folder: Path) -> Iterator[None]:
+    """Raises UserError where the block cannot change the folder."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        yield
     except OSError as error:
         what, cure = f"cannot write into it: {reason(error)}", "name another folder with --out"
-        raise UserError(what, cure=cure, where=str(path.parent)) from error
+        raise UserError(what, cure=cure, where=str(folder)) from error
 
 
 def check(store: Reader, out: Path) -> list[str]:

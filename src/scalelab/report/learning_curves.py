@@ -42,7 +42,7 @@ _PANELS = 4
 class LearningCurves(Figure):
     """Any metric against tokens, FLOPs, seconds or steps; replicates as bands."""
 
-    recipe: int = 2
+    recipe: int = 3
     needs_curves: bool = True
     metric: str = ""
     """The only metric to draw; the main ones where it is empty."""

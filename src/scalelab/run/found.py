@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, reason
+from scalelab.core.files import replacing
 from scalelab.spec.axes import laid
 from scalelab.spec.document import dump
 
@@ -57,13 +57,8 @@ def write_found(found: Found, folder: Path = FOLDER) -> Path:
         path = folder / f"{found.space}-{found.digest[:SHORT]}.yaml"
     body = dump(found.data(), default_flow_style=None, width=_WIDTH, allow_unicode=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            "w", dir=folder, suffix=".part", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(f"{_MARK}{_checksum(body)}\n{body}")
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
+        with replacing(path) as part:
+            part.write_text(f"{_MARK}{_checksum(body)}\n{body}", encoding="utf-8")
     except OSError as error:
         cure = "make the folder writable, or run the command elsewhere with `--space PATH`"
         raise UserError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from scalelab.core.errors import UserError, reason
 from scalelab.core.events import FINISHED, is_pruned
+from scalelab.core.files import replacing
 from scalelab.spec.space import Space
 from scalelab.store.reader import Reader
 from scalelab.store.tried import Member, members
@@ -42,19 +43,15 @@ def write_journal(path: Path, space: Space, trials: "Sequence[FrozenTrial]") -> 
 
     from scalelab.run.search.samplers import quiet
 
-    part = path.with_suffix(".journal.part")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
-        with quiet():
+        with replacing(path) as part, quiet():
             storage = optuna.storages.JournalStorage(JournalFileBackend(str(part)))
             study = optuna.create_study(
                 storage=storage, study_name=space.name, directions=list(space.objectives.values())
             )
             study.set_metric_names(list(space.objectives))
             study.add_trials(trials)
-        part.replace(path)
     except OSError as error:
         cure = "take a store in a folder that you can write"
         raise UserError(

@@ -131,11 +131,16 @@ class Meter:
                 * planned.tokens
                 / max(1, planned.steps)
             )
-        self._steps[planned.digest] = step
-        if isinstance(event, Advanced):
+        if isinstance(event, Started):
+            reached = event.resumed / max(1, planned.steps)
+            if planned.digest not in self._steps:  # an earlier run's work tells nothing of the pace
+                self._share += reached * self._share_of(planned)
+            self._advanced[planned.digest] = planned, reached
+        elif isinstance(event, Advanced):
             self._advanced[planned.digest] = planned, event.share
-        elif isinstance(event, Started | Ended):
+        elif isinstance(event, Ended):
             self._advanced.pop(planned.digest, None)
+        self._steps[planned.digest] = step
         (self.running.discard if isinstance(event, Ended) else self.running.add)(planned.digest)
         if self._standing is not None and isinstance(event, Ended):
             self._standing.note(event.state, event.values)

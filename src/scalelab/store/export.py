@@ -3,13 +3,13 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from scalelab.core.errors import UserError, reason
+from scalelab.core.files import replacing
 from scalelab.spec.document import dump
 from scalelab.store import frames
 from scalelab.store.bundle import STORE
@@ -72,15 +72,10 @@ def _tables(store: Reader, experiments: Sequence[str] | None) -> dict[str, Any]:
 def _replace(path: Path, write: Callable[[Any], Any]) -> None:
     from polars.exceptions import ComputeError  # what writing Parquet makes of a full disk
 
-    part = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             write(file)
-        part.replace(path)
     except (OSError, ComputeError) as error:
-        with suppress(OSError):
-            part.unlink()
         why = reason(error) if isinstance(error, OSError) else "its disk is full, or fails"
         raise UserError(
             f"cannot be written: {why}",
