@@ -37,9 +37,9 @@ class Worker(Protocol):
     Emits Started, Measured... and, as its last word, the Ended that it returns; Advanced in between
     as it likes. Raises Interrupted, after it has saved its position, where `stopping()` turns true.
     Where `pruned()` is true after a Measured, the search has given the trial up: it saves its
-    position and ends `stopped`, with the last Measured's values and `pruned`, its step. Fenced gives
-    the trial up, and Unwritable stops the run. Any other exception is a failed attempt. Must survive
-    cloudpickle.
+    position and ends `stopped`, with the last Measured's values and `pruned`, its step. Fenced
+    gives the trial up, and Unwritable stops the run. Any other exception is a failed attempt. Must
+    survive cloudpickle.
     """
 
     def __call__(
