@@ -271,3 +271,21 @@ def test_what_a_table_does_not_say_is_unknown_and_can_be_asked_for(
     assert len(large["trials"]) == 1
     none = command("ls", "--store", "x.db", "--filter", "flops < 1k", "--json").json
     assert none["trials"] == []
+
+
+def test_an_imported_trial_has_no_model_to_sample_from(command: Command) -> None:
+    Path("table.csv").write_text("N,D,L\n1e6,1e8,3.1\n2e6,2e8,2.9\n")
+    Path("mapping.yaml").write_text(
+        "experiment: mine\ncolumns: {params.total: N, tokens: D, metrics.loss: L}\n"
+    )
+    made = command("import", "table.csv", "--mapping", "mapping.yaml", "--json")
+    assert made.code == 0, made.err
+    digest = command("ls", "--json").json["trials"][0]["digest"]
+    for wanted in (
+        [digest],
+        ["--best-and-worst", "mine", "--metric", "loss"],
+        ["--best-and-worst", "mine"],
+    ):
+        said = command("generate", *wanted)
+        assert (said.code, said.out) == (2, "")
+        assert "imported" in said.err

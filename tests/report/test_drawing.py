@@ -20,6 +20,7 @@ from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Started
 from scalelab.report.drawing import write
 from scalelab.report.figure import Drawing, Rows
+from scalelab.report.index import read_cards
 from scalelab.report.reading import Reading, fingerprint
 from scalelab.report.recall_map import RecallMap
 from scalelab.report.registry import find
@@ -275,6 +276,39 @@ def test_all_figures_have_an_index_that_leads_to_them(store: Store, tmp_path: Pa
     assert index.count("data:image/png") == 2 * (len(paths) - 1)
     report.draw_all(store, out=tmp_path / "again")
     assert (tmp_path / "again" / "index.html").read_text(encoding="utf-8") == index
+
+
+def test_the_index_follows_a_page_that_is_drawn_alone(store: Store, tmp_path: Path) -> None:
+    whole = report.draw_all(store, out=tmp_path).paths
+    before = read_cards(whole["index"].read_text(encoding="utf-8"))
+    report.draw(store, 1, filter="task.people <= 8", out=tmp_path)
+    after = read_cards(whole["index"].read_text(encoding="utf-8"))
+    assert after.keys() == before.keys()
+    assert {number for number in before if after[number] != before[number]} == {1}
+    (tmp_path / "fig-2.html").unlink()
+    report.draw(store, 1, out=tmp_path)
+    found = read_cards(whole["index"].read_text(encoding="utf-8"))
+    assert found == {number: card for number, card in before.items() if number != 2}
+
+
+def test_a_filter_that_does_not_fit_a_figure_leaves_its_page(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("unknown name in the filter")
+
+    whole = report.draw_all(store, out=tmp_path).paths
+    page, index = whole["recall_map"].read_bytes(), whole["index"].read_bytes()
+    monkeypatch.setattr(RecallMap, "draw", refuse)
+    narrowed = report.draw_all(store, filter="model.width > 0", out=tmp_path)
+    assert [failure.name for failure in narrowed.failures] == ["recall_map"]
+    assert whole["recall_map"].read_bytes() == page
+    assert (
+        read_cards(index.decode()).keys()
+        == read_cards(whole["index"].read_text(encoding="utf-8")).keys()
+    )
+    report.draw_all(store, out=tmp_path)
+    assert whole["recall_map"].read_bytes() != page
 
 
 @pytest.mark.parametrize("format", ["html", "svg"])

@@ -355,6 +355,11 @@ def test_whatever_some_of_the_trials_end_with_may_be_an_objective(
     assert list(space.objectives) == [objective.partition(":")[0]]
 
 
+def test_a_setting_of_what_is_searched_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--set optim.lr=3e-3.*search.optim.lr"):
+        load_space(write(tmp_path, GOOD), ["optim.lr=3e-3"])
+
+
 def test_settings_change_the_space_and_its_base(tmp_path: Path) -> None:
     settings = [
         "sampler=gp",

@@ -228,7 +228,14 @@ def _ranked(
         (one, end.metrics)
         for one, state, end in members
         if state in ("done", "stopped") and not is_pruned(state, end.metrics)
+        if one.origin == "run"
     ]
+    if members and all(one.origin != "run" for one, _, _ in members):
+        raise UserError(
+            f"the trials of `{experiment}` are imported and have no models",
+            cure="name an experiment that ran here",
+            where=store,
+        )
     if not ended:
         raise UserError(f"no trial of `{experiment}` is finished", cure="run it first", where=store)
     if metric is None:
@@ -257,6 +264,7 @@ def _answer(
     from scalelab.generate import Gapped, Piece, compiled_step, fill, stream, whole
     from scalelab.spec.experiment import Trial
 
+    _refuse_imported(found, store)
     trial = Trial.model_validate(found.record.trial)
     _refuse_unfit(trial, wish, found.record.digest)
     model, words, device = loaded(trial, found, wish.data, store)
@@ -310,6 +318,16 @@ def _refuse_unfit(trial: "Trial", wish: Wish, digest: str) -> None:
             raise UserError(why, cure=cure, where=where)
 
 
+def _refuse_imported(found: "StoredTrial", store: str) -> None:
+    """Raises UserError for a trial that came with a table."""
+    if found.record.origin != "run":
+        raise UserError(
+            f"trial {found.record.digest[:SHORT]} is imported and has no model",
+            cure="name a trial that ran here",
+            where=store,
+        )
+
+
 def loaded(
     trial: "Trial", found: "StoredTrial", data: str, store: str
 ) -> "tuple[Family, Vocabulary, torch.device]":
@@ -323,13 +341,8 @@ def loaded(
     from scalelab.train.loading import load_model
     from scalelab.train.numerics import pick_device
 
+    _refuse_imported(found, store)
     short, state = found.record.digest[:SHORT], found.result.state
-    if found.record.origin != "run":
-        raise UserError(
-            f"trial {short} is imported and has no model",
-            cure="name a trial that ran here",
-            where=store,
-        )
     if state not in ("done", "stopped"):
         cure = (
             "its weights are no numbers; name another"

@@ -11,13 +11,22 @@ from scalelab.core.errors import UserError, reason
 from scalelab.core.files import replacing
 from scalelab.report.charts import to_png, to_svg
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
-from scalelab.report.index import Drawn, Failed, to_card, to_failed_card, to_index
+from scalelab.report.index import (
+    Drawn,
+    Failed,
+    read_cards,
+    to_card,
+    to_failed_card,
+    to_index,
+)
 from scalelab.report.page import to_failed_page, to_page
 from scalelab.report.reading import Reading, fingerprint, having_data, take
 from scalelab.report.registry import ENTRIES, Entry, figures, find
 from scalelab.store.reader import Reader
 
 Format = Literal["html", "png", "svg"]
+
+INDEX = "index.html"
 
 
 @dataclass(frozen=True)
@@ -52,13 +61,19 @@ def draw(
     it; gives the first's path.
 
     Without `experiments` it draws the one that the registry names, or the only one that has data. A
-    picture of a further panel is `fig-N-NAME.png`. The same rows give the same bytes. Raises
+    picture of a further panel is `fig-N-NAME.png`. An index that lies there shows the new one. The
+    same rows give the same bytes. Raises
     UserError for an unknown figure, experiment or option, a filter that is none, and a figure
     without data, with the spec that makes it.
     """
-    drawn = find(figure).chosen(options or {})
-    names, rows = take(Reading(store, filter), drawn, experiments)
-    return write(drawn, drawn.draw(rows), rows, names, filter, out, format)
+    reading, drawn = Reading(store, filter), find(figure).chosen(options or {})
+    names, rows = take(reading, drawn, experiments)
+    drawing = drawn.draw(rows)
+    path = write(drawn, drawing, rows, names, filter, out, format)
+    if format == "html" and (out / INDEX).exists():
+        others = [name for name in having_data(reading, drawn) if name not in names]
+        _put_index(out, {drawn.number: to_card(Drawn(drawn, drawing, names, others, path.name))})
+    return path
 
 
 def draw_all(
@@ -69,31 +84,46 @@ def draw_all(
     out: Path,
     format: Format = "html",
 ) -> Report:
-    """Draw every figure that has data, and `index.html` that shows them all.
+    """Draw every figure that has data, and `index.html` that shows them all, and those that were
+    drawn there before.
 
     Pictures have no index. Where several experiments have data for a figure, and none of them is
     the registry's, the newest is drawn. A figure that fails stops no other: it is among the
-    failures, and its page and the index say so. Raises UserError for an unknown experiment, a
+    failures, and its page and the index say so; but for one that `experiments` or `filter` do not
+    fit, whose earlier page stays. Raises UserError for an unknown experiment, a
     filter that is none, and a folder that cannot be written into.
     """
     reading = Reading(store, filter)
     reading.check(experiments)
-    cards, paths, failures = [], {}, []
+    is_narrowed = experiments is not None or filter is not None
+    cards, paths, failures = dict[int, str](), {}, []
     for entry in ENTRIES:
         made = _made(reading, entry, experiments, format)
         if made is None:
             continue
-        cards.append(made.card)
         if made.error is not None:
             failures.append(Failure(entry.number, entry.name, made.error))
+            if is_narrowed and isinstance(made.error, UserError):
+                continue
             _remove_pictures(out, entry, format)
+        cards[entry.number] = made.card
         path = _put_all(out, made.files)
         if made.error is None:
             paths[entry.name] = path
     if not cards or format != "html":
         return Report(paths, failures)
-    _put(out / "index.html", to_index(cards, len(failures)).encode())
-    return Report({"index": out / "index.html", **paths}, failures)
+    _put_index(out, cards)
+    return Report({"index": out / INDEX, **paths}, failures)
+
+
+def _put_index(out: Path, cards: Mapping[int, str]) -> None:
+    """Write the index: these cards, and those of figures that lie there from before."""
+    path = out / INDEX
+    before = read_cards(path.read_text(encoding="utf-8", errors="replace")) if path.exists() else {}
+    kept = {
+        number: card for number, card in before.items() if (out / f"fig-{number}.html").exists()
+    }
+    _put(path, to_index({**kept, **cards}).encode())
 
 
 @dataclass(frozen=True)

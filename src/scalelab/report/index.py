@@ -2,6 +2,7 @@
 from.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,6 +11,8 @@ from typing import Any
 from scalelab.report.charts import THEMES, to_png
 from scalelab.report.figure import Drawing, Figure
 from scalelab.report.markup import asset, head, image, items
+
+_FAILED = '<article class="failed">'
 
 _SAID = 3
 """Sentences of a verdict that are shown."""
@@ -42,10 +45,12 @@ class Failed:
         return f"fig-{self.number}.html"
 
 
-def to_index(cards: Sequence[str], failed: int = 0) -> str:
-    """The page `index.html` of cards, one for each figure, so many of them failed; the same
-    drawings give the same bytes.
+def to_index(cards: Mapping[int, str]) -> str:
+    """The page `index.html` of cards by the figures' numbers; the same cards give the same bytes.
+
+    `read_cards` reads them again.
     """
+    failed = sum(_FAILED in card for card in cards.values())
     count = f"{len(cards)} figure{'s' if len(cards) > 1 else ''}"
     count += f", {failed} failed" if failed else ""
     parts = [
@@ -53,16 +58,22 @@ def to_index(cards: Sequence[str], failed: int = 0) -> str:
         f'<main class="index"><header><p class="kicker">scalelab · {count}</p>',
         '<button id="theme" type="button">Light or dark</button></header>',
         "<h1>Figures</h1>",
-        *cards,
+        *(f"<!-- fig {number} -->\n{card}\n<!-- end -->" for number, card in sorted(cards.items())),
         f"</main><script>{asset('index.js')}</script></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
 
+def read_cards(index: str) -> dict[int, str]:
+    """The cards of an index by the figures' numbers; none where it is of an earlier version."""
+    found = re.findall(r"<!-- fig (\d+) -->\n(.*?)\n<!-- end -->", index, re.DOTALL)
+    return {int(number): card for number, card in found}
+
+
 def to_failed_card(failed: Failed) -> str:
     """The card of a figure that failed."""
     return (
-        f'<article class="failed"><div><p class="kicker">Fig. {failed.number} · failed</p>'
+        f'{_FAILED}<div><p class="kicker">Fig. {failed.number} · failed</p>'
         f'<h2><a href="{escape(failed.page)}">{escape(failed.title)}</a></h2>'
         f'<p class="note">It could not be drawn: {escape(failed.why)}</p></div></article>'
     )

@@ -50,7 +50,14 @@ def load_space(path: str | Path, settings: Sequence[str] = ()) -> tuple[Space, D
     for text in settings:
         _lay(document, text)
         _write_base_out(document, Path())
-    return _checked(document), document
+    space = _checked(document)
+    for loc, place in document.places.items():
+        path = ".".join(map(str, loc[1:]))
+        if loc[:1] == ("base",) and place.startswith("--set ") and path in space.search:
+            what = f"`{path}` is searched: a value of the base is never used"
+            cure = f"write --set 'search.{path}={{choice: [...]}}'"
+            raise UserError(what, cure=cure, where=place)
+    return space, document
 
 
 def experiment_of(space: Space, document: Document) -> tuple[Experiment, Document]:
