@@ -61,6 +61,9 @@ class Clocked:
             self.memory = pss_of_descendants()
         return False
 
+    def say(self, text: str) -> None:
+        print(text)
+
 
 def do_nothing(
     trial: Trial,
