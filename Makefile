@@ -8,7 +8,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu e2e check format bench lock clean
+.PHONY: help demo test test-slow test-gpu faults e2e check format bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-11s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ test-slow: $(VENV)/.installed-for-tests ## the slow tests
 
 test-gpu: $(VENV)/.installed-for-tests ## the tests that need a GPU
 	$(BIN)/pytest -m gpu
+
+faults: $(VENV)/.installed-for-tests ## kill, stop, fill and take away whatever a run rests on
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow or not slow" tests/faults tests/run/test_processes.py tests/run/test_kill.py tests/train/test_checkpoint.py tests/store/test_cleaning.py
 
 e2e: $(VENV)/.installed-for-tests ## a small run of the main job, with its numbers asserted
 	$(BIN)/python tests/e2e.py

@@ -26,6 +26,7 @@ from scalelab.cli.options import (
     print_warnings,
 )
 from scalelab.core.errors import UserError
+from scalelab.core.secrets import masked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -166,7 +167,7 @@ def fit(
         warnings = [*source.get("warnings", []), *plain["warnings"]]
         print_json(plain | {"warnings": warnings, "kept": kept})
     else:
-        _show(fitted, f"kept in {store}" if kept else "")
+        _show(fitted, f"kept in {masked(store)}" if kept else "")
 
 
 def _isoflop(

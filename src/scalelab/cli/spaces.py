@@ -11,6 +11,7 @@ from scalelab.cli.planning import cold_note
 from scalelab.cli.running import is_there
 from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError
+from scalelab.core.secrets import masked
 
 if TYPE_CHECKING:
     from scalelab.run.search.guided import GuidedSearch
@@ -82,7 +83,7 @@ def preview(space: "Space", document: "Document", store: str, warm: bool, as_jso
         else "as many trials as there is time for (--time)"
     )
     print(f"sampler {space.sampler.kind}, pruner {space.pruner.kind}, seed {space.seed}, {budget}")
-    print(f"in {store}: {told}")
+    print(f"in {masked(store)}: {told}")
     if search is not None and (cold := cold_start(search)):
         print(cold)
 

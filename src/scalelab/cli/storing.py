@@ -19,6 +19,7 @@ from scalelab.cli.options import (
 )
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
+from scalelab.core.secrets import masked
 
 SHOWN = 5
 """Digests that a sentence names; `--json` has them all."""
@@ -51,10 +52,10 @@ def import_(
                 f"{option} is for tables", cure=f"give --mapping M.yaml, or leave {option} out"
             )
         counts = _merge(source, store)
-        said = f"brought into {store}"
+        said = f"brought into {masked(store)}"
     else:
         counts = _adopt(source, mapping, store, filter_, add=add)
-        said = f"are in {store}"
+        said = f"are in {masked(store)}"
     if as_json:
         print_json({**counts, "store": store})
         return

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from scalelab.core.errors import UserError
+from scalelab.core.secrets import masked
 
 NEEDED = ("torch", "numpy", "pydantic", "sqlmodel", "typer", "yaml")
 """Without these nothing runs."""
@@ -127,14 +128,16 @@ def _store(store: str) -> Finding:
     from scalelab.store import open_store
 
     if "://" not in store and not Path(store).exists():
-        return Finding("store", True, f"{store} does not exist yet; the first run makes it")
+        return Finding("store", True, f"{masked(store)} does not exist yet; the first run makes it")
     try:
         with open_store(store, mode="read") as opened:
             experiments = opened.experiments()
     except UserError as error:
         return Finding("store", False, error.what, error.cure)
     trials = sum(sum(found.states.values()) for found in experiments)
-    return Finding("store", True, f"{store}: {len(experiments)} experiments, {trials} trials")
+    return Finding(
+        "store", True, f"{masked(store)}: {len(experiments)} experiments, {trials} trials"
+    )
 
 
 def _ray() -> Finding:
