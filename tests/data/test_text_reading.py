@@ -214,7 +214,7 @@ def test_other_corpora_and_tokenizers_lie_elsewhere():
     assert home_of(task, "data") == home_of(
         task.model_copy(update={"context": 9, "documents": "apart"}), "data/"
     )
-    assert command(Corpus(), Bytes(), "results/data") == "scalelab data prepare shakespeare"
+    assert command(Corpus(), Bytes(), "results/data") == "scalelab data prepare tales"
 
 
 def test_a_path_is_the_same_corpus_with_its_variables_and_without(monkeypatch: pytest.MonkeyPatch):
@@ -232,7 +232,8 @@ def test_a_path_is_the_same_corpus_with_its_variables_and_without(monkeypatch: p
         "d/shakespeare-0a51bc2d",
         "d/name-rev-9fe62b3e",
     ]
-    assert home_of(Text(), "d") == "d/shakespeare-0c537980"
+    assert home_of(Text(corpus=Corpus(source="shakespeare")), "d") == "d/shakespeare-0c537980"
+    assert home_of(Text(), "d") == home_of(Text(corpus=Corpus(source="tales")), "d")
 
 
 def test_shards_of_another_text_are_refused(prepared: tuple[Text, str]):

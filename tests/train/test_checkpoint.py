@@ -1,6 +1,8 @@
 """Nothing of a file is used that is not, to the last bit, what was written for this trial."""
 
+import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalelab.core.events import Fenced
+from scalelab.core.events import Fenced, Unwritable
 from scalelab.train import checkpoint
 
 CPU = torch.device("cpu")
@@ -134,3 +136,40 @@ def test_an_attempt_that_was_overtaken_writes_nothing_more(tmp_path: Path) -> No
     checkpoint.save(folder, TRIAL, second, CONTENT)
     checkpoint.leave(folder, second)
     assert not (tmp_path / "attempt").exists()
+
+
+@pytest.mark.parametrize("slow", ["_packed", "fsync"])
+def test_the_fence_holds_where_writing_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    """Suspended while it packs or writes, and overtaken meanwhile."""
+    folder = str(tmp_path)
+    save(tmp_path, CONTENT | {"step": 10})
+    first = checkpoint.enter(folder)
+    place = checkpoint if slow == "_packed" else os
+    original = getattr(place, slow)
+
+    def suspended(*arguments: Any) -> Any:
+        monkeypatch.setattr(place, slow, original)
+        save(tmp_path, CONTENT | {"step": 20})
+        return original(*arguments)
+
+    for write in (
+        lambda: checkpoint.save(folder, TRIAL, first, CONTENT | {"step": 2}),
+        lambda: checkpoint.save_model(folder, first, WEIGHTS),
+    ):
+        monkeypatch.setattr(place, slow, suspended)
+        with pytest.raises(Fenced):
+            write()
+        assert load(tmp_path) == 20
+        assert {path.name for path in tmp_path.iterdir()} == {"attempt", *checkpoint.CHECKPOINTS}
+
+
+def test_a_folder_that_is_gone_is_no_fence(tmp_path: Path) -> None:
+    folder = tmp_path / "trial"
+    attempt = checkpoint.enter(str(folder))
+    checkpoint.save(str(folder), TRIAL, attempt, CONTENT)
+    shutil.rmtree(folder)
+    with pytest.raises(Unwritable):
+        checkpoint.save(str(folder), TRIAL, attempt, CONTENT)
+    assert not folder.exists()

@@ -234,7 +234,9 @@ class StoreDesk:
                     where=event.place,
                 )
             case Overtaken():
-                self._leave(digest)
+                self._look()  # the store may be gone with the folder
+                if self.fault is None:
+                    self._leave(digest)
                 return True
             case _:
                 return self._course(self._out[digest], event)
@@ -247,6 +249,8 @@ class StoreDesk:
             started = (
                 event if isinstance(event, Started) else Started({})
             )  # a worker that died before its first word
+            self._reached.setdefault(digest, started.resumed)
+            self._saved[digest] = max(started.resumed, self._saved.get(digest, 0))
             is_ours = self._write(digest, started)
         if isinstance(event, Measured):
             enough = self._search.measured(digest, event.step, event.values)
@@ -264,6 +268,10 @@ class StoreDesk:
 
     def _leave(self, digest: str) -> None:
         """Leave a trial to the driver that has taken it over."""
+        self.say(
+            "another driver has taken over a trial that was suspended here, or seemed to be: what"
+            " was done since its last checkpoint is void"
+        )
         self._begun.discard(digest)
         self._attempts.pop(digest, None)
         self._wait_for(self._out.pop(digest))

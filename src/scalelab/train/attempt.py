@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalelab.core.events import Measured, Outcome
+from scalelab.core.errors import reason
+from scalelab.core.events import Measured, Outcome, Unwritable
 from scalelab.core.seeds import derive
 from scalelab.data import build as build_data
 from scalelab.evaluate import build_test, notes
@@ -211,6 +212,7 @@ class Attempt:
         }
         if self.folder is not None:
             artifacts |= checkpoint.save_model(self.folder, self.name, self.model.state_dict())
+            checkpoint.check_attempt(self.folder, self.name)
             for name in checkpoint.CHECKPOINTS:
                 checkpoint.remove(self.folder, name)
             checkpoint.leave(self.folder, self.name)
@@ -269,9 +271,13 @@ class Attempt:
                 if content is not None:
                     self._restore(content)
                     return
-            except (OSError, MemoryError, torch.OutOfMemoryError):
-                raise  # no fault of the checkpoint's: it may do at the next try
+            except PermissionError as fault:
+                raise Unwritable(self.folder, reason(fault)) from fault
             except Exception as fault:
+                if isinstance(
+                    fault, OSError | MemoryError | torch.OutOfMemoryError
+                ) and not isinstance(fault, IsADirectoryError):
+                    raise  # no fault of the checkpoint's: it may do at the next try
                 aside = checkpoint.set_aside(self.folder, name)
                 why = str(fault) if isinstance(fault, checkpoint.Unusable) else "it does not fit"
                 self.notes.append(f"a checkpoint is set aside as {aside}: {why}")

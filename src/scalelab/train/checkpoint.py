@@ -94,9 +94,15 @@ def load(folder: str, name: str, trial: str, device: torch.device) -> dict[str, 
 
 
 def check_attempt(folder: str, attempt: str) -> None:
-    """Raises Fenced where an attempt may no longer write in a folder."""
-    if _read(folder, ATTEMPT) != attempt.encode():
-        raise Fenced
+    """Raises Fenced where another attempt has begun, or has ended the trial, and Unwritable where
+    the folder is gone.
+    """
+    newest = _read(folder, ATTEMPT)
+    if newest == attempt.encode():
+        return
+    if newest is None and not exists(folder, MODEL):
+        raise Unwritable(folder, "what this attempt wrote there is gone")
+    raise Fenced
 
 
 def save_model(folder: str, attempt: str, weights: Mapping[str, Tensor]) -> dict[str, str]:
@@ -159,9 +165,15 @@ def _write(folder: str, name: str, attempt: str, *parts: bytes | memoryview) -> 
                 # Else a power cut could leave the new name on an empty file.
                 file.flush()
                 os.fsync(file.fileno())
+        if name != ATTEMPT:
+            check_attempt(folder, attempt)  # writing may have taken long
         if name == CHECKPOINT and files.exists(f"{path}/{CHECKPOINT}"):
             files.mv(f"{path}/{CHECKPOINT}", f"{path}/{PREVIOUS}")
         files.mv(half, f"{path}/{name}")
+    except Fenced:
+        with suppress(Exception):
+            files.rm_file(half)
+        raise
     except OSError as error:
         with suppress(Exception):
             files.rm_file(half)

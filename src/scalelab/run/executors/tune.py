@@ -18,7 +18,7 @@ from ray import tune  # noqa: TID253 - this file is imported where Ray is wanted
 from ray.experimental import internal_kv  # noqa: TID253
 from ray.tune.search import Searcher  # noqa: TID253
 
-from scalelab.core.events import Ended, Event, Measured
+from scalelab.core.events import Ended, Event, Measured, Saved
 from scalelab.core.secrets import masked
 from scalelab.core.signals import snapshot
 from scalelab.run.executors.base import OUT_OF_MEMORY, Desk, Job, attempt, is_out_of_memory
@@ -162,8 +162,8 @@ class Post:
         if self._board is not None and isinstance(event, Measured):
             self.send()
             self.pruned = self.pruned or self._board.has(self._trial)
-        elif time.monotonic() - self._sent >= POST_S:
-            self.send()
+        elif isinstance(event, Saved) or time.monotonic() - self._sent >= POST_S:
+            self.send()  # a worker that dies is judged by what it is known to have saved
 
     def send(self) -> None:
         """Send what waits."""
