@@ -34,7 +34,7 @@ def command(
 ) -> Command:
     """Runs a command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SCALELAB_DEBUG", raising=False)
+    monkeypatch.setenv("SCALELAB_DEBUG", "")  # what `--debug` sets goes with the test
 
     def run(*arguments: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["scalelab", *arguments])

@@ -162,7 +162,17 @@ def test_the_same_command_goes_on(scalelab: Command) -> None:
     ]
 
 
-def test_an_interrupted_search_ends_with_130_and_goes_on(scalelab: Command) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever runs the tests may ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupted_search_ends_with_130_and_goes_on(
+    scalelab: Command, interruptible: None
+) -> None:
     def interrupt() -> None:
         while not Path("results/scalelab.db").exists():
             time.sleep(0.05)

@@ -6,6 +6,7 @@ of them ends. With `--space` the spec is a space, which Optuna searches.
 """
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.run.searching import descending
 
 from scalelab.core.events import Ended, Interrupted, Measured, Started
-from scalelab.core.signals import Signalled, exit_code
+from scalelab.core.signals import STOPPING, Signalled, exit_code
 from scalelab.plan.plan import compile_plan
 from scalelab.run.driver import Options, drive, drive_search
 from scalelab.run.summary import Summary
@@ -78,9 +79,13 @@ def main() -> int:
     parser.add_argument("--address")
     parser.add_argument("--pace", type=float, default=0.02)
     parser.add_argument("--time", type=float)
+    parser.add_argument("--nohup", action="store_true")
     parser.add_argument("--deaf", action="store_true")
     parser.add_argument("--space", action="store_true")
     parsed = parser.parse_args()
+    for number in STOPPING:  # whoever runs the tests may ignore some
+        is_ignored = parsed.nohup and number == signal.SIGHUP
+        signal.signal(number, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
     folder = Path(parsed.store).parent
     options = Options(
         parsed.executor,

@@ -200,11 +200,7 @@ def test_a_second_signal_ends_at_once(driven: Driven, make_plan: Callable[..., P
 
 def test_an_ignored_signal_stays_ignored(driven: Driven, make_plan: Callable[..., Plan]) -> None:
     make_plan(EIGHT)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
-    try:
-        process = driven.start("--pace", "0.05")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    process = driven.start("--pace", "0.05", "--nohup")
     driven.wait_for(lambda: len(driven.runs()) >= 1)
     os.kill(process.pid, signal.SIGHUP)
     assert process.wait(timeout=60) == 0
