@@ -4,10 +4,13 @@ nothing had happened.
 """
 
 import os
+import resource
 import shutil
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -16,11 +19,13 @@ from tests.faults.work import breaking, content
 from tests.store.conftest import merge
 
 from scalelab.core.errors import UserError
+from scalelab.core.events import Ended, Measured, Started
 from scalelab.plan.plan import Plan
 from scalelab.run import driver
 from scalelab.run.driver import Options, drive
+from scalelab.run.rescue import Diary, Entry, rescued
 from scalelab.store import open_store
-from scalelab.store.patience import Patience
+from scalelab.store.patience import Lost, Patience
 
 STORE = Path("results/lab.db")
 
@@ -99,6 +104,47 @@ def test_a_rescue_file_has_what_earlier_runs_found(
     (rescue,) = STORE.parent.glob("*.rescue-*.db")
     with open_store(rescue, mode="read") as store:
         assert [state for _, state, _ in store.members("first")] == ["done"]
+
+
+def test_a_diary_goes_on_after_a_full_disk() -> None:
+    entry = Entry(1.0, "a", Measured(5, {"loss": 2.0}))
+    with closing(Diary()) as diary:
+        diary.note(entry)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150, limits[1]))  # in the middle of a line
+        try:
+            for _ in range(3):
+                diary.note(entry)
+            assert len(list(diary.entries())) == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        diary.note(entry)
+        assert list(diary.entries()) == [entry, entry]
+
+
+def test_a_trial_that_another_driver_has_is_left_out_of_a_rescue_file(
+    make_plan: Callable[..., Plan],
+) -> None:
+    plan = make_plan()
+    first, second, *_ = [planned.digest for planned in plan.trials]
+    with open_store(STORE, mode="write") as store, closing(Diary()) as diary:
+        driver.register(plan, store)
+        store.claim(first, "other")
+        for digest in (first, second):
+            diary.note(Entry(1.0, digest, Started({}), digest))
+            diary.note(Entry(2.0, digest, Ended("done", 10, 0.5, {"recall": 0.5})))
+        rescued(
+            Lost("was removed", where=str(STORE)),
+            store.database,
+            diary,
+            partial(driver.register, plan),
+            experiment=None,
+            environment={},
+            owner="me",
+        )
+    (rescue,) = STORE.parent.glob("*.rescue-*.db")
+    with open_store(rescue, mode="read") as store:
+        assert [state for _, state, _ in store.members("small")][:2] == ["queued", "done"]
 
 
 def test_a_heartbeat_is_cheap(make_plan: Callable[..., Plan]) -> None:

@@ -26,7 +26,7 @@ from tests.store.conftest import NewPlace, control, merge, record
 from scalelab.core.errors import UserError
 from scalelab.core.signals import Signalled
 from scalelab.plan.plan import Plan
-from scalelab.run import desk
+from scalelab.run import desk, driver
 from scalelab.run.driver import Options, drive
 from scalelab.store import open_store, sqlite
 from scalelab.store.patience import Patience
@@ -200,11 +200,13 @@ def test_a_connection_that_breaks_at_commit_changes_nothing(
 
 
 GONE = {
-    "tables": "DROP SCHEMA scalelab CASCADE",
-    "database": "DROP DATABASE {} WITH (FORCE)",
+    "tables are gone": "DROP SCHEMA scalelab CASCADE",
+    "tables were replaced": "DROP SCHEMA scalelab CASCADE; ALTER SCHEMA spare RENAME TO scalelab",
+    "database is gone": "DROP DATABASE {} WITH (FORCE)",
 }
 
 
+@pytest.mark.parametrize("at", [2, 4])
 @pytest.mark.parametrize("what", GONE)
 def test_what_dropped_tables_had_of_the_run_is_rescued(
     make_plan: MakePlan,
@@ -212,9 +214,13 @@ def test_what_dropped_tables_had_of_the_run_is_rescued(
     whole: dict[str, Any],
     postgres_server: str,
     new_database: NewPlace,
+    monkeypatch: pytest.MonkeyPatch,
     what: str,
+    at: int,
 ) -> None:
     import psycopg
+
+    monkeypatch.setattr(driver, "HEARTBEAT_S", 0.05)
 
     new_database()
     server = f"host={postgres_server} user=postgres dbname="
@@ -223,17 +229,22 @@ def test_what_dropped_tables_had_of_the_run_is_rescued(
         connection.execute("CREATE DATABASE doomed")
 
     def drop() -> None:
-        name = "doomed" if what == "tables" else "postgres"
+        name = "postgres" if "database" in what else "doomed"
         with psycopg.connect(f"{server}{name}", autocommit=True) as connection:
             connection.execute(GONE[what].format("doomed").encode())
 
     place = f"postgresql://postgres@/doomed?host={postgres_server}"
-    with open_store(place, mode="write") as store, pytest.raises(UserError, match=f"{what}? .*"):
-        drive(make_plan(), store, inline, worker=breaking(4, drop))
+    open_store(place, mode="write").close()
+    with psycopg.connect(f"{server}doomed", autocommit=True) as connection:
+        connection.execute("ALTER SCHEMA scalelab RENAME TO spare")
+    with open_store(place, mode="write") as store, pytest.raises(UserError, match=what):
+        drive(make_plan(), store, inline, worker=breaking(at, drop))
     (rescue,) = Path().glob("scalelab.rescue-*.db")
     with open_store("new.db", mode="write") as store:
         merge(store, rescue)
+        drive(make_plan(), store, inline, worker=breaking(0, print))
         assert content(store) == whole
+        assert at < 4 or attempts(store) == [["done"]] * 4
 
 
 SPEC = """\

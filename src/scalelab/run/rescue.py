@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
-from typing import Any, TextIO
+from typing import IO, Any
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Measured, News, Started
+from scalelab.store.claims import Taken
 from scalelab.store.database import Database
 from scalelab.store.opening import open_at
 from scalelab.store.patience import Lost
@@ -47,23 +48,28 @@ class Diary:
     """
 
     def __init__(self) -> None:
-        self._file: TextIO | None = None
+        self._file: IO[bytes] | None = None
 
     def note(self, entry: Entry) -> None:
         """Add an entry. A disk that is full is no reason to stop: the store is the memory."""
+        line = asdict(entry) | {"kind": type(entry.event).__name__}
         with suppress(OSError):
-            self._file = self._file or TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
-            line = asdict(entry) | {"kind": type(entry.event).__name__}
-            self._file.write(f"{json.dumps(line)}\n")
+            # Without a buffer: what once found no room would stand in the way of all that follows.
+            self._file = self._file or TemporaryFile("a+b", buffering=0)  # noqa: SIM115
+            # The newline comes first: it ends a line that was cut short by a full disk.
+            self._file.write(f"\n{json.dumps(line)}".encode())
 
     def entries(self) -> Iterator[Entry]:
-        """What was noted."""
+        """What was noted, but for lines that were cut short."""
         if self._file is None:
             return
-        with suppress(OSError, json.JSONDecodeError):  # the last line, where the disk was full
-            self._file.seek(0)
-            for line in self._file:
-                fields = json.loads(line)
+        with suppress(OSError), open(self._file.fileno(), "rb", closefd=False) as lines:
+            lines.seek(0)
+            for line in lines:
+                try:
+                    fields = json.loads(line)
+                except ValueError:
+                    continue
                 event = _KINDS[fields.pop("kind")](**fields.pop("event"))
                 yield Entry(event=event, **fields)
 
@@ -139,6 +145,7 @@ def _write(
     """Write the run down again; what the copy has already stays as it is."""
     now = time.time()
     attempts: dict[str, int] = {}
+    enlisted: set[str] = set()
     with open_at(path, mode="write", clock=lambda: now) as store:
         write_down(store)
         for entry in diary.entries():
@@ -146,11 +153,23 @@ def _write(
             if isinstance(event, TrialRecord):
                 assert experiment is not None
                 store.enlist(experiment, event, owner)
-            elif isinstance(event, Started):
-                attempts[digest] = store.begin(digest, event, environment, owner, key=entry.key)
+                enlisted.add(digest)
+                continue
+            if experiment is not None and digest not in enlisted:
+                continue  # what the trial is found no room in the diary
+            if isinstance(event, Started) or digest not in attempts:
+                # The first word may not have found room in the diary.
+                started = event if isinstance(event, Started) else Started({})
+                try:
+                    attempts[digest] = store.begin(
+                        digest, started, environment, owner, key=entry.key
+                    )
+                except Taken:  # by another driver, of which the copy knows
+                    attempts.pop(digest, None)
+                    continue
+            if isinstance(event, Measured):
+                store.measure(digest, attempts[digest], event)
             elif isinstance(event, Ended):
                 store.end(digest, attempts.pop(digest), event)
-            else:
-                store.measure(digest, attempts[digest], event)
         now = time.time()
         store.release(owner)

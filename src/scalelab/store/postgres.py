@@ -34,6 +34,9 @@ _LOCK = 0x5CA1E1AB
 GONE = ("42P01", "3F000", "3D000")
 """SQLSTATEs of a table, a schema or a database that does not exist."""
 
+FOREIGN_KEY = "23503"
+"""SQLSTATE of a row that refers to one that is not there."""
+
 ANSWER_S = 10
 """How long the server may take to answer, where neither the URL nor $PGCONNECT_TIMEOUT sets it."""
 
@@ -47,6 +50,8 @@ class Postgres:
 
     folder: Path | None = None
     is_run = False
+    _watched: tuple[int, int] | None = None
+    """The oids of the table of trials and of its database."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -96,14 +101,13 @@ class Postgres:
             free.exec_driver_sql("VACUUM (FULL) experiments, environments, attempts, artifacts")
 
     def watch(self, engine: Engine) -> None:
-        """Nothing: its tables have their names."""
+        """Note which tables they are: others may get the same names."""
+        self._watched = self._found(engine)
 
     def check(self, engine: Engine) -> None:
-        """Asks for one of the tables."""
-        with engine.connect() as connection:
-            there = connection.exec_driver_sql(f"SELECT to_regclass('{SCHEMA}.trials')").scalar()
-        if there is None:
-            raise self._lost()
+        """Asks for the oids of one of the tables and of the database."""
+        if self._found(engine) != self._watched and self._watched is not None:
+            raise self._replaced()
 
     def copy(self, engine: Engine, path: Path) -> bool:
         """Tables that were dropped can't be read."""
@@ -158,6 +162,9 @@ class Postgres:
             )
         if state in GONE:
             return self._lost()
+        # The rows that a run refers to were there when it began.
+        if self.is_run and state == FOREIGN_KEY:
+            return self._replaced()
         if state in ("25006", "42501"):
             return self._fault(
                 "is read-only for this user",
@@ -180,8 +187,23 @@ class Postgres:
     def close(self) -> None:
         """Nothing to clear away."""
 
+    def _found(self, engine: Engine) -> tuple[int, int]:
+        """The oids of the table of trials and of the database. Raises Lost."""
+        query = (
+            f"SELECT to_regclass('{SCHEMA}.trials')::oid,"
+            " (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        with engine.connect() as connection:
+            table, database = connection.exec_driver_sql(query).one()
+        if table is None:
+            raise self._lost()
+        return int(table), int(database)
+
     def _lost(self) -> Lost:
         return Lost("its tables are gone", where=self.name)
+
+    def _replaced(self) -> Lost:
+        return Lost("its tables were replaced by others during the run", where=self.name)
 
     def _fault(self, what: str, cure: str) -> UserError:
         return UserError(what, cure=cure, where=self.name)
