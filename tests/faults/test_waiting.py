@@ -26,7 +26,7 @@ from tests.store.conftest import NewPlace, control, merge, record
 from scalelab.core.errors import UserError
 from scalelab.core.signals import Signalled
 from scalelab.plan.plan import Plan
-from scalelab.run import desk
+from scalelab.run import desk, driver
 from scalelab.run.driver import Options, drive
 from scalelab.store import open_store, sqlite
 from scalelab.store.patience import Patience
@@ -41,6 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sqlite, "TRY_S", 0.05)
     monkeypatch.setattr(desk, "LEASE_S", 0.5)
+    monkeypatch.setattr(driver, "HEARTBEAT_S", 0.05)
 
 
 @pytest.fixture
