@@ -41,6 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sqlite, "TRY_S", 0.05)
     monkeypatch.setattr(desk, "LEASE_S", 0.5)
+    monkeypatch.setattr(driver, "HEARTBEAT_S", 0.05)
 
 
 @pytest.fixture

@@ -1,12 +1,18 @@
 """No password and no token is kept; a store that has some is cleaned when it is next written."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 from tests.store.conftest import record
 
+from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Started
-from scalelab.store import open_store
+from scalelab.store import open_store, sqlite
+from scalelab.store.database import Database
+from scalelab.store.patience import Away
 from scalelab.store.schema import CLEAN
 
 A = record(1)
@@ -49,11 +55,17 @@ def test_what_is_written_down_has_no_secrets(place: str) -> None:
 
 
 def plant(place: str, version: int) -> None:
-    """Write the secrets as an older version did."""
+    """Write the secrets as an older version did, in rows that stand and in one that was rewritten.
+
+    SQLite may have been built to overwrite what is deleted, or not.
+    """
     with open_store(place, mode="write") as store, store.database.writing() as connection:
+        if "://" not in place:
+            connection.exec_driver_sql("PRAGMA secure_delete=OFF")
         for table, column, value in (
             ("environments", "data", f'{{"argv":["--store","{PLACE}"]}}'),
-            ("attempts", "error", f"cannot reach {PLACE}"),
+            ("attempts", "error", f"cannot reach {PLACE}\n" * 1000),
+            ("attempts", "error", "cannot reach it"),
             ("artifacts", "place", f"sftp://ann:{PASSWORD}@host/model.pt"),
             ("experiments", "spec", f'{{"execution":{{"data":"{REMOTE}"}}}}'),
         ):
@@ -81,3 +93,53 @@ def test_an_older_store_is_cleaned(place: str) -> None:
     if "://" not in place:
         assert PASSWORD.encode() not in files(place)
         assert TOKEN.encode() not in files(place)
+
+
+def plant_rewritten(place: str) -> None:
+    """An older store whose rows have no secret, and whose free pages do."""
+    fill(place)
+    plant(place, CLEAN)
+    with open_store(place, mode="write") as store, store.database.writing() as connection:
+        connection.exec_driver_sql("PRAGMA secure_delete=OFF")
+        for statement in (
+            "UPDATE environments SET data = '{}'",
+            "UPDATE artifacts SET place = ''",
+            "UPDATE experiments SET spec = '{}'",
+        ):
+            connection.exec_driver_sql(statement)
+        store.database.kind.stamp(connection, CLEAN - 1)
+    assert PASSWORD.encode() in files(place)
+
+
+def test_a_store_that_could_not_be_purged_is_purged_when_it_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(database: Database) -> None:
+        raise UserError("the disk is full", cure="make room")
+
+    place = str(tmp_path / "lab.db")
+    plant_rewritten(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "purge", full)
+        with pytest.raises(UserError, match="the disk is full"):
+            open_store(place, mode="write")
+    assert PASSWORD.encode() in files(place)
+    open_store(place, mode="write").close()
+    assert PASSWORD.encode() not in files(place)
+
+
+def test_a_store_is_not_taken_for_clean_while_a_reader_keeps_its_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = str(tmp_path / "lab.db")
+    plant_rewritten(place)
+    monkeypatch.setattr(sqlite, "BUSY_S", 0.1)
+    with closing(sqlite3.connect(place, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM trials").fetchone()
+        with pytest.raises(Away, match="another process reads it"):
+            open_store(place, mode="write")
+        reader.execute("COMMIT")
+        assert reader.execute("PRAGMA user_version").fetchone() == (CLEAN - 1,)
+    open_store(place, mode="write").close()
+    assert PASSWORD.encode() not in files(place)

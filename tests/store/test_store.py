@@ -172,11 +172,13 @@ def test_one_owner_holds_a_claim_until_the_lease_ends(store: Store, clock: Clock
     assert store.claim(A.digest, "me", lease_s=60)
     assert not store.claim(A.digest, "you")
     assert store.claim(A.digest, "me", lease_s=60)
-    clock.now += 50
-    store.renew("me", lease_s=60)
-    clock.now += 50
+    for _ in range(4):
+        clock.now += 25
+        store.renew("me", lease_s=60)
     assert not store.claim(A.digest, "you"), "it was renewed"
-    clock.now += 59
+    for seconds in (30, 29):
+        clock.now += seconds
+        store.renew("you", lease_s=60)
     assert not store.claim(A.digest, "you")
     clock.now += 1
     assert store.claim(A.digest, "you"), "it was watched for a lease, and stood still"
@@ -201,6 +203,29 @@ def test_no_driver_believes_the_clock_of_another(
         clock.now += 60
         assert other.unclaimed([A.digest], "you", lease_s=60) == [A.digest]
         assert other.claim(A.digest, "you", lease_s=60)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["claims first", "renews first"])
+def test_time_in_which_nobody_could_renew_frees_no_claim(
+    place: str, store: Store, clock: Clock, is_first: bool
+) -> None:
+    store.register("x", SPEC, [A])
+    assert store.claim(A.digest, "me", lease_s=60)
+    with open_store(place, mode="write", clock=clock) as other:
+        other.watch = claims.Watch(clock)
+        other.renew("you", lease_s=60)
+        assert not other.claim(A.digest, "you", lease_s=60)
+        clock.now += 90  # the database is locked, and can be read
+        if is_first:
+            assert not other.claim(A.digest, "you", lease_s=60)
+        other.renew("you", lease_s=60)
+        assert not other.claim(A.digest, "you", lease_s=60)
+        for seconds in (30, 29):
+            clock.now += seconds
+            other.renew("you", lease_s=60)
+            assert not other.claim(A.digest, "you", lease_s=60)
+        clock.now += 1
+        assert other.claim(A.digest, "you", lease_s=60), "it was watched anew for a lease"
 
 
 def test_a_driver_that_lost_its_claim_writes_nothing_more(

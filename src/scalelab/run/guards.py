@@ -7,22 +7,30 @@ from types import FrameType
 
 from scalelab.core.signals import Signalled, handled
 from scalelab.run.desk import LEASE_S
+from scalelab.store.patience import Away
 
 HEARTBEAT_S = LEASE_S / 4
 """How often claims are renewed: a beat may come late, and even twice."""
 
+AGAIN_S = 0.5
+"""How soon a beat is tried again that found the database away."""
+
 
 @contextmanager
 def heartbeat(beat: Callable[[], None], every_s: float = HEARTBEAT_S) -> Iterator[None]:
-    """Beats in a thread of its own: the driver's may be busy training."""
+    """Beats in a thread of its own, at once and from then on: the driver's may be busy training."""
     done = threading.Event()
 
     def run() -> None:
-        while not done.wait(every_s):
-            with suppress(
-                Exception
-            ):  # The driver's own next write meets the same fault, and reports it.
-                beat()
+        pause_s = 0.0
+        while not done.wait(pause_s):
+            pause_s = every_s
+            # The driver's own next write meets the same fault, and reports it.
+            with suppress(Exception):
+                try:
+                    beat()
+                except Away:
+                    pause_s = min(every_s, AGAIN_S)
 
     thread = threading.Thread(target=run, name="heartbeat", daemon=True)
     thread.start()

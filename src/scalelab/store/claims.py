@@ -7,6 +7,9 @@ of their own, on their own monotonic clock, and it was not renewed. `until` is f
 look, and a new value of it is how a renewal is seen. A driver that was killed on this machine is
 known to be gone at once, and nobody waits for its leases.
 
+A store that is locked may still be read: nobody can renew, and every claim stands still. Time in
+which the watcher could not renew its own claims says nothing about those of others.
+
 A driver that has lost its claim writes nothing more: the claim's owner, a name that no two drivers
 share, is the fencing token of every write.
 """
@@ -34,13 +37,26 @@ class Watch:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[int, tuple[str, float, float]] = {}
+        self._renewed: float | None = None
+
+    def renewed(self, lease_s: float) -> None:
+        """The watcher's own claims were renewed: the store can be written."""
+        self._forget_outage(lease_s)
+        self._renewed = self._clock()
 
     def is_idle(self, trial: int, owner: str, until: float, lease_s: float) -> bool:
         """Whether the claim has not been renewed for a lease, as far as was watched."""
+        # Also here: the first write after an outage may be that of a driver which wants the claim.
+        self._forget_outage(lease_s)
         now, before = self._clock(), self._seen.get(trial)
         if before is None or before[:2] != (owner, until):
             before = self._seen[trial] = (owner, until, now)
         return now - before[2] >= lease_s
+
+    def _forget_outage(self, lease_s: float) -> None:
+        """Watch every claim anew where the watcher's own last renewal is too long ago."""
+        if self._renewed is not None and self._clock() - self._renewed > lease_s / 2:
+            self._seen.clear()
 
 
 class Taken(Exception):

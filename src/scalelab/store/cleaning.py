@@ -11,7 +11,7 @@ from scalelab.store.tables import METADATA, OpenJson, OpenText
 
 def clean(database: Database) -> None:
     """Mask every password and token in the columns that are kept without them, and leave no copy on
-    the disk. Raises UserError.
+    the disk, where rows that were rewritten long ago may have left one. Raises UserError.
     """
     columns = [
         (table, column)
@@ -20,20 +20,17 @@ def clean(database: Database) -> None:
         if isinstance(column.type, OpenJson | OpenText)
     ]
     with database.writing() as connection:
-        changed = sum(_clean(connection, table, column) for table, column in columns)
-    if changed:
-        database.purge()
+        for table, column in columns:
+            _clean(connection, table, column)
+    database.purge()
 
 
-def _clean(connection: Connection, table: Table, column: Column) -> int:
-    """Write the rows anew whose column has a secret in it; returns how many have."""
+def _clean(connection: Connection, table: Table, column: Column) -> None:
+    """Write the rows anew whose column has a secret in it."""
     keys = list(table.primary_key.columns)
     raw = type_coerce(column, Text).label("raw")
-    changed = 0
     for row in connection.execute(select(*keys, column.label("open"), raw)).all():
         if row.raw is None or masked(row.raw) == row.raw:
             continue
         this_row = [key == row._mapping[key.name] for key in keys]
         connection.execute(update(table).where(*this_row).values({column.name: row.open}))
-        changed += 1
-    return changed

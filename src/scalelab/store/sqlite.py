@@ -100,13 +100,21 @@ class Sqlite:
             connection.close()
 
     def purge(self, engine: Engine) -> None:
-        """Write the file anew, without the pages of deleted rows, and empty the WAL."""
+        """Write the file anew, without the pages of deleted rows, and empty the WAL.
+
+        Raises Away where a reader keeps the old pages in use.
+        """
         connection = engine.raw_connection()
         try:
             connection.cursor().execute("VACUUM").close()
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+            emptied = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            is_busy, *_ = emptied.fetchone()
+            emptied.close()
         finally:
             connection.close()
+        if is_busy:
+            cure = "end that process, or wait for it"
+            raise Away("another process reads it", cure=cure, where=self.name)
 
     def watch(self, engine: Engine) -> None:
         """Note which file it is, once the WAL of a new one has brought the header home."""

@@ -168,6 +168,7 @@ class Store(Reader):
         """
         with self._lock, self.database.writing() as connection:
             claims.renew(connection, owner, until=self.clock() + lease_s)
+        self.watch.renewed(lease_s)
         self.flush()
 
     def release(self, owner: str) -> None:
