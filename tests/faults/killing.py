@@ -4,6 +4,7 @@ of it tidies up.
 
 import os
 import signal
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,9 +40,22 @@ def was_killed(work: Callable[[Countdown], None], ticks: int) -> bool:
             code = 0
         finally:
             os._exit(code)
-    _, status = os.waitpid(child, 0)
+    status = _ended(child)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "it failed by itself"
     return os.WIFSIGNALED(status)
+
+
+def _ended(child: int) -> int:
+    """The status of a child, for which nobody waits longer than a minute."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise AssertionError("it hangs")
 
 
 @contextmanager
