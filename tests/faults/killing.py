@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-Hook = Callable[[Callable[[], None]], "Iterator[None]"]
-
 
 class Countdown:
     """Kills this process at the Nth tick."""

@@ -24,7 +24,6 @@ from scalelab.cli.options import (
 from scalelab.cli.running import default_folder, is_there, outcome, parsed_seconds, result_rows
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED
-from scalelab.spec.shipped import SPACES
 
 if TYPE_CHECKING:
     from scalelab.run.driver import Options
@@ -39,7 +38,7 @@ def optimize(
         typer.Option(
             "--space",
             help="A space: a name in specs/spaces/ or of scalelab's own, or a file.",
-            callback=spec_file(SPACES),
+            callback=spec_file(space=True),
         ),
     ],
     trials: Annotated[

@@ -38,7 +38,7 @@ def place_argument(help: str, **others: Any) -> Any:
     return typer.Argument(help=help, callback=located, **others)
 
 
-def spec_file(below: str = "") -> Callable[[typer.CallbackParam, Path | None], Path | None]:
+def spec_file(*, space: bool = False) -> Callable[[typer.CallbackParam, Path | None], Path | None]:
     """What an option or argument of a spec names: a path, or a name in `specs/`; see
     `spec.shipped.find`. Standard error says where one of scalelab's own is taken.
     """
@@ -49,11 +49,11 @@ def spec_file(below: str = "") -> Callable[[typer.CallbackParam, Path | None], P
         place = located(param, value)
         if place is None:
             return None
-        path = shipped.find(Path(place), below)
+        path = shipped.find(Path(place), shipped.SPACES if space else "")
         if path != Path(place) and shipped.is_shipped(path):
             name = path.relative_to(shipped.shipped_folder()).with_suffix("")
-            what = f"the spec `{name}` of scalelab; `scalelab specs copy {name}` to change it"
-            print(what, file=sys.stderr)
+            what = f"using scalelab's own spec `{name}`"
+            print(f"{what}; `scalelab specs copy {name}` copies it to specs/", file=sys.stderr)
         return path
 
     return found

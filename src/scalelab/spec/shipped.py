@@ -1,7 +1,7 @@
 """Specs by name: those in `specs/` of the current folder, then those that come with scalelab.
 
 A name is a path below `specs/` without its suffix: `facts_vs_params`, `recipes/muon`,
-`spaces/router`. This module is imported wherever a command takes a spec, so it imports little.
+`spaces/router`.
 """
 
 from pathlib import Path

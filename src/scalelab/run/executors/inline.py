@@ -58,7 +58,6 @@ def _watched(desk: Desk) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
     done, trial = threading.Event(), threading.get_ident()
 
     def watch() -> None:
