@@ -15,9 +15,9 @@ from collections.abc import Callable
 from scalelab.data import build
 from scalelab.evaluate import RecallTest
 from scalelab.evaluate.recall import is_exact
+from scalelab.families import build as build_model
+from scalelab.families.transformer.spec import Transformer
 from scalelab.generate import greedy
-from scalelab.models import build as build_model
-from scalelab.spec.model import Transformer
 from scalelab.spec.task import Facts
 from scalelab.train.process import prepare
 

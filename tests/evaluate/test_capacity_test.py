@@ -17,10 +17,10 @@ from scalelab.data.biography import pools
 from scalelab.data.biography.sentences import NAME, VALUE
 from scalelab.evaluate import CapacityTest, build_test
 from scalelab.evaluate.capacity import SAMPLE
-from scalelab.models import build as build_model
-from scalelab.plan.counts import Parameters, parameters
+from scalelab.families import build as build_model
+from scalelab.families.cost import Parameters, parameters
+from scalelab.families.transformer.spec import Transformer
 from scalelab.spec.experiment import Trial
-from scalelab.spec.model import Transformer
 from scalelab.spec.task import BioD, Biography, Junk
 
 Text = tuple[int, ...]

@@ -28,9 +28,9 @@ from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode
 from scalelab.evaluate import RecallTest
 from scalelab.evaluate.bits import missing_bits
 from scalelab.evaluate.recall import PROBED, SAMPLE, is_exact
-from scalelab.models import build as build_model
-from scalelab.spec.model import Transformer
-from scalelab.spec.router import LayerRouter
+from scalelab.families import build as build_model
+from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.transformer.spec import Transformer
 from scalelab.spec.task import Facts
 
 Text = tuple[int, ...]

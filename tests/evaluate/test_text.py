@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalelab import families as spec
 from scalelab.core.events import Interrupted, is_detail
 from scalelab.core.seeds import derive
 from scalelab.data.text.objectives import documents, examples, targets
@@ -23,10 +24,10 @@ from scalelab.evaluate.excerpt import BYTES
 from scalelab.evaluate.routes import Tally, routes
 from scalelab.evaluate.text import PROBE, SAMPLE, TEST, TextTest
 from scalelab.evaluate.token_kinds import kinds
-from scalelab.models import Family, LayerRouter
-from scalelab.models import build as build_model
-from scalelab.plan.flops import forward_flops
-from scalelab.spec import model as spec
+from scalelab.families import build as build_model
+from scalelab.families.cost import forward_flops
+from scalelab.families.language_model import LanguageModel
+from scalelab.families.layer_router.model import LayerRouter
 from scalelab.spec.experiment import Trial
 from scalelab.spec.text import Text
 
@@ -111,7 +112,7 @@ def corpus(given: Trial, **changes: Any) -> Corpus:
     return Corpus(given.task, **changes)
 
 
-def made(given: Trial, data: Corpus) -> Family:
+def made(given: Trial, data: Corpus) -> LanguageModel:
     model = build_model(given.model.resolved(), data.shape.vocab, CONTEXT).initialise(0)
     with torch.no_grad():
         for weight in model.parameters():
@@ -123,7 +124,7 @@ def measuring(given: Trial, data: Corpus, stopping: Callable[[], bool] = lambda:
     return TextTest(given, data, "cpu", stopping)  # pyright: ignore[reportArgumentType]
 
 
-def told(model: Family, given: Trial, data: Corpus, split: str) -> Iterator[float]:
+def told(model: LanguageModel, given: Trial, data: Corpus, split: str) -> Iterator[float]:
     """Nats of every prediction of a split, one window at a time, in float64."""
     model = model.double()
     for row, window_S in enumerate(data.held_out(split)):
@@ -341,7 +342,7 @@ def test_the_routes_are_those_of_the_whole_validation_split(
     assert isinstance(router, LayerRouter)
     assert isinstance(given.model, spec.LayerRouter)
     found = measuring(given, data).full(router)
-    tally, losses = Tally(given.model, kinds(Bytes(), data.shape.vocab)), list[Tensor]()
+    tally, losses = Tally(given.model.layer_pool, kinds(Bytes(), data.shape.vocab)), list[Tensor]()
     seen = examples(
         data.task,
         data,

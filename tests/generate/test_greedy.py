@@ -17,9 +17,9 @@ from scalelab.core.events import Interrupted
 from scalelab.core.seeds import derive
 from scalelab.data import build
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, Tokens, decode, encode
+from scalelab.families import build as build_model
+from scalelab.families.transformer.spec import Transformer
 from scalelab.generate import greedy
-from scalelab.models import build as build_model
-from scalelab.spec.model import Transformer
 from scalelab.spec.task import Facts
 
 Next = Callable[[list[int]], int]

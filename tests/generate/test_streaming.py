@@ -10,6 +10,8 @@ from scalelab.core.errors import UserError
 from scalelab.data import build as build_data
 from scalelab.data.text.tokenizers import Bytes
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER
+from scalelab.families import build
+from scalelab.families.transformer.spec import Transformer
 from scalelab.generate import (
     GREEDY,
     Continuation,
@@ -23,8 +25,7 @@ from scalelab.generate import (
 from scalelab.generate.lanes import Lanes, eager_step
 from scalelab.generate.sampling import choose, keys
 from scalelab.generate.vocabulary import Documents
-from scalelab.models import build
-from scalelab.spec.model import Ffn, LearnedPositions, Moe, NoPositions, Norm, Transformer
+from scalelab.layers.spec import Ffn, LearnedPositions, Moe, NoPositions, Norm
 from scalelab.spec.task import Biography, Facts
 
 CONTEXT = 48

@@ -12,14 +12,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
 from scalelab.data import build, describe
-from scalelab.models import build as build_model
-from scalelab.models.layers.cross_entropy import cross_entropy
+from scalelab.families import build as build_model
+from scalelab.families.objective import Batch, summed_loss
+from scalelab.layers.cross_entropy import cross_entropy
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.spec.task import Biography, Facts
 from scalelab.train import train
 from scalelab.train.attempt import Attempt
-from scalelab.train.objective import Batch, summed_loss
 from scalelab.train.source import open_source
 
 CPU = Execution(device="cpu")

@@ -8,7 +8,8 @@ import torch
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import Interrupted
-from scalelab.models import LayerRouter, build
+from scalelab.families import build
+from scalelab.families.layer_router.model import LayerRouter
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import checkpoint, train

@@ -13,9 +13,9 @@ from scalelab.core.seeds import derive
 from scalelab.data import ArithmeticData
 from scalelab.data.arithmetic import END
 from scalelab.data.text.objectives import examples
+from scalelab.families.objective import Batch
 from scalelab.spec.experiment import Trial
 from scalelab.spec.text import Arithmetic, Text
-from scalelab.train.objective import Batch
 from scalelab.train.source import Passages, open_source
 
 CPU = torch.device("cpu")

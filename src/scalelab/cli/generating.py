@@ -27,8 +27,8 @@ from scalelab.core.events import is_lower_better, is_pruned
 if TYPE_CHECKING:
     import torch
 
+    from scalelab.families.language_model import LanguageModel
     from scalelab.generate import Piece, Sampling, Vocabulary
-    from scalelab.models import Family
     from scalelab.spec.experiment import Trial
     from scalelab.store import Store, StoredTrial
 
@@ -330,7 +330,7 @@ def _refuse_imported(found: "StoredTrial", store: str) -> None:
 
 def loaded(
     trial: "Trial", found: "StoredTrial", data: str, store: str
-) -> "tuple[Family, Vocabulary, torch.device]":
+) -> "tuple[LanguageModel, Vocabulary, torch.device]":
     """The trained model of a stored trial, its vocabulary, and where it stands.
 
     Raises UserError where there is none.

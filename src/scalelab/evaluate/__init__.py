@@ -11,8 +11,8 @@ from scalelab.evaluate.arithmetic import ArithmeticTest
 from scalelab.evaluate.capacity import CapacityTest
 from scalelab.evaluate.recall import RecallTest
 from scalelab.evaluate.text import TextTest
-from scalelab.models import Family
-from scalelab.plan.counts import parameters
+from scalelab.families.cost import parameters
+from scalelab.families.language_model import LanguageModel
 from scalelab.spec.experiment import Trial
 
 __all__ = ["ArithmeticTest", "CapacityTest", "RecallTest", "TextTest", "build_test", "notes"]
@@ -41,6 +41,6 @@ def build_test(
     return TextTest(trial, data, device, stopping)
 
 
-def notes(test: Test, model: Family) -> dict[str, str]:
+def notes(test: Test, model: LanguageModel) -> dict[str, str]:
     """Texts about a model that stay with its trial in the store, as `data:` URLs by name."""
     return test.notes(model) if isinstance(test, TextTest | ArithmeticTest) else {}

@@ -19,15 +19,14 @@ from torch import Tensor
 from scalelab.core.events import Interrupted
 from scalelab.data import ArithmeticData, Sums
 from scalelab.data.arithmetic.numbers import Ids
-from scalelab.evaluate.bits import Scorer
 from scalelab.evaluate.excerpt import QUESTIONS, excerpt, texts_of
 from scalelab.evaluate.mode import evaluating
 from scalelab.evaluate.routes import Reads, Tally, routes
 from scalelab.evaluate.token_kinds import kinds
-from scalelab.models.layers.reading import Reading
-from scalelab.plan.flops import forward_flops
+from scalelab.families.cost import forward_flops
+from scalelab.families.language_model import LanguageModel
+from scalelab.families.layer_router.reading import Reading
 from scalelab.spec.experiment import Trial
-from scalelab.spec.router import LayerRouter
 
 SAMPLE = 128
 """Questions of each length that an evaluation during training asks."""
@@ -97,7 +96,7 @@ class ArithmeticTest:
         )
         self._exact = torch.float32 if self.device.type == "mps" else torch.float64
 
-    def quick(self, model: Scorer) -> dict[str, float]:
+    def quick(self, model: LanguageModel) -> dict[str, float]:
         """`accuracy`, `accuracy_questions` and `validation_loss` while a model trains: those of
         `full`, estimated from a sample of the questions of each length.
         """
@@ -105,7 +104,7 @@ class ArithmeticTest:
             [self._score(model, length, SAMPLE) for length in range(1, self.data.task.length + 1)]
         )
 
-    def full(self, model: Scorer) -> dict[str, float]:
+    def full(self, model: LanguageModel) -> dict[str, float]:
         """The final metrics of a model, from questions that it was not trained on.
 
         `accuracy_{n}`: share of the questions of length n that are answered exactly. `accuracy` and
@@ -130,12 +129,12 @@ class ArithmeticTest:
             **(self._flops() if tally is None else tally.values()),
         }
 
-    def notes(self, model: Scorer) -> dict[str, str]:
+    def notes(self, model: LanguageModel) -> dict[str, str]:
         """Texts about a model that stay with its trial, as `data:` URLs: of a router over layers
         some questions of every length with the routes of their tokens, `routes`.
         """
-        given, longest = self.trial.model, self.data.task.longest
-        if not isinstance(given, LayerRouter):
+        pool, longest = self.trial.model.layer_pool, self.data.task.longest
+        if pool is None:
             return {}
         tokens, found, each = list[list[int]](), list[Ids](), max(1, QUESTIONS // longest)
         for rows in map(self.data.questions, range(1, longest + 1)):
@@ -145,11 +144,11 @@ class ArithmeticTest:
             ends = seen.real_BT.sum(1).tolist()
             tokens += [row[:end] for row, end in zip(seen.tokens_BS.tolist(), ends, strict=True)]
         return {
-            "routes": excerpt(given, texts_of(self.data.tokenizer, tokens), np.concatenate(found))
+            "routes": excerpt(pool, texts_of(self.data.tokenizer, tokens), np.concatenate(found))
         }
 
     def _score(
-        self, model: Scorer, length: int, most: int | None = None, tally: Tally | None = None
+        self, model: LanguageModel, length: int, most: int | None = None, tally: Tally | None = None
     ) -> _Score:
         """At most `most` questions of a length; a tally counts their routes in."""
         rows, right, nats = self.data.questions(length), 0, np.zeros(1)
@@ -173,7 +172,7 @@ class ArithmeticTest:
         )
 
     def _sums(
-        self, model: Scorer, seen: _Seen, real: int, tally: Tally | None
+        self, model: LanguageModel, seen: _Seen, real: int, tally: Tally | None
     ) -> tuple[int, npt.NDArray[np.floating]]:
         """How many of the first `real` rows are answered exactly, and the nats of their answers,
         once or also after each step.
@@ -210,18 +209,17 @@ class ArithmeticTest:
         tokens_BS, targets_BM, bears_BM = (torch.from_numpy(part).to(self.device) for part in parts)
         return _Seen(tokens_BS, targets_BM[:, 0] + 1, targets_BM, bears_BM)
 
-    def _read(self, model: Scorer, seen: _Seen, *, each_step: bool = False) -> Reading:
+    def _read(self, model: LanguageModel, seen: _Seen, *, each_step: bool = False) -> Reading:
         return cast(Reads, model).read(
             seen.tokens_BT, seen.given_B, seen.targets_BM, each_step=each_step
         )
 
     def _tally(self) -> Tally | None:
         given = self.trial.model
-        return (
-            Tally(given, kinds(self.data.tokenizer, self.data.shape.vocab), self._exact)
-            if isinstance(given, LayerRouter)
-            else None
-        )
+        if given.layer_pool is None:
+            return None
+        kind_V = kinds(self.data.tokenizer, self.data.shape.vocab)
+        return Tally(given.layer_pool, kind_V, self._exact)
 
     def _flops(self) -> dict[str, float]:
         shape, targets = self.data.shape, self.data.questions(1).targets_RM.shape[1]
@@ -231,7 +229,7 @@ class ArithmeticTest:
         }
 
     @contextmanager
-    def _evaluating(self, model: Scorer) -> Iterator[None]:
+    def _evaluating(self, model: LanguageModel) -> Iterator[None]:
         precision = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"
         )

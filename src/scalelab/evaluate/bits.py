@@ -13,35 +13,20 @@ V vocabulary.
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from scalelab.core.events import Interrupted
 from scalelab.data import Rows
-
-
-class Scorer(Protocol):
-    """What is asked of a model here; see `models.Transformer`."""
-
-    def trunk(
-        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
-    ) -> Tensor:
-        """Features [B, M, D] at the positions asked for."""
-        ...
-
-    def head(self, x: Tensor) -> Tensor:
-        """Logits [B, M, V] of features."""
-        ...
+from scalelab.families.language_model import LanguageModel
 
 
 @torch.inference_mode()
 def missing_bits(
-    model: Scorer,
+    model: LanguageModel,
     rows: Rows,
     chosen: npt.NDArray[np.int64],
     shares: npt.NDArray[np.float64],
@@ -66,7 +51,7 @@ def missing_bits(
 
 
 def _nats(
-    model: Scorer,
+    model: LanguageModel,
     rows: Rows,
     chosen_B: npt.NDArray[np.int64],
     share_B: npt.NDArray[np.float64],

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from scalelab.core.events import Interrupted
 from scalelab.data import BiographyData, Probes
 from scalelab.data.biography.sentences import NAME, VALUE
-from scalelab.evaluate.bits import Scorer
 from scalelab.evaluate.complexity import Nats, learned, most
 from scalelab.evaluate.mode import evaluating
-from scalelab.plan.counts import Parameters
+from scalelab.families.cost import Parameters
+from scalelab.families.language_model import LanguageModel
 
 SAMPLE = 1024
 """Biographies that an evaluation during training scores: where there are more people, its bits are
@@ -50,11 +50,11 @@ class CapacityTest:
         )
         self._exact = torch.float32 if self.device.type == "mps" else torch.float64
 
-    def quick(self, model: Scorer) -> dict[str, float]:
+    def quick(self, model: LanguageModel) -> dict[str, float]:
         """The metrics of `full` while a model trains, from a sample of the people."""
         return self._metrics(model, self._sample)
 
-    def full(self, model: Scorer) -> dict[str, float]:
+    def full(self, model: LanguageModel) -> dict[str, float]:
         """The final metrics of a model.
 
         `bits`: what it has learned of names and values (see `complexity`), `bits_max`: what there
@@ -67,7 +67,7 @@ class CapacityTest:
         """
         return self._metrics(model, self._everyone)
 
-    def _metrics(self, model: Scorer, probes: Probes) -> dict[str, float]:
+    def _metrics(self, model: LanguageModel, probes: Probes) -> dict[str, float]:
         pools = self.data.complexity()
         with evaluating(model):
             nats, recall = self._score(model, probes)
@@ -86,7 +86,7 @@ class CapacityTest:
             **first,
         }
 
-    def _score(self, model: Scorer, probes: Probes) -> tuple[Nats, float]:
+    def _score(self, model: LanguageModel, probes: Probes) -> tuple[Nats, float]:
         """Mean losses of the pieces, and the recall of the values."""
         pieces, by_value = int(probes.piece_RT.max()) + 1, self.data.task.text.kind == "bioD"
         batches = [
@@ -107,7 +107,7 @@ class CapacityTest:
 
     @torch.inference_mode()
     def _batch(
-        self, model: Scorer, probes: Probes, at: slice, pieces: int
+        self, model: LanguageModel, probes: Probes, at: slice, pieces: int
     ) -> tuple[npt.NDArray[np.number], ...]:
         """Nats [b, P] and wrong tokens [b, P] of each piece, and nats [b] of the first chunks."""
         if self.stopping():

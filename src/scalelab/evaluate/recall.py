@@ -5,7 +5,7 @@ value.
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,10 @@ from scalelab.data import FactsData, Questions
 from scalelab.data.database import Database
 from scalelab.data.hashing import words
 from scalelab.data.tokens import ASSISTANT, EOD, USER, Tokens, decode
-from scalelab.evaluate.bits import Scorer, missing_bits
+from scalelab.evaluate.bits import missing_bits
 from scalelab.evaluate.mode import evaluating
-from scalelab.generate import Decoder, greedy
+from scalelab.families.language_model import LanguageModel
+from scalelab.generate import greedy
 
 SAMPLE = 256
 """Questions that an evaluation during training begins with."""
@@ -36,10 +37,6 @@ PROBED = 32
 """Of these, questions of each kind that an evaluation during training asks."""
 
 _LANES = {"cpu": 512, "cuda": 4096}
-
-
-class Model(Decoder, Scorer, Protocol):
-    """What the recall test asks of a model; see `models.Transformer`."""
 
 
 class _Question(NamedTuple):
@@ -70,7 +67,7 @@ class RecallTest:
         self.seed, self.watched = seed, watched
         self._in_tool = data.task.recall == "in_tool"
 
-    def quick(self, model: Model) -> dict[str, float]:
+    def quick(self, model: LanguageModel) -> dict[str, float]:
         """The metrics while a model trains.
 
         `recall` and `bits_per_fact`: of a sample, and of every question where the sample is
@@ -85,7 +82,7 @@ class RecallTest:
                 recalls["recall"] = self._recall(model, self._seen, asked, self._database)
             return {**recalls, "bits_per_fact": self._bits_per_fact(model, asked)}
 
-    def full(self, model: Model) -> dict[str, float]:
+    def full(self, model: LanguageModel) -> dict[str, float]:
         """The final metrics of a model.
 
         `recall`: share of the questions that are answered exactly; `chance`: recall of a guess from
@@ -113,12 +110,12 @@ class RecallTest:
             **probes,
         }
 
-    def _probes(self, model: Model) -> Iterator[tuple[str, float]]:
+    def _probes(self, model: LanguageModel) -> Iterator[tuple[str, float]]:
         for name, questions in self._probed.items():
             asked = _spread(len(questions.prompts), PROBE)
             yield name, self._recall(model, questions, asked, self._database_of(name))
 
-    def _sampled_recalls(self, model: Model) -> dict[str, float]:
+    def _sampled_recalls(self, model: LanguageModel) -> dict[str, float]:
         """All samples, asked together: a small batch takes as many steps as a large one."""
         samples = self._samples
         exact = iter(self._exact(model, list(chain.from_iterable(samples.values()))))
@@ -129,14 +126,14 @@ class RecallTest:
 
     def _recall(
         self,
-        model: Model,
+        model: LanguageModel,
         questions: Questions,
         asked: npt.NDArray[np.int64],
         database: Database | None,
     ) -> float:
         return float(np.mean(self._exact(model, _questions(questions, asked, database))))
 
-    def _exact(self, model: Model, asked: Sequence[_Question]) -> list[bool]:
+    def _exact(self, model: LanguageModel, asked: Sequence[_Question]) -> list[bool]:
         """Which of the questions the model answers exactly."""
 
         def reply(queries: list[str], at: list[int]) -> list[str]:
@@ -159,7 +156,7 @@ class RecallTest:
             is_exact(text, question.answer) for text, question in zip(texts, asked, strict=True)
         ]
 
-    def _bits_per_fact(self, model: Model, asked: npt.NDArray[np.int64]) -> float:
+    def _bits_per_fact(self, model: LanguageModel, asked: npt.NDArray[np.int64]) -> float:
         fact = self._seen.fact[asked]
         return float(self.data.fact_bits()[fact].mean()) - missing_bits(
             model,

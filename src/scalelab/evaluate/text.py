@@ -8,7 +8,7 @@ of a layer.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +26,10 @@ from scalelab.evaluate.excerpt import BYTES, excerpt, texts_of
 from scalelab.evaluate.mode import evaluating
 from scalelab.evaluate.routes import Reads, Tally, routes
 from scalelab.evaluate.token_kinds import kinds
+from scalelab.families.cost import forward_flops
+from scalelab.families.language_model import LanguageModel
 from scalelab.generate import decoding_speed
-from scalelab.models import Family, Transformer
-from scalelab.plan.flops import forward_flops
 from scalelab.spec.experiment import Trial
-from scalelab.spec.router import LayerRouter
 
 SAMPLE = 2**14
 """Positions of the validation split that are scored, about: the same at every evaluation of every
@@ -52,24 +51,6 @@ _LOGITS = {"cpu": 2**22, "cuda": 2**26}
 """Logits that stand in memory at once."""
 
 Split = Literal["validation", "test"]
-
-
-class Model(Protocol):
-    """What the text test asks of a model; see `models.Family`."""
-
-    def trunk(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
-    ) -> Tensor:
-        """Features [B, T, D], or [B, M, D] at the positions asked for."""
-        ...
-
-    def head(self, x: Tensor) -> Tensor:
-        """Logits [..., V] of features."""
-        ...
 
 
 class TextTest:
@@ -97,19 +78,15 @@ class TextTest:
         )
         self._exact = torch.float32 if self.device.type == "mps" else torch.float64
         # What is missing of a tokenizer is missed here, before anything is trained.
-        self._kind_V = (
-            kinds(data.tokenizer, data.shape.vocab)
-            if isinstance(trial.model, LayerRouter)
-            else None
-        )
+        self._kind_V = kinds(data.tokenizer, data.shape.vocab) if trial.model.layer_pool else None
 
-    def quick(self, model: Model) -> dict[str, float]:
+    def quick(self, model: LanguageModel) -> dict[str, float]:
         """`validation_loss`, on windows spread evenly over the validation split, whatever the
         batch.
         """
         return {"validation_loss": self._loss(model, self._passages("validation", self._sample))}
 
-    def full(self, model: Model) -> dict[str, float]:
+    def full(self, model: LanguageModel) -> dict[str, float]:
         """The final metrics of a model.
 
         `validation_loss` (of the windows of `quick`) and `test_loss` (of the whole test split, or
@@ -142,12 +119,12 @@ class TextTest:
             found["pseudo_perplexity"] = _exp(self._loss(model, self._one_at_a_time(windows_RS)))
         return found | self._of_routes(model) | self._decoding_speed(model)
 
-    def notes(self, model: Model) -> dict[str, str]:
+    def notes(self, model: LanguageModel) -> dict[str, str]:
         """Texts that stay with the trial, as `data:` URLs: of a router over layers an excerpt of
         the validation split, `routes`.
         """
-        given = self.trial.model
-        if not isinstance(given, LayerRouter):
+        pool = self.trial.model.layer_pool
+        if pool is None:
             return {}
         windows_RS, found = (
             self.data.held_out("validation")[: -(-BYTES // self.data.shape.context)],
@@ -157,7 +134,7 @@ class TextTest:
         def drawn(seen: list[Any]) -> Sequence[Tensor]:
             texts = texts_of(self.data.tokenizer, seen[0].tolist())
             found["routes"] = excerpt(
-                given, texts, routes(cast(Reads, model).read(*seen), seen[0].shape)
+                pool, texts, routes(cast(Reads, model).read(*seen), seen[0].shape)
             )
             return ()
 
@@ -167,19 +144,22 @@ class TextTest:
     def _windows(self, positions: int) -> int:
         return max(1, positions // self.data.shape.context)
 
-    def _of_routes(self, model: Model) -> dict[str, float]:
+    def _of_routes(self, model: LanguageModel) -> dict[str, float]:
         """FLOPs of a token; of a router over layers what they went to, and the loss after each
         step.
         """
         given, shape = self.trial.model, self.data.shape
-        if not isinstance(given, LayerRouter):
+        if given.layer_pool is None:
             return {
                 "flops_per_token": (
                     forward_flops(given, shape.vocab, shape.context, shape.targets) / shape.context
                 )
             }
         assert self._kind_V is not None
-        router, tally = cast(Reads, model), Tally(given, self._kind_V, self._exact)
+        router, tally = (
+            cast(Reads, model),
+            Tally(given.layer_pool, self._kind_V, self._exact),
+        )
 
         def counted(seen: list[Any]) -> Sequence[Tensor]:
             reading = router.read(*seen, each_step=True)
@@ -191,12 +171,14 @@ class TextTest:
         )
         return tally.values() | {f"loss_step_{step}": loss for step, loss in enumerate(after, 1)}
 
-    def _decoding_speed(self, model: Model) -> dict[str, float]:
+    def _decoding_speed(self, model: LanguageModel) -> dict[str, float]:
         """See `generate.decoding_speed`; nothing where the trial does not ask for it."""
         asked = self.trial.evaluation.decoding
         if asked is None:
             return {}
-        assert isinstance(model, Family), "only a model that decodes is asked how fast it does"
+        assert isinstance(model, LanguageModel), (
+            "only a model that decodes is asked how fast it does"
+        )
         contexts = asked.contexts or (self.data.shape.context,)
         with (
             evaluating(model),
@@ -240,7 +222,7 @@ class TextTest:
         return self.data.held_out("validation", self._windows(SAMPLE))
 
     def _loss(
-        self, model: Model, batches: Iterable[Examples], loads: list[Tensor] | None = None
+        self, model: LanguageModel, batches: Iterable[Examples], loads: list[Tensor] | None = None
     ) -> float:
         """Mean nats of a prediction.
 
@@ -251,7 +233,7 @@ class TextTest:
     @torch.inference_mode()
     def _losses(
         self,
-        model: Model,
+        model: LanguageModel,
         batches: Iterable[Examples],
         read: Callable[[list[Any]], Sequence[Tensor]],
     ) -> list[float]:
@@ -284,7 +266,7 @@ class TextTest:
                 targets += batch.targets
         return [total.item() / targets for total in nats]
 
-    def _nats(self, model: Model, x_BMD: Tensor, seen: dict[str, Any]) -> Tensor:
+    def _nats(self, model: LanguageModel, x_BMD: Tensor, seen: dict[str, Any]) -> Tensor:
         """Sum over the predictions of some windows, block by block: the logits never stand in
         memory at once.
         """
@@ -302,7 +284,9 @@ class TextTest:
             nats += F.cross_entropy(logits_nV, label_n, reduction="none").sum(dtype=self._exact)
         return nats
 
-    def _features(self, model: Model, seen: list[Any], loads: list[Tensor] | None) -> Tensor:
+    def _features(
+        self, model: LanguageModel, seen: list[Any], loads: list[Tensor] | None
+    ) -> Tensor:
         """[B, T, D], or [B, M, D] at the targets.
 
         Where loads are asked for a short batch stays short: what fills it would be counted.
@@ -310,7 +294,6 @@ class TextTest:
         if loads is None or self.trial.model.mixture is None:
             filled: list[Any] = [self._filled(part) for part in seen]
             return model.trunk(*filled)[: len(seen[0])]
-        assert isinstance(model, Transformer), "a trial with experts trains a transformer"
         x_BMD, routings = model.run(*seen)
         loads.append(torch.stack([routing.load_E for routing in routings]).to(self._exact))
         return x_BMD

@@ -1,7 +1,7 @@
 """Decoding: sampling in lanes, with a cache or without; greedy, with tool calls; gaps filled."""
 
 from scalelab.generate.filling import fill
-from scalelab.generate.greedy import Cache, Decoder, greedy
+from scalelab.generate.greedy import greedy
 from scalelab.generate.lanes import compiled_step
 from scalelab.generate.sampling import GREEDY, Sampling
 from scalelab.generate.speed import decoding_speed
@@ -10,9 +10,7 @@ from scalelab.generate.vocabulary import Gapped, Vocabulary, vocabulary
 
 __all__ = [
     "GREEDY",
-    "Cache",
     "Continuation",
-    "Decoder",
     "Gapped",
     "Piece",
     "Sampling",

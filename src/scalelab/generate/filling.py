@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from scalelab.core.errors import UserError
-from scalelab.generate.lanes import Model
+from scalelab.families.language_model import LanguageModel
 from scalelab.generate.sampling import Sampling, choose, keys
 from scalelab.generate.streaming import Continuation
 from scalelab.generate.vocabulary import Gapped
@@ -16,7 +16,7 @@ from scalelab.generate.vocabulary import Gapped
 
 @torch.inference_mode()
 def fill(
-    model: Model,
+    model: LanguageModel,
     vocabulary: Gapped,
     ids: Sequence[int],
     num: int,

@@ -4,7 +4,6 @@ B lanes, T positions of a call, L tokens of a lane's text.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from scalelab.core.events import Interrupted
 from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, Tokens, decode, encode
+from scalelab.families.language_model import LanguageModel
 
 Reply = Callable[[list[str], list[int]], list[str]]
 """The texts of turns that call the tool, and to which prompts they belong -> what the tool answers
@@ -22,41 +22,9 @@ LANES = 512
 """Lanes of a batch: at width 16, what stays in a processor's cache."""
 
 
-class Cache(Protocol):
-    """What a model remembers of the lanes."""
-
-    def select(self, lanes: Tensor) -> Self:
-        """The memory of these lanes only."""
-        ...
-
-
-class Decoder(Protocol):
-    """What greedy decoding asks of a model; see `models.Transformer`."""
-
-    def new_cache(self, lanes: int, length: int) -> Cache:
-        """An empty memory for `lanes` sequences of at most `length` positions."""
-        ...
-
-    def decode(
-        self,
-        tokens_BT: Tensor,
-        start_B: Tensor,
-        cache: Any,
-        given_B: Tensor | None = None,
-        length_B: Tensor | None = None,
-    ) -> Tensor:
-        """Logits [B, T, V] of tokens at positions `start_B` and on; the lane's first `given_B` are
-        given text.
-
-        Of each lane the first `length_B` tokens are real and the rest padding; all are real where
-        it is None. `cache` is what `new_cache` made, each model's own kind.
-        """
-        ...
-
-
 @torch.inference_mode()
 def greedy(
-    model: Decoder,
+    model: LanguageModel,
     prompts: Sequence[Tokens],
     *,
     limit: int,
@@ -97,7 +65,7 @@ class _Batch:
 
     def __init__(
         self,
-        model: Decoder,
+        model: LanguageModel,
         prompts: Sequence[Tokens],
         limit: int,
         reply: Reply | None,

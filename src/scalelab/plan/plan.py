@@ -12,12 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.spec import Spec
 from scalelab.data import NotPrepared, TaskShape, describe
-from scalelab.plan.counts import Parameters, parameters
-from scalelab.plan.flops import Bounds, train_bounds
+from scalelab.families.cost import Bounds, Parameters, parameters
 from scalelab.plan.solve import solve, solved_sizes
 from scalelab.spec.axes import AxisError, Point, laid, paths, points
-from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Experiment, Trial
 from scalelab.spec.load import Document, axis_loc, explained, written
@@ -252,7 +251,7 @@ def _replicates(
             f"{error.what} (at {at})" if at else error.what, cure=error.cure, where=error.where
         ) from error
     params = parameters(model, shape.vocab, shape.context, shape.used)
-    each = train_bounds(model, shape.vocab, shape.context, shape.targets)
+    each = model.train_bounds(shape.vocab, shape.context, shape.targets)
     steps = num_steps(trial.budget, shape, trial.batch, each)
     if steps * trial.batch * shape.context > MOST_TOKENS:
         raise UserError(

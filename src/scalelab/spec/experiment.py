@@ -7,12 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from scalelab.core.canon import sha256
+from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Whole
-from scalelab.spec.base import Spec
+from scalelab.families import Model
+from scalelab.families.transformer.spec import Transformer
 from scalelab.spec.budget import Budget
 from scalelab.spec.evaluation import Evaluation
 from scalelab.spec.execution import Execution
-from scalelab.spec.model import LayerRouter, Lstm, Model, Transformer
 from scalelab.spec.optim import AdamW, Optim
 from scalelab.spec.search import Grid, Search
 from scalelab.spec.task import Facts, Task
@@ -63,18 +64,7 @@ class Trial(Spec):
             )
         if isinstance(self.task, Text):
             self._check_decoding(self.task.context)
-            if (
-                isinstance(self.model, LayerRouter)
-                and self.model.granularity == "sequence"
-                and self.task.documents == "apart"
-            ):
-                what = (
-                    "one route of a sequence goes by its first document, and `task.documents` is"
-                    " `apart`"
-                )
-                raise ValueError(f"{what}; take `model.granularity: token`, or `joined` documents")
-            if isinstance(self.model, Lstm):
-                _check_reading(self.task)
+            self.model.check_text(self.task.objective.kind, self.task.documents)
             wanted = {"causal": ("causal",), "prefix": ("prefix",), "masked": ("full",)}[
                 self.task.objective.kind
             ]
@@ -92,8 +82,7 @@ class Trial(Spec):
         return self
 
     def _check_decoding(self, context: int) -> None:
-        leaks = self.model.mixture is not None and self.model.mixture.choice == "expert"
-        if self.evaluation.decoding is not None and leaks:
+        if self.evaluation.decoding is not None and self.model.leaks_future:
             raise ValueError(
                 "experts that choose their tokens see whole texts, so the model writes none; leave"
                 " `evaluation.decoding` out"
@@ -155,21 +144,6 @@ class Experiment(Trial):
     """Which of the trials are run: `grid` or `frontier`."""
     execution: Execution = Execution()
     """Where and how fast the trials run."""
-
-
-def _check_reading(task: Text) -> None:
-    """What a model can be asked that reads one token after the other."""
-    if task.objective.kind != "causal":
-        what = (
-            "an LSTM reads one token after the other, and `task.objective.kind` is"
-            f" `{task.objective.kind}`"
-        )
-        raise ValueError(f"{what}; take the causal objective, or another model")
-    if task.documents == "apart":
-        raise ValueError(
-            "an LSTM's state is not reset between documents, and `task.documents` is `apart`; take"
-            " `joined`, or another model"
-        )
 
 
 def _identity(part: Spec, recipe_of: Callable[[Spec, str], int], path: str = "") -> dict[str, Any]:

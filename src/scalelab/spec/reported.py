@@ -9,7 +9,6 @@ from typing import get_args
 
 from scalelab.core.events import POSITION
 from scalelab.spec.experiment import Trial
-from scalelab.spec.router import LayerRouter
 from scalelab.spec.task import Task
 
 EXPERTS = ("max_vio", "router_entropy", "dropped")
@@ -37,18 +36,17 @@ def concluded(trial: Trial) -> tuple[str, ...]:
     found = [*trial.task.concludes, *_experts(trial)]
     if trial.task.kind == "text" and trial.model.mixture is not None:
         found.append("test_max_vio")
-    if isinstance(trial.model, LayerRouter) and trial.task.kind in ("text", "arithmetic"):
+    pool = trial.model.layer_pool
+    if pool is not None and trial.task.kind in ("text", "arithmetic"):
         found += _ROUTES
-        found += ["identity_share"] if trial.model.identity else []
+        found += ["identity_share"] if pool.identity else []
     return tuple(found)
 
 
 def _experts(trial: Trial) -> tuple[str, ...]:
-    routed = isinstance(trial.model, LayerRouter) or trial.model.mixture is not None
-    return EXPERTS if routed else ()
+    return EXPERTS if trial.model.layer_pool or trial.model.mixture else ()
 
 
 def _thinking(trial: Trial) -> tuple[str, ...]:
-    model = trial.model
-    halts = isinstance(model, LayerRouter) and model.halting.kind != "none"
-    return ("steps_mean",) if halts else ()
+    pool = trial.model.layer_pool
+    return ("steps_mean",) if pool is not None and pool.halts else ()

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from scalelab.core.spec import Spec, default_kind
 from scalelab.core.units import Count, Number, Whole
-from scalelab.spec.base import Spec, default_kind
 from scalelab.spec.text import Arithmetic, Text
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from scalelab.core.spec import Spec, default_kind
 from scalelab.core.units import Count, Number, Whole
-from scalelab.spec.base import Spec, default_kind
 
 
 class Bytes(Spec):

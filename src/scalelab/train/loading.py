@@ -4,14 +4,15 @@ import torch
 
 from scalelab.core.errors import UserError
 from scalelab.data import TaskShape
-from scalelab.models import Family, build
+from scalelab.families import build
+from scalelab.families.language_model import LanguageModel
 from scalelab.spec.experiment import Trial
 from scalelab.train import checkpoint
 
 
 def load_model(
     trial: Trial, place: str, shape: TaskShape, device: torch.device, sha256: str | None = None
-) -> Family:
+) -> LanguageModel:
     """The trained model of a trial, in evaluation mode; `place` is where its artifact lies,
     `sha256` what its weights hash to.
 

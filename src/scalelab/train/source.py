@@ -16,8 +16,8 @@ from scalelab.core.seeds import derive
 from scalelab.data import ArithmeticData, BiographyData, Data, FactsData, TextData
 from scalelab.data.text.objectives import examples
 from scalelab.evaluate.device import put
+from scalelab.families.objective import Batch
 from scalelab.spec.experiment import Trial
-from scalelab.train.objective import Batch
 
 
 class Source(Protocol):
