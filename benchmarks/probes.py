@@ -10,11 +10,11 @@ import os
 import time
 from pathlib import Path
 
-from scalelab.evaluate import RecallTest
 from scalelab.families.language_model import LanguageModel
 from scalelab.plan.plan import compile_plan
 from scalelab.spec.execution import Execution
 from scalelab.spec.load import load
+from scalelab.tasks.facts.evaluate import RecallTest
 from scalelab.train import train
 
 TOY = "SCALELAB_TOY" in os.environ

@@ -20,7 +20,7 @@ from scalelab.families.transformer.spec import Transformer
 from scalelab.spec.budget import Budget
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.spec.task import Facts
+from scalelab.tasks.facts.spec import Facts
 from scalelab.train.attempt import Attempt
 from scalelab.train.process import prepare
 

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from scalelab import families as spec
 from scalelab.core.events import Interrupted
-from scalelab.data.arithmetic import ASKED, END, VOCAB, ArithmeticData, Sums
-from scalelab.evaluate.arithmetic import SAMPLE, ArithmeticTest
 from scalelab.evaluate.excerpt import QUESTIONS
 from scalelab.evaluate.routes import Tally
 from scalelab.evaluate.token_kinds import kinds
@@ -23,7 +21,9 @@ from scalelab.families import build as build_model
 from scalelab.families.cost import forward_flops
 from scalelab.families.layer_router.model import LayerRouter
 from scalelab.spec.experiment import Trial
-from scalelab.spec.text import Arithmetic
+from scalelab.tasks.arithmetic.data import ASKED, END, VOCAB, ArithmeticData, Sums
+from scalelab.tasks.arithmetic.evaluate import SAMPLE, ArithmeticTest
+from scalelab.tasks.arithmetic.spec import Arithmetic
 
 TASKS = {
     "addition": Arithmetic(length=2, longest=4),

@@ -18,18 +18,18 @@ from torch import Tensor
 from scalelab import families as spec
 from scalelab.core.events import Interrupted, is_detail
 from scalelab.core.seeds import derive
-from scalelab.data.text.objectives import documents, examples, targets
 from scalelab.data.text.tokenizers.bytes import Bytes
 from scalelab.evaluate.excerpt import BYTES
 from scalelab.evaluate.routes import Tally, routes
-from scalelab.evaluate.text import PROBE, SAMPLE, TEST, TextTest
 from scalelab.evaluate.token_kinds import kinds
 from scalelab.families import build as build_model
 from scalelab.families.cost import forward_flops
 from scalelab.families.language_model import LanguageModel
 from scalelab.families.layer_router.model import LayerRouter
 from scalelab.spec.experiment import Trial
-from scalelab.spec.text import Text
+from scalelab.tasks.text.evaluate import PROBE, SAMPLE, TEST, TextTest
+from scalelab.tasks.text.objectives import documents, examples, targets
+from scalelab.tasks.text.spec import Text
 
 VOCAB, EOS, CONTEXT = 23, 22, 16
 OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {

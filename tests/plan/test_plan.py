@@ -10,13 +10,14 @@ import pytest
 
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
-from scalelab.data import NotPrepared, describe
+from scalelab.data.text.manifest import NotPrepared
 from scalelab.data.text.prepare import prepare
 from scalelab.plan.cost import GUESSED_FLOPS_PER_SECOND, Clock, Speed
 from scalelab.plan.diff import keep, row, tally
 from scalelab.plan.plan import Plan, compile_plan
 from scalelab.spec.budget import Budget
 from scalelab.spec.load import load
+from scalelab.tasks import describe
 
 SPECS = Path(__file__).parents[2] / "specs"
 

@@ -167,7 +167,7 @@ RUN: dict[str, Any] = {
 
 def planned(**model: Any) -> Trial:
     """As the plan settles it."""
-    from scalelab.data import describe
+    from scalelab.tasks import describe
 
     found = Trial.model_validate({**RUN, "model": {**SIZES, **model}})
     task = found.task.model_copy(update={"context": describe(found.task, "").context + 1})

@@ -11,12 +11,12 @@ import torch
 from tests.data.prose import write_text
 
 from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
-from scalelab.data import describe
 from scalelab.data.text.prepare import prepare
 from scalelab.families.layer_router.model import LayerRouter
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.spec.text import Text
+from scalelab.tasks import describe
+from scalelab.tasks.text.spec import Text
 from scalelab.train import train
 from scalelab.train.attempt import Attempt
 

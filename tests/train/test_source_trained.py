@@ -10,7 +10,8 @@ from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
 from scalelab.data.text.prepare import prepare
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.spec.text import Arithmetic, Text
+from scalelab.tasks.arithmetic.spec import Arithmetic
+from scalelab.tasks.text.spec import Text
 from scalelab.train import train
 
 OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -12,9 +12,9 @@ from scalelab.core.errors import UserError
 from scalelab.core.units import format_count
 
 if TYPE_CHECKING:
+    from scalelab.data.spec import Corpus, Tokenizer
     from scalelab.data.text.manifest import Manifest
     from scalelab.data.text.prepare import Progress
-    from scalelab.spec.text import Corpus, Tokenizer
 
 data = typer.Typer(help="Prepare corpora of text.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -106,7 +106,7 @@ def prepare_shown(
 def _corpus(given: dict[str, Any]) -> "Corpus":
     from pydantic import ValidationError
 
-    from scalelab.spec.text import Corpus
+    from scalelab.data.spec import Corpus
 
     try:
         return Corpus.model_validate(given)

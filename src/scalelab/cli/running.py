@@ -132,7 +132,7 @@ def outcome(ended: "Summary") -> dict[str, Any]:
 def _prepared_plan(spec: Path, settings: list[str], store: str, as_json: bool) -> "Plan":
     """The plan; the corpora that it needs and that are not there yet are prepared."""
     from scalelab.cli.preparing import prepare_shown
-    from scalelab.data import NotPrepared
+    from scalelab.data.text.manifest import NotPrepared
 
     while True:
         try:

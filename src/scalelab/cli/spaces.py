@@ -28,8 +28,9 @@ def prepared(space: "Space", document: "Document", as_json: bool) -> "Experiment
     there yet.
     """
     from scalelab.cli.preparing import prepare_shown
-    from scalelab.data import NotPrepared, describe
+    from scalelab.data.text.manifest import NotPrepared
     from scalelab.spec.load_space import experiment_of
+    from scalelab.tasks import describe
 
     experiment, _ = experiment_of(space, document)
     try:
@@ -46,7 +47,7 @@ def prepared(space: "Space", document: "Document", as_json: bool) -> "Experiment
 
 def preview(space: "Space", document: "Document", store: str, warm: bool, as_json: bool) -> None:
     """Print a space and what a store knows of it."""
-    from scalelab.data import NotPrepared
+    from scalelab.data.text.manifest import NotPrepared
 
     try:
         search, states, strangers = _known(space, document, store, warm)

@@ -4,6 +4,7 @@ what routers add to it.
 Shapes: B sequences, T positions, M targets in a row, N predictions, D width, V vocabulary.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +39,15 @@ class Batch:
     """The document that each position belongs to, where a token sees its own alone; without it a
     window is one document.
     """
+
+    def split(self, size: int) -> "Iterator[Batch]":
+        """The sequences, `size` of them at a time."""
+        for start in range(0, len(self.tokens_BT), size):
+            parts: dict[str, Any] = {
+                name: None if part is None else part[start : start + size]
+                for name, part in vars(self).items()
+            }
+            yield Batch(**parts)
 
 
 class Loss(NamedTuple):

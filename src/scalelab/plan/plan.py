@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.spec import Spec
-from scalelab.data import NotPrepared, TaskShape, describe
+from scalelab.data.text.manifest import NotPrepared
 from scalelab.families.cost import Bounds, Parameters, parameters
 from scalelab.plan.solve import solve, solved_sizes
 from scalelab.spec.axes import AxisError, Point, laid, paths, points
@@ -22,8 +22,8 @@ from scalelab.spec.experiment import Experiment, Trial
 from scalelab.spec.load import Document, axis_loc, explained, written
 from scalelab.spec.reported import concluded, measured
 from scalelab.spec.search import Frontier
-from scalelab.spec.task import Task
-from scalelab.spec.text import Text
+from scalelab.tasks import describe
+from scalelab.tasks.task import TaskShape
 
 MOST_TOKENS = 2**63 - 1
 """Tokens of a trial: what a database column holds."""
@@ -266,7 +266,7 @@ def _replicates(
         None if trial.micro_batch is None or trial.micro_batch >= trial.batch else trial.micro_batch
     )
     settled = {
-        "task": _settled(trial.task, shape),
+        "task": trial.task.settled(shape),
         "model": model,
         "budget": budget,
         "micro_batch": micro_batch,
@@ -291,14 +291,6 @@ def _replicates(
             )
         )
     return found
-
-
-def _settled(task: Task, shape: TaskShape) -> Task:
-    """The task with every field that follows from its data: what is written down and what follows
-    are one trial.
-    """
-    follows = {"shards": shape.shards} if isinstance(task, Text) else {"context": shape.context + 1}
-    return task.model_copy(update=follows)
 
 
 def _described(trial: Trial, folder: str, document: Document) -> TaskShape:

@@ -16,8 +16,8 @@ from scalelab.spec.evaluation import Evaluation
 from scalelab.spec.execution import Execution
 from scalelab.spec.optim import AdamW, Optim
 from scalelab.spec.search import Grid, Search
-from scalelab.spec.task import Facts, Task
-from scalelab.spec.text import Text
+from scalelab.tasks import Task
+from scalelab.tasks.facts.spec import Facts
 
 Precision = Literal["fp32", "bf16"]
 
@@ -55,40 +55,25 @@ class Trial(Spec):
             raise ValueError(
                 "`micro_batch` changes no number of this trial; write `execution.micro_batch`"
             )
-        if self.evaluation.decoding is not None and not (
-            isinstance(self.task, Text) and self.task.objective.kind != "masked"
-        ):
+        if self.evaluation.decoding is not None and not self.task.generates_text:
             raise ValueError(
                 "`evaluation.decoding` times how text is written, which this task does not do;"
                 " leave it out"
             )
-        if isinstance(self.task, Text):
-            self._check_decoding(self.task.context)
-            self.model.check_text(self.task.objective.kind, self.task.documents)
-            wanted = {"causal": ("causal",), "prefix": ("prefix",), "masked": ("full",)}[
-                self.task.objective.kind
-            ]
-            if self.model.mask not in wanted:
-                what = (
-                    f"the {self.task.objective.kind} objective needs the mask `{wanted[0]}`, and"
-                    f" `model.mask` is `{self.model.mask}`"
-                )
-                raise ValueError(f"{what}; write `model.mask: {wanted[0]}`")
-        elif self.model.mask == "full":
-            raise ValueError(
-                "under the mask `full` a token sees what it should predict; it is for text with the"
-                " masked objective"
-            )
+        self._check_decoding()
+        self.task.check_model(self.model)
         return self
 
-    def _check_decoding(self, context: int) -> None:
-        if self.evaluation.decoding is not None and self.model.leaks_future:
+    def _check_decoding(self) -> None:
+        if self.evaluation.decoding is None:
+            return
+        if self.model.leaks_future:
             raise ValueError(
                 "experts that choose their tokens see whole texts, so the model writes none; leave"
                 " `evaluation.decoding` out"
             )
-        contexts = () if self.evaluation.decoding is None else self.evaluation.decoding.contexts
-        if any(asked > context for asked in contexts):
+        contexts, context = self.evaluation.decoding.contexts, self.task.context
+        if context is not None and any(asked > context for asked in contexts):
             raise ValueError(
                 f"`evaluation.decoding` asks for {max(contexts)} positions, and `task.context` is"
                 f" {context}; ask for less"

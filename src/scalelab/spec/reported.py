@@ -9,7 +9,7 @@ from typing import get_args
 
 from scalelab.core.events import POSITION
 from scalelab.spec.experiment import Trial
-from scalelab.spec.task import Task
+from scalelab.tasks import Task
 
 EXPERTS = ("max_vio", "router_entropy", "dropped")
 """How experts, or the layers of a pool, were used: means over layers, or over steps."""
@@ -34,10 +34,10 @@ def measured(trial: Trial) -> tuple[str, ...]:
 def concluded(trial: Trial) -> tuple[str, ...]:
     """Metrics that a trial ends with."""
     found = [*trial.task.concludes, *_experts(trial)]
-    if trial.task.kind == "text" and trial.model.mixture is not None:
+    if trial.task.measures_load and trial.model.mixture is not None:
         found.append("test_max_vio")
     pool = trial.model.layer_pool
-    if pool is not None and trial.task.kind in ("text", "arithmetic"):
+    if pool is not None and trial.task.measures_routes:
         found += _ROUTES
         found += ["identity_share"] if pool.identity else []
     return tuple(found)

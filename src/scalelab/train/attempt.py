@@ -11,20 +11,19 @@ from torch import Tensor
 from scalelab.core.errors import reason
 from scalelab.core.events import Measured, Outcome, Unwritable
 from scalelab.core.seeds import derive
-from scalelab.data import build as build_data
-from scalelab.evaluate import build_test, notes
 from scalelab.families import build as build_model
 from scalelab.families.objective import Batch, Loss, mean_loss
 from scalelab.plan.plan import num_steps
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.spec.reported import EXPERTS
+from scalelab.tasks import build as build_data
+from scalelab.tasks import open_batches, open_test
 from scalelab.train import checkpoint, compiling, micro_batch, pretrained
 from scalelab.train.meters import Meters
 from scalelab.train.numerics import pick_device
 from scalelab.train.optimizer import Optimizer
 from scalelab.train.pace import Pace, Position
-from scalelab.train.source import open_source
 
 
 class Attempt:
@@ -48,8 +47,8 @@ class Attempt:
         self.each = trial.model.train_bounds(shape.vocab, shape.context, shape.targets)
         self.steps = num_steps(trial.budget, shape, trial.batch, self.each)
         self.evaluated = frozenset(trial.evaluation.steps(self.steps))
-        self.source = open_source(trial, data, self.device)
-        self.test = build_test(trial, data, self.device, stopping)
+        self.source = open_batches(trial, data, self.device)
+        self.test = open_test(trial, data, self.device, stopping)
         self.notes: list[str] = []
         self.name = "" if folder is None else checkpoint.enter(folder)
         self._begin()
@@ -207,7 +206,7 @@ class Attempt:
         """
         artifacts = {
             "weights_sha256": checkpoint.weights_digest(self.model),
-            **notes(self.test, self.model),
+            **self.test.notes(self.model),
         }
         if self.folder is not None:
             artifacts |= checkpoint.save_model(self.folder, self.name, self.model.state_dict())

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from scalelab.core.seeds import derive
-from scalelab.data import build as build_data
 from scalelab.evaluate.mode import evaluating
 from scalelab.families import build as build_model
 from scalelab.families.language_model import LanguageModel
@@ -30,8 +29,9 @@ from scalelab.families.objective import Batch, mean_loss
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.spec.optim import Constant
+from scalelab.tasks import build as build_data
+from scalelab.tasks import open_batches
 from scalelab.train.optimizer import Optimizer
-from scalelab.train.source import open_source
 
 FACTORS = (0.5, 1, 2, 4)
 """Widths that are compared, as multiples of the model's own."""
@@ -121,7 +121,7 @@ def coordinate_check(
         trial.model_copy(update={"batch": SEQUENCES, "precision": "fp32"}),
         build_data(trial.task, data),
     )
-    _, batches = open_source(trial, built, torch.device("cpu")).draw(0, SEQUENCES)
+    _, batches = open_batches(trial, built, torch.device("cpu")).draw(0, SEQUENCES)
     batch, shape = next(iter(batches)), built.shape
     found: dict[str, Coordinate] = {}
     for given in (trial.model.scaled(factor) for factor in factors):

@@ -3,10 +3,10 @@
 import torch
 
 from scalelab.core.errors import UserError
-from scalelab.data import TaskShape
 from scalelab.families import build
 from scalelab.families.language_model import LanguageModel
 from scalelab.spec.experiment import Trial
+from scalelab.tasks.task import TaskShape
 from scalelab.train import checkpoint
 
 
