@@ -287,7 +287,7 @@ def taught(model: torch.nn.Module, rows: Sums, steps: int) -> None:
 def test_the_routes_are_those_of_all_questions_without_what_fills_their_windows(
     lanes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scalelab.evaluate.arithmetic._LANES", {"cpu": lanes})
+    monkeypatch.setattr("scalelab.tasks.arithmetic.evaluate._LANES", {"cpu": lanes})
     task = TASKS["chain"]
     given, data = (
         trial(

@@ -147,8 +147,8 @@ def told(model: LanguageModel, given: Trial, data: Corpus, split: str) -> Iterat
 def test_the_losses_are_those_of_a_loop_over_the_windows(
     mask: str, task: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})
-    monkeypatch.setattr("scalelab.evaluate.text._LOGITS", {"cpu": 5 * VOCAB})
+    monkeypatch.setattr("scalelab.tasks.text.evaluate._POSITIONS", {"cpu": 7 * CONTEXT})
+    monkeypatch.setattr("scalelab.tasks.text.evaluate._LOGITS", {"cpu": 5 * VOCAB})
     given = trial(mask, task)
     data = corpus(given)
     model = made(given, data)
@@ -242,7 +242,7 @@ def test_a_model_that_is_sure_and_wrong_has_a_finite_perplexity() -> None:
 
 
 def test_logits_are_made_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalelab.evaluate.text._LOGITS", {"cpu": 10 * VOCAB})
+    monkeypatch.setattr("scalelab.tasks.text.evaluate._LOGITS", {"cpu": 10 * VOCAB})
     given, model = trial(), Bigrams(torch.zeros(VOCAB, VOCAB))
     measuring(given, corpus(given)).full(model)
     assert model.most == 10 * VOCAB
@@ -266,8 +266,8 @@ def test_a_sample_of_the_validation_split_is_scored_whatever_the_batch() -> None
 
 
 def test_a_long_context_is_scored_on_a_window_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalelab.evaluate.text.SAMPLE", CONTEXT - 1)
-    monkeypatch.setattr("scalelab.evaluate.text.TEST", 3 * CONTEXT + 1)
+    monkeypatch.setattr("scalelab.tasks.text.evaluate.SAMPLE", CONTEXT - 1)
+    monkeypatch.setattr("scalelab.tasks.text.evaluate.TEST", 3 * CONTEXT + 1)
     given = trial()
     data = corpus(given)
     measuring(given, data).full(Bigrams(torch.zeros(VOCAB, VOCAB)))
@@ -279,7 +279,7 @@ def test_the_experts_are_told_of_the_whole_test_split(
     objective: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT}
+        "scalelab.tasks.text.evaluate._POSITIONS", {"cpu": 7 * CONTEXT}
     )  # 50 windows: the last batch is short
     mask = "full" if objective == "masked" else "causal"
     given = trial(
@@ -333,7 +333,7 @@ def test_the_routes_are_those_of_the_whole_validation_split(
     if "granularity" in model and "documents" in task:
         pytest.skip("the route of a sequence would go by its first document: refused")
     monkeypatch.setattr(
-        "scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT}
+        "scalelab.tasks.text.evaluate._POSITIONS", {"cpu": 7 * CONTEXT}
     )  # 50 windows: the last batch is short
     mask = "full" if "objective" in task else "causal"
     given = trial(mask, task, model={"kind": "layer_router", "layers": 3, "mask": mask, **model})

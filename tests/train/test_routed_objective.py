@@ -27,7 +27,7 @@ class Told(NamedTuple):
     given: LayerRouter
     head_weight: Tensor
     reading: Reading
-    wider: float = 1.0
+    head_is_product: bool = True
 
     def read(self, *_: Any, real_BT: Tensor | None) -> Reading:
         return self.reading

@@ -86,7 +86,7 @@ def test_text_is_learned_under_every_objective(
     source, folder = prepared
     numbers, ended = run(trial(source, mask, task), folder)
     assert [step for step, _ in numbers] == [20, 40, 60, 60]
-    assert set(Text.measures) <= numbers[0][1].keys()
+    assert set(Text().measures) <= numbers[0][1].keys()
     assert {"test_loss", "perplexity", "flops_per_token"} <= ended.values.keys()
     assert ended.values["validation_loss"] == numbers[-2][1]["validation_loss"]
     assert ("pseudo_perplexity" in ended.values) == (mask == "full")

@@ -21,7 +21,7 @@ Counts = npt.NDArray[np.int64]
 
 
 class Reads(Protocol):
-    """What is asked of a router over layers; see `models.LayerRouter`."""
+    """What is asked of a router over layers; see `families.layer_router.model.LayerRouter`."""
 
     def read(
         self,

@@ -23,7 +23,7 @@ class Linear(nn.Module):
 
     `outputs` are their widths, by which Glorot's initialisation knows the fan-out of each.
     `residual` marks a projection that writes to the residual stream, which depth scaling makes
-    smaller. `role`: see `spec.optim.Role`.
+    smaller. `role`: see `layers.spec.Role`.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ Ids = npt.NDArray[np.integer]
 class Examples:
     """Windows as a model sees them.
 
-    The fields are those of `train.objective.Batch`, which says what they mean.
+    The fields are those of `families.objective.Batch`, which says what they mean.
     """
 
     tokens_BT: Ids
