@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from tests.run.processes import family, is_named
 
 from scalelab.core.errors import UserError
 from scalelab.plan.plan import Plan
@@ -182,6 +183,27 @@ def test_a_trial_that_does_not_hear_is_given_up(
     assert driven.states(plan)["running"] == 0
     second = driven.start("--pace", "0")
     assert second.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(
+    "harm", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGSTOP]
+)
+def test_a_signal_ends_a_run_whose_ray_no_longer_answers(
+    driven: Driven, make_plan: Callable[..., Plan], harm: signal.Signals
+) -> None:
+    plan = make_plan(EIGHT)
+    first = driven.start("--executor", "ray", "--pace", "0.1")
+    driven.wait_for(lambda: driven.is_running(plan))
+    [head] = [process for process in family(first.pid) if is_named(process, "gcs_server")]
+    os.kill(head, harm)
+    time.sleep(0.5)
+    asked = time.monotonic()
+    os.kill(first.pid, signal.SIGTERM)
+    out, error = first.communicate(timeout=60)
+    assert (first.returncode, error) == (143, ""), out
+    assert time.monotonic() - asked < GRACE_S + 10
+    assert driven.states(plan)["running"] == driven.states(plan)["failed"] == 0
+    assert driven.start("--pace", "0").wait(timeout=60) == 0
 
 
 def test_a_second_signal_ends_at_once(driven: Driven, make_plan: Callable[..., Plan]) -> None:

@@ -5,17 +5,19 @@ leaves no folder behind. The store is the memory of a run, so nothing is ever re
 own.
 """
 
+import atexit
 import logging
 import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from scalelab.core.errors import UserError
-from scalelab.core.signals import Signalled, snapshot
+from scalelab.core.signals import STOPPING, Signalled, snapshot
 from scalelab.run.executors.base import Desk, Job, check_device, check_folder
 from scalelab.run.scratch import scratch
 from scalelab.spec.execution import Execution
@@ -29,7 +31,6 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1e9",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -45,6 +46,9 @@ PLACE_BYTES = 107 - len(
 
 ANSWER_S = 5.0
 """How long a Ray cluster may take to answer."""
+
+LEAVE_S = 2.0
+"""How long disconnecting from a Ray may take, and ending one that was started here."""
 
 OBJECT_STORE_BYTES = 80_000_000
 """Trials pass small events; this is about the least that Ray takes."""
@@ -98,7 +102,19 @@ def ray_cluster(job: Job) -> Iterator[None]:
             _start(ray, job, folder)
             yield
         finally:
-            ray.shutdown()
+            _leave(ray)
+
+
+def _leave(ray: Any) -> None:
+    """Disconnect from Ray, and end one that was started here.
+
+    Where its head is dead that never returns. The folder's end then ends what is left.
+    """
+    thread = threading.Thread(target=ray.shutdown, name="shutdown", daemon=True)
+    thread.start()
+    thread.join(LEAVE_S)
+    if thread.is_alive():
+        atexit.unregister(ray.shutdown)  # this process ends without it
 
 
 @contextmanager
@@ -170,14 +186,28 @@ def _start(ray: Any, job: Job, folder: str | None) -> None:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Ray's processes in a process group of their own: a signal to the driver's group, such as
-    Ctrl-C, is the driver's to answer. It stops them once their trials have saved.
+    """Ray's processes in process groups of their own, and deaf to the signals that stop a run:
+    one that every process gets (Ctrl-C, the end of a container or of a job) is the driver's to
+    answer. It ends them once their trials have saved.
     """
     from ray._private import services
 
     class Apart(services.ConsolePopen):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, process_group=0, **options)
+        def __init__(
+            self, *arguments: Any, preexec_fn: Callable[[], None] | None = None, **options: Any
+        ) -> None:
+            def prepare() -> None:
+                if preexec_fn is not None:
+                    preexec_fn()
+                # Every process that this one starts inherits the mask, and no program undoes it.
+                signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+            super().__init__(*arguments, process_group=0, preexec_fn=prepare, **options)
+
+        def terminate(self) -> None:
+            """End it with its agents, as it does not hear SIGTERM."""
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     before, services.ConsolePopen = services.ConsolePopen, Apart
     try:
