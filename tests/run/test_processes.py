@@ -215,7 +215,7 @@ def test_a_signal_ends_a_run_whose_ray_no_longer_answers(
 
 
 @pytest.mark.slow
-def test_what_a_killed_driver_left_of_ray_is_gone_after_the_next_run_with_ray(
+def test_what_a_killed_driver_left_of_ray_is_gone_when_the_next_run_starts(
     driven: Driven, make_plan: Callable[..., Plan]
 ) -> None:
     plan = make_plan(EIGHT)
@@ -224,7 +224,7 @@ def test_what_a_killed_driver_left_of_ray_is_gone_after_the_next_run_with_ray(
     processes = family(first.pid)
     first.kill()
     first.wait()
-    out, error = driven.start("--executor", "ray", "--pace", "0").communicate(timeout=90)
+    out, error = driven.start("--pace", "0").communicate(timeout=90)
     assert (error, driven.states(plan)) == ("", {"done": 8}), out
     assert not any(is_alive(process) for process in processes)
 

@@ -26,7 +26,7 @@ def scratch(prefix: str, place: str | None = None) -> Iterator[Path]:
     Raises OSError where it can't be made.
     """
     place = place or tempfile.gettempdir()
-    _sweep(prefix, Path(place))
+    sweep(prefix, Path(place))
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     try:
         with (folder / f"{_LOCK}.new").open("wb") as lock:
@@ -38,8 +38,8 @@ def scratch(prefix: str, place: str | None = None) -> Iterator[Path]:
         _remove(folder)
 
 
-def _sweep(prefix: str, place: Path) -> None:
-    """Remove the folders that killed processes of this user left; those of others stay."""
+def sweep(prefix: str, place: Path) -> None:
+    """Remove the folders in `place` that killed processes of this user left; others stay."""
     for path in place.glob(f"{prefix}*/{_LOCK}"):
         with suppress(OSError):
             if path.stat().st_uid != os.getuid() or path.is_symlink():

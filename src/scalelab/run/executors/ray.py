@@ -14,12 +14,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelab.core.errors import UserError
 from scalelab.core.signals import STOPPING, Signalled, snapshot
 from scalelab.run.executors.base import Desk, Job, check_device, check_folder
-from scalelab.run.scratch import scratch
+from scalelab.run.scratch import scratch, sweep
 from scalelab.spec.execution import Execution
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ QUIET = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_enable_metrics_collection": "0",
 }
+
+FOLDER = "ray-"
+"""How the name of the folder of a Ray begins that is started here."""
 
 PLACE_BYTES = 107 - len(
     "/ray-12345678/session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store.0"
@@ -123,21 +127,32 @@ def ray_folder() -> Iterator[str]:
 
     Ray's own choice, $TMPDIR/ray, may be too long for a socket, or belong to somebody else.
     """
-    asked = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    places = _places()
     with ExitStack() as stack:
-        for place in (asked, "/tmp", "/var/tmp", "/dev/shm"):
+        for place in places:
             if len(os.fsencode(place)) > PLACE_BYTES:
                 continue
             with suppress(OSError):
-                folder = stack.enter_context(scratch("ray-", place))
+                folder = stack.enter_context(scratch(FOLDER, place))
                 break
         else:
-            what = f"`{asked}` has too long a path, or is not writable"
+            what = f"`{places[0]}` has too long a path, or is not writable"
             raise UserError(
                 f"Ray finds no folder for its sockets: {what}",
                 cure=f"set TMPDIR to a folder with a path of at most {PLACE_BYTES} bytes",
             )
         yield str(folder)
+
+
+def sweep_places() -> None:
+    """Remove what killed drivers on this machine left of their Rays: folders and processes."""
+    for place in _places():
+        sweep(FOLDER, Path(place))
+
+
+def _places() -> tuple[str, ...]:
+    """Where a Ray that is started here may have its folder; the first one is what the user says."""
+    return os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"
 
 
 def _start(ray: Any, job: Job, folder: str | None) -> None:

@@ -8,6 +8,7 @@ Imported by the Ray executor alone, once Ray is wanted. All of it runs in the dr
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,10 @@ def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
 
     def tune_trials() -> None:
         try:
-            with scratch("scalelab-") as folder:
+            with ExitStack() as stack:
+                stack.callback(board.put_away)
+                folder = stack.enter_context(scratch("scalelab-"))
                 _tuner(job, slots, board, searcher, messenger, str(folder)).fit()
-            board.put_away()
         except BaseException as fault:
             faults.append(fault)
 
