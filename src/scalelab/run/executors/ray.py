@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # every worker, no dashboard's metrics.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # of what is left of a run that was given up no new Ray begins
+    "TUNE_DISABLE_AUTO_INIT": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
