@@ -125,7 +125,8 @@ class StoreDesk:
         The first reason stays. `number` is the signal that interrupts.
         """
         if self.stopped is None:
-            self.stopped, self.signal, self._stopped_at = reason, number, self._clock()
+            # In this order: other threads look at `stopped` first.
+            self.signal, self._stopped_at, self.stopped = number, self._clock(), reason
 
     def give_up(self, fault: Away | Lost) -> None:
         """Stop, as the store is lost or stays away."""
@@ -244,6 +245,8 @@ class StoreDesk:
     def _course(self, planned: PlannedTrial, event: News | Advanced) -> bool:
         """Write the course of a trial down and show it; whether its search has seen enough."""
         digest, enough, is_ours = planned.digest, False, True
+        if self.signal is not None and isinstance(event, Ended) and event.state == "failed":
+            return True  # the signal reached what it stood on, too: a compiler, a worker
         if isinstance(event, Started) or digest not in self._begun:
             self._begun.add(digest)
             started = (
