@@ -16,10 +16,11 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from scalelab.core.canon import SHORT
-from scalelab.core.errors import UserError
+from scalelab.core.errors import Unreadable, UserError
 from scalelab.core.events import (
     FINISHED,
     Advanced,
+    Damaged,
     Ended,
     Event,
     Measured,
@@ -213,7 +214,7 @@ class StoreDesk:
         again.
 
         True where the search has seen enough of the trial: it is to end. Raises UserError where the
-        trial can keep nothing.
+        trial can keep nothing, and Unreadable where it can read nothing.
         """
         if digest not in self._out:
             return True  # late news of a trial that another driver has taken over
@@ -233,6 +234,8 @@ class StoreDesk:
                     cure="make room there, and run the same command again",
                     where=event.place,
                 )
+            case Damaged():
+                raise Unreadable(event.what, cure=event.cure, where=event.where, home=event.home)
             case Overtaken():
                 self._look()  # the store may be gone with the folder
                 if self.fault is None:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from scalelab.core.errors import UserError, reason
+from scalelab.core.errors import Unreadable, UserError, reason
 from scalelab.core.events import (
     Advanced,
+    Damaged,
     Ended,
     Event,
     Fenced,
@@ -38,8 +39,8 @@ class Worker(Protocol):
     as it likes. Raises Interrupted, after it has saved its position, where `stopping()` turns true.
     Where `pruned()` is true after a Measured, the search has given the trial up: it saves its
     position and ends `stopped`, with the last Measured's values and `pruned`, its step. Fenced
-    gives the trial up, and Unwritable stops the run. Any other exception is a failed attempt. Must
-    survive cloudpickle.
+    gives the trial up; Unwritable and Unreadable stop the run. Any other exception is a failed
+    attempt. Must survive cloudpickle.
     """
 
     def __call__(
@@ -215,6 +216,9 @@ def attempt(
         emit(Overtaken())
     except Unwritable as fault:
         emit(Refused(masked(fault.place), masked(fault.why)))
+    except Unreadable as fault:
+        words = (masked(part) for part in (fault.what, fault.cure, fault.where))
+        emit(Damaged(*words, home=fault.home))
     except Exception as fault:
         seconds, trace = time.perf_counter() - began, masked(traceback.format_exc())
         is_full = is_out_of_memory(f"{type(fault).__name__}: {fault}")
