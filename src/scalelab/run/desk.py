@@ -11,6 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from signal import SIGINT, Signals
 from typing import Any, Literal
 from uuid import uuid4
@@ -34,6 +35,7 @@ from scalelab.core.events import (
 )
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.live import Live
+from scalelab.run.pretrained import expected
 from scalelab.run.registering import record
 from scalelab.run.rescue import Diary, Entry
 from scalelab.run.search import Search
@@ -200,6 +202,8 @@ class StoreDesk:
             return None
         try:
             planned = self._claimed_again() or self._left_by_others() or self._claimed_new()
+            if planned is not None:
+                planned = replace(planned, layers_sha256=expected(self._store, planned.trial))
         except (Away, Lost) as fault:
             self.give_up(fault)
             return None

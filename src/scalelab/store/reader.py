@@ -107,6 +107,15 @@ class Reader:
             raise UserError(what, cure="give more digits", where=self.database.kind.name)
         return found[0]
 
+    @patient
+    def artifact(self, digest: str, name: str) -> str | None:
+        """An artifact of a trial; None where it, or the trial, is unknown."""
+        query = select(_artifacts.c.place).join(_trials, _trials.c.id == _artifacts.c.trial)
+        with self.database.reading() as connection:
+            return connection.scalar(
+                query.where(_trials.c.digest == digest, _artifacts.c.name == name)
+            )
+
     def trial(self, digest: str) -> StoredTrial:
         """Everything about one trial, by its full digest.
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -40,7 +41,8 @@ class Worker(Protocol):
     Where `pruned()` is true after a Measured, the search has given the trial up: it saves its
     position and ends `stopped`, with the last Measured's values and `pruned`, its step. Fenced
     gives the trial up; Unwritable and Unreadable stop the run. Any other exception is a failed
-    attempt. Must survive cloudpickle.
+    attempt. `layers_sha256`, of the file whose layers the trial takes, is given only where there is
+    one. Must survive cloudpickle.
     """
 
     def __call__(
@@ -52,6 +54,7 @@ class Worker(Protocol):
         emit: Callable[[Event], None],
         stopping: Callable[[], bool],
         pruned: Callable[[], bool],
+        layers_sha256: str | None = None,
     ) -> Ended: ...
 
 
@@ -63,11 +66,20 @@ def train_trial(
     emit: Callable[[Event], None],
     stopping: Callable[[], bool],
     pruned: Callable[[], bool],
+    layers_sha256: str | None = None,
 ) -> Ended:
     """The worker that trains. Torch is imported where the trial runs: the driver needs none."""
     from scalelab.train import train
 
-    return train(trial, execution, folder=folder, emit=emit, stopping=stopping, pruned=pruned)
+    return train(
+        trial,
+        execution,
+        folder=folder,
+        layers_sha256=layers_sha256,
+        emit=emit,
+        stopping=stopping,
+        pruned=pruned,
+    )
 
 
 @dataclass(frozen=True)
@@ -197,8 +209,13 @@ def attempt(
     emit: Callable[[Event], None],
     stopping: Callable[[], bool],
     pruned: Callable[[], bool],
+    layers_sha256: str | None = None,
 ) -> None:
-    """Run one trial; an exception becomes the Ended that records it."""
+    """Run one trial; an exception becomes the Ended that records it.
+
+    `layers_sha256` is that of the file whose layers the trial takes, where it is known; a worker
+    gets it only then.
+    """
     began, step = time.perf_counter(), 0
 
     def note(event: Event) -> None:
@@ -208,8 +225,11 @@ def attempt(
         emit(event)
 
     folder = None if job.folder is None else f"{job.folder.rstrip('/')}/{digest}"
+    worker: Worker = (
+        partial(job.worker, layers_sha256=layers_sha256) if layers_sha256 else job.worker
+    )
     try:
-        job.worker(trial, job.execution, folder=folder, emit=note, stopping=stopping, pruned=pruned)
+        worker(trial, job.execution, folder=folder, emit=note, stopping=stopping, pruned=pruned)
     except Interrupted:
         return
     except Fenced:
