@@ -9,6 +9,9 @@ from typing import Any
 
 MASK = "***"
 
+FORMS = 1
+"""Raised when more forms of secrets are masked: then stores are cleaned once more."""
+
 _WORD = re.compile(r"(?:[^\s'\"`]|['\"`](?=[\w@]))+")
 """Text up to whitespace or a closing quote; a password may have a quote in its middle."""
 

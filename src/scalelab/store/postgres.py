@@ -50,8 +50,9 @@ class Postgres:
 
     folder: Path | None = None
     is_run = False
-    _watched: tuple[int, int] | None = None
-    """The oids of the table of trials and of its database."""
+    _watched: tuple[int, int, bool] | None = None
+    """The oids of the table of trials and of its database, and that the mark is there."""
+    _mark = ""
 
     def __init__(self, url: str) -> None:
         try:
@@ -100,12 +101,15 @@ class Postgres:
             free = connection.execution_options(isolation_level="AUTOCOMMIT")
             free.exec_driver_sql("VACUUM (FULL) experiments, environments, attempts, artifacts")
 
-    def watch(self, engine: Engine) -> None:
-        """Note which tables they are: others may get the same names."""
+    def watch(self, engine: Engine, mark: str) -> None:
+        """Note which tables they are: others may get the same names, or the same tables other
+        rows.
+        """
+        self._mark = mark
         self._watched = self._found(engine)
 
     def check(self, engine: Engine) -> None:
-        """Asks for the oids of one of the tables and of the database."""
+        """Asks for the oids of one of the tables and of the database, and for the mark."""
         if self._found(engine) != self._watched and self._watched is not None:
             raise self._replaced()
 
@@ -187,17 +191,21 @@ class Postgres:
     def close(self) -> None:
         """Nothing to clear away."""
 
-    def _found(self, engine: Engine) -> tuple[int, int]:
-        """The oids of the table of trials and of the database. Raises Lost."""
+    def _found(self, engine: Engine) -> tuple[int, int, bool]:
+        """The oids of the table of trials and of the database, and whether the mark is there.
+
+        Raises Lost.
+        """
         query = (
             f"SELECT to_regclass('{SCHEMA}.trials')::oid,"
-            " (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " (SELECT oid FROM pg_database WHERE datname = current_database()),"
+            " EXISTS (SELECT FROM properties WHERE name = %s)"
         )
         with engine.connect() as connection:
-            table, database = connection.exec_driver_sql(query).one()
+            table, database, is_marked = connection.exec_driver_sql(query, (self._mark,)).one()
         if table is None:
             raise self._lost()
-        return int(table), int(database)
+        return int(table), int(database), bool(is_marked)
 
     def _lost(self) -> Lost:
         return Lost("its tables are gone", where=self.name)

@@ -14,9 +14,9 @@ from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.events import State
 from scalelab.plan.cost import Speed
-from scalelab.store.claims import is_gone
 from scalelab.store.database import Database, table_of
 from scalelab.store.fits import StoredFit, read_fits
+from scalelab.store.owners import is_gone
 from scalelab.store.patience import patient
 from scalelab.store.records import Attempt, Result, StoredExperiment, StoredTrial, TrialRecord
 from scalelab.store.registering import CHUNK
