@@ -76,6 +76,22 @@ def masked(text: str) -> str:
     return text
 
 
+_MASKED_USER = re.compile(
+    rf"(?<=//)(?:{re.escape(MASK)}(?::{re.escape(MASK)})?@|([^/@:?#]+):{re.escape(MASK)}@)"
+)
+_MASKED_PARAMETER = re.compile(rf"(?<=[?&])[\w.%-]+={re.escape(MASK)}(?:&|$)")
+
+
+def without_masks(place: str) -> str:
+    """A place that was kept without its credentials, as one that names none: what connects to it
+    takes them from its own environment.
+    """
+    if MASK not in place or "//" not in place:
+        return place
+    user = _MASKED_USER.sub(lambda match: f"{match[1]}@" if match[1] else "", place)
+    return _MASKED_PARAMETER.sub("", user).rstrip("?&")
+
+
 def _without_userinfo(match: re.Match[str]) -> str:
     """A word with the passwords and tokens of its URLs masked. In what is no web address any
     character may be a part of a password: it ends at the last @ that is not in the query.

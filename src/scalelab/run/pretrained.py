@@ -12,11 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import fsspec
-
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED
+from scalelab.core.locations import file_system
 from scalelab.plan.plan import Plan, PlannedTrial, compile_plan
 from scalelab.spec.architecture import Architecture
 from scalelab.spec.base import Spec
@@ -144,7 +143,7 @@ def _check_file(place: str, digest: str, sha256: str | None) -> None:
     """Raise UserError where the model of a trial is not at a place, or is another file. Stores of
     earlier versions know no hash.
     """
-    files, path = fsspec.url_to_fs(place)
+    files, path = file_system(place)
     short = digest[:SHORT]
     cure = (
         "name the folder of its artifacts with `--artifacts`, or train it again with another store"
@@ -172,7 +171,7 @@ def laid_out(stored: StoredTrial, layers: str | None) -> Iterator[str | None]:
     with TemporaryDirectory() as folder:
         (Path(folder) / giver).mkdir()
         try:
-            files, path = fsspec.url_to_fs(f"{root}/{giver}/{MODEL}")
+            files, path = file_system(f"{root}/{giver}/{MODEL}")
             files.get_file(path, str(Path(folder) / giver / MODEL))
             _check_file(f"{root}/{giver}/{MODEL}", giver, layers)
         except FileNotFoundError as error:

@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from scalelab.core.errors import UserError
+from scalelab.core.secrets import without_masks
 from scalelab.store.database import Mode, Point
 from scalelab.store.patience import Away, Lost
 
@@ -56,7 +57,7 @@ class Postgres:
 
     def __init__(self, url: str) -> None:
         try:
-            self.url = make_url(url).set(drivername="postgresql+psycopg")
+            self.url = make_url(without_masks(url)).set(drivername="postgresql+psycopg")
         except (ArgumentError, ValueError) as error:
             # What stands before the @ may be a password.
             place = url.rpartition("@")[2]
@@ -180,6 +181,8 @@ class Postgres:
             lines = str(getattr(error, "orig", None)).strip().splitlines()
             why = [line for line in lines if not line.startswith("\t")][-1]  # \t: libpq's advice
             what, cure = f"cannot be reached: {why}", "check the URL, the server and your password"
+            if "no password supplied" in why:
+                cure = "set PGPASSWORD, or write a line for it into ~/.pgpass"
             # The server answers, and will answer the same: libpq has no code for it.
             if self.is_run and re.search(r'database ".*" does not exist', why):
                 return Lost("the database is gone", where=self.name)

@@ -381,7 +381,7 @@ def _page_of_properties(engine: Engine) -> Page:
             "SELECT page_size, rootpage FROM pragma_page_size, sqlite_master"
             " WHERE name = 'properties'"
         )
-        size, number = cursor.fetchone()
+        [(size, number)] = cursor.fetchall()
         cursor.close()
     finally:
         connection.close()

@@ -27,6 +27,7 @@ from scalelab.core.events import (
     Refused,
     Unwritable,
 )
+from scalelab.core.locations import file_system
 from scalelab.core.secrets import masked
 from scalelab.plan.plan import PlannedTrial
 from scalelab.spec.execution import Execution
@@ -175,11 +176,10 @@ def check_folder(folder: str | None) -> None:
     """
     if folder is None:
         return
-    import fsspec
     from fsspec.implementations.local import LocalFileSystem
 
     try:
-        files, path = fsspec.url_to_fs(folder)
+        files, path = file_system(folder)
         if not isinstance(files, LocalFileSystem):
             return
         there = next(place for place in (Path(path), *Path(path).parents) if place.exists())
