@@ -22,7 +22,7 @@ from scalelab.plan.plan import Plan
 from scalelab.run import driver
 from scalelab.run.driver import Options, Summary, drive, heartbeat
 from scalelab.run.executors.base import OUT_OF_MEMORY, Worker
-from scalelab.store.claims import new_owner
+from scalelab.store.owners import new_owner
 from scalelab.store.store import Store
 
 FRONTIER = """

@@ -11,15 +11,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from signal import SIGINT, Signals
 from typing import Any, Literal
 from uuid import uuid4
 
 from scalelab.core.canon import SHORT
-from scalelab.core.errors import UserError
+from scalelab.core.errors import Unreadable, UserError
 from scalelab.core.events import (
     FINISHED,
     Advanced,
+    Damaged,
     Ended,
     Event,
     Measured,
@@ -33,6 +35,7 @@ from scalelab.core.events import (
 )
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.live import Live
+from scalelab.run.pretrained import expected
 from scalelab.run.registering import record
 from scalelab.run.rescue import Diary, Entry
 from scalelab.run.search import Search
@@ -200,6 +203,8 @@ class StoreDesk:
             return None
         try:
             planned = self._claimed_again() or self._left_by_others() or self._claimed_new()
+            if planned is not None:
+                planned = replace(planned, layers_sha256=expected(self._store, planned.trial))
         except (Away, Lost) as fault:
             self.give_up(fault)
             return None
@@ -214,7 +219,7 @@ class StoreDesk:
         again.
 
         True where the search has seen enough of the trial: it is to end. Raises UserError where the
-        trial can keep nothing.
+        trial can keep nothing, and Unreadable where it can read nothing.
         """
         if digest not in self._out:
             return True  # late news of a trial that another driver has taken over
@@ -234,6 +239,8 @@ class StoreDesk:
                     cure="make room there, and run the same command again",
                     where=event.place,
                 )
+            case Damaged():
+                raise Unreadable(event.what, cure=event.cure, where=event.where, home=event.home)
             case Overtaken():
                 self._look()  # the store may be gone with the folder
                 if self.fault is None:

@@ -28,7 +28,7 @@ from scalelab.run.rescue import WriteDown, rescued
 from scalelab.run.search import Search, SpaceSearch, build_search, tell_known
 from scalelab.run.summary import Summary
 from scalelab.spec.execution import Execution
-from scalelab.store.claims import new_owner
+from scalelab.store.owners import new_owner
 from scalelab.store.patience import Away, Lost, Patience
 from scalelab.store.store import Store
 from scalelab.store.tried import members

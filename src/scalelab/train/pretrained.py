@@ -5,26 +5,27 @@ from typing import Any
 import torch
 
 from scalelab.core.canon import SHORT
-from scalelab.core.errors import UserError
+from scalelab.core.errors import Unreadable
 from scalelab.models import Family, build
 from scalelab.spec.experiment import Trial
 from scalelab.spec.model import LayerRouter
 from scalelab.train import checkpoint
 
 
-def take(model: Family, trial: Trial, folder: str | None) -> None:
+def take(model: Family, trial: Trial, folder: str | None, sha256: str | None = None) -> None:
     """Begin with the weights of `model.pretrained`: its embedding, positions, layers, last norm and
     head; frozen where that is asked.
 
-    They lie beside the trial's own folder, in that of the trial which they are from. A trial that
-    goes on from a checkpoint has them there, and reads no others. Raises UserError where they are
-    missing, or are another model's.
+    They lie beside the trial's own folder, in that of the trial which they are from, in a file of
+    this `sha256`, where that is known. A trial that goes on from a checkpoint has them there, and
+    reads no others. Raises Unreadable where they are missing, damaged, or another model's.
     """
     if not isinstance(trial.model, LayerRouter) or trial.model.pretrained is None:
         return
     given, names = trial.model.pretrained, _plain_names(trial.model, model)
     if folder is None or not any(checkpoint.exists(folder, one) for one in checkpoint.CHECKPOINTS):
-        model.load_state_dict(_weights(given.trial, names, folder, model), strict=False)
+        weights = _weights(given.trial, names, folder, model, sha256)
+        model.load_state_dict(weights, strict=False)
     for name, weight in model.named_parameters():
         weight.requires_grad_(name not in names or not given.freeze)
 
@@ -38,9 +39,11 @@ def _plain_names(given: LayerRouter, model: Family) -> set[str]:
     return set(plain.state_dict())
 
 
-def _weights(digest: str, names: set[str], folder: str | None, model: Family) -> dict[str, Any]:
+def _weights(
+    digest: str, names: set[str], folder: str | None, model: Family, sha256: str | None
+) -> dict[str, Any]:
     if folder is None:
-        raise UserError(
+        raise Unreadable(
             "layers are taken from another trial's folder, and this trial has none",
             cure="give it one beside that",
         )
@@ -50,12 +53,14 @@ def _weights(digest: str, names: set[str], folder: str | None, model: Family) ->
         "where": f"{beside}/{checkpoint.MODEL}",
     }
     try:
-        weights = checkpoint.load_model(beside, checkpoint.MODEL, model.embedding.weight.device)
+        weights = checkpoint.load_model(
+            beside, checkpoint.MODEL, model.embedding.weight.device, sha256
+        )
     except checkpoint.Unusable as error:
-        raise UserError("the pre-trained layers can't be read", **fault) from error
+        raise Unreadable(f"the pre-trained layers can't be used: {error}", **fault) from error
     if weights is None:
-        raise UserError("the pre-trained layers are not there", **fault)
+        raise Unreadable("the pre-trained layers are not there", **fault)
     own = model.state_dict()
     if set(weights) != names or any(weights[name].shape != own[name].shape for name in names):
-        raise UserError("these are not the layers of the same plain transformer", **fault)
+        raise Unreadable("these are not the layers of the same plain transformer", **fault)
     return weights

@@ -59,6 +59,7 @@ class Assignment:
 
     trial: Trial
     digest: str
+    layers_sha256: str | None
 
     def __repr__(self) -> str:
         return self.digest[:12]
@@ -135,6 +136,7 @@ def _trainable(job: Job, board: "Board") -> Callable[[dict[str, Any]], None]:
             post.emit,
             stopping=bell.rung,
             pruned=lambda: post.pruned,
+            layers_sha256=assignment.layers_sha256,
         )
         post.send()
 
@@ -241,7 +243,7 @@ class DeskSearcher(Searcher):
         if planned is None:
             return None
         self._running.add(trial_id)
-        return {"assignment": Assignment(planned.trial, planned.digest)}
+        return {"assignment": Assignment(planned.trial, planned.digest, planned.layers_sha256)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
