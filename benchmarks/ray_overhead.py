@@ -73,6 +73,7 @@ def do_nothing(
     emit: Callable[[Event], None],
     stopping: Callable[[], bool],
     pruned: Callable[[], bool],
+    layers_sha256: str | None = None,
 ) -> Ended:
     """The worker."""
     emit(Started({}))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from scalelab.core.secrets import masked, masked_all
+from scalelab.core.secrets import masked, masked_all, without_masks
 
 
 @pytest.mark.parametrize(
@@ -141,3 +141,19 @@ def test_masking_takes_linear_time(text: str) -> None:
     began = time.process_time()
     masked(text * (200_000 // len(text)))
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("kept", "meant"),
+    [
+        ("sftp://ann:***@host/a", "sftp://ann@host/a"),
+        ("s3://***:***@bucket/a", "s3://bucket/a"),
+        ("https://***@host/a", "https://host/a"),
+        ("https://host/a?x=1&token=***", "https://host/a?x=1"),
+        ("postgresql://ann:***@db/lab?password=***", "postgresql://ann@db/lab"),
+        ("sftp://ann:pw@host/a", "sftp://ann:pw@host/a"),
+        ("a/***/b", "a/***/b"),
+    ],
+)
+def test_a_masked_place_is_one_without_credentials(kept: str, meant: str) -> None:
+    assert without_masks(kept) == meant

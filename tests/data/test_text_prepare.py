@@ -190,7 +190,9 @@ def test_a_killed_preparation_goes_on_to_the_same_bytes(kind: str, tmp_path: Pat
     for checkpoint in (3, 9):
         command = [sys.executable, "-c", SCRIPT, str(path), str(tmp_path / "killed")]
         process = subprocess.Popen(
-            command, cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": "."}
+            command,
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYTHONPATH": f".:{os.environ.get('PYTHONPATH', '')}"},
         )
         while process.poll() is None and not (
             state.exists() and json.loads(state.read_text())["version"] >= checkpoint

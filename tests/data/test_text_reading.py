@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.data.prose import SMALL, prose, write_jsonl
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import Unreadable, UserError
 from scalelab.data.spec import Bytes, Corpus, HuggingFace, SentencePiece, Tiktoken, Tokenizer
 from scalelab.data.text import mds, reading
 from scalelab.data.text.asking import command, home_of, parse_tokenizer, written
@@ -387,10 +387,19 @@ def test_a_remote_is_read_shard_by_shard(
     ] == [True] * 3
     cached = next((tmp_path / "cache").rglob("train/*.mds"))
     cached.write_bytes(bytes(cached.stat().st_size))
-    with pytest.raises(
-        UserError, match=f"{cached}: this shard is corrupt: .*; delete it, and it is fetched again"
-    ):
-        TextData(task, f"file://{folder}").stream(0, 500).at(0)
+    healed = TextData(task, f"file://{folder}").stream(0, 500).at(0)
+    assert np.array_equal(healed, found[0])
+
+
+def test_a_damaged_shard_of_a_remote_is_named(
+    copied: tuple[Text, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SCALELAB_CACHE", str(tmp_path / "cache"))
+    path = shard(*copied)
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(Unreadable, match=f"file://{path}: this shard is corrupt") as fault:
+        TextData(copied[0], f"file://{copied[1]}").stream(0, 2000).at(0)
+    assert fault.value.home == "", "it is not mended from here"
 
 
 def test_what_a_remote_lacks_is_named(

@@ -36,6 +36,13 @@ def replace() -> None:
     Path("other.db").rename(STORE)
 
 
+def restore() -> None:
+    """Another content in the same file, as `cp backup.db lab.db` leaves it."""
+    with open_store("backup.db", mode="write"):
+        pass
+    STORE.write_bytes(Path("backup.db").read_bytes())
+
+
 def overwrite() -> None:
     with sqlite3.connect("notes.db") as notes:
         notes.execute("CREATE TABLE notes (text TEXT)")
@@ -50,6 +57,7 @@ HARMS: dict[str, tuple[Callable[[], object], str]] = {
     "replaced": (replace, "results"),
     "truncated": (lambda: os.truncate(STORE, 0), "results"),
     "overwritten": (overwrite, "results"),
+    "restored": (restore, "results"),
 }
 
 
@@ -89,8 +97,70 @@ def test_what_a_lost_store_had_is_rescued(
         assert again.known == states.count("done")
         assert content(store) == whole
     assert not list(Path().glob("*/*-wal")), "it would be taken for that of another file"
-    if harm == "overwritten":
-        assert STORE.read_bytes() == Path("notes.db").read_bytes()
+    copies = {"overwritten": "notes.db", "restored": "backup.db"}
+    if harm in copies:
+        assert STORE.read_bytes() == Path(copies[harm]).read_bytes()
+
+
+@pytest.mark.parametrize("during", [False, True])
+def test_an_older_copy_of_the_same_store_is_noticed(
+    make_plan: Callable[..., Plan],
+    inline: Options,
+    monkeypatch: pytest.MonkeyPatch,
+    during: bool,
+) -> None:
+    monkeypatch.setattr(driver, "HEARTBEAT_S", 0.02)
+    plan, older = make_plan(), Path("older.db")
+
+    def copy() -> None:
+        with closing(sqlite3.connect(STORE)) as live, closing(sqlite3.connect(older)) as into:
+            live.backup(into)
+
+    def harm() -> None:
+        if during:
+            copy()
+            with closing(sqlite3.connect(STORE)) as live:  # many trials later
+                live.execute("CREATE TABLE other (text TEXT)")
+                live.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            time.sleep(0.2)
+        shutil.copyfile(older, STORE)
+
+    with open_store(STORE, mode="write") as store:
+        driver.register(plan, store)
+    copy()
+    with (
+        open_store(STORE, mode="write") as store,
+        pytest.raises(UserError, match="during the run; what it had is in "),
+    ):
+        drive(plan, store, inline, worker=breaking(3, harm, waits=True))
+    assert STORE.read_bytes() == older.read_bytes()
+    (rescue,) = STORE.parent.glob("*.rescue-*.db")
+    with open_store(rescue, mode="read") as store:
+        states = [state for _, state, _ in store.members("small")]
+        assert states == ["done"] * 2 + ["queued", "missing"]
+
+
+def test_a_store_that_is_vacuumed_is_the_same_store(
+    make_plan: Callable[..., Plan], inline: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "HEARTBEAT_S", 0.02)
+
+    def vacuum() -> None:
+        with closing(sqlite3.connect(STORE)) as other:
+            other.execute("VACUUM")
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        time.sleep(0.2)
+
+    with open_store(STORE, mode="write") as store:
+        with store.database.writing() as connection:  # pages that go
+            connection.exec_driver_sql("CREATE TABLE large (text TEXT)")
+            connection.exec_driver_sql("INSERT INTO large VALUES (zeroblob(100000))")
+            connection.exec_driver_sql("DROP TABLE large")
+        ended = drive(make_plan(), store, inline, worker=breaking(3, vacuum))
+        assert ended.outcomes == {"done": 4}
+        with store.database.reading() as connection:
+            names = connection.exec_driver_sql("SELECT name FROM properties").scalars().all()
+        assert names == ["cleaned"], "the mark of a run goes with it"
 
 
 def test_a_rescue_file_has_what_earlier_runs_found(

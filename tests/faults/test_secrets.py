@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from zipfile import ZipFile
 
+import pytest
 from tests.cli.conftest import Command
 from tests.store.conftest import NewPlace
+
+from scalelab.store import open_store
 
 PASSWORD, TOKEN = "hunter2hunter2", "sekrit0token0sekrit"
 SPEC = f"""\
@@ -65,3 +68,36 @@ def test_no_secret_is_left_behind(
     assert leaking(tmp_path) == []
     assert (tmp_path / "bundle.zip").exists()
     assert len(json.loads(shown[6].out)["trials"]) == 1
+
+
+def test_no_secret_is_in_the_log_of_the_server(
+    command: Command, new_database: NewPlace, postgres_server: str, tmp_path: Path
+) -> None:
+    place = new_database().replace("postgres@", f"postgres:{PASSWORD}@", 1)
+    log = Path(postgres_server) / "log"
+
+    def log_statements(which: str) -> None:
+        with psycopg.connect(
+            f"host={postgres_server} user=postgres dbname=postgres", autocommit=True
+        ) as server:
+            server.execute(f"ALTER SYSTEM SET log_statement = '{which}'".encode())
+            server.execute("SELECT pg_reload_conf()")
+
+    psycopg = pytest.importorskip("psycopg")
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    log_statements("all")
+    try:
+        begin = log.stat().st_size
+        store = ("--store", place)
+        assert command("run", "spec.yaml", "--executor", "inline", *store).code == 0
+        assert command("export", *store, "--format", "bundle", "--out", "b.zip").code == 0
+        with open_store(place, mode="write") as opened, opened.database.writing() as connection:
+            connection.exec_driver_sql("DELETE FROM properties WHERE name = 'cleaned'")
+        assert command("import", "b.zip", *store).code == 0  # and cleans the store once more
+        logged = log.read_bytes()[begin:]
+    finally:
+        log_statements("none")
+    assert b"INSERT INTO environments" in logged
+    assert b"--store" in logged, "the parameters of statements are there"
+    assert PASSWORD.encode() not in logged
+    assert TOKEN.encode() not in logged

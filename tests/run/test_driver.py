@@ -22,7 +22,7 @@ from scalelab.plan.plan import Plan
 from scalelab.run import driver
 from scalelab.run.driver import Options, Summary, drive, heartbeat
 from scalelab.run.executors.base import OUT_OF_MEMORY, Worker
-from scalelab.store.claims import new_owner
+from scalelab.store.owners import new_owner
 from scalelab.store.store import Store
 
 FRONTIER = """
@@ -398,6 +398,21 @@ def test_claims_are_given_back_when_the_worker_breaks_the_driver(
         == ["queued"] + ["missing"] * 3
     )
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_fails_after_a_signal_was_interrupted_by_it(
+    make_plan: Callable[..., Plan], store: Store, inline: Options
+) -> None:
+    def compiling(trial, execution, *, folder, emit, stopping, pruned):
+        emit(Started({}))
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("the same signal has ended the compiler")
+
+    plan = make_plan()
+    summary = drive(plan, store, inline, worker=compiling)
+    assert (summary.signal, summary.outcomes, summary.failed) == (signal.SIGTERM, {}, {})
+    attempts = [store.trial(planned.digest).attempts for planned in plan.trials]
+    assert [one.state for trial in attempts for one in trial] == ["interrupted"]
 
 
 def test_a_full_disk_comes_out_as_a_sentence(

@@ -260,8 +260,8 @@ def test_a_trial_that_will_not_stop_is_given_up(
 
     desk.on_tell = stop
     execute("ray", desk, hang)
-    # Tune itself takes 10 s to clean up; how long workers take to start is another matter.
-    assert time.monotonic() - began[0] < 20
+    # Tune's own 10 s of cleaning up are not waited for.
+    assert time.monotonic() - began[0] < 10
 
 
 def test_ray_leaves_no_folder_and_no_process_output(
@@ -269,7 +269,7 @@ def test_ray_leaves_no_folder_and_no_process_output(
 ) -> None:
     before = set(Path(tempfile.gettempdir()).glob("scalelab-*"))
     execute("ray", ListDesk(make_plan(EIGHT).trials), end_at_once)
-    assert set(Path(tempfile.gettempdir()).glob("scalelab-*")) == before
+    assert set(Path(tempfile.gettempdir()).glob("scalelab-*")) <= before
     assert capfd.readouterr() == ("", "")
 
 

@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from tests.run.processes import family, is_alive, is_named
 
 from scalelab.core.errors import UserError
 from scalelab.plan.plan import Plan
@@ -182,6 +183,50 @@ def test_a_trial_that_does_not_hear_is_given_up(
     assert driven.states(plan)["running"] == 0
     second = driven.start("--pace", "0")
     assert second.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(
+    ("harm", "twice"),
+    [
+        (signal.SIGSTOP, True),
+        pytest.param(signal.SIGSTOP, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, False, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_a_run_whose_ray_no_longer_answers(
+    driven: Driven, make_plan: Callable[..., Plan], harm: signal.Signals, twice: bool
+) -> None:
+    plan = make_plan(EIGHT)
+    first = driven.start("--executor", "ray", "--pace", "0.1")
+    driven.wait_for(lambda: driven.is_running(plan))
+    [head] = [process for process in family(first.pid) if is_named(process, "gcs_server")]
+    os.kill(head, harm)
+    time.sleep(0.5)
+    asked = time.monotonic()
+    os.kill(first.pid, signal.SIGTERM)
+    if twice:
+        time.sleep(0.5)
+        os.kill(first.pid, signal.SIGTERM)
+    out, error = first.communicate(timeout=60)
+    assert (first.returncode, error) == (143, ""), out
+    assert time.monotonic() - asked < (GRACE_S if twice else GRACE_S + 10)
+    assert driven.states(plan)["running"] == driven.states(plan)["failed"] == 0
+    assert driven.start("--pace", "0").wait(timeout=60) == 0
+
+
+@pytest.mark.slow
+def test_what_a_killed_driver_left_of_ray_is_gone_when_the_next_run_starts(
+    driven: Driven, make_plan: Callable[..., Plan]
+) -> None:
+    plan = make_plan(EIGHT)
+    first = driven.start("--executor", "ray", "--pace", "0.1")
+    driven.wait_for(lambda: driven.is_running(plan))
+    processes = family(first.pid)
+    first.kill()
+    first.wait()
+    out, error = driven.start("--pace", "0").communicate(timeout=90)
+    assert (error, driven.states(plan)) == ("", {"done": 8}), out
+    assert not any(is_alive(process) for process in processes)
 
 
 def test_a_second_signal_ends_at_once(driven: Driven, make_plan: Callable[..., Plan]) -> None:

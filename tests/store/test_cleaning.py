@@ -10,7 +10,9 @@ from tests.store.conftest import record
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Started
-from scalelab.store import open_store, sqlite
+from scalelab.core.secrets import FORMS
+from scalelab.store import open_store, schema, sqlite
+from scalelab.store.cleaning import forms_of
 from scalelab.store.database import Database
 from scalelab.store.patience import Away
 from scalelab.store.schema import CLEAN
@@ -143,3 +145,42 @@ def test_a_store_is_not_taken_for_clean_while_a_reader_keeps_its_pages(
         assert reader.execute("PRAGMA user_version").fetchone() == (CLEAN - 1,)
     open_store(place, mode="write").close()
     assert PASSWORD.encode() not in files(place)
+
+
+def test_a_store_is_cleaned_again_once_more_forms_are_known(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaned: list[str] = []
+    clean = schema.clean
+
+    def note(database: Database) -> None:
+        cleaned.append(database.kind.name)
+        clean(database)
+
+    monkeypatch.setattr(schema, "clean", note)
+    fill(place)
+    plant(place, schema.VERSION)
+    open_store(place, mode="write").close()
+    assert cleaned == [], "of the forms that are known it was cleaned"
+    for forms in (FORMS + 1, FORMS + 2):
+        monkeypatch.setattr(schema, "FORMS", forms)
+        for _ in range(2):
+            open_store(place, mode="write").close()
+    assert len(cleaned) == 2
+    with open_store(place, mode="read") as store, store.database.reading() as connection:
+        errors = connection.execute(text("SELECT error FROM attempts")).scalars().all()
+        assert [PASSWORD in error for error in errors] == [False]
+    if "://" not in place:
+        assert PASSWORD.encode() not in files(place)
+
+
+def test_a_store_that_does_not_say_of_what_it_was_cleaned_is_cleaned(place: str) -> None:
+    fill(place)
+    plant(place, schema.VERSION)
+    with open_store(place, mode="write") as store, store.database.writing() as connection:
+        connection.execute(text("DROP TABLE properties"))
+    open_store(place, mode="write").close()
+    with open_store(place, mode="read") as store, store.database.reading() as connection:
+        places = connection.execute(text("SELECT place FROM artifacts")).scalars().all()
+        assert not [place for place in places if PASSWORD in place]
+        assert forms_of(connection) == FORMS

@@ -14,6 +14,7 @@ from scalelab.plan.cost import Speed
 from scalelab.store import claims, open_store, schema
 from scalelab.store.curves import curve
 from scalelab.store.database import table_of
+from scalelab.store.owners import new_owner
 from scalelab.store.records import Result
 from scalelab.store.store import Store
 from scalelab.store.tables import Metrics
@@ -303,14 +304,14 @@ def test_a_trial_whose_driver_vanished_is_queued_when_its_lease_ends(
 
 
 def test_nobody_waits_for_a_driver_that_was_killed_on_this_machine(store: Store) -> None:
-    script = "from scalelab.store.claims import new_owner; print(new_owner())"
+    script = "from scalelab.store.owners import new_owner; print(new_owner())"
     dead = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.strip()
     store.register("x", SPEC, [A])
     store.begin(A.digest, Started({}), HERE, dead, lease_s=1e6)
     assert store.states([A.digest]) == {A.digest: "queued"}
-    assert store.claim(A.digest, claims.new_owner(), lease_s=1e6)
+    assert store.claim(A.digest, new_owner(), lease_s=1e6)
     assert not store.claim(A.digest, "you"), "its new owner lives: this process"
 
 

@@ -342,15 +342,14 @@ def loaded(
             else "name a finished trial of `scalelab ls`"
         )
         raise UserError(f"trial {short} is {state}", cure=cure, where=store)
-    place = found.artifacts.get("model")
-    if place is None:
+    if "model" not in found.artifacts:
         raise UserError(
             f"the model of trial {short} was not kept",
             cure="run it into another store with `--artifacts`",
             where=store,
         )
     built, device = build(trial.task, data), pick_device(Execution())
-    model = load_model(trial, place, built.shape, device, found.artifacts.get("weights_sha256"))
+    model = load_model(trial, found.artifacts, built.shape, device)
     return model, vocabulary(built), device
 
 

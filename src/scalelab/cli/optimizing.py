@@ -100,6 +100,7 @@ def optimize(
 ) -> None:
     """Search a space for its best trial; the same command goes on where the last one ended."""
     from scalelab.cli import spaces
+    from scalelab.cli.preparing import with_corpora
     from scalelab.spec.load_space import load_space
 
     flags = {"trials": trials, "sampler": sampler, "pruner": pruner, "seed": seed}
@@ -131,7 +132,12 @@ def optimize(
         stream=sys.stderr if as_json else sys.stdout,
     )
     raise typer.Exit(
-        _search(loaded, document, options, store, warm_start, replace, conclusion, as_json)
+        with_corpora(
+            lambda: _search(
+                loaded, document, options, store, warm_start, replace, conclusion, as_json
+            ),
+            options.stream,
+        )
     )
 
 
@@ -147,14 +153,14 @@ def _search(
 ) -> int:
     """Search, and tell the end; gives the exit code."""
     from scalelab.cli.concluding import conclude, found_json, searched_in, show
-    from scalelab.cli.spaces import cold_start, prepared
+    from scalelab.cli.spaces import base_of, cold_start
     from scalelab.run.driver import drive_search, ready
     from scalelab.run.leaving import Leaving
     from scalelab.run.search.guided import GuidedSearch
     from scalelab.run.search.known import known_trials
     from scalelab.store import open_store
 
-    experiment = prepared(space, document, as_json)
+    experiment = base_of(space, document)
     with ExitStack() as stack:
         if not is_there(store):
             stack.enter_context(

@@ -2,19 +2,23 @@
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Annotated, Any, Self, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Self, TextIO, TypeVar
 
 import typer
 
 from scalelab.cli.options import SEEDS, JsonOption, count_option, place_option, print_json
-from scalelab.core.errors import UserError
+from scalelab.core.errors import Unreadable, UserError
+from scalelab.core.secrets import masked
 from scalelab.core.units import format_count
 
 if TYPE_CHECKING:
     from scalelab.data.spec import Corpus, Tokenizer
     from scalelab.data.text.manifest import Manifest
     from scalelab.data.text.prepare import Progress
+
+T = TypeVar("T")
 
 data = typer.Typer(help="Prepare corpora of text.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -78,7 +82,8 @@ def prepare(
     tokenizer = parse_tokenizer(tokens)
     made = prepare_shown(corpus, tokenizer, folder, sys.stderr if as_json else sys.stdout, workers)
     if as_json:
-        print_json({"folder": home(corpus, tokenizer, folder), **made.model_dump(mode="json")})
+        said = made.model_dump(mode="json", exclude={"proof"})
+        print_json({"folder": home(corpus, tokenizer, folder), **said})
 
 
 def prepare_shown(
@@ -101,6 +106,37 @@ def prepare_shown(
         flush=True,
     )
     return made
+
+
+def with_corpora(action: Callable[[], T], stream: TextIO) -> T:
+    """Do what needs prepared corpora; those that are not there yet are prepared, and so is, once, a
+    damaged one that can be made again. Then it is done again.
+
+    Raises UserError.
+    """
+    mended: set[str] = set()
+    while True:
+        try:
+            return action()
+        except Unreadable as fault:
+            if not _prepared_for(fault, stream, mended):
+                raise
+
+
+def _prepared_for(fault: Unreadable, stream: TextIO, mended: set[str]) -> bool:
+    """Whether what was missing or damaged is there now, or will be."""
+    from scalelab.data.text.manifest import NotPrepared
+    from scalelab.data.text.mending import mend
+
+    def say(text: str) -> None:
+        print(f"{masked(f'{fault.where}: {fault.what}')}: {text}", file=stream, flush=True)
+
+    if isinstance(fault, NotPrepared):
+        prepare_shown(fault.task.corpus, fault.task.tokens, fault.folder, stream)
+        return True
+    is_new = bool(fault.home) and fault.home not in mended
+    mended.add(fault.home)
+    return is_new and mend(fault.home, say)
 
 
 def _corpus(given: dict[str, Any]) -> "Corpus":

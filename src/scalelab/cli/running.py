@@ -23,7 +23,7 @@ from scalelab.cli.planning import chosen_part, compiled_plan, preview
 from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
-    from scalelab.plan.plan import Plan
+    from scalelab.run.driver import Options
     from scalelab.run.summary import Summary
     from scalelab.store.store import Store
 
@@ -56,34 +56,51 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run what is missing of a spec; an interrupted run goes on where it was."""
+    from scalelab.cli.preparing import with_corpora
+
     seconds = parsed_seconds(time)
-    compiled = (
-        compiled_plan(spec, settings or [], store)
-        if dry_run
-        else _prepared_plan(spec, settings or [], store, as_json)
-    )
-    chosen = chosen_part(compiled, only)
     if dry_run:
-        preview(compiled, chosen, store, as_json)
+        compiled = compiled_plan(spec, settings or [], store)
+        preview(compiled, chosen_part(compiled, only), store, as_json)
         return
-    from scalelab.run.driver import Options, drive, ready
+    from scalelab.run.driver import Options
+
+    options = Options(
+        executor=executor,
+        jobs=jobs,
+        address=address,
+        folder=artifacts or default_folder(store),
+        time_s=seconds,
+        retry_failed=retry_failed,
+        stream=sys.stderr if as_json else sys.stdout,
+    )
+    raise typer.Exit(
+        with_corpora(
+            lambda: _run(spec, settings or [], only, options, store, replace, as_json),
+            options.stream,
+        )
+    )
+
+
+def _run(
+    spec: Path,
+    settings: list[str],
+    only: str | None,
+    options: "Options",
+    store: str,
+    replace: bool,
+    as_json: bool,
+) -> int:
+    """Run, and tell the end; gives the exit code."""
+    from scalelab.run.driver import drive, ready
     from scalelab.run.leaving import leaving
     from scalelab.run.older import older_note, older_results
     from scalelab.run.pretrained import check_there
     from scalelab.store import open_store
 
-    folder = artifacts or default_folder(store)
-    check_there(chosen, store, folder)
-    stream = sys.stderr if as_json else sys.stdout
-    options = Options(
-        executor=executor,
-        jobs=jobs,
-        address=address,
-        folder=folder,
-        time_s=seconds,
-        retry_failed=retry_failed,
-        stream=stream,
-    )
+    compiled = compiled_plan(spec, settings, store)
+    chosen = chosen_part(compiled, only)
+    check_there(chosen, store, str(options.folder))
     with ExitStack() as stack:
         if not is_there(store):
             stack.enter_context(
@@ -96,10 +113,9 @@ def run(
         older = older_results(
             opened, chosen, opened.results([planned.digest for planned in chosen.trials])
         )
-        if note := older_note(older):
-            print(note, file=stream)
-        if left.note:
-            print(left.note, file=stream)
+        for note in (older_note(older), left.note):
+            if note:
+                print(note, file=options.stream)
         ended = drive(compiled, opened, options, chosen=chosen)
         rows = result_rows(opened, compiled.experiment.name) if as_json else []
     if as_json:
@@ -114,7 +130,7 @@ def run(
         )
     else:
         print(ended)
-    raise typer.Exit(ended.exit_code)
+    return ended.exit_code
 
 
 def outcome(ended: "Summary") -> dict[str, Any]:
@@ -127,23 +143,6 @@ def outcome(ended: "Summary") -> dict[str, Any]:
         "seconds": ended.seconds,
         "stopped": ended.stopped,
     }
-
-
-def _prepared_plan(spec: Path, settings: list[str], store: str, as_json: bool) -> "Plan":
-    """The plan; the corpora that it needs and that are not there yet are prepared."""
-    from scalelab.cli.preparing import prepare_shown
-    from scalelab.data.text.manifest import NotPrepared
-
-    while True:
-        try:
-            return compiled_plan(spec, settings, store)
-        except NotPrepared as missing:
-            prepare_shown(
-                missing.task.corpus,
-                missing.task.tokens,
-                missing.folder,
-                sys.stderr if as_json else sys.stdout,
-            )
 
 
 def default_folder(store: str) -> str:

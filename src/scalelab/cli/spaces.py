@@ -1,6 +1,5 @@
 """Spaces as a command meets them: by name, with their corpus, as a table, and as a journal."""
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,25 +22,13 @@ DRAWN = 10
 """Trials that tell whether those of a space end within their warm-up."""
 
 
-def prepared(space: "Space", document: "Document", as_json: bool) -> "Experiment":
-    """The base of a space as an experiment; the corpus that it needs is prepared where it is not
-    there yet.
-    """
-    from scalelab.cli.preparing import prepare_shown
-    from scalelab.data.text.manifest import NotPrepared
+def base_of(space: "Space", document: "Document") -> "Experiment":
+    """The base of a space as an experiment. Raises Unreadable where its corpus is not there."""
     from scalelab.spec.load_space import experiment_of
     from scalelab.tasks import describe
 
     experiment, _ = experiment_of(space, document)
-    try:
-        describe(experiment.task, experiment.execution.data)
-    except NotPrepared as missing:
-        prepare_shown(
-            missing.task.corpus,
-            missing.task.tokens,
-            missing.folder,
-            sys.stderr if as_json else sys.stdout,
-        )
+    describe(experiment.task, experiment.execution.data)
     return experiment
 
 

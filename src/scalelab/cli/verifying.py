@@ -32,7 +32,9 @@ def verify(
 ) -> None:
     """Run a trial again under the same numerics and compare the bits."""
     from scalelab.core.events import FINISHED
+    from scalelab.run.pretrained import expected
     from scalelab.run.verify import verify as run_again
+    from scalelab.spec.experiment import Trial
     from scalelab.store import open_store
     from scalelab.store.curves import curve
 
@@ -50,7 +52,8 @@ def verify(
                 where=store,
             )
         kept = curve(opened, found.record.digest)
-    answer = run_again(found, kept, data)
+        layers = expected(opened, Trial.model_validate(found.record.trial))
+    answer = run_again(found, kept, data, layers)
     if as_json:
         print_json(answer.as_dict())
     else:

@@ -36,6 +36,21 @@ class UserError(ValueError):
         return UserError(self.what, cure=self.cure, where=self.where or where)
 
 
+class Unreadable(UserError):
+    """What trials read is missing or damaged: none that needs it can be run.
+
+    `home` is the folder of the prepared corpus to which it belongs, if that can be prepared here.
+    """
+
+    def __init__(self, what: str, *, cure: str = "", where: str = "", home: str = "") -> None:
+        super().__init__(what, cure=cure, where=where)
+        self.home = home
+
+    def at(self, where: str) -> "Unreadable":
+        """See `UserError`."""
+        return Unreadable(self.what, cure=self.cure, where=self.where or where, home=self.home)
+
+
 LONGEST_WORD = 200
 """Characters of a word in an error."""
 

@@ -140,6 +140,19 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Damaged:
+    """What the trial reads is missing or damaged, as other trials would find too: the run stops.
+
+    The fields are those of `scalelab.core.errors.Unreadable`.
+    """
+
+    what: str
+    cure: str
+    where: str
+    home: str
+
+
+@dataclass(frozen=True)
 class Overtaken:
     """Another attempt at the trial has begun, as its driver took this one for dead: nothing more is
     written of this one.
@@ -153,7 +166,7 @@ class Saved:
     step: int
 
 
-Event = News | Advanced | Noted | Saved | Refused | Overtaken
+Event = News | Advanced | Noted | Saved | Refused | Damaged | Overtaken
 
 
 class Unwritable(Exception):

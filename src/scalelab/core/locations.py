@@ -2,9 +2,13 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import Unreadable, UserError
+from scalelab.core.secrets import masked, without_masks
 from scalelab.core.text import is_text
 
 LONGEST_NAME, LONGEST = 255, 4096
@@ -16,6 +20,48 @@ _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([^{}]*)\})")
 def is_url(place: str) -> bool:
     """Whether a place is a URL (`s3://bucket/folder`, `data:...`), and no path."""
     return "://" in place or place.startswith("data:")
+
+
+def file_system(place: str) -> tuple[Any, str]:
+    """The fsspec file system of a path or URL, and the path in it.
+
+    Credentials that were not kept with a place come from the environment, as its client finds them.
+    Raises Unreadable where access is refused.
+    """
+    import fsspec
+
+    with access(place):
+        return fsspec.url_to_fs(without_masks(place))
+
+
+@contextmanager
+def access(place: str) -> Iterator[None]:
+    """Inside, a refusal for want of credentials is raised as Unreadable, with the cure."""
+    try:
+        yield
+    except Exception as error:
+        if not is_url(place) or not _is_refusal(error):
+            raise
+        cure = CREDENTIALS.get(protocol := place.partition(":")[0].lower())
+        own = f"set FSSPEC_{protocol.upper()}_PASSWORD, or what else its client asks for"
+        what = f"access is refused ({type(error).__name__})"
+        raise Unreadable(what, cure=cure or own, where=masked(place)) from error
+
+
+CREDENTIALS = {
+    **dict.fromkeys(("sftp", "ssh"), "set FSSPEC_SFTP_PASSWORD, or use an SSH key"),
+    **dict.fromkeys(("s3", "s3a"), "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    **dict.fromkeys(("gs", "gcs"), "set GOOGLE_APPLICATION_CREDENTIALS"),
+    **dict.fromkeys(("az", "abfs"), "set AZURE_STORAGE_CONNECTION_STRING"),
+}
+"""How the clients of URLs get their credentials; docs/places.md tells of them."""
+
+
+def _is_refusal(error: Exception) -> bool:
+    if isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403):
+        return True
+    name = type(error).__name__
+    return "Auth" in name or "Credential" in name or "uthenticat" in str(error)
 
 
 def expanded(place: str, where: str = "") -> str:

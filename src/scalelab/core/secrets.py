@@ -9,6 +9,9 @@ from typing import Any
 
 MASK = "***"
 
+FORMS = 1
+"""Raised when more forms of secrets are masked: then stores are cleaned once more."""
+
 _WORD = re.compile(r"(?:[^\s'\"`]|['\"`](?=[\w@]))+")
 """Text up to whitespace or a closing quote; a password may have a quote in its middle."""
 
@@ -71,6 +74,22 @@ def masked(text: str) -> str:
     for pattern in (_SETTING, _ENTRY):
         text = pattern.sub(lambda match: f"{match['name']}{match['quote'] or ''}{MASK}", text)
     return text
+
+
+_MASKED_USER = re.compile(
+    rf"(?<=//)(?:{re.escape(MASK)}(?::{re.escape(MASK)})?@|([^/@:?#]+):{re.escape(MASK)}@)"
+)
+_MASKED_PARAMETER = re.compile(rf"(?<=[?&])[\w.%-]+={re.escape(MASK)}(?:&|$)")
+
+
+def without_masks(place: str) -> str:
+    """A place that was kept without its credentials, as one that names none: what connects to it
+    takes them from its own environment.
+    """
+    if MASK not in place or "//" not in place:
+        return place
+    user = _MASKED_USER.sub(lambda match: f"{match[1]}@" if match[1] else "", place)
+    return _MASKED_PARAMETER.sub("", user).rstrip("?&")
 
 
 def _without_userinfo(match: re.Match[str]) -> str:

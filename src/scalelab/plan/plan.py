@@ -55,6 +55,8 @@ class PlannedTrial:
     """The least there can be."""
     solved: tuple[str, ...] = ()
     """Paths of the sizes that were solved."""
+    layers_sha256: str | None = None
+    """Of the file whose layers it takes: a run fills it in as it hands the trial out."""
 
 
 @dataclass(frozen=True)

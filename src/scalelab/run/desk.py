@@ -11,15 +11,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from signal import SIGINT, Signals
 from typing import Any, Literal
 from uuid import uuid4
 
 from scalelab.core.canon import SHORT
-from scalelab.core.errors import UserError
+from scalelab.core.errors import Unreadable, UserError
 from scalelab.core.events import (
     FINISHED,
     Advanced,
+    Damaged,
     Ended,
     Event,
     Measured,
@@ -33,6 +35,7 @@ from scalelab.core.events import (
 )
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.live import Live
+from scalelab.run.pretrained import expected
 from scalelab.run.registering import record
 from scalelab.run.rescue import Diary, Entry
 from scalelab.run.search import Search
@@ -125,7 +128,8 @@ class StoreDesk:
         The first reason stays. `number` is the signal that interrupts.
         """
         if self.stopped is None:
-            self.stopped, self.signal, self._stopped_at = reason, number, self._clock()
+            # In this order: other threads look at `stopped` first.
+            self.signal, self._stopped_at, self.stopped = number, self._clock(), reason
 
     def give_up(self, fault: Away | Lost) -> None:
         """Stop, as the store is lost or stays away."""
@@ -199,6 +203,8 @@ class StoreDesk:
             return None
         try:
             planned = self._claimed_again() or self._left_by_others() or self._claimed_new()
+            if planned is not None:
+                planned = replace(planned, layers_sha256=expected(self._store, planned.trial))
         except (Away, Lost) as fault:
             self.give_up(fault)
             return None
@@ -213,7 +219,7 @@ class StoreDesk:
         again.
 
         True where the search has seen enough of the trial: it is to end. Raises UserError where the
-        trial can keep nothing.
+        trial can keep nothing, and Unreadable where it can read nothing.
         """
         if digest not in self._out:
             return True  # late news of a trial that another driver has taken over
@@ -233,6 +239,8 @@ class StoreDesk:
                     cure="make room there, and run the same command again",
                     where=event.place,
                 )
+            case Damaged():
+                raise Unreadable(event.what, cure=event.cure, where=event.where, home=event.home)
             case Overtaken():
                 self._look()  # the store may be gone with the folder
                 if self.fault is None:
@@ -244,6 +252,8 @@ class StoreDesk:
     def _course(self, planned: PlannedTrial, event: News | Advanced) -> bool:
         """Write the course of a trial down and show it; whether its search has seen enough."""
         digest, enough, is_ours = planned.digest, False, True
+        if self.signal is not None and isinstance(event, Ended) and event.state == "failed":
+            return True  # the signal reached what it stood on, too: a compiler, a worker
         if isinstance(event, Started) or digest not in self._begun:
             self._begun.add(digest)
             started = (

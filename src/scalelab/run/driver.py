@@ -20,6 +20,7 @@ from scalelab.core.provenance import environment
 from scalelab.plan.plan import Plan
 from scalelab.run.desk import StoreDesk
 from scalelab.run.executors.base import Executor, Job, Worker, train_trial
+from scalelab.run.executors.ray import sweep_places
 from scalelab.run.guards import HEARTBEAT_S, heartbeat, interrupts
 from scalelab.run.live import Standing, open_live
 from scalelab.run.registering import register
@@ -27,7 +28,7 @@ from scalelab.run.rescue import WriteDown, rescued
 from scalelab.run.search import Search, SpaceSearch, build_search, tell_known
 from scalelab.run.summary import Summary
 from scalelab.spec.execution import Execution
-from scalelab.store.claims import new_owner
+from scalelab.store.owners import new_owner
 from scalelab.store.patience import Away, Lost, Patience
 from scalelab.store.store import Store
 from scalelab.store.tried import members
@@ -165,6 +166,7 @@ def _pursue(
         stack.callback(desk.leave)
         stack.enter_context(heartbeat(desk.beat, HEARTBEAT_S))
         stack.enter_context(interrupts(lambda number: desk.stop("interrupted", number)))
+        sweep_places()
         executor = _executor(options.executor)
         stack.enter_context(executor.ready(job))
         try:

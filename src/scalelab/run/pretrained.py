@@ -12,11 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import fsspec
-
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED
+from scalelab.core.locations import file_system
 from scalelab.core.spec import Spec
 from scalelab.families.transformer.spec import Architecture, Transformer
 from scalelab.plan.plan import Plan, PlannedTrial, compile_plan
@@ -112,6 +111,14 @@ def taken(trial: Trial) -> str | None:
     return None if given is None else given.trial
 
 
+def expected(store: "Reader", trial: Trial) -> str | None:
+    """The SHA-256 of the file whose layers a trial takes; None where it takes none, or where the
+    store does not know it, as those of earlier versions.
+    """
+    giver = taken(trial)
+    return None if giver is None else store.artifact(giver, "model_sha256")
+
+
 def check_there(plan: Plan, store: str, folder: str) -> None:
     """Check that the layers which open trials take lie where workers look for them, in a folder
     below `folder`, and are those that their trials ended with. Raises UserError.
@@ -126,11 +133,7 @@ def check_there(plan: Plan, store: str, folder: str) -> None:
             for planned in takers
             if results[planned.digest].as_planned not in FINISHED
         )
-        hashes = {
-            digest: reader.trial(digest).artifacts.get("model_sha256")
-            for digest in givers
-            if digest
-        }
+        hashes = {digest: reader.artifact(digest, "model_sha256") for digest in givers if digest}
     for digest, sha256 in hashes.items():
         _check_file(f"{folder.rstrip('/')}/{digest}/{MODEL}", digest, sha256)
 
@@ -139,7 +142,7 @@ def _check_file(place: str, digest: str, sha256: str | None) -> None:
     """Raise UserError where the model of a trial is not at a place, or is another file. Stores of
     earlier versions know no hash.
     """
-    files, path = fsspec.url_to_fs(place)
+    files, path = file_system(place)
     short = digest[:SHORT]
     cure = (
         "name the folder of its artifacts with `--artifacts`, or train it again with another store"
@@ -155,9 +158,9 @@ def _check_file(place: str, digest: str, sha256: str | None) -> None:
 
 
 @contextmanager
-def laid_out(stored: StoredTrial) -> Iterator[str | None]:
+def laid_out(stored: StoredTrial, layers: str | None) -> Iterator[str | None]:
     """A folder in which a stored trial can be trained once more: none (None), unless it begins with
-    layers, which must lie beside it.
+    layers, which must lie beside it, in a file of the SHA-256 `layers`, where that is known.
     """
     giver = taken(Trial.model_validate(stored.record.trial))
     if giver is None:
@@ -167,8 +170,9 @@ def laid_out(stored: StoredTrial) -> Iterator[str | None]:
     with TemporaryDirectory() as folder:
         (Path(folder) / giver).mkdir()
         try:
-            files, path = fsspec.url_to_fs(f"{root}/{giver}/{MODEL}")
+            files, path = file_system(f"{root}/{giver}/{MODEL}")
             files.get_file(path, str(Path(folder) / giver / MODEL))
+            _check_file(f"{root}/{giver}/{MODEL}", giver, layers)
         except FileNotFoundError as error:
             what, cure = (
                 f"the layers of {giver[:SHORT]}, with which it began, are not there",

@@ -1,4 +1,5 @@
-"""Folders that a process needs while it runs, and that are gone afterwards, however it ended.
+"""Folders that a process needs while it runs, and that are gone afterwards, however it ended, with
+all processes that write into them (Ray's, whose logs lie there).
 
 A process that is killed cannot tidy up. Each folder therefore has a lock, which the system drops
 with the process, and whoever makes the next folder removes those whose lock is free.
@@ -7,6 +8,8 @@ with the process, and whoever makes the next folder removes those whose lock is 
 import fcntl
 import os
 import shutil
+import signal
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +26,7 @@ def scratch(prefix: str, place: str | None = None) -> Iterator[Path]:
     Raises OSError where it can't be made.
     """
     place = place or tempfile.gettempdir()
-    _sweep(prefix, Path(place))
+    sweep(prefix, Path(place))
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     try:
         with (folder / f"{_LOCK}.new").open("wb") as lock:
@@ -32,15 +35,36 @@ def scratch(prefix: str, place: str | None = None) -> Iterator[Path]:
             (folder / f"{_LOCK}.new").rename(folder / _LOCK)
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
-def _sweep(prefix: str, place: Path) -> None:
-    """Remove the folders that killed processes of this user left; those of others stay."""
+def sweep(prefix: str, place: Path) -> None:
+    """Remove the folders in `place` that killed processes of this user left; others stay."""
     for path in place.glob(f"{prefix}*/{_LOCK}"):
         with suppress(OSError):
             if path.stat().st_uid != os.getuid() or path.is_symlink():
                 continue
             with path.open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path.parent, ignore_errors=True)
+                _remove(path.parent)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, and end the other processes of this user that hold a file of it open for
+    writing, as far as the system tells (`/proc`). Who only reads there stays.
+    """
+    for process in Path("/proc").glob("[0-9]*"):
+        number = int(process.name)
+        with suppress(OSError):  # it ended meanwhile, or is not ours
+            if number == os.getpid() or process.stat().st_uid != os.getuid():
+                continue
+            if any(_is_written(file, folder.resolve()) for file in (process / "fd").iterdir()):
+                os.kill(number, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_written(file: Path, folder: Path) -> bool:
+    """Whether an entry of `/proc/.../fd` is a file in the folder, open for writing."""
+    with suppress(OSError):  # closed meanwhile
+        return file.readlink().is_relative_to(folder) and bool(file.lstat().st_mode & stat.S_IWUSR)
+    return False

@@ -62,9 +62,11 @@ class Verdict:
         }
 
 
-def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
+def verify(
+    stored: StoredTrial, kept: Curve, data: str, layers_sha256: str | None = None
+) -> Verdict:
     """Train a stored trial again in this process; `kept` is its stored curve, `data` where prepared
-    corpora lie.
+    corpora lie, `layers_sha256` that of the file whose layers it takes, where it is known.
 
     Raises UserError for a trial that its search ended early, and for one of an older recipe.
     """
@@ -99,8 +101,10 @@ def verify(stored: StoredTrial, kept: Curve, data: str) -> Verdict:
         if now.get(name) != value
     }
     events: list[Event] = []
-    with laid_out(stored) as folder:
-        ended = train(trial, execution, folder=folder, emit=events.append)
+    with laid_out(stored, layers_sha256) as folder:
+        ended = train(
+            trial, execution, folder=folder, layers_sha256=layers_sha256, emit=events.append
+        )
     again = {
         (event.step, name): value
         for event in events

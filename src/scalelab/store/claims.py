@@ -14,17 +14,14 @@ A driver that has lost its claim writes nothing more: the claim's owner, a name 
 share, is the fencing token of every write.
 """
 
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
 
 from scalelab.store.database import Database, table_of
+from scalelab.store.owners import is_gone
 from scalelab.store.pruning import HAS_RESULT
 from scalelab.store.tables import Attempts, Claims, Trials
 
@@ -61,27 +58,6 @@ class Watch:
 
 class Taken(Exception):
     """The trial is somebody else's, or has its result; what was tried is undone."""
-
-
-def new_owner() -> str:
-    """A name for a driver in this process: machine / process namespace / process id / random."""
-    return f"{_here()}/{os.getpid()}/{uuid4().hex[:8]}"
-
-
-def is_gone(owner: str) -> bool:
-    """Whether the owner is known to be dead: a process of this machine (and container) that is no
-    more.
-    """
-    place, _, process = owner.rpartition("/")[0].rpartition("/")
-    if place != _here() or not process.isdecimal():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
 
 
 def take(
@@ -233,10 +209,3 @@ def give_back(connection: Connection, trial: int, attempt: int) -> None:
     """
     owner = select(_attempts.c.owner).where(_attempts.c.id == attempt).scalar_subquery()
     connection.execute(delete(_claims).where(_claims.c.trial == trial, _claims.c.owner == owner))
-
-
-def _here() -> str:
-    # Two containers may share a host's name; process ids mean something only inside one process
-    # namespace.
-    namespace = Path("/proc/self/ns/pid")
-    return f"{platform.node()}/{namespace.readlink().name if namespace.is_symlink() else '-'}"

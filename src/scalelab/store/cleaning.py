@@ -2,11 +2,26 @@
 errors.
 """
 
-from sqlalchemy import Column, Connection, Table, Text, select, type_coerce, update
+from sqlalchemy import Column, Connection, Table, Text, inspect, select, type_coerce, update
 
 from scalelab.core.secrets import masked
-from scalelab.store.database import Database
-from scalelab.store.tables import METADATA, OpenJson, OpenText
+from scalelab.store.database import Database, table_of
+from scalelab.store.tables import METADATA, OpenJson, OpenText, Properties
+
+CLEANED = "cleaned"
+"""The property of a store that says of which forms of secrets it was cleaned."""
+
+_properties = table_of(Properties)
+
+
+def forms_of(connection: Connection) -> int:
+    """The forms of secrets that a store was cleaned of, as `scalelab.core.secrets.FORMS` counts
+    them; 0 where it does not say.
+    """
+    if not inspect(connection).has_table(_properties.name):
+        return 0
+    query = select(_properties.c.value).where(_properties.c.name == CLEANED)
+    return int(connection.scalar(query) or 0)
 
 
 def clean(database: Database) -> None:

@@ -4,16 +4,21 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, select
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
 from scalelab.core.errors import UserError
+from scalelab.store.owners import is_gone, new_owner
 from scalelab.store.patience import Patience
+from scalelab.store.tables import Properties
+
+RUN = "run "
+"""How the name of a property begins that is the mark of a run; the driver's name follows."""
 
 Mode = Literal["write", "read"]
 
@@ -21,6 +26,9 @@ T = TypeVar("T")
 
 Point = tuple[int, str, int, float | None]
 """A row of the table `metrics`: trial, name, step, value."""
+
+
+_properties = Properties.metadata.tables["properties"]
 
 
 class Kind(Protocol):
@@ -53,8 +61,10 @@ class Kind(Protocol):
         """Leave nothing on the disk of rows that were deleted or overwritten."""
         ...
 
-    def watch(self, engine: Engine) -> None:
-        """Note what the place is now, for `check`."""
+    def watch(self, engine: Engine, mark: str) -> None:
+        """Note what the place is now, for `check`; `mark` is the name of a property that stands
+        there from now on.
+        """
         ...
 
     def check(self, engine: Engine) -> None:
@@ -115,6 +125,7 @@ class Database:
     def __init__(self, kind: Kind, mode: Mode) -> None:
         self.kind, self.mode = kind, mode
         self._patience: Patience | None = None
+        self._mark = f"{RUN}{new_owner()}"
         with self._explained():
             self.engine = kind.engine(mode)
 
@@ -131,12 +142,14 @@ class Database:
     @contextmanager
     def watched(self, patience: Patience) -> Iterator[None]:
         """For the time of a run: what is `patient` waits while the database is away, and `check`
-        tells whether it is the same one. Raises UserError.
+        tells whether it is the same one: for that the run has a mark in it. Raises UserError.
         """
         self._patience, self.kind.is_run = patience, True
         try:
             self.patiently(self._watch)
             yield
+            with suppress(UserError):  # what stays is removed by the next run here
+                self._unwatch()
         finally:
             self._patience, self.kind.is_run = None, False
 
@@ -200,8 +213,20 @@ class Database:
         self.kind.close()
 
     def _watch(self) -> None:
+        with self.writing() as connection:
+            names = connection.scalars(
+                select(_properties.c.name).where(_properties.c.name.startswith(RUN))
+            )
+            old = [name for name in names if is_gone(name.removeprefix(RUN))]
+            connection.execute(delete(_properties).where(_properties.c.name.in_(old)))
+            row = {"name": self._mark, "value": ""}
+            self.upsert(connection, Properties, [row], keys=("name",))
         with self._explained():
-            self.kind.watch(self.engine)
+            self.kind.watch(self.engine, self._mark)
+
+    def _unwatch(self) -> None:
+        with self.writing() as connection:
+            connection.execute(delete(_properties).where(_properties.c.name == self._mark))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

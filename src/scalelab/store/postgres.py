@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from scalelab.core.errors import UserError
+from scalelab.core.secrets import without_masks
 from scalelab.store.database import Mode, Point
 from scalelab.store.patience import Away, Lost
 
@@ -50,12 +51,13 @@ class Postgres:
 
     folder: Path | None = None
     is_run = False
-    _watched: tuple[int, int] | None = None
-    """The oids of the table of trials and of its database."""
+    _watched: tuple[int, int, bool] | None = None
+    """The oids of the table of trials and of its database, and that the mark is there."""
+    _mark = ""
 
     def __init__(self, url: str) -> None:
         try:
-            self.url = make_url(url).set(drivername="postgresql+psycopg")
+            self.url = make_url(without_masks(url)).set(drivername="postgresql+psycopg")
         except (ArgumentError, ValueError) as error:
             # What stands before the @ may be a password.
             place = url.rpartition("@")[2]
@@ -100,12 +102,15 @@ class Postgres:
             free = connection.execution_options(isolation_level="AUTOCOMMIT")
             free.exec_driver_sql("VACUUM (FULL) experiments, environments, attempts, artifacts")
 
-    def watch(self, engine: Engine) -> None:
-        """Note which tables they are: others may get the same names."""
+    def watch(self, engine: Engine, mark: str) -> None:
+        """Note which tables they are: others may get the same names, or the same tables other
+        rows.
+        """
+        self._mark = mark
         self._watched = self._found(engine)
 
     def check(self, engine: Engine) -> None:
-        """Asks for the oids of one of the tables and of the database."""
+        """Asks for the oids of one of the tables and of the database, and for the mark."""
         if self._found(engine) != self._watched and self._watched is not None:
             raise self._replaced()
 
@@ -176,6 +181,8 @@ class Postgres:
             lines = str(getattr(error, "orig", None)).strip().splitlines()
             why = [line for line in lines if not line.startswith("\t")][-1]  # \t: libpq's advice
             what, cure = f"cannot be reached: {why}", "check the URL, the server and your password"
+            if "no password supplied" in why:
+                cure = "set PGPASSWORD, or write a line for it into ~/.pgpass"
             # The server answers, and will answer the same: libpq has no code for it.
             if self.is_run and re.search(r'database ".*" does not exist', why):
                 return Lost("the database is gone", where=self.name)
@@ -187,17 +194,21 @@ class Postgres:
     def close(self) -> None:
         """Nothing to clear away."""
 
-    def _found(self, engine: Engine) -> tuple[int, int]:
-        """The oids of the table of trials and of the database. Raises Lost."""
+    def _found(self, engine: Engine) -> tuple[int, int, bool]:
+        """The oids of the table of trials and of the database, and whether the mark is there.
+
+        Raises Lost.
+        """
         query = (
             f"SELECT to_regclass('{SCHEMA}.trials')::oid,"
-            " (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " (SELECT oid FROM pg_database WHERE datname = current_database()),"
+            " EXISTS (SELECT FROM properties WHERE name = %s)"
         )
         with engine.connect() as connection:
-            table, database = connection.exec_driver_sql(query).one()
+            table, database, is_marked = connection.exec_driver_sql(query, (self._mark,)).one()
         if table is None:
             raise self._lost()
-        return int(table), int(database)
+        return int(table), int(database), bool(is_marked)
 
     def _lost(self) -> Lost:
         return Lost("its tables are gone", where=self.name)

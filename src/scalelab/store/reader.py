@@ -14,9 +14,9 @@ from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.events import State
 from scalelab.plan.cost import Speed
-from scalelab.store.claims import is_gone
 from scalelab.store.database import Database, table_of
 from scalelab.store.fits import StoredFit, read_fits
+from scalelab.store.owners import is_gone
 from scalelab.store.patience import patient
 from scalelab.store.records import Attempt, Result, StoredExperiment, StoredTrial, TrialRecord
 from scalelab.store.registering import CHUNK
@@ -106,6 +106,15 @@ class Reader:
             what = f"`{prefix}` is the beginning of several trials: {shown}"
             raise UserError(what, cure="give more digits", where=self.database.kind.name)
         return found[0]
+
+    @patient
+    def artifact(self, digest: str, name: str) -> str | None:
+        """An artifact of a trial; None where it, or the trial, is unknown."""
+        query = select(_artifacts.c.place).join(_trials, _trials.c.id == _artifacts.c.trial)
+        with self.database.reading() as connection:
+            return connection.scalar(
+                query.where(_trials.c.digest == digest, _artifacts.c.name == name)
+            )
 
     def trial(self, digest: str) -> StoredTrial:
         """Everything about one trial, by its full digest.

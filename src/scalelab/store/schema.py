@@ -7,14 +7,15 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from scalelab.core.errors import UserError
-from scalelab.store.cleaning import clean
+from scalelab.core.secrets import FORMS
+from scalelab.store.cleaning import CLEANED, clean, forms_of
 from scalelab.store.database import Database, table_of
-from scalelab.store.tables import Base, Fits, Sources
+from scalelab.store.tables import Base, Fits, Properties, Sources
 
 VERSION = 4
 
 CLEAN = 4
-"""Stores of this version and later hold no passwords."""
+"""Stores of this version and later were cleaned of passwords, of the forms that they say."""
 
 READABLE = 1
 """The oldest version that can be read as it is: what has come since is empty there."""
@@ -51,8 +52,9 @@ def prepare(database: Database) -> None:
     with database.reading() as connection:
         found = database.kind.version(connection)
         refuse_newer(database, found)
-    if 0 < found < CLEAN:
-        clean(database)  # before the version is raised: if it is stopped, it begins again
+        is_clean = found == 0 or (found >= CLEAN and forms_of(connection) >= FORMS)
+    if not is_clean:
+        clean(database)  # before that is written down: if it is stopped, it begins again
     database.settle()
     with database.writing() as connection:
         # Read again: another process may have been here in between.
@@ -62,6 +64,10 @@ def prepare(database: Database) -> None:
             Base.metadata.create_all(connection)
         for version in range(found or VERSION, VERSION):
             MIGRATIONS[version](connection)
+        if found == 0 or not is_clean:
+            table_of(Properties).create(connection, checkfirst=True)
+            row = {"name": CLEANED, "value": str(FORMS)}
+            database.upsert(connection, Properties, [row], keys=("name",))
         if found != VERSION:
             database.kind.stamp(connection, VERSION)
 

@@ -11,11 +11,12 @@ import os
 import shutil
 import sqlite3
 import stat
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -47,6 +48,16 @@ TRY_S = 1.0
 
 HEADER_BYTES = 100
 
+MOVED_S = 1.0
+"""How long a mark is looked for that is not in its page: `VACUUM` may be moving it."""
+
+
+class Page(NamedTuple):
+    """A part of a file."""
+
+    bytes: int
+    offset: int
+
 
 class Sqlite:
     """A SQLite file as the place of a store."""
@@ -63,6 +74,11 @@ class Sqlite:
         self._inode: tuple[int, int] | None = None
         self._wal_inode: tuple[int, int] | None = None
         self._is_stamped = False
+        self._engine: Engine | None = None
+        self._mark = b""
+        self._mark_at = Page(0, 0)
+        self._is_marked = False
+        self._counter = 0
 
     def engine(self, mode: Mode) -> Engine:
         """Raises UserError where the file is missing (to read), or can't be written (to write)."""
@@ -116,13 +132,17 @@ class Sqlite:
             cure = "end that process, or wait for it"
             raise Away("another process reads it", cure=cure, where=self.name)
 
-    def watch(self, engine: Engine) -> None:
-        """Note which file it is, once the WAL of a new one has brought the header home."""
+    def watch(self, engine: Engine, mark: str) -> None:
+        """Note which file it is, once the WAL has brought the mark home, and the header of a new
+        one.
+        """
         connection = engine.raw_connection()
         try:
             connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
         finally:
             connection.close()
+        self._engine, self._mark, self._is_marked = engine, mark.encode(), False
+        self._counter, self._mark_at = 0, _page_of_properties(engine)
         try:
             self._inode = _inode(self.path.stat())
         except OSError as error:
@@ -131,13 +151,15 @@ class Sqlite:
             self._wal_inode = _inode(self._wal.stat())
 
     def check(self, engine: Engine) -> None:
-        """Looks at the file itself: SQLite goes on in a file that was deleted."""
+        """Looks at the file itself: SQLite goes on in a file that was deleted, and in one whose
+        content was replaced.
+        """
         if (lost := self._lost()) is not None:
             raise lost
 
     def copy(self, engine: Engine, path: Path) -> bool:
         """A file that was deleted or moved is read through the connections that hold it open."""
-        if self._fault_of_header() is not None:
+        if self._fault_of_content() is not None:
             return False
         connection = engine.raw_connection()
         with closing(sqlite3.connect(path)) as copy:
@@ -243,13 +265,14 @@ class Sqlite:
             return None
         if _inode(found) != self._inode:
             return Lost("was replaced by another file during the run", where=self.name)
-        fault = self._fault_of_header()
+        fault = self._fault_of_content()
         return None if fault is None else Lost(f"{fault} during the run", where=self.name)
 
-    def _fault_of_header(self) -> str | None:
-        header = self._header()
-        if header is None:
+    def _fault_of_content(self) -> str | None:
+        found = self._read()
+        if found is None:
             return None
+        header, page = found
         if len(header) < HEADER_BYTES:
             return "was truncated"
         application = int.from_bytes(header[68:72], "big")
@@ -257,18 +280,40 @@ class Sqlite:
         if not header.startswith(b"SQLite format 3\0") or not is_ours:
             return "was overwritten by another program"
         self._is_stamped = self._is_stamped or application == APPLICATION
+        counter = int.from_bytes(header[24:28], "big")
+        if counter < self._counter or (self._mark not in page and not self._finds_mark()):
+            return "was overwritten by another store, or an older copy,"
+        self._counter, self._is_marked = counter, self._is_marked or self._mark in page
         return None
 
-    def _header(self) -> bytes | None:
-        """The first bytes of the file that is watched, under whatever name it has by now.
+    def _finds_mark(self) -> bool:
+        """Whether the mark may yet be in the file: on its way there from the WAL, or in another
+        page, as `VACUUM` moves it.
+        """
+        if not self._is_marked or self._engine is None:
+            return True
+        for pause_s in (0.0, *[MOVED_S / 5] * 5):
+            time.sleep(pause_s)
+            with suppress(DBAPIError, sqlite3.Error):
+                self._mark_at = _page_of_properties(self._engine)
+            found = self._read()
+            if found is None or self._mark in found[1]:
+                return True
+        return False
+
+    def _read(self) -> tuple[bytes, bytes] | None:
+        """The first bytes, and the page of the mark, of the file that is watched, under whatever
+        name it has by now.
 
         Read through a descriptor of SQLite's: to open the file here and close it again would drop
         every lock that SQLite has on it in this process (see "How To Corrupt", 2.2).
         """
         for entry in Path("/dev/fd").iterdir():
             with suppress(OSError):
-                if _inode(os.fstat(int(entry.name))) == self._inode:
-                    return os.pread(int(entry.name), HEADER_BYTES, 0)
+                number = int(entry.name)
+                if _inode(os.fstat(number)) == self._inode:
+                    page = os.pread(number, *self._mark_at)
+                    return os.pread(number, HEADER_BYTES, 0), page
         return None
 
     def _readable(self) -> str:
@@ -325,6 +370,22 @@ class Sqlite:
 
     def _fault(self, what: str, cure: str) -> UserError:
         return UserError(what, cure=cure, where=self.name)
+
+
+def _page_of_properties(engine: Engine) -> Page:
+    """Where the page of the table `properties` stands in the file."""
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute(
+            "SELECT page_size, rootpage FROM pragma_page_size, sqlite_master"
+            " WHERE name = 'properties'"
+        )
+        [(size, number)] = cursor.fetchall()
+        cursor.close()
+    finally:
+        connection.close()
+    return Page(size, (number - 1) * size)
 
 
 def _inode(found: os.stat_result) -> tuple[int, int]:

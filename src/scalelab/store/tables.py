@@ -2,7 +2,7 @@
 
     experiments --< memberships >-- trials --< attempts >-- environments
     experiments --< fits            trials --< metrics, artifacts;   trials --- claims
-    experiments --- sources
+    experiments --- sources;        properties
 
 A trial's last metrics stand in its own row, its curves in `metrics`. Objects are kept as JSON text:
 it reads the same on every database, and in SQL as `json_extract(params, '$.total')` or
@@ -106,6 +106,18 @@ class Sources(Base, table=True):
 
     experiment: str = Field(primary_key=True, foreign_key="experiments.name")
     path: str
+
+
+class Properties(Base, table=True):
+    """What the store says of itself, by name: which `FORMS` of secrets it was `cleaned` of; and the
+    names of the drivers that use it now (see `scalelab.store.database`).
+    """
+
+    # One page of SQLite's, whose place is known: see `scalelab.store.sqlite`.
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    name: str = Field(primary_key=True)
+    value: str
 
 
 class Trials(Base, table=True):

@@ -37,9 +37,15 @@ class Attempt:
     """
 
     def __init__(
-        self, trial: Trial, execution: Execution, folder: str | None, stopping: Callable[[], bool]
+        self,
+        trial: Trial,
+        execution: Execution,
+        folder: str | None,
+        stopping: Callable[[], bool],
+        layers_sha256: str | None = None,
     ) -> None:
         self.trial, self.execution, self.folder = trial, execution, folder
+        self.layers_sha256 = layers_sha256
         self.size = micro_batch.settled(trial, execution)
         self.device = pick_device(execution)
         data = build_data(trial.task, execution.data)
@@ -247,7 +253,7 @@ class Attempt:
         self.curve: list[Measured] = []
         model = build_model(trial.model, self.shape.vocab, self.shape.context)
         self.model = model.initialise(derive(trial.seed, "weights")).to(self.device)
-        pretrained.take(self.model, trial, self.folder)
+        pretrained.take(self.model, trial, self.folder, self.layers_sha256)
         self.model.recompute = self.execution.recompute
         if compiling.is_compiled(trial.model, self.execution):
             compiling.compile_evaluation(self.model)

@@ -18,13 +18,13 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-import fsspec
 import torch
 from fsspec.implementations.local import LocalFileSystem
 from torch import Tensor, nn
 
 from scalelab.core.errors import reason
 from scalelab.core.events import Fenced, Unwritable
+from scalelab.core.locations import access, file_system
 
 CHECKPOINT, PREVIOUS, MODEL = "checkpoint.pt", "checkpoint.previous.pt", "model.pt"
 ATTEMPT = "attempt"
@@ -51,7 +51,7 @@ def enter(folder: str) -> str:
     """
     attempt = uuid4().hex
     _write(folder, ATTEMPT, attempt, attempt.encode())
-    files, path = fsspec.url_to_fs(folder)
+    files, path = file_system(folder)
     for half in files.glob(f"{path}/*{PART}"):
         with suppress(FileNotFoundError):
             files.rm_file(half)
@@ -154,7 +154,7 @@ def _write(folder: str, name: str, attempt: str, *parts: bytes | memoryview) -> 
 
     Raises Unwritable where the disk is full, or the folder can't be written.
     """
-    files, path = fsspec.url_to_fs(folder)
+    files, path = file_system(folder)
     half = f"{path}/{name}.{attempt}{PART}"
     try:
         files.makedirs(path, exist_ok=True)
@@ -185,29 +185,30 @@ def _write(folder: str, name: str, attempt: str, *parts: bytes | memoryview) -> 
 
 
 def _read(folder: str, name: str) -> bytes | None:
-    if not exists(folder, name):
-        return None
-    files, path = fsspec.url_to_fs(folder)
-    with files.open(f"{path}/{name}", "rb") as file:
-        return file.read()
+    files, path = file_system(folder)
+    with access(folder):
+        if not files.exists(f"{path}/{name}"):
+            return None
+        with files.open(f"{path}/{name}", "rb") as file:
+            return file.read()
 
 
 def exists(folder: str, name: str) -> bool:
     """Whether there is a `folder/name`."""
-    files, path = fsspec.url_to_fs(folder)
+    files, path = file_system(folder)
     return files.exists(f"{path}/{name}")
 
 
 def set_aside(folder: str, name: str) -> str:
     """Give `folder/name` another name, under which nothing looks for it; returns where it lies."""
-    files, path = fsspec.url_to_fs(folder)
+    files, path = file_system(folder)
     files.mv(f"{path}/{name}", f"{path}/{name}{BROKEN}")
     return f"{folder}/{name}{BROKEN}"
 
 
 def remove(folder: str, name: str) -> None:
     """Remove `folder/name` where it exists."""
-    files, path = fsspec.url_to_fs(folder)
+    files, path = file_system(folder)
     if files.exists(f"{path}/{name}"):
         files.rm_file(f"{path}/{name}")
 

@@ -1,5 +1,7 @@
 """From the artifact of a finished trial back to its model."""
 
+from collections.abc import Mapping
+
 import torch
 
 from scalelab.core.errors import UserError
@@ -11,21 +13,22 @@ from scalelab.train import checkpoint
 
 
 def load_model(
-    trial: Trial, place: str, shape: TaskShape, device: torch.device, sha256: str | None = None
+    trial: Trial, artifacts: Mapping[str, str], shape: TaskShape, device: torch.device
 ) -> LanguageModel:
-    """The trained model of a trial, in evaluation mode; `place` is where its artifact lies,
-    `sha256` what its weights hash to.
+    """The trained model of a trial, in evaluation mode; its `artifacts` say where it lies, and what
+    the file and the weights hash to.
 
     Raises UserError where there is no such file, or it is not this model.
     """
+    place = artifacts["model"]
     folder, _, name = place.rpartition("/")
     cure = (
         "bring it there from the machine that trained it, or run the trial again with another store"
     )
     try:
-        weights = checkpoint.load_model(folder or ".", name, device)
+        weights = checkpoint.load_model(folder or ".", name, device, artifacts.get("model_sha256"))
     except checkpoint.Unusable as fault:
-        raise UserError("the model can't be read", cure=cure, where=place) from fault
+        raise UserError(f"the model can't be used: {fault}", cure=cure, where=place) from fault
     if weights is None:
         raise UserError("the model was not kept, or lies elsewhere", cure=cure, where=place)
     model = build(trial.model, shape.vocab, shape.context).to(device).eval()
@@ -35,6 +38,7 @@ def load_model(
         raise UserError(
             "these are not the weights of this trial's model", cure=cure, where=place
         ) from fault
+    sha256 = artifacts.get("weights_sha256")
     if sha256 is not None and checkpoint.weights_digest(model) != sha256:
         raise UserError(
             "these are not the weights that the trial ended with", cure=cure, where=place

@@ -34,6 +34,7 @@ def train(
     execution: Execution,
     *,
     folder: str | Path | None = None,
+    layers_sha256: str | None = None,
     emit: Callable[[Event], None] = lambda event: None,
     stopping: Callable[[], bool] = lambda: False,
     pruned: Callable[[], bool] = lambda: False,
@@ -44,11 +45,14 @@ def train(
     kept. A checkpoint found there is gone on from, bit for bit. Raises Interrupted, after a
     checkpoint, where `stopping()` turns true, be it in the middle of an evaluation: that one is
     then repeated. Where `pruned()` is true after an evaluation, the trial ends there: its final
-    metrics are the evaluation's, and it keeps its checkpoint instead of a model.
+    metrics are the evaluation's, and it keeps its checkpoint instead of a model. `layers_sha256`
+    proves the file whose layers the trial takes; raises Unreadable where it is another.
     """
     prepare(execution.threads)
     began = time.perf_counter()
-    attempt = Attempt(trial, execution, None if folder is None else str(folder), stopping)
+    attempt = Attempt(
+        trial, execution, None if folder is None else str(folder), stopping, layers_sha256
+    )
     emit(Started(numerics(attempt.execution, attempt.device), resumed=attempt.step))
     for note in attempt.notes:
         emit(Noted(f"{note}; the trial goes on from step {attempt.step}"))

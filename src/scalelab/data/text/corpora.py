@@ -54,7 +54,7 @@ class Source(Protocol):
         ...
 
 
-def open_source(corpus: Corpus, folder: Path, revision: str | None = None) -> Source:
+def open_batches(corpus: Corpus, folder: Path, revision: str | None = None) -> Source:
     """The source of a corpus; what has to be downloaded as a whole lies in `folder` then.
 
     Raises UserError where there is none.
@@ -69,7 +69,7 @@ def open_source(corpus: Corpus, folder: Path, revision: str | None = None) -> So
         return TalesSource()
     if name == "shakespeare":
         return FileSource(
-            {"shakespeare.txt": _shakespeare(folder / "downloads" / "shakespeare.txt")},
+            {"shakespeare.txt": _shakespeare(_place(folder))},
             corpus.field,
         )
     if name == "wikitext103":
@@ -180,6 +180,16 @@ def _shakespeare(path: Path) -> Path:
             where=str(path),
         )
     return path
+
+
+def is_downloaded(folder: Path) -> bool:
+    """Whether tiny Shakespeare lies in a folder of prepared corpora, undamaged."""
+    path = _place(folder)
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == SHAKESPEARE_SHA256
+
+
+def _place(folder: Path) -> Path:
+    return folder / "downloads" / "shakespeare.txt"
 
 
 def _download(address: str, path: Path) -> bytes:

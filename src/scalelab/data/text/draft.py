@@ -2,9 +2,11 @@
 outlives the process.
 
 Nothing reads a draft: the manifest is written last. A checkpoint is taken behind every shard; what
-a killed process wrote after it is written again, with the same bytes.
+a killed process wrote after it is written again, with the same bytes. A checkpoint carries a hash
+of itself and of what belongs to it: one that is damaged is none.
 """
 
+import hashlib
 import io
 import json
 import shutil
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from scalelab.core.canon import sha256
 from scalelab.data.text import mds
 from scalelab.data.text.chain import Chain
 from scalelab.data.text.manifest import SPLITS, Shard, Split, SplitName
@@ -140,6 +143,7 @@ class Draft:
         self._tails(self._version).write_bytes(buffer.getvalue())
         state = {
             "key": key,
+            "tails": hashlib.sha256(buffer.getvalue()).hexdigest(),
             "version": self._version,
             "at": self.at,
             **{name: getattr(self, name) for name in ("tokens", "bytes", "documents")},
@@ -150,7 +154,7 @@ class Draft:
             },
         }
         half = self.home / f".{STATE}"
-        half.write_text(json.dumps(state))
+        half.write_text(json.dumps({"proof": sha256(state), **state}))
         half.replace(self.home / STATE)
         before.unlink(missing_ok=True)
 
@@ -159,11 +163,14 @@ class Draft:
         this key.
         """
         try:
-            state = json.loads((self.home / STATE).read_text())
+            state = _state(self.home)
             if state["key"] != key:
                 return False
             self._version = state["version"]
-            with np.load(self._tails(self._version)) as tails:
+            content = self._tails(self._version).read_bytes()
+            if hashlib.sha256(content).hexdigest() != state["tails"]:
+                return False
+            with np.load(io.BytesIO(content)) as tails:
                 self._rest = {split: [tails[split]] for split in SPLITS}
                 self._chains = {
                     split: Chain(state["links"][split], tails[f"{split}.unlinked"])
@@ -193,9 +200,20 @@ class Draft:
 def begun(home: Path) -> dict[str, Any]:
     """The key of the checkpoint in a folder, empty where there is none."""
     try:
-        return json.loads((home / STATE).read_text())["key"]
+        return _state(home)["key"]
     except (OSError, ValueError, KeyError):
         return {}
+
+
+def _state(home: Path) -> dict[str, Any]:
+    """The checkpoint in a folder.
+
+    Raises OSError where there is none, and ValueError or KeyError where it is damaged.
+    """
+    state = json.loads((home / STATE).read_text())
+    if state.pop("proof") != sha256(state):
+        raise ValueError("the checkpoint is damaged")
+    return state
 
 
 def clear(home: Path) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from scalelab.core.canon import sha256
-from scalelab.core.errors import UserError
+from scalelab.core.errors import Unreadable, UserError
 from scalelab.core.locations import expanded_path
 from scalelab.data.text import mds
 from scalelab.data.text.locking import locked
@@ -26,30 +26,31 @@ def cache(home: str, shards: list[str]) -> Path:
     return root / f"{sha256(home)[:8]}-{sha256(shards)[:16]}"
 
 
-def fetch(remote: str, local: Path, size: int) -> None:
-    """Copy a file of the remote here unless it was before.
+def fetch(remote: str, local: Path, size: int, *, again: bool = False) -> None:
+    """Copy a file of the remote here unless it was before; `again` replaces a damaged one.
 
-    Raises UserError where that fails, or the file has another size.
+    Raises UserError where that fails, and Unreadable where the file is missing or has another size.
     """
-    if local.exists():
+    if local.exists() and not again:
         return
     local.parent.mkdir(parents=True, exist_ok=True)
     with locked(local.with_name(f".{local.name}.lock")):
-        if local.exists():
+        if local.exists() and not again:
             return
         half = local.with_name(f".{local.name}.half")
         half.unlink(missing_ok=True)  # of a process that was killed
         try:
             _download(remote, half)
         except FileNotFoundError:
-            raise UserError(
+            raise Unreadable(
                 "the shard is missing",
                 cure="copy the prepared folder to the remote again",
                 where=remote,
             ) from None
         if half.stat().st_size != size:
             what = f"the shard has {half.stat().st_size:,} bytes instead of {size:,}"
-            raise UserError(what, cure="copy the prepared folder to the remote again", where=remote)
+            cure = "copy the prepared folder to the remote again"
+            raise Unreadable(what, cure=cure, where=remote)
         half.replace(local)
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scalelab.core.canon import sha256
-from scalelab.core.errors import UserError
-from scalelab.data.spec import Corpus, Tokenizer
+from scalelab.core.errors import Unreadable, UserError
+from scalelab.data.spec import TALES, Corpus, Tokenizer
 from scalelab.data.text.asking import command, home_of
 from scalelab.data.text.origin import Origin
 
@@ -76,6 +76,8 @@ class Manifest(_Record):
 
     Blocks and shards are no part of it.
     """
+    proof: str | None = None
+    """The sha256 of all that stands above; older manifests have none."""
 
     @model_validator(mode="after")
     def _blocks_hold_the_tokens(self) -> Self:
@@ -98,7 +100,12 @@ def digest(tokenizer: str, vocab: int, eos: int, splits: dict[SplitName, Split])
     return sha256({"tokenizer": tokenizer, "vocab": vocab, "eos": eos, "splits": parts})
 
 
-class NotPrepared(UserError):
+def proof(manifest: Manifest) -> str:
+    """The sha256 of all that a manifest says."""
+    return sha256(manifest.model_dump(mode="json", exclude={"proof"}))
+
+
+class NotPrepared(Unreadable):
     """A corpus has no shards yet; the cure is the command that makes them."""
 
     def __init__(self, task: "Text", folder: str, where: str = "") -> None:
@@ -142,6 +149,10 @@ def find(task: "Text", folder: str) -> Manifest:
         found = _remote(home) if "://" in home else read(Path(home))
     except FileNotFoundError:
         raise NotPrepared(task, folder) from None
+    except Unreadable as fault:
+        # What other corpora came from may be another text by now, and it is not known here.
+        remade = home if task.corpus.source == TALES and "://" not in home else ""
+        raise Unreadable(fault.what, cure=fault.cure, where=fault.where, home=remade) from fault
     if task.shards is not None and task.shards != found.digest:
         what = (
             f"the shards of `{task.corpus.source}` are {found.digest[:10]}, and the trial is about"
@@ -175,20 +186,24 @@ def _remote(home: str) -> Manifest:
 
 
 def parse(content: bytes, where: str) -> Manifest:
-    """A manifest from its file's content. Raises UserError where it is none."""
+    """A manifest from its file's content. Raises Unreadable where it is none, or is damaged."""
+    cure = "delete its folder and prepare the corpus again"
     try:
-        return Manifest.model_validate_json(content)
+        found = Manifest.model_validate_json(content)
     except ValidationError as error:
-        cure = "delete its folder and prepare the corpus again"
-        raise UserError(
-            f"this is no manifest of a prepared corpus ({error.error_count()} faults)",
-            cure=cure,
-            where=where,
-        ) from error
+        what = f"this is no manifest of a prepared corpus ({error.error_count()} faults)"
+        raise Unreadable(what, cure=cure, where=where) from error
+    if found.proof not in (None, proof(found)) or found.digest != digest(
+        found.tokenizer, found.vocab, found.eos, found.splits
+    ):
+        raise Unreadable("this manifest is damaged", cure=cure, where=where)
+    return found
 
 
-def save(home: Path, manifest: Manifest) -> None:
-    """Write the manifest, whole or not at all."""
+def save(home: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest with its proof, whole or not at all; returns it."""
     half = home / f".{FILE}.{os.getpid()}"
-    half.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    proven = manifest.model_copy(update={"proof": proof(manifest)})
+    half.write_text(proven.model_dump_json(indent=1) + "\n", encoding="utf-8")
     half.replace(home / FILE)
+    return proven

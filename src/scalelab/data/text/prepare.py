@@ -129,7 +129,8 @@ def _prepared(
         "blocks": layout.blocks,
     }
     place.mkdir(parents=True, exist_ok=True)
-    if is_trained(tokens) and made_from != {name: before.get(name) for name in made_from}:
+    goes_on = made_from == {name: before.get(name) for name in made_from}
+    if is_trained(tokens) and not (goes_on and _has(place, tokens, before["tokenizer"])):
         progress(Progress("training the tokenizer"))
         train(tokens, _training_text(splitter), str(place))
     tokenizer = open_tokenizer(tokens, str(place))
@@ -143,6 +144,14 @@ def _prepared(
             draft.save(key)
         progress(_told(draft, source, corpus.tokens))
     return _finished(corpus, tokens, tokenizer, draft, source)
+
+
+def _has(place: Path, tokens: spec.Tokenizer, digest: str) -> bool:
+    """Whether the tokenizer of a draft is there, undamaged."""
+    try:
+        return open_tokenizer(tokens, str(place)).digest == digest
+    except UserError:
+        return False
 
 
 def _begun(place: Path, layout: Layout, tokenizer: Tokenizer, key: dict[str, Any]) -> Draft:
@@ -206,9 +215,9 @@ def _finished(
     made = Manifest(
         **made_from, block=draft.layout.block, digest=manifest.digest(**content), **content
     )
-    manifest.save(draft.home, made)
+    saved = manifest.save(draft.home, made)
     draft.clean()
-    return made
+    return saved
 
 
 class Limit:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import Unreadable
 from scalelab.data.text import mds
 from scalelab.data.text.asking import command
 from scalelab.data.text.fetching import cache, fetch
@@ -25,7 +25,7 @@ KEPT = 1 << 27
 class Shards:
     """The files of a prepared corpus, in a folder or at a URL.
 
-    Raises UserError where one is missing, cut short or changed.
+    Raises Unreadable where one is missing, cut short or changed.
     """
 
     def __init__(self, home: str, manifest: Manifest) -> None:
@@ -42,15 +42,15 @@ class Shards:
 
     def _opened(self, shard: Shard) -> Path:
         """The checked file of a shard, which is fetched where it is not here."""
-        path = self._folder / shard.file
+        path, remote = self._folder / shard.file, f"{self._home}/{shard.file}"
         if self._remote:
-            fetch(f"{self._home}/{shard.file}", path, shard.bytes)
+            fetch(remote, path, shard.bytes)
+            if not is_sound(path, shard):
+                fetch(remote, path, shard.bytes, again=True)
         self._check_size(shard)
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, mds.HASH).hexdigest() != shard.sha256:
-                raise self._wrong(
-                    path, "this shard is corrupt: its content is not what was prepared"
-                )
+        if not is_sound(path, shard):
+            what = "this shard is corrupt: its content is not what was prepared"
+            raise self._wrong(path, what)
         return path
 
     def block(self, shard: Shard, number: int) -> Tokens:
@@ -75,12 +75,22 @@ class Shards:
         if size != shard.bytes:
             raise self._wrong(path, f"this shard has {size:,} bytes instead of {shard.bytes:,}")
 
-    def _wrong(self, path: Path, what: str) -> UserError:
+    def _wrong(self, path: Path, what: str) -> Unreadable:
         if self._remote:
-            return UserError(what, cure="delete it, and it is fetched again", where=str(path))
+            remote = f"{self._home}/{path.relative_to(self._folder)}"
+            return Unreadable(what, cure="copy the prepared folder there again", where=remote)
         asked = command(self._manifest.corpus, self._manifest.tokens, str(Path(self._home).parent))
         cure = f"delete the folder {self._home} and run `{asked}`"
-        return UserError(what, cure=cure, where=str(path))
+        return Unreadable(what, cure=cure, where=str(path), home=self._home)
+
+
+def is_sound(path: Path, shard: Shard) -> bool:
+    """Whether a file is what was prepared as this shard."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, mds.HASH).hexdigest() == shard.sha256
+    except OSError:
+        return False
 
 
 class Running:

@@ -11,12 +11,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from scalelab.core.errors import UserError, reason
+from scalelab.core.errors import Unreadable, UserError, reason
 from scalelab.core.events import (
     Advanced,
+    Damaged,
     Ended,
     Event,
     Fenced,
@@ -25,6 +27,7 @@ from scalelab.core.events import (
     Refused,
     Unwritable,
 )
+from scalelab.core.locations import file_system
 from scalelab.core.secrets import masked
 from scalelab.plan.plan import PlannedTrial
 from scalelab.spec.execution import Execution
@@ -38,8 +41,9 @@ class Worker(Protocol):
     as it likes. Raises Interrupted, after it has saved its position, where `stopping()` turns true.
     Where `pruned()` is true after a Measured, the search has given the trial up: it saves its
     position and ends `stopped`, with the last Measured's values and `pruned`, its step. Fenced
-    gives the trial up, and Unwritable stops the run. Any other exception is a failed attempt. Must
-    survive cloudpickle.
+    gives the trial up; Unwritable and Unreadable stop the run. Any other exception is a failed
+    attempt. `layers_sha256`, of the file whose layers the trial takes, is given only where there is
+    one. Must survive cloudpickle.
     """
 
     def __call__(
@@ -51,6 +55,7 @@ class Worker(Protocol):
         emit: Callable[[Event], None],
         stopping: Callable[[], bool],
         pruned: Callable[[], bool],
+        layers_sha256: str | None = None,
     ) -> Ended: ...
 
 
@@ -62,11 +67,20 @@ def train_trial(
     emit: Callable[[Event], None],
     stopping: Callable[[], bool],
     pruned: Callable[[], bool],
+    layers_sha256: str | None = None,
 ) -> Ended:
     """The worker that trains. Torch is imported where the trial runs: the driver needs none."""
     from scalelab.train import train
 
-    return train(trial, execution, folder=folder, emit=emit, stopping=stopping, pruned=pruned)
+    return train(
+        trial,
+        execution,
+        folder=folder,
+        layers_sha256=layers_sha256,
+        emit=emit,
+        stopping=stopping,
+        pruned=pruned,
+    )
 
 
 @dataclass(frozen=True)
@@ -162,11 +176,10 @@ def check_folder(folder: str | None) -> None:
     """
     if folder is None:
         return
-    import fsspec
     from fsspec.implementations.local import LocalFileSystem
 
     try:
-        files, path = fsspec.url_to_fs(folder)
+        files, path = file_system(folder)
         if not isinstance(files, LocalFileSystem):
             return
         there = next(place for place in (Path(path), *Path(path).parents) if place.exists())
@@ -196,8 +209,13 @@ def attempt(
     emit: Callable[[Event], None],
     stopping: Callable[[], bool],
     pruned: Callable[[], bool],
+    layers_sha256: str | None = None,
 ) -> None:
-    """Run one trial; an exception becomes the Ended that records it."""
+    """Run one trial; an exception becomes the Ended that records it.
+
+    `layers_sha256` is that of the file whose layers the trial takes, where it is known; a worker
+    gets it only then.
+    """
     began, step = time.perf_counter(), 0
 
     def note(event: Event) -> None:
@@ -207,14 +225,20 @@ def attempt(
         emit(event)
 
     folder = None if job.folder is None else f"{job.folder.rstrip('/')}/{digest}"
+    worker: Worker = (
+        partial(job.worker, layers_sha256=layers_sha256) if layers_sha256 else job.worker
+    )
     try:
-        job.worker(trial, job.execution, folder=folder, emit=note, stopping=stopping, pruned=pruned)
+        worker(trial, job.execution, folder=folder, emit=note, stopping=stopping, pruned=pruned)
     except Interrupted:
         return
     except Fenced:
         emit(Overtaken())
     except Unwritable as fault:
         emit(Refused(masked(fault.place), masked(fault.why)))
+    except Unreadable as fault:
+        words = (masked(part) for part in (fault.what, fault.cure, fault.where))
+        emit(Damaged(*words, home=fault.home))
     except Exception as fault:
         seconds, trace = time.perf_counter() - began, masked(traceback.format_exc())
         is_full = is_out_of_memory(f"{type(fault).__name__}: {fault}")

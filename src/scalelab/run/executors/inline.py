@@ -98,6 +98,7 @@ def _run(desk: Desk, job: Job, planned: PlannedTrial) -> None:
             emit,
             stopping=lambda: desk.stopping,
             pruned=lambda: pruned,
+            layers_sha256=planned.layers_sha256,
         )
     except DeskFault as fault:
         assert fault.__cause__ is not None

@@ -5,19 +5,22 @@ leaves no folder behind. The store is the memory of a run, so nothing is ever re
 own.
 """
 
+import atexit
 import logging
 import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelab.core.errors import UserError
-from scalelab.core.signals import Signalled, snapshot
+from scalelab.core.signals import STOPPING, Signalled, snapshot
 from scalelab.run.executors.base import Desk, Job, check_device, check_folder
-from scalelab.run.scratch import scratch
+from scalelab.run.scratch import scratch, sweep
 from scalelab.spec.execution import Execution
 
 if TYPE_CHECKING:
@@ -27,9 +30,10 @@ if TYPE_CHECKING:
 # every worker, no dashboard's metrics.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # of what is left of a run that was given up no new Ray begins
+    "TUNE_DISABLE_AUTO_INIT": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1e9",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -38,6 +42,9 @@ QUIET = {
     "RAY_enable_metrics_collection": "0",
 }
 
+FOLDER = "ray-"
+"""How the name of the folder of a Ray begins that is started here."""
+
 PLACE_BYTES = 107 - len(
     "/ray-12345678/session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store.0"
 )
@@ -45,6 +52,9 @@ PLACE_BYTES = 107 - len(
 
 ANSWER_S = 5.0
 """How long a Ray cluster may take to answer."""
+
+LEAVE_S = 2.0
+"""How long disconnecting from a Ray may take, and ending one that was started here."""
 
 OBJECT_STORE_BYTES = 80_000_000
 """Trials pass small events; this is about the least that Ray takes."""
@@ -98,7 +108,19 @@ def ray_cluster(job: Job) -> Iterator[None]:
             _start(ray, job, folder)
             yield
         finally:
-            ray.shutdown()
+            _leave(ray)
+
+
+def _leave(ray: Any) -> None:
+    """Disconnect from Ray, and end one that was started here.
+
+    Where its head is dead that never returns. The folder's end then ends what is left.
+    """
+    thread = threading.Thread(target=ray.shutdown, name="shutdown", daemon=True)
+    thread.start()
+    thread.join(LEAVE_S)
+    if thread.is_alive():
+        atexit.unregister(ray.shutdown)  # this process ends without it
 
 
 @contextmanager
@@ -107,21 +129,32 @@ def ray_folder() -> Iterator[str]:
 
     Ray's own choice, $TMPDIR/ray, may be too long for a socket, or belong to somebody else.
     """
-    asked = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    places = _places()
     with ExitStack() as stack:
-        for place in (asked, "/tmp", "/var/tmp", "/dev/shm"):
+        for place in places:
             if len(os.fsencode(place)) > PLACE_BYTES:
                 continue
             with suppress(OSError):
-                folder = stack.enter_context(scratch("ray-", place))
+                folder = stack.enter_context(scratch(FOLDER, place))
                 break
         else:
-            what = f"`{asked}` has too long a path, or is not writable"
+            what = f"`{places[0]}` has too long a path, or is not writable"
             raise UserError(
                 f"Ray finds no folder for its sockets: {what}",
                 cure=f"set TMPDIR to a folder with a path of at most {PLACE_BYTES} bytes",
             )
         yield str(folder)
+
+
+def sweep_places() -> None:
+    """Remove what killed drivers on this machine left of their Rays: folders and processes."""
+    for place in _places():
+        sweep(FOLDER, Path(place))
+
+
+def _places() -> tuple[str, ...]:
+    """Where a Ray that is started here may have its folder; the first one is what the user says."""
+    return os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"
 
 
 def _start(ray: Any, job: Job, folder: str | None) -> None:
@@ -170,14 +203,28 @@ def _start(ray: Any, job: Job, folder: str | None) -> None:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Ray's processes in a process group of their own: a signal to the driver's group, such as
-    Ctrl-C, is the driver's to answer. It stops them once their trials have saved.
+    """Ray's processes in process groups of their own, and deaf to the signals that stop a run:
+    one that every process gets (Ctrl-C, the end of a container or of a job) is the driver's to
+    answer. It ends them once their trials have saved.
     """
     from ray._private import services
 
     class Apart(services.ConsolePopen):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, process_group=0, **options)
+        def __init__(
+            self, *arguments: Any, preexec_fn: Callable[[], None] | None = None, **options: Any
+        ) -> None:
+            def prepare() -> None:
+                if preexec_fn is not None:
+                    preexec_fn()
+                # Every process that this one starts inherits the mask, and no program undoes it.
+                signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+            super().__init__(*arguments, process_group=0, preexec_fn=prepare, **options)
+
+        def terminate(self) -> None:
+            """End it with its agents, as it does not hear SIGTERM."""
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     before, services.ConsolePopen = services.ConsolePopen, Apart
     try:

@@ -5,9 +5,10 @@ Imported by the Ray executor alone, once Ray is wanted. All of it runs in the dr
 `_trainable`.
 """
 
-import signal
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from ray.tune.search import Searcher  # noqa: TID253
 
 from scalelab.core.events import Ended, Event, Measured, Saved
 from scalelab.core.secrets import masked
-from scalelab.core.signals import snapshot
 from scalelab.run.executors.base import OUT_OF_MEMORY, Desk, Job, attempt, is_out_of_memory
 from scalelab.run.scratch import scratch
 from scalelab.spec.experiment import Trial
@@ -33,6 +33,12 @@ WAIT_S = 5.0
 
 BELL_S = 0.2
 """Seconds between two looks of a running trial at the bell."""
+
+LOOK_S = 0.5
+"""Seconds between two looks at whether the running trials are overdue."""
+
+LEAVE_S = 2.0
+"""What Tune gets to end trials that are given up."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Assignment:
 
     trial: Trial
     digest: str
+    layers_sha256: str | None
 
     def __repr__(self) -> str:
         return self.digest[:12]
@@ -61,21 +68,36 @@ class Assignment:
 def run_tune(desk: Desk, job: Job, slots: Slots) -> None:
     """Run the desk's trials in Ray's reused actors; returns when the desk is finished,
     or overdue.
+
+    Tune runs in a thread of its own, as calls into a Ray whose head is dead do not return: this
+    thread stays free to answer signals, and leaves the other behind if need be.
     """
     board = Board(uuid4().hex)
     searcher = DeskSearcher(desk, slots.number)
     messenger = Messenger(desk, board, slots if job.address is not None else None)
+    faults: list[BaseException] = []
+
+    def tune_trials() -> None:
+        try:
+            with ExitStack() as stack:
+                stack.callback(board.put_away)
+                folder = stack.enter_context(scratch("scalelab-"))
+                _tuner(job, slots, board, searcher, messenger, str(folder)).fit()
+        except BaseException as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=tune_trials, name="tune", daemon=True)
+    thread.start()
     try:
-        with scratch("scalelab-") as folder:
-            _tuner(job, slots, board, searcher, messenger, str(folder)).fit()
-    except Overdue:
-        pass
-    except Exception as error:
-        # What the desk raised (a full disk, say) comes as it was, not in Tune's wrapping.
-        raise (messenger.fault or searcher.fault or error) from None
+        while thread.is_alive() and not desk.overdue:
+            thread.join(LOOK_S)
     finally:
-        messenger.give_back()
-        board.put_away()
+        messenger.gives_up = True
+        thread.join(LEAVE_S)
+    for fault in faults:
+        if not isinstance(fault, GivenUp):
+            # What the desk raised (a full disk, say) comes as it was, not in Tune's wrapping.
+            raise (messenger.fault or searcher.fault or fault) from None
 
 
 def _tuner(
@@ -114,6 +136,7 @@ def _trainable(job: Job, board: "Board") -> Callable[[dict[str, Any]], None]:
             post.emit,
             stopping=bell.rung,
             pruned=lambda: post.pruned,
+            layers_sha256=assignment.layers_sha256,
         )
         post.send()
 
@@ -193,8 +216,8 @@ class Bell:
         return self._heard
 
 
-class Overdue(Exception):
-    """Trials that were told to stop run on: they are given up."""
+class GivenUp(Exception):
+    """Running trials are ended as they are. No BaseException: Tune ends them after these alone."""
 
 
 class DeskSearcher(Searcher):
@@ -220,7 +243,7 @@ class DeskSearcher(Searcher):
         if planned is None:
             return None
         self._running.add(trial_id)
-        return {"assignment": Assignment(planned.trial, planned.digest)}
+        return {"assignment": Assignment(planned.trial, planned.digest, planned.layers_sha256)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -241,15 +264,12 @@ class DeskSearcher(Searcher):
 class Messenger(tune.Callback):
     """Brings events to the desk, and the desk's wishes to the workers: to stop, and to end a trial
     that its search has given up.
-
-    Tune takes SIGUSR1 for itself when it begins: it is given back at the first step, and waits
-    until then.
     """
 
     def __init__(self, desk: Desk, board: Board, shared: Slots | None) -> None:
         """`shared` is what a trial takes of a cluster that others use, too."""
-        self._restore: Callable[[], None] | None = snapshot()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        self.gives_up = False
+        """Whether the running trials are to be ended as they are."""
         self.fault: Exception | None = None
         self._desk, self._board, self._bell = desk, board, Bell(board)
         self._shared, self._since = shared, time.monotonic()
@@ -260,21 +280,13 @@ class Messenger(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called many times a second."""
-        self.give_back()
-        if self._desk.overdue:
-            raise Overdue
+        if self.gives_up:
+            raise GivenUp
         if self._desk.stopping and not self._rang:
             self._bell.ring()
             self._rang = True
         if self._shared is not None and not self._began:
             self._say_what_it_waits_for(self._shared)
-
-    def give_back(self) -> None:
-        """Handle signals as before Tune began."""
-        if self._restore is not None:
-            self._restore()
-            self._restore = None
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """An attempt begins."""

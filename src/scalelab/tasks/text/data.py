@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from scalelab.core.errors import UserError
+from scalelab.core.errors import Unreadable, UserError
 from scalelab.core.seeds import derive
 from scalelab.data.spec import TALES
 from scalelab.data.text.asking import home_of
@@ -67,7 +67,7 @@ class TextData:
 
     Under the masked objective the mask token is the last one.
 
-    Raises what `describe` does, and UserError where a shard is missing or cut short.
+    Raises what `describe` does, and Unreadable where a shard is missing or damaged.
     """
 
     def __init__(self, task: Text, folder: str) -> None:
@@ -81,21 +81,23 @@ class TextData:
     def tokenizer(self) -> "Tokenizer":
         """The tokenizer of the corpus.
 
-        Raises UserError where it is not the one that the shards were made with.
+        Raises Unreadable where it is not the one that the shards were made with.
         """
-        from scalelab.data.text.tokenizers import open_tokenizer
+        from scalelab.data.text.tokenizers import is_trained, open_tokenizer
 
-        found = open_tokenizer(self.manifest.tokens, self._home)
+        is_ours = is_trained(self.manifest.tokens) and "://" not in self._home
+        home = self._home if is_ours else ""
+        try:
+            found = open_tokenizer(self.manifest.tokens, self._home)
+        except UserError as fault:
+            raise Unreadable(fault.what, cure=fault.cure, where=fault.where, home=home) from fault
         if found.digest != self.manifest.tokenizer:
             what = (
                 f"the shards were made with another tokenizer ({self.manifest.tokenizer[:10]}, and"
                 f" this one is {found.digest[:10]})"
             )
-            raise UserError(
-                what,
-                cure="bring that one back, or delete the folder and prepare it again",
-                where=self._home,
-            )
+            cure = "bring that one back, or delete the folder and prepare it again"
+            raise Unreadable(what, cure=cure, where=self._home, home=home)
         return found
 
     def stream(self, seed: int, batch: int) -> Stream:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scalelab.core.errors import UserError, reason
-from scalelab.core.locations import is_url
+from scalelab.core.locations import access, file_system, is_url
 
 
 def read(path: str, cure: str = "check the path of its file") -> bytes:
@@ -16,10 +16,9 @@ def read(path: str, cure: str = "check the path of its file") -> bytes:
             if Path(path).exists() and not Path(path).is_file():
                 raise OSError("not a file")  # a device may have no end
             return Path(path).read_bytes()
-        import fsspec
-
-        with fsspec.open(path, "rb") as file:
-            return file.read()  # pyright: ignore[reportAttributeAccessIssue]: one path opens one file
+        files, inner = file_system(path)
+        with access(path), files.open(inner, "rb") as file:
+            return file.read()
     except (OSError, ImportError) as error:
         fault = reason(error) if isinstance(error, OSError) else error
         raise UserError(f"the tokenizer can't be read ({fault})", cure=cure, where=path) from error
