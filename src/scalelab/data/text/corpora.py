@@ -54,7 +54,7 @@ class Source(Protocol):
         ...
 
 
-def open_batches(corpus: Corpus, folder: Path, revision: str | None = None) -> Source:
+def open_source(corpus: Corpus, folder: Path, revision: str | None = None) -> Source:
     """The source of a corpus; what has to be downloaded as a whole lies in `folder` then.
 
     Raises UserError where there is none.
