@@ -66,7 +66,7 @@ def run(
     if dry_run:
         preview(compiled, chosen, store, as_json)
         return
-    from scalelab.run.driver import Options, drive, ready
+    from scalelab.run.driver import Options, drive, ready, start_patience
     from scalelab.run.leaving import leaving
     from scalelab.run.older import older_note, older_results
     from scalelab.run.pretrained import check_there
@@ -89,7 +89,8 @@ def run(
             stack.enter_context(
                 ready(compiled.experiment.execution, options)
             )  # a run that is refused makes no store
-        opened = stack.enter_context(open_store(store, mode="write"))
+        patience = start_patience(compiled.experiment.execution, options)
+        opened = stack.enter_context(open_store(store, mode="write", patience=patience))
         left = leaving(opened, compiled)
         if not replace:
             left.refuse(compiled.document)

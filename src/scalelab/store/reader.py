@@ -107,6 +107,7 @@ class Reader:
             raise UserError(what, cure="give more digits", where=self.database.kind.name)
         return found[0]
 
+    @patient
     def trial(self, digest: str) -> StoredTrial:
         """Everything about one trial, by its full digest.
 
@@ -163,6 +164,7 @@ class Reader:
             for row in rows
         ]
 
+    @patient
     def members(self, experiment: str) -> list[tuple[TrialRecord, State, Result]]:
         """The trials of an experiment in the order of its plan.
 
@@ -183,6 +185,7 @@ class Reader:
             for row, result in zip(rows, results, strict=True)
         ]
 
+    @patient
     def has(self, experiment: str) -> bool:
         """Whether the store knows an experiment."""
         with self.database.reading() as connection:
@@ -193,6 +196,7 @@ class Reader:
                 is not None
             )
 
+    @patient
     def other_source(
         self, experiment: str, file: str | Path, spec: Mapping[str, Any]
     ) -> str | None:
