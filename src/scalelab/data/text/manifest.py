@@ -3,7 +3,6 @@
 It is written last: a folder without one is not prepared.
 """
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
+from scalelab.core.files import replacing
 from scalelab.data.text.asking import command, home_of
 from scalelab.data.text.origin import Origin
 from scalelab.spec.text import Corpus, Text, Tokenizer
@@ -186,6 +186,5 @@ def parse(content: bytes, where: str) -> Manifest:
 
 def save(home: Path, manifest: Manifest) -> None:
     """Write the manifest, whole or not at all."""
-    half = home / f".{FILE}.{os.getpid()}"
-    half.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    half.replace(home / FILE)
+    with replacing(home / FILE) as part:
+        part.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
