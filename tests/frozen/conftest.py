@@ -21,6 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--freeze", action="store_true", help="Write tests/frozen/expected anew.")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--freeze", default=False):
+        config.option.markexpr = ""  # the slow ones too
+
+
 @pytest.fixture
 def freeze(request: pytest.FixtureRequest) -> bool:
     """Whether to write what is expected instead of comparing with it."""

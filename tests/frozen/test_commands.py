@@ -36,7 +36,7 @@ ANSWERS = {
     "fit-list": "fit --list",
     "fit-at": "fit chinchilla --experiment grid --fix alpha=0.34 --fix beta=0.28 --starts 10"
     " --bootstrap 20 --at flops=1e20 --holdout largest_params",
-    "fit-formula": "fit E+A*N^-a --experiment grid --starts 5 --bootstrap 0",
+    "fit-formula": "fit E+A*N^-a --experiment grid --fix a=0.3 --starts 5 --bootstrap 0",
     "fit-isoflop": "fit isoflop --experiment grid --bootstrap 20",
     "import-table": "import tables/grid.csv --mapping tables/grid.yaml --add",
     "report": "report --fig 1",

@@ -17,7 +17,7 @@ TABLES: dict[str, tuple[tuple[Path, Path], list[str]]] = {
 EXACT = 1e-6
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", ["chinchilla", pytest.param("gadre", marks=pytest.mark.slow)])
 def test_a_published_table_gives_the_numbers_that_it_gave(
     name: str, command: Command, freeze: bool
 ) -> None:
