@@ -11,6 +11,11 @@ CREATE TABLE experiments (
 	created FLOAT NOT NULL,
 	PRIMARY KEY (name)
 );
+CREATE TABLE properties (
+	name VARCHAR NOT NULL,
+	value VARCHAR NOT NULL,
+	PRIMARY KEY (name)
+);
 CREATE TABLE trials (
 	id SERIAL NOT NULL,
 	digest VARCHAR NOT NULL,

@@ -11,6 +11,12 @@ CREATE TABLE experiments (
 	created FLOAT NOT NULL,
 	PRIMARY KEY (name)
 );
+CREATE TABLE properties (
+	name VARCHAR NOT NULL,
+	value VARCHAR NOT NULL,
+	PRIMARY KEY (name)
+)
+ WITHOUT ROWID;
 CREATE TABLE trials (
 	id INTEGER NOT NULL,
 	digest VARCHAR NOT NULL,
