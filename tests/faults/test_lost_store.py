@@ -87,7 +87,7 @@ def test_what_a_lost_store_had_is_rescued(
     ):
         drive(plan, store, inline, worker=worker)
     (rescue,) = Path(folder).glob("*.rescue-*.db")
-    assert f"`scalelab import {rescue}`" in str(lost.value)
+    assert f"`scalelab import {rescue} --store {STORE}`" in str(lost.value)
     with open_store(rescue, mode="read") as store:
         states = [state for _, state, _ in store.members("small")]
         assert states == ["done"] * 2 + ["queued", "missing"] if waits else ["done"] * 4

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
+from tests.cli.conftest import Command
 from tests.faults.work import breaking, content
 from tests.run.conftest import GRID
 from tests.store.conftest import NewPlace, control, merge, record
@@ -28,7 +29,7 @@ from scalelab.core.signals import Signalled
 from scalelab.plan.plan import Plan
 from scalelab.run import desk, driver
 from scalelab.run.driver import Options, drive
-from scalelab.store import open_store, sqlite
+from scalelab.store import open_store, postgres, sqlite
 from scalelab.store.patience import Patience
 from scalelab.store.store import Store
 
@@ -99,6 +100,41 @@ def test_a_file_that_stays_locked_stops_the_run_which_goes_on_later(
         assert content(store) == whole
 
 
+def test_what_a_run_found_while_its_store_was_locked_is_rescued(
+    make_plan: MakePlan, inline: Options, whole: dict[str, Any], other: sqlite3.Connection
+) -> None:
+    worker = breaking(2, lambda: other.execute("BEGIN IMMEDIATE"))
+    with (
+        open_store("lab.db", mode="write") as store,
+        pytest.raises(UserError, match=r"lab\.rescue"),
+    ):
+        drive(make_plan(HASTY), store, inline, worker=worker)
+    other.execute("COMMIT")
+    (rescue,) = Path().glob("lab.rescue-*.db")
+    with open_store("lab.db", mode="write") as store:
+        assert attempts(store)[:2] == [["done"], ["running"]]
+        for imported in (1, 0):
+            assert merge(store, rescue).imported == imported
+            assert attempts(store) == [["done"], ["done"], [], []]
+        assert drive(make_plan(), store, inline, worker=breaking(0, print)).known == 2
+        assert content(store) == whole
+
+
+def test_a_file_that_is_locked_at_the_start_is_waited_for(
+    command: Command, other: sqlite3.Connection
+) -> None:
+    Path("spec.yaml").write_text(SPEC.replace("PATIENCE", "10m").replace("400", "4"))
+    run = ("run", "spec.yaml", "--executor", "inline", "--store", "lab.db")
+    other.execute("BEGIN IMMEDIATE")
+    hurried = command(*run, "--time", "0.3s")
+    assert (hurried.code, hurried.err.count("\n")) == (2, 1)
+    assert not list(Path().glob("*rescue*"))
+    threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
+    said = command(*run)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.count("the run waits for it, up to 10m") == 1
+
+
 def test_a_full_disk_is_not_waited_for(make_plan: MakePlan, inline: Options) -> None:
     with open_store("lab.db", mode="write") as store:
         with store.database.reading() as connection:
@@ -160,9 +196,53 @@ def test_a_server_that_stays_away_stops_the_run_which_goes_on_later(
             drive(make_plan(HASTY), store, inline, worker=worker)
     finally:
         control(postgres_server, "start")
+    (rescue,) = Path().glob("scalelab.rescue-*.db")
     with open_store(place, mode="write") as store:
-        drive(make_plan(), store, inline, worker=breaking(0, print))
+        assert merge(store, rescue).imported == 1
+        assert drive(make_plan(), store, inline, worker=breaking(0, print)).known == 2
         assert content(store) == whole
+
+
+@pytest.mark.parametrize("command_line", ["run spec.yaml", "optimize --space space.yaml"])
+def test_a_server_that_is_away_at_the_start_is_waited_for(
+    command: Command, new_database: NewPlace, postgres_server: str, command_line: str
+) -> None:
+    spec = SPEC.replace("PATIENCE", "10m").replace("400", "4").replace("replicates: 2\n", "")
+    Path("spec.yaml").write_text(spec)
+    Path("space.yaml").write_text(SPACE)
+    place = new_database()
+    control(postgres_server, "stop")
+    starting = threading.Timer(1.0, control, args=(postgres_server, "start"))
+    starting.start()
+    said = command(*command_line.split(), "--executor", "inline", "--store", place)
+    starting.join()
+    assert (said.code, said.err) == (0, "")
+    assert said.out.count("the run waits for it, up to 10m") == 1
+
+
+def test_tables_that_another_session_locks_are_waited_for(
+    make_plan: MakePlan,
+    inline: Options,
+    whole: dict[str, Any],
+    new_database: NewPlace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import psycopg
+
+    monkeypatch.setattr(postgres, "TRY_S", 0.1)
+    place = new_database()
+
+    def lock() -> None:
+        other.execute("LOCK TABLE scalelab.trials, scalelab.claims, scalelab.metrics")
+        threading.Timer(0.6, other.rollback).start()
+
+    open_store(place, mode="write").close()
+    with psycopg.connect(place) as other, open_store(place, mode="write") as store:
+        drive(make_plan(), store, inline, worker=breaking(2, lock))
+        assert content(store) == whole
+        assert attempts(store) == [["done"]] * 4
+    assert isinstance(inline.stream, StringIO)
+    assert inline.stream.getvalue().count("the run waits for it, up to 10m") == 1
 
 
 def lose_connections(store: Store, *, committed: bool) -> None:
@@ -259,6 +339,14 @@ replicates: 2
 execution: {device: cpu, checkpoint_every: 0.1, patience: PATIENCE}
 """
 
+SPACE = """\
+name: found
+base: spec.yaml
+search: {optim.lr: {float: [1e-3, 1e-2], log: true}}
+objectives: {recall: maximize}
+trials: 1
+"""
+
 
 def start(executor: str, store: str, patience: str) -> "subprocess.Popen[str]":
     Path("spec.yaml").write_text(SPEC.replace("PATIENCE", patience))
@@ -318,9 +406,11 @@ def test_a_folder_that_is_removed_under_a_run_ends_it_with_one_sentence(executor
     shutil.rmtree("results")
     out, error = process.communicate(timeout=300)
     assert (process.returncode, error.count("\n")) == (2, 1), (out, error)
-    rescue = error.partition("`scalelab import ")[2].partition("`")[0]
-    imported = [sys.executable, "-m", "scalelab", "import", rescue, "--store", "results/lab.db"]
-    subprocess.run(imported, check=True, stdout=subprocess.DEVNULL)
+    bring = error.partition("`scalelab ")[2].partition("`")[0].split()
+    assert bring[2:] == ["--store", "results/lab.db"]
+    subprocess.run(
+        [sys.executable, "-m", "scalelab", *bring], check=True, stdout=subprocess.DEVNULL
+    )
     for store in ("results", "whole"):
         end(start("inline", store, "10m"))
     assert weights("results") == weights("whole")

@@ -154,7 +154,7 @@ def _search(
     """Search, and tell the end; gives the exit code."""
     from scalelab.cli.concluding import conclude, found_json, searched_in, show
     from scalelab.cli.spaces import base_of, cold_start
-    from scalelab.run.driver import drive_search, ready
+    from scalelab.run.driver import drive_search, ready, start_patience
     from scalelab.run.leaving import Leaving
     from scalelab.run.search.guided import GuidedSearch
     from scalelab.run.search.known import known_trials
@@ -166,7 +166,8 @@ def _search(
             stack.enter_context(
                 ready(experiment.execution, options)
             )  # a search that is refused makes no store
-        opened = stack.enter_context(open_store(store, mode="write"))
+        patience = start_patience(experiment.execution, options)
+        opened = stack.enter_context(open_store(store, mode="write", patience=patience))
         known = known_trials(opened, space, document, warm=warm, retry_failed=options.retry_failed)
         search = GuidedSearch(space, document, known, trials=space.trials)
         spec: dict[str, Any] = space.model_dump(mode="json")

@@ -92,7 +92,7 @@ def _run(
     as_json: bool,
 ) -> int:
     """Run, and tell the end; gives the exit code."""
-    from scalelab.run.driver import drive, ready
+    from scalelab.run.driver import drive, ready, start_patience
     from scalelab.run.leaving import leaving
     from scalelab.run.older import older_note, older_results
     from scalelab.run.pretrained import check_there
@@ -106,7 +106,8 @@ def _run(
             stack.enter_context(
                 ready(compiled.experiment.execution, options)
             )  # a run that is refused makes no store
-        opened = stack.enter_context(open_store(store, mode="write"))
+        patience = start_patience(compiled.experiment.execution, options)
+        opened = stack.enter_context(open_store(store, mode="write", patience=patience))
         left = leaving(opened, compiled)
         if not replace:
             left.refuse(compiled.document)

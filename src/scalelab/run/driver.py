@@ -175,8 +175,6 @@ def _pursue(
             desk.conclude()
         except (Away, Lost) as fault:
             stack.callback(store.abandon)
-            if isinstance(fault, Away):
-                raise
             raise rescued(
                 fault,
                 store.database,
@@ -196,6 +194,20 @@ def _pursue(
         signal=desk.signal,
         pruned=desk.pruned,
     )
+
+
+def start_patience(execution: Execution, options: Options) -> Patience:
+    """For a caller that opens the store of a run: it is waited for then, too, but no longer than
+    the run may take.
+    """
+    bound_s = execution.patience
+    if options.time_s is not None:
+        bound_s = min(bound_s, options.time_s)
+
+    def say(line: str) -> None:
+        print(line, file=options.stream, flush=True)
+
+    return Patience(bound_s, say, hurried=lambda: False)
 
 
 def ready(execution: Execution, options: Options) -> AbstractContextManager[None]:

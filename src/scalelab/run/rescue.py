@@ -1,4 +1,5 @@
-"""What a run has found out, in a store of its own: for a run whose store is lost.
+"""What a run has found out, in a store of its own: for a run whose store is lost, or stays away
+for longer than the run may wait.
 
 A file that was deleted or moved is still there for those who hold it open, with all that earlier
 runs wrote. Of a file that was truncated, or of tables that were dropped, nothing is; therefore the
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryFile, gettempdir
 from typing import IO, Any
 
@@ -19,7 +21,7 @@ from scalelab.core.events import Ended, Measured, News, Started
 from scalelab.store.claims import Taken
 from scalelab.store.database import Database
 from scalelab.store.opening import open_at
-from scalelab.store.patience import Lost
+from scalelab.store.patience import Away, Lost
 from scalelab.store.records import TrialRecord
 from scalelab.store.store import Store
 
@@ -81,7 +83,7 @@ class Diary:
 
 
 def rescued(
-    lost: Lost,
+    fault: Away | Lost,
     database: Database,
     diary: Diary,
     write_down: WriteDown,
@@ -91,10 +93,14 @@ def rescued(
     owner: str,
 ) -> UserError:
     """Write a rescue file: beside the store, else in the current or the temporary folder; the
-    error that says where it is.
+    error that says where it is. A store that is away keeps what it has: the file gets what this run
+    has found, and there is none where that is nothing.
 
     `experiment` is the one in which trials are enlisted; None where all are members.
     """
+    is_lost = isinstance(fault, Lost)
+    if not is_lost and next(diary.entries(), None) is None:
+        return fault
     for folder in (database.kind.folder, Path(), Path(gettempdir())):
         if folder is None or not folder.is_dir():
             continue
@@ -104,15 +110,21 @@ def rescued(
         except OSError:
             continue
         try:
-            _copy(database, path)
+            if is_lost:
+                _copy(database, path)
+            else:
+                _remove(path)
             _write(path, diary, write_down, experiment, environment, owner)
         except (OSError, UserError):  # no room there
             _remove(path)
             continue
-        cure = f"bring it back with `scalelab import {path}`, and run the same command again"
-        return UserError(f"{lost.what}; what it had is in {path}", cure=cure, where=lost.where)
-    what = f"{lost.what}, and no folder takes a rescue file"
-    return UserError(what, cure="make room, and run the same command again", where=lost.where)
+        bring = f"scalelab import {quote(str(path))} --store {quote(database.kind.name)}"
+        cure = f"bring it back with `{bring}`, and run the same command again"
+        return UserError(f"{fault.what}; what it had is in {path}", cure=cure, where=fault.where)
+    if not is_lost:
+        return fault
+    what = f"{fault.what}, and no folder takes a rescue file"
+    return UserError(what, cure="make room, and run the same command again", where=fault.where)
 
 
 def _stem(database: Database) -> str:

@@ -37,7 +37,8 @@ class Execution(Spec):
     """Seconds between checkpoints; a killed trial goes on from its last one."""
     patience: Seconds = 600.0
     """How long a run waits for a store that does not answer: a file that another process holds, a
-    server that restarts. Then it stops, and the same command goes on later.
+    server that restarts. Then it stops, with a rescue file of what it could not write, and the same
+    command goes on later.
     """
     retries: Annotated[Whole, Field(le=1_000)] = 1
     """How often a failed trial is tried again. The death of a worker that had saved a newer

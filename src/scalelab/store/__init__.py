@@ -11,19 +11,27 @@ from scalelab.store.records import Attempt, Result, StoredExperiment, StoredTria
 
 if TYPE_CHECKING:
     from scalelab.store.database import Mode
+    from scalelab.store.patience import Patience
     from scalelab.store.store import Store
 
 __all__ = ["Attempt", "Result", "StoredExperiment", "StoredTrial", "TrialRecord", "open_store"]
 
 
 def open_store(
-    where: str | Path, *, mode: "Mode", clock: Callable[[], float] = time.time
+    where: str | Path,
+    *,
+    mode: "Mode",
+    clock: Callable[[], float] = time.time,
+    patience: "Patience | None" = None,
 ) -> "Store":
     """Open the store at a path or a `postgresql://` URL; to write, it is made where there is none.
 
-    `clock` gives seconds since the epoch. Raises UserError where the place is no store, is missing
-    (to read), is read-only (to write), is full, or belongs to a newer version.
+    `clock` gives seconds since the epoch. With `patience` a store that is away is waited for, here
+    and wherever a store is `patient`; else for half a minute at most.
+
+    Raises UserError where the place is no store, is missing (to read), is read-only (to write), is
+    full, or belongs to a newer version.
     """
     from scalelab.store.opening import open_at  # SQLAlchemy, a third of a second
 
-    return open_at(where, mode=mode, clock=clock)
+    return open_at(where, mode=mode, clock=clock, patience=patience)

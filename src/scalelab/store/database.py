@@ -46,8 +46,8 @@ class Kind(Protocol):
     """
     writing: Mapping[str, Any]
     """Connection options of a transaction that writes."""
-    is_run: bool
-    """Whether a run uses it, which would rather try again than wait within one try."""
+    is_patient: bool
+    """Whether what finds it away is done again: then one try waits for locks only briefly."""
 
     def engine(self, mode: Mode) -> Engine:
         """Connections to the place. Raises UserError where there can't be any."""
@@ -122,10 +122,11 @@ class Kind(Protocol):
 class Database:
     """One place with its transactions. Safe to share between threads."""
 
-    def __init__(self, kind: Kind, mode: Mode) -> None:
-        self.kind, self.mode = kind, mode
-        self._patience: Patience | None = None
+    def __init__(self, kind: Kind, mode: Mode, patience: Patience | None = None) -> None:
+        """With `patience`, what is `patient` waits while the database is away."""
+        self.kind, self.mode, self._patience = kind, mode, patience
         self._mark = f"{RUN}{new_owner()}"
+        kind.is_patient = patience is not None
         with self._explained():
             self.engine = kind.engine(mode)
 
@@ -144,17 +145,18 @@ class Database:
         """For the time of a run: what is `patient` waits while the database is away, and `check`
         tells whether it is the same one: for that the run has a mark in it. Raises UserError.
         """
-        self._patience, self.kind.is_run = patience, True
+        before = self._patience
+        self._patience, self.kind.is_patient = patience, True
         try:
             self.patiently(self._watch)
             yield
             with suppress(UserError):  # what stays is removed by the next run here
                 self._unwatch()
         finally:
-            self._patience, self.kind.is_run = None, False
+            self._patience, self.kind.is_patient = before, before is not None
 
     def patiently(self, action: Callable[[], T]) -> T:
-        """Do what may be done twice; during a run, wait where the database is away."""
+        """Do what may be done twice; with patience, wait where the database is away."""
         return action() if self._patience is None else self._patience.through(action)
 
     def check(self) -> None:

@@ -39,6 +39,9 @@ _experiments, _metrics, _artifacts, _fits = (
     table_of(Fits),
 )
 
+UNENDED = ("running", "lost", "interrupted")
+"""States of an attempt that did not come to its own end, as far as is known."""
+
 Row = dict[str, Any]
 
 
@@ -150,12 +153,21 @@ def _merge_rows(theirs: Connection, ours: Connection, table: Table, ids: dict[in
 
 
 def _merge_attempts(theirs: Connection, ours: Connection, ids: dict[int, int]) -> None:
-    known = set(ours.scalars(select(_attempts.c.key)))
-    rows = [
+    states = select(_attempts.c.key, _attempts.c.state)
+    known = {row.key: row.state for row in ours.execute(states)}
+    chosen = [
         row
         for row in theirs.execute(select(_attempts).order_by(_attempts.c.id))
-        if row.trial in ids and row.key not in known
+        if row.trial in ids
     ]
+    for row in chosen:
+        # One whose driver could not write its end here.
+        if known.get(row.key) in UNENDED and row.state not in UNENDED:
+            end = {
+                name: row._mapping[name] for name in ("state", "ended", "seconds", "step", "error")
+            }
+            ours.execute(update(_attempts).where(_attempts.c.key == row.key).values(end))
+    rows = [row for row in chosen if row.key not in known]
     environments = _merge_environments(theirs, ours, {row.environment for row in rows})
     new = [
         {name: value for name, value in row._mapping.items() if name != "id"}

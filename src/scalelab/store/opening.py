@@ -6,14 +6,31 @@ from pathlib import Path
 from scalelab.core.errors import UserError
 from scalelab.store import schema
 from scalelab.store.database import Database, Kind, Mode
+from scalelab.store.patience import Patience
 from scalelab.store.postgres import Postgres
 from scalelab.store.sqlite import Sqlite
 from scalelab.store.store import Store
 
 
-def open_at(where: str | Path, *, mode: Mode, clock: Callable[[], float]) -> Store:
-    """Open, check and, to write, prepare the store. Raises UserError."""
-    database = Database(kind_of(where), mode)
+def open_at(
+    where: str | Path,
+    *,
+    mode: Mode,
+    clock: Callable[[], float],
+    patience: Patience | None = None,
+) -> Store:
+    """Open, check and, to write, prepare the store; with `patience`, wait for it. Raises
+    UserError.
+    """
+    if patience is None:
+        return _opened(where, mode, clock, None)
+    return patience.through(lambda: _opened(where, mode, clock, patience))
+
+
+def _opened(
+    where: str | Path, mode: Mode, clock: Callable[[], float], patience: Patience | None
+) -> Store:
+    database = Database(kind_of(where), mode, patience)
     try:
         schema.prepare(database) if mode == "write" else schema.check(database)
     except BaseException:

@@ -4,7 +4,8 @@ special to PostgreSQL.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,34 @@ _LOCK = 0x5CA1E1AB
 GONE = ("42P01", "3F000", "3D000")
 """SQLSTATEs of a table, a schema or a database that does not exist."""
 
+LOCKED = "55P03"
+"""SQLSTATE of a statement that has waited too long for a lock."""
+
 FOREIGN_KEY = "23503"
 """SQLSTATE of a row that refers to one that is not there."""
 
-ANSWER_S = 10
-"""How long the server may take to answer, where neither the URL nor $PGCONNECT_TIMEOUT sets it."""
+CONNECT_S = 10
+"""How long the server may take to let a client in, where neither the URL nor $PGCONNECT_TIMEOUT
+sets it.
+"""
+
+ANSWER_S = 30.0
+"""How long it may be silent during a run before its connection is given up."""
+
+NETWORK: dict[str, int] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Options of libpq (s, s, number, ms), where the URL doesn't set them: a network that drops every
+packet breaks a connection within half a minute, not after the system's two hours.
+"""
+
+LOCK_S, TRY_S = 30.0, 1.0
+"""How long a statement waits for the lock of another process, and how long where it is tried
+again.
+"""
 
 
 class Postgres:
@@ -50,7 +74,7 @@ class Postgres:
     writing: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
 
     folder: Path | None = None
-    is_run = False
+    is_patient = False
     _watched: tuple[int, int, bool] | None = None
     """The oids of the table of trials and of its database, and that the mark is there."""
     _mark = ""
@@ -68,21 +92,34 @@ class Postgres:
 
     def engine(self, mode: Mode) -> Engine:
         """Raises UserError where the driver cannot be imported."""
-        limited = "connect_timeout" in self.url.query or "PGCONNECT_TIMEOUT" in os.environ
-        limit = {} if limited else {"connect_timeout": ANSWER_S}
+        options = {**NETWORK, "connect_timeout": CONNECT_S}
+        options = {name: value for name, value in options.items() if name not in self.url.query}
+        if "PGCONNECT_TIMEOUT" in os.environ:
+            options.pop("connect_timeout", None)
         try:
-            engine = create_engine(self.url, pool_pre_ping=True, connect_args=limit)
+            engine = create_engine(self.url, pool_pre_ping=True, connect_args=options)
         except ImportError as error:  # not installed, or without the libpq that it needs
             raise self._fault(
                 "needs the PostgreSQL driver", 'install it with `pip install "scalelab[postgres]"`'
             ) from error
 
+        connect = _connector(lambda: None if self._watched is None else ANSWER_S)
+
+        @event.listens_for(engine, "do_connect")
+        def _connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+            return connect(*arguments, **options)
+
         @event.listens_for(engine, "connect")
         def _prepare(connection: Any, record: Any) -> None:
-            connection.execute(f"SET search_path TO {SCHEMA}")
-            connection.execute(
-                f"SET default_transaction_read_only TO {'on' if mode == 'read' else 'off'}"
-            )
+            settings = {
+                "search_path": SCHEMA,
+                "lock_timeout": f"{1000 * (TRY_S if self.is_patient else LOCK_S):.0f}",
+                "default_transaction_read_only": "on" if mode == "read" else "off",
+            }
+            if self.is_patient:
+                # The locks of a client that is cut off go with its transaction, here too.
+                settings["idle_in_transaction_session_timeout"] = f"{1000 * ANSWER_S:.0f}"
+            connection.execute(";".join(f"SET {name} TO {to}" for name, to in settings.items()))
             connection.commit()
 
         return engine
@@ -106,6 +143,7 @@ class Postgres:
         """Note which tables they are: others may get the same names, or the same tables other
         rows.
         """
+        engine.dispose()  # connections from before the run wait longer for locks
         self._mark = mark
         self._watched = self._found(engine)
 
@@ -165,10 +203,13 @@ class Postgres:
                 "the server has no room left",
                 "make room and run the same command again: nothing that was finished is lost",
             )
+        if state == LOCKED:
+            cure = "end that process, or wait for it"
+            return Away("another process holds it", cure=cure, where=self.name)
         if state in GONE:
             return self._lost()
         # The rows that a run refers to were there when it began.
-        if self.is_run and state == FOREIGN_KEY:
+        if self._watched is not None and state == FOREIGN_KEY:
             return self._replaced()
         if state in ("25006", "42501"):
             return self._fault(
@@ -184,9 +225,10 @@ class Postgres:
             if "no password supplied" in why:
                 cure = "set PGPASSWORD, or write a line for it into ~/.pgpass"
             # The server answers, and will answer the same: libpq has no code for it.
-            if self.is_run and re.search(r'database ".*" does not exist', why):
+            if self._watched is not None and re.search(r'database ".*" does not exist', why):
                 return Lost("the database is gone", where=self.name)
-            if re.search(r'password|role "', why):
+            is_misnamed = self._watched is None and re.search(r"(resolve|translate) host", why)
+            if is_misnamed or re.search(r'password|role "', why):
                 return self._fault(what, cure)
             return Away(what, cure=cure, where=self.name)
         return None
@@ -218,3 +260,41 @@ class Postgres:
 
     def _fault(self, what: str, cure: str) -> UserError:
         return UserError(what, cure=cure, where=self.name)
+
+
+def _connector(limit: Callable[[], float | None]) -> Callable[..., Any]:
+    """What connects as psycopg does, and gives a connection up on which the server is silent for
+    longer than `limit()` seconds; None is no limit.
+
+    TCP's own limits miss a server that is frozen, or gone behind a proxy that is not.
+    """
+    import psycopg
+
+    class Answered(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+            limit_s = limit()
+            try:
+                within = gen if limit_s is None else _within(gen, limit_s)
+                return super().wait(within, *arguments, **options)
+            except TimeoutError as error:
+                self.close()
+                raise psycopg.OperationalError(str(error)) from error
+
+    return Answered.connect
+
+
+def _within(work: Generator[Any, Any, Any], limit_s: float) -> Generator[Any, Any, Any]:
+    """The generator of psycopg's as one that raises TimeoutError once it has waited for too long;
+    psycopg resumes it several times a second, with nothing where nothing has come.
+    """
+    try:
+        waits_for, since = next(work), time.monotonic()
+        while True:
+            ready = yield waits_for
+            now = time.monotonic()
+            since = now if ready else since
+            if now - since > limit_s:
+                raise TimeoutError(f"it has not answered for {limit_s:g} seconds")
+            waits_for = work.send(ready)
+    except StopIteration as done:
+        return done.value

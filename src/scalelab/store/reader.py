@@ -116,6 +116,7 @@ class Reader:
                 query.where(_trials.c.digest == digest, _artifacts.c.name == name)
             )
 
+    @patient
     def trial(self, digest: str) -> StoredTrial:
         """Everything about one trial, by its full digest.
 
@@ -172,6 +173,7 @@ class Reader:
             for row in rows
         ]
 
+    @patient
     def members(self, experiment: str) -> list[tuple[TrialRecord, State, Result]]:
         """The trials of an experiment in the order of its plan.
 
@@ -192,6 +194,7 @@ class Reader:
             for row, result in zip(rows, results, strict=True)
         ]
 
+    @patient
     def has(self, experiment: str) -> bool:
         """Whether the store knows an experiment."""
         with self.database.reading() as connection:
@@ -202,6 +205,7 @@ class Reader:
                 is not None
             )
 
+    @patient
     def other_source(
         self, experiment: str, file: str | Path, spec: Mapping[str, Any]
     ) -> str | None:

@@ -44,7 +44,7 @@ BUSY_S = 30.0
 """How long a transaction waits for another one."""
 
 TRY_S = 1.0
-"""How long it waits at a time during a run: no signal is handled meanwhile."""
+"""How long it waits at a time where it is tried again: no signal is handled meanwhile."""
 
 HEADER_BYTES = 100
 
@@ -69,7 +69,7 @@ class Sqlite:
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, str(path)
         self.folder: Path | None = path.parent
-        self.is_run = False
+        self.is_patient = False
         self._readable_copy: TemporaryDirectory[str] | None = None
         self._inode: tuple[int, int] | None = None
         self._wal_inode: tuple[int, int] | None = None
@@ -95,7 +95,7 @@ class Sqlite:
             self._check_writable()
         uri = self._readable() if mode == "read" else f"{self.path.absolute().as_uri()}?mode=rwc"
         engine = create_engine(
-            "sqlite://", creator=lambda: _connect(uri, mode), poolclass=QueuePool
+            "sqlite://", creator=lambda: _connect(uri, mode, self._wait_s), poolclass=QueuePool
         )
         # The driver's own BEGIN comes too late and is never immediate: ours is the first word of a
         # transaction.
@@ -103,8 +103,7 @@ class Sqlite:
         return engine
 
     def _begin(self, connection: Connection) -> None:
-        wait_s = TRY_S if self.is_run else BUSY_S
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * wait_s:.0f}")
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * self._wait_s:.0f}")
         connection.exec_driver_sql(connection.get_execution_options()["begin"])
 
     def settle(self, engine: Engine) -> None:
@@ -250,6 +249,10 @@ class Sqlite:
             self._readable_copy.cleanup()
 
     @property
+    def _wait_s(self) -> float:
+        return TRY_S if self.is_patient else BUSY_S
+
+    @property
     def _wal(self) -> Path:
         return self.path.with_name(f"{self.path.name}-wal")
 
@@ -322,7 +325,7 @@ class Sqlite:
         # lying beside the store.
         uri = f"{self.path.absolute().as_uri()}?mode={'rw' if _may_write(self.path) else 'ro'}"
         try:
-            with closing(_connect(uri, "read")) as probe:
+            with closing(_connect(uri, "read", self._wait_s)) as probe:
                 probe.execute("SELECT count(*) FROM sqlite_master")
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
@@ -401,9 +404,9 @@ def _may_write(place: Path) -> bool:
     )
 
 
-def _connect(uri: str, mode: Mode) -> sqlite3.Connection:
+def _connect(uri: str, mode: Mode, wait_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        uri, uri=True, timeout=BUSY_S, check_same_thread=False, isolation_level=None
+        uri, uri=True, timeout=wait_s, check_same_thread=False, isolation_level=None
     )
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA synchronous=NORMAL")

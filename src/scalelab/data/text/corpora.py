@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.files import replacing
 from scalelab.data.spec import TALES, Corpus
 from scalelab.data.text import documents
 from scalelab.data.text.documents import Piece
@@ -168,11 +169,9 @@ class TalesSource:
 def _shakespeare(path: Path) -> Path:
     """The file of tiny Shakespeare, downloaded unless it was before."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = _download(SHAKESPEARE, path)
-        half = path.with_suffix(".half")
-        half.write_bytes(content)
-        half.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(content)
     if hashlib.sha256(path.read_bytes()).hexdigest() != SHAKESPEARE_SHA256:
         raise UserError(
             "this is not the text of tiny Shakespeare",

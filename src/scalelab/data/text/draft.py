@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from scalelab.core.canon import sha256
+from scalelab.core.files import PART, replacing
 from scalelab.data.text import mds
 from scalelab.data.text.chain import Chain
 from scalelab.data.text.manifest import SPLITS, Shard, Split, SplitName
@@ -94,10 +95,8 @@ class Draft:
                 )
                 for shard in self._shards[split]
             ]
-            (self.home / split).mkdir(parents=True, exist_ok=True)
-            (self.home / split / "index.json").write_text(
-                json.dumps({"version": 2, "shards": entries}, sort_keys=True)
-            )
+            with replacing(self.home / split / "index.json") as part:
+                part.write_text(json.dumps({"version": 2, "shards": entries}, sort_keys=True))
         return {
             split: Split(
                 documents=self.documents[split],
@@ -124,7 +123,6 @@ class Draft:
 
     def _shard(self, split: SplitName, tokens: Tokens) -> Shard:
         path = self.home / split / f"shard.{len(self._shards[split]):05}.mds"
-        path.parent.mkdir(parents=True, exist_ok=True)
         blocks = [
             tokens[start : start + self.layout.block]
             for start in range(0, len(tokens), self.layout.block)
@@ -140,7 +138,8 @@ class Draft:
         # Through memory: a zip file that meets a full disk complains once more when it is deleted.
         buffer = io.BytesIO()
         np.savez(buffer, **tails, **unlinked)
-        self._tails(self._version).write_bytes(buffer.getvalue())
+        with replacing(self._tails(self._version)) as part:
+            part.write_bytes(buffer.getvalue())
         state = {
             "key": key,
             "tails": hashlib.sha256(buffer.getvalue()).hexdigest(),
@@ -153,9 +152,8 @@ class Draft:
                 for split, shards in self._shards.items()
             },
         }
-        half = self.home / f".{STATE}"
-        half.write_text(json.dumps({"proof": sha256(state), **state}))
-        half.replace(self.home / STATE)
+        with replacing(self.home / STATE) as part:
+            part.write_text(json.dumps({"proof": sha256(state), **state}))
         before.unlink(missing_ok=True)
 
     def resume(self, key: dict[str, Any]) -> bool:
@@ -227,3 +225,5 @@ def _clean(home: Path) -> None:
     (home / STATE).unlink(missing_ok=True)
     for tails in home.glob("tails.*.npz"):
         tails.unlink()
+    for part in home.rglob(f"*{PART}"):  # of a process that was killed
+        part.unlink()

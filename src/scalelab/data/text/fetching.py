@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import Unreadable, UserError
+from scalelab.core.files import remove_parts, replacing
 from scalelab.core.locations import expanded_path
 from scalelab.data.text import mds
 from scalelab.data.text.locking import locked
@@ -37,21 +38,21 @@ def fetch(remote: str, local: Path, size: int, *, again: bool = False) -> None:
     with locked(local.with_name(f".{local.name}.lock")):
         if local.exists() and not again:
             return
-        half = local.with_name(f".{local.name}.half")
-        half.unlink(missing_ok=True)  # of a process that was killed
-        try:
-            _download(remote, half)
-        except FileNotFoundError:
-            raise Unreadable(
-                "the shard is missing",
-                cure="copy the prepared folder to the remote again",
-                where=remote,
-            ) from None
-        if half.stat().st_size != size:
-            what = f"the shard has {half.stat().st_size:,} bytes instead of {size:,}"
-            cure = "copy the prepared folder to the remote again"
-            raise Unreadable(what, cure=cure, where=remote)
-        half.replace(local)
+        remove_parts(local)
+        with replacing(local) as part:
+            try:
+                _download(remote, part)
+            except FileNotFoundError:
+                raise Unreadable(
+                    "the shard is missing",
+                    cure="copy the prepared folder to the remote again",
+                    where=remote,
+                ) from None
+            if part.stat().st_size != size:
+                what = f"the shard has {part.stat().st_size:,} bytes instead of {size:,}"
+                raise Unreadable(
+                    what, cure="copy the prepared folder to the remote again", where=remote
+                )
 
 
 def read_remote(remote: str) -> bytes:

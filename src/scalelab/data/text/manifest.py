@@ -3,7 +3,6 @@
 It is written last: a folder without one is not prepared.
 """
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import Unreadable, UserError
+from scalelab.core.files import replacing
 from scalelab.data.spec import TALES, Corpus, Tokenizer
 from scalelab.data.text.asking import command, home_of
 from scalelab.data.text.origin import Origin
@@ -202,8 +202,7 @@ def parse(content: bytes, where: str) -> Manifest:
 
 def save(home: Path, manifest: Manifest) -> Manifest:
     """Write the manifest with its proof, whole or not at all; returns it."""
-    half = home / f".{FILE}.{os.getpid()}"
     proven = manifest.model_copy(update={"proof": proof(manifest)})
-    half.write_text(proven.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    half.replace(home / FILE)
+    with replacing(home / FILE) as part:
+        part.write_text(proven.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return proven

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scalelab.core.errors import UserError
+from scalelab.core.files import replacing
 
 Tokens = npt.NDArray[np.uint16 | np.uint32]
 
@@ -88,12 +89,8 @@ def write(blocks: list[Tokens], path: Path) -> tuple[int, str]:
     places = np.cumsum([0, *map(len, samples)]) + 4 + 4 * (len(samples) + 1) + len(text)
     head = np.array([len(samples), *places], np.uint32).tobytes() + text
     content = b"".join([head, *samples])
-    half = path.with_name(f".{path.name}.half")
-    try:
-        half.write_bytes(content)
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
+    with replacing(path) as part:
+        part.write_bytes(content)
     return len(content), hashlib.sha256(content).hexdigest()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
+from scalelab.core.files import replacing
 from scalelab.core.locations import expanded, is_url
 from scalelab.data import spec
 from scalelab.data.text.tokenizers.files import malformed, read
@@ -119,10 +120,9 @@ def train_huggingface(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     tokenizer.train_from_iterator(_texts(documents), trainer)
-    # Written whole or not at all: a preparation that is cut short must not leave half of it.
-    path, half = Path(folder) / FILE, Path(folder) / f".{FILE}"
-    half.write_text(tokenizer.to_str(), encoding="utf-8")
-    half.replace(path)
+    path = Path(folder) / FILE
+    with replacing(path) as part:
+        part.write_text(tokenizer.to_str(), encoding="utf-8")
     return HuggingFace(path.read_text(encoding="utf-8"))
 
 
