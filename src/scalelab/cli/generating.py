@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     import torch
 
     from scalelab.families.language_model import LanguageModel
-    from scalelab.generate import Piece, Sampling, Vocabulary
+    from scalelab.generate import Piece, Sampling
     from scalelab.spec.experiment import Trial
     from scalelab.store import Store, StoredTrial
+    from scalelab.tasks.task import TaskData
 
 _UNFIT_FOR_GAPS = {
     "--compile": "a model that fills gaps has no decoding step to compile",
@@ -94,7 +95,7 @@ def generate(
         typer.Option(
             "--temperature",
             help=(
-                "0 takes the likeliest token; without it 1, and 0 for facts, arithmetic and gaps."
+                "0 takes the likeliest token. Default: 0 where an answer is right or wrong, else 1."
             ),
         ),
     ] = None,
@@ -256,11 +257,13 @@ def _answer(
     """Sample from one trial, onto the terminal unless JSON is wanted."""
     from scalelab.generate import Piece, compiled_step, fill, stream, whole
     from scalelab.spec.experiment import Trial
+    from scalelab.tasks import vocabulary
 
     _refuse_imported(found, store)
     trial = Trial.model_validate(found.record.trial)
     _refuse_unfit(trial, wish, found.record.digest)
-    model, words, device = loaded(trial, found, wish.data, store)
+    model, data, device = loaded(trial, found, wish.data, store)
+    words = vocabulary(data)
     prompt = words.example() if wish.prompt is None else wish.prompt
     if words.gap is not None:
         ids, sampling = words.encode(prompt), wish.sampled(0.0)
@@ -303,7 +306,7 @@ def _refuse_unfit(trial: "Trial", wish: Wish, digest: str) -> None:
     """Raises UserError for an option that the trial's model can do nothing with."""
     given = {"--compile": wish.compiled, "--stop": bool(wish.stops), "--no-cache": not wish.cached}
     unfit = _UNFIT_FOR_GAPS if trial.model.mask == "full" else {}
-    if trial.model.kind == "layer_router":
+    if trial.model.compiles == "layers":
         unfit = {**unfit, "--compile": _UNFIT_FOR_ROUTERS}
     for option, why in unfit.items():
         if given[option]:
@@ -323,13 +326,13 @@ def _refuse_imported(found: "StoredTrial", store: str) -> None:
 
 def loaded(
     trial: "Trial", found: "StoredTrial", data: str, store: str
-) -> "tuple[LanguageModel, Vocabulary, torch.device]":
-    """The trained model of a stored trial, its vocabulary, and where it stands.
+) -> "tuple[LanguageModel, TaskData, torch.device]":
+    """The trained model of a stored trial, the data of its task, and the device that it is on.
 
     Raises UserError where there is none.
     """
     from scalelab.spec.execution import Execution
-    from scalelab.tasks import build, vocabulary
+    from scalelab.tasks import build
     from scalelab.train.loading import load_model
     from scalelab.train.numerics import pick_device
 
@@ -350,7 +353,7 @@ def loaded(
         )
     built, device = build(trial.task, data), pick_device(Execution())
     model = load_model(trial, found.artifacts, built.shape, device)
-    return model, vocabulary(built), device
+    return model, built, device
 
 
 def _tell(pieces: "Iterable[Piece]", prompt: str, num: int) -> bool:

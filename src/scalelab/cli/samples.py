@@ -52,15 +52,16 @@ def sample(found: "StoredTrial", data: str, where: str) -> str:
     """
     from scalelab.generate import GREEDY, Sampling, fill, stream, whole
     from scalelab.spec.experiment import Trial
-    from scalelab.tasks import build
+    from scalelab.tasks import vocabulary
 
     trial = Trial.model_validate(found.record.trial)
-    model, words, device = loaded(trial, found, data, where)
+    model, built, device = loaded(trial, found, data, where)
+    words = vocabulary(built)
     if words.gap is not None:
         ids = words.encode(words.example())
         [filled] = fill(model, words, ids, 1, limit=_TOKENS, sampling=GREEDY, device=device)
         return f"{words.decode(ids)}\n\n{filled.text}"
-    asked = build(trial.task, data).questions_with_answers()
+    asked = built.questions_with_answers()
     if asked:
         prompts = [question for question, _ in asked]
         limit = max(len(answer) for _, answer in asked) + 1

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["LayerRouter", "Lstm", "Model", "Transformer", "build"]
 
 Model = Annotated[
-    Transformer | LayerRouter | Lstm, Field(discriminator="kind"), default_kind("transformer")
+    Transformer  # the default
+    | LayerRouter
+    | Lstm,
+    Field(discriminator="kind"),
+    default_kind("transformer"),
 ]
 """The spec of a model, told apart by `kind`, which is the name of its family's folder."""
 

@@ -77,8 +77,8 @@ class Family(Spec):
         init: Init
 
     compiles: ClassVar[Literal["model", "layers", "nothing"]] = "model"
-    """What torch.compile is applied to: the whole model, each of its layers (where the way of a
-    token through them depends on the data), or nothing (torch's fused kernels run it).
+    """What torch.compile is applied to: the whole model, each of its layers (for a model whose
+    tokens take different layers), or nothing (for a model that runs in fused kernels anyway).
     """
     compared: ClassVar[tuple[str, ...]] = ("embedding", "attention", "ffn")
     """Names of the submodules whose outputs the muP coordinate check compares: those that see the

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from scalelab.spec.experiment import Trial
 
 Task = Annotated[
-    Facts | Biography | Text | Arithmetic, Field(discriminator="kind"), default_kind("facts")
+    Facts  # the default
+    | Biography
+    | Text
+    | Arithmetic,
+    Field(discriminator="kind"),
+    default_kind("facts"),
 ]
 """The spec of a task, told apart by `kind`, which is the name of its folder."""
 

@@ -12,7 +12,7 @@ and one entry in the union `Task` of `tasks/__init__.py`. Every spec has the fie
 `context` (tokens of a window, or None if the data decide).
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -48,7 +48,7 @@ class TaskShape:
     mean_tokens: float
     """Mean positions of a row without padding."""
     used: int | None = None
-    """Tokens that occur in the text, special ones counted in; None where all may."""
+    """Number of tokens that occur in the text, special ones included; None if that is unknown."""
     shards: str | None = None
     """Digest of the prepared text that the sizes were read from; None for a task that makes its
     own.
@@ -61,7 +61,9 @@ class TaskSpec(Spec):
     main_metric: ClassVar[str]
     """The metric that tells good from bad trials."""
     sometimes: ClassVar[tuple[str, ...]] = ()
-    """Metrics that only some trials report."""
+    """Metrics that a trial may report besides `measures` and `concludes`, depending on its model
+    and data.
+    """
     knows_used: ClassVar[bool] = False
     """Whether it tells which tokens occur, so that `params.used` is known."""
     temperature: ClassVar[float] = 1.0
@@ -133,16 +135,16 @@ class Batches(Protocol):
         ...
 
 
-class Test:
-    """What a trained model is measured by. Both methods raise Interrupted if they are stopped."""
+class Test(ABC):
+    """What a trained model is measured by. Its methods raise Interrupted if they are stopped."""
 
+    @abstractmethod
     def quick(self, model: "LanguageModel[Any]") -> dict[str, float]:
         """Metrics of an evaluation during training, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def full(self, model: "LanguageModel[Any]") -> dict[str, float]:
         """The final metrics of a model, by name."""
-        raise NotImplementedError
 
     def notes(self, model: "LanguageModel[Any]") -> dict[str, str]:
         """Texts about a model that stay with its trial in the store, as `data:` URLs by name."""

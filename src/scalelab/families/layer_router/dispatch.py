@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scalelab.families.transformer.cost import active_ffn_matrices
-from scalelab.families.transformer.layer import pick
 from scalelab.families.transformer.sight import Sight, hide
 from scalelab.families.transformer.spec import Transformer
 from scalelab.layers.cache import Place
+from scalelab.layers.gather import pick
 
 Layer = Callable[[Tensor, Sight, Place, Tensor | None, Tensor | None], Tensor]
 """Runs the layer of a place on states [B, T, D], at some positions [B, M], of which some are real

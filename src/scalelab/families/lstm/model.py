@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from scalelab.families.language_model import LanguageModel
 from scalelab.families.lstm import spec
-from scalelab.families.transformer.layer import pick
+from scalelab.layers.gather import pick
 from scalelab.layers.linear import Embedding, Linear
 from scalelab.layers.moe import Routing
 from scalelab.layers.spec import Role

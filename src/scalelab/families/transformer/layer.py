@@ -3,7 +3,6 @@
 B lanes, T positions, M positions asked for, R of them that are real, D width.
 """
 
-import torch
 from torch import Tensor, nn
 
 from scalelab.families.transformer import spec
@@ -11,6 +10,7 @@ from scalelab.families.transformer.attention import Attention
 from scalelab.families.transformer.sight import Sight
 from scalelab.layers.cache import Place
 from scalelab.layers.ffn import ffn
+from scalelab.layers.gather import pick
 from scalelab.layers.moe import Moe, Routing
 from scalelab.layers.norm import Gain, norm
 from scalelab.layers.spec import Norm
@@ -87,10 +87,3 @@ class Layer(nn.Module):
     def remember(self, x_BTD: Tensor, sight: Sight, place: Place) -> None:
         """Write keys and values of these inputs in the cache, and nothing else."""
         self.attention.keys_and_values(self.attention_norm.before(x_BTD), sight, place)
-
-
-def pick(x_BTD: Tensor, at_BM: Tensor) -> Tensor:
-    """The features [B, M, D] at the positions `at_BM` of their lanes."""
-    lanes, length, _ = x_BTD.shape
-    row_BM = at_BM + length * torch.arange(lanes, device=at_BM.device)[:, None]
-    return x_BTD.flatten(0, 1).index_select(0, row_BM.flatten()).unflatten(0, at_BM.shape)

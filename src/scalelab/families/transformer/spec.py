@@ -1,6 +1,5 @@
 """The parts of an attentive architecture, and the plain transformer."""
 
-from abc import ABC
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -27,7 +26,7 @@ FFN_STEP = 8
 """Hidden widths, of experts too, come in steps of 8: fast kernels want rows of 16 bytes in bf16."""
 
 
-class Architecture(Family, ABC):
+class Architecture(Family):
     """What every family of attentive models has in common: its layers, and how tokens go in and
     logits come out.
     """

@@ -1,7 +1,6 @@
 """Windows of a corpus.
 
-B sequences of an update, b of them in a micro-batch, T positions, S = T + 1 tokens, M targets in a
-row, R rows of the table.
+B sequences of an update.
 """
 
 from collections.abc import Iterator

@@ -186,9 +186,6 @@ class TextTest(Test):
         asked = self.trial.evaluation.decoding
         if asked is None:
             return {}
-        assert isinstance(model, LanguageModel), (
-            "only a model that decodes is asked how fast it does"
-        )
         contexts = asked.contexts or (self.data.shape.context,)
         with (
             evaluating(model),
