@@ -24,13 +24,14 @@ from typing import Any
 
 import torch
 
+from scalelab import families as spec
 from scalelab.data.text import mds
 from scalelab.data.text.tokenizers import Bytes
+from scalelab.families.transformer.model import Transformer
 from scalelab.generate import GREEDY, compiled_step, decoding_speed, stream
 from scalelab.generate.lanes import Step
 from scalelab.generate.vocabulary import Documents
-from scalelab.models import Transformer
-from scalelab.spec import model as spec
+from scalelab.layers.spec import Ffn
 from scalelab.train.process import prepare
 
 TOY = "SCALELAB_TOY" in os.environ
@@ -56,7 +57,7 @@ class Endless(Documents):
 def ours(kv_heads: int = HEADS) -> Transformer:
     """The model, untrained."""
     given = spec.Transformer(
-        layers=LAYERS, heads=HEADS, kv_heads=kv_heads, width=WIDTH, ffn=spec.Ffn(width=HIDDEN)
+        layers=LAYERS, heads=HEADS, kv_heads=kv_heads, width=WIDTH, ffn=Ffn(width=HIDDEN)
     )
     return Transformer(given.resolved(), VOCAB, CONTEXT).initialise(0).eval()
 

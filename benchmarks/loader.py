@@ -25,10 +25,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from scalelab.data.text import TextData, mds
+from scalelab.data.spec import Bytes, Corpus, HuggingFace, Tiktoken, Tokenizer
+from scalelab.data.text import mds
 from scalelab.data.text.asking import home_of
 from scalelab.data.text.prepare import prepare
-from scalelab.spec.text import Bytes, Corpus, HuggingFace, Text, Tiktoken, Tokenizer
+from scalelab.tasks.text.data import TextData
+from scalelab.tasks.text.spec import Text
 
 TOY = "SCALELAB_TOY" in os.environ
 MB = 1e6

@@ -21,13 +21,14 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from scalelab.models import build
-from scalelab.models.layers.ffn import ffn
-from scalelab.models.layers.linear import initialise
-from scalelab.models.layers.moe import Moe
-from scalelab.spec import ffn as spec
-from scalelab.spec.model import Init, Transformer
-from scalelab.train.objective import Batch, mean_loss, summed_loss
+from scalelab.families import build
+from scalelab.families.objective import Batch, mean_loss, summed_loss
+from scalelab.families.transformer.spec import Transformer
+from scalelab.layers import spec
+from scalelab.layers.ffn import ffn
+from scalelab.layers.linear import initialise
+from scalelab.layers.moe import Moe
+from scalelab.layers.spec import Init
 from scalelab.train.process import prepare
 
 TOY = "SCALELAB_TOY" in os.environ

@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalelab.models import build
-from scalelab.spec.model import Ffn, LearnedPositions, Norm, Transformer
+from scalelab.families import build
+from scalelab.families.objective import Batch, Loss, mean_loss, summed_loss
+from scalelab.families.transformer.spec import Transformer
+from scalelab.layers.spec import Ffn, LearnedPositions, Norm
 from scalelab.spec.optim import AdamW
 from scalelab.train.compiling import compiled
-from scalelab.train.objective import Batch, Loss, mean_loss, summed_loss
 from scalelab.train.optimizer import Optimizer
 from scalelab.train.process import prepare
 

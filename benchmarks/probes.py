@@ -10,11 +10,11 @@ import os
 import time
 from pathlib import Path
 
-from scalelab.evaluate import RecallTest
-from scalelab.evaluate.recall import Model
+from scalelab.families.language_model import LanguageModel
 from scalelab.plan.plan import compile_plan
 from scalelab.spec.execution import Execution
 from scalelab.spec.load import load
+from scalelab.tasks.facts.evaluate import RecallTest
 from scalelab.train import train
 
 TOY = "SCALELAB_TOY" in os.environ
@@ -31,7 +31,7 @@ class Clock:
     def __init__(self) -> None:
         self.whole = self.bare = 0.0
 
-    def timed(self, test: RecallTest, model: Model) -> dict[str, float]:
+    def timed(self, test: RecallTest, model: LanguageModel) -> dict[str, float]:
         """An evaluation, and the same once more without the probes."""
         began = time.process_time()
         found = quick(test, model)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scalelab.core.events import Ended, Event, Measured, Started
-from scalelab.plan.counts import Parameters
+from scalelab.families.cost import Parameters
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.executors import inline, ray
 from scalelab.run.executors.base import Job

@@ -12,13 +12,12 @@ import statistics
 import time
 from collections.abc import Callable
 
-from scalelab.data import build
-from scalelab.evaluate import RecallTest
-from scalelab.evaluate.recall import is_exact
-from scalelab.generate import greedy
-from scalelab.models import build as build_model
-from scalelab.spec.model import Transformer
-from scalelab.spec.task import Facts
+from scalelab.families import build as build_model
+from scalelab.families.transformer.spec import Transformer
+from scalelab.tasks.facts.data import FactsData
+from scalelab.tasks.facts.evaluate import RecallTest, is_exact
+from scalelab.tasks.facts.greedy import greedy
+from scalelab.tasks.facts.spec import Facts
 from scalelab.train.process import prepare
 
 TOY = "SCALELAB_TOY" in os.environ
@@ -28,7 +27,7 @@ PEOPLE, REPEATS = (16, 1) if TOY else (1024, 5)
 def main() -> None:
     """Measure and print two lines."""
     prepare(1)
-    data = build(Facts(people=PEOPLE, templates=1))
+    data = FactsData(Facts(people=PEOPLE, templates=1))
     model = (
         build_model(Transformer(width=16).resolved(), data.shape.vocab, data.shape.context)
         .initialise(0)

@@ -19,11 +19,13 @@ from typing import Any
 
 import torch
 
-from scalelab.models import LayerRouter, Transformer, build
-from scalelab.models.layers.cross_entropy import summed_cross_entropy
-from scalelab.models.layers.scoring import Router
-from scalelab.plan.flops import forward_flops
-from scalelab.spec import model as spec
+from scalelab import families as spec
+from scalelab.families import build
+from scalelab.families.cost import forward_flops
+from scalelab.families.layer_router.model import LayerRouter
+from scalelab.families.layer_router.scoring import Router
+from scalelab.families.transformer.model import Transformer
+from scalelab.layers.cross_entropy import summed_cross_entropy
 from scalelab.train.process import prepare
 
 TOY = "SCALELAB_TOY" in os.environ

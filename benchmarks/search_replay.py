@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalelab.plan.counts import Parameters
+from scalelab.families.cost import Parameters
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.search.frontier import FrontierSearch
 from scalelab.spec.budget import Budget

@@ -16,11 +16,11 @@ import statistics
 import time
 from typing import get_args
 
+from scalelab.families.transformer.spec import Transformer
 from scalelab.spec.budget import Budget
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.spec.model import Transformer
-from scalelab.spec.task import Facts
+from scalelab.tasks.facts.spec import Facts
 from scalelab.train.attempt import Attempt
 from scalelab.train.process import prepare
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import torch
 
-from scalelab.models import build
-from scalelab.spec.model import Transformer
+from scalelab.families import build
+from scalelab.families.objective import Batch, Loss, summed_loss
+from scalelab.families.transformer.spec import Transformer
 from scalelab.spec.optim import AdamW
-from scalelab.train.objective import Batch, Loss, summed_loss
 from scalelab.train.optimizer import Optimizer
 from scalelab.train.process import prepare
 

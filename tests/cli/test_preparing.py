@@ -9,8 +9,9 @@ import pytest
 from tests.cli.conftest import Command
 from tests.data.prose import write_text
 
-from scalelab.data import NotPrepared, describe
-from scalelab.spec.text import Text
+from scalelab.data.text.manifest import NotPrepared
+from scalelab.tasks import describe
+from scalelab.tasks.text.spec import Text
 
 
 def test_a_corpus_is_prepared_and_counted(command: Command, tmp_path: Path):

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalelab.core.errors import UserError
-from scalelab.data.arithmetic import END, ArithmeticData, Sums, describe
-from scalelab.spec.text import Arithmetic
+from scalelab.tasks.arithmetic.data import END, ArithmeticData, Sums, describe
+from scalelab.tasks.arithmetic.spec import Arithmetic
 
 OPERATIONS = ["addition", "multiplication", "chain"]
 tasks = st.builds(

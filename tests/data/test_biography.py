@@ -14,16 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalelab.core.errors import UserError
-from scalelab.data import build, describe
-from scalelab.data.biography import BiographyData, pools
-from scalelab.data.biography.people import names, value
-from scalelab.data.biography.templates import TEMPLATES
-from scalelab.data.biography.tokens import DOMAIN, EOS
+from scalelab.data.spec import Tiktoken
 from scalelab.data.text.tokenizers import open_tokenizer
 from scalelab.data.text.tokenizers.tiktoken import FOLDER
 from scalelab.spec.experiment import Trial
-from scalelab.spec.task import BioD, Biography
-from scalelab.spec.text import Tiktoken
+from scalelab.tasks import build, describe
+from scalelab.tasks.biography import pools
+from scalelab.tasks.biography.data import BiographyData
+from scalelab.tasks.biography.people import names, value
+from scalelab.tasks.biography.spec import BioD, Biography
+from scalelab.tasks.biography.templates import TEMPLATES
+from scalelab.tasks.biography.tokens import DOMAIN, EOS
 
 KINDS = ["bioS", "bioS_simple", "bioD"]
 GPT2 = Path(os.environ.get("SCALELAB_TEST_DATA", "")) / "gpt2"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalelab.data.biography import pools
-from scalelab.data.biography.people import drawn, names, shuffled, value
-from scalelab.data.biography.sentences import diversity_sets
-from scalelab.spec.task import BioD
+from scalelab.tasks.biography import pools
+from scalelab.tasks.biography.people import drawn, names, shuffled, value
+from scalelab.tasks.biography.sentences import diversity_sets
+from scalelab.tasks.biography.spec import BioD
 
 
 @given(st.integers(1, 3_000), st.integers(0, 10**20), st.integers(0, 1 << 30))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from scalelab.data.biography import pools
-from scalelab.data.biography.templates import TEMPLATES
-from scalelab.data.biography.tokens import DOMAIN, EOS, Bytes, Gpt2, Tokenizer, Words
 from scalelab.data.text.tokenizers.tiktoken import FOLDER
+from scalelab.tasks.biography import pools
+from scalelab.tasks.biography.templates import TEMPLATES
+from scalelab.tasks.biography.tokens import DOMAIN, EOS, Bytes, Gpt2, Tokenizer, Words
 
 SIZES = {
     "FIRST_NAMES": 400,

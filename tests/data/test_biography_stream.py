@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalelab.data import build, describe
-from scalelab.data.biography import BiographyData, pools
-from scalelab.data.biography.tokens import DOMAIN, EOS
 from scalelab.data.text.tokenizers.tiktoken import FOLDER
 from scalelab.spec.experiment import Trial
-from scalelab.spec.task import Biography
+from scalelab.tasks import build, describe
+from scalelab.tasks.biography import pools
+from scalelab.tasks.biography.data import BiographyData
+from scalelab.tasks.biography.spec import Biography
+from scalelab.tasks.biography.tokens import DOMAIN, EOS
 
 
 def data(**given: Any) -> BiographyData:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scalelab.data.database import MAX_QUERY, MAX_REPLY, Database
-from scalelab.data.tokens import decode, encode
+from scalelab.tasks.facts.database import MAX_QUERY, MAX_REPLY, Database
+from scalelab.tasks.facts.tokens import decode, encode
 
 PEOPLE = [
     ("Ann O'Brien", "1/2/1950", "Paris"),

@@ -15,10 +15,10 @@ from tests.data.prose import SMALL, prose, write_jsonl, write_text
 from tests.data.test_text_corpora import source, texts, write_parquet
 
 from scalelab.core.errors import UserError
+from scalelab.data.spec import Bytes, Corpus
 from scalelab.data.text import documents
 from scalelab.data.text.kinds import HEAD
 from scalelab.data.text.prepare import prepare
-from scalelab.spec.text import Bytes, Corpus
 
 ROWS = [prose(20, number) for number in range(60)]
 LIST = json.dumps([{"text": row} for row in ROWS])

@@ -11,8 +11,8 @@ from hypothesis import given as drawn_by
 from hypothesis import settings
 from hypothesis import strategies as some
 
-from scalelab.data.text.objectives import Examples, alone, documents, examples, given, targets
-from scalelab.spec.text import Masked, Prefix, Text
+from scalelab.tasks.text.objectives import Examples, alone, documents, examples, given, targets
+from scalelab.tasks.text.spec import Masked, Prefix, Text
 
 EOS, CONTEXT = 7, 12
 

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalelab.data import build
-from scalelab.data.order import Order
-from scalelab.spec.task import Facts
+from scalelab.tasks import build
+from scalelab.tasks.facts.order import Order
+from scalelab.tasks.facts.spec import Facts
 
 
 @given(st.integers(1, 700), st.integers(1, 4), st.integers(0, 5), st.integers(1, 300))

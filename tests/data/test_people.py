@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalelab.core.errors import UserError
-from scalelab.data.dialogs import names, values
-from scalelab.data.people import MOST_UNSEEN, NAMES, Cast, cast, name_ids
-from scalelab.data.pools import ATTRIBUTES
-from scalelab.spec.task import Facts
+from scalelab.tasks.facts.dialogs import names, values
+from scalelab.tasks.facts.people import MOST_UNSEEN, NAMES, Cast, cast, name_ids
+from scalelab.tasks.facts.pools import ATTRIBUTES
+from scalelab.tasks.facts.spec import Facts
 
 
 def people(count: int, **task: Any) -> Cast:

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from scalelab.data import build
-from scalelab.data.people import NAMES
-from scalelab.data.pools import ATTRIBUTES, FAMILY_NAMES, FIRST_NAMES
-from scalelab.spec.task import Facts
+from scalelab.tasks import build
+from scalelab.tasks.facts.people import NAMES
+from scalelab.tasks.facts.pools import ATTRIBUTES, FAMILY_NAMES, FIRST_NAMES
+from scalelab.tasks.facts.spec import Facts
 
 
 @pytest.mark.parametrize("pool", [FIRST_NAMES, FAMILY_NAMES, *ATTRIBUTES.values()])

@@ -5,10 +5,10 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from scalelab.data import build
-from scalelab.data.facts import FactsData
-from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, decode
-from scalelab.spec.task import Facts
+from scalelab.tasks import build
+from scalelab.tasks.facts.data import FactsData
+from scalelab.tasks.facts.spec import Facts
+from scalelab.tasks.facts.tokens import ASSISTANT, DATABASE, EOD, USER, decode
 
 Recall = Literal["in_weight", "in_tool"]
 MARKS = {USER: "<user>", ASSISTANT: "<assistant>", DATABASE: "<database>", EOD: "<eod>"}

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalelab.core.errors import UserError
-from scalelab.data import build, describe
-from scalelab.data.dialogs import render
-from scalelab.data.people import cast
-from scalelab.data.pools import ATTRIBUTES
-from scalelab.data.tokens import EOD, VOCAB
-from scalelab.spec.task import Facts
+from scalelab.tasks import build, describe
+from scalelab.tasks.facts.dialogs import render
+from scalelab.tasks.facts.people import cast
+from scalelab.tasks.facts.pools import ATTRIBUTES
+from scalelab.tasks.facts.spec import Facts
+from scalelab.tasks.facts.tokens import EOD, VOCAB
 
 TASKS = st.builds(
     Facts,

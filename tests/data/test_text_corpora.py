@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tests.data.prose import prose, write_jsonl, write_text
 
 from scalelab.core.errors import UserError
+from scalelab.data.spec import Corpus, Tiktoken
 from scalelab.data.text import documents
 from scalelab.data.text.corpora import FileSource, open_source
 from scalelab.data.text.documents import PIECE, Piece, pieces
 from scalelab.data.text.splitting import FEW, Part, Position, Splitter
 from scalelab.data.text.tokenizers import open_tokenizer
-from scalelab.spec.text import Corpus, Tiktoken
 
 has_gpt2 = pytest.mark.skipif(
     "SCALELAB_TEST_DATA" not in os.environ,

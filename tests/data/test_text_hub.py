@@ -13,10 +13,10 @@ import pytest
 from tests.data.prose import SMALL
 
 from scalelab.core.errors import UserError
+from scalelab.data.spec import Bytes, Corpus
 from scalelab.data.text.hub import HubSource, _joined
 from scalelab.data.text.prepare import Progress, prepare
 from scalelab.data.text.splitting import Splitter
-from scalelab.spec.text import Bytes, Corpus
 
 
 def write_split(folder: Path, name: str, texts: list[str]) -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.data.prose import SMALL, prose, write_jsonl, write_text
 
 from scalelab.core.errors import UserError
-from scalelab.data import describe
+from scalelab.data.spec import Bytes, Corpus, HuggingFace, Tokenizer
 from scalelab.data.text import chain, documents, mds, origin, tokenising
 from scalelab.data.text.asking import home
 from scalelab.data.text.corpora import open_source
@@ -31,7 +31,8 @@ from scalelab.data.text.manifest import Manifest, read
 from scalelab.data.text.prepare import Progress, prepare
 from scalelab.data.text.splitting import Splitter
 from scalelab.data.text.tokenizers import open_tokenizer
-from scalelab.spec.text import Bytes, Corpus, HuggingFace, Text, Tokenizer
+from scalelab.tasks import describe
+from scalelab.tasks.text.spec import Text
 
 CORPORA: dict[str, Callable[[Path, int], Path]] = {
     "text": lambda folder, words: write_text(folder / "a.txt", words),
@@ -173,7 +174,7 @@ SCRIPT = """
 import sys, time
 from scalelab.data.text import chain, documents, tokenising
 from scalelab.data.text.prepare import prepare
-from scalelab.spec.text import Corpus, HuggingFace
+from scalelab.data.spec import (Corpus, HuggingFace)
 from tests.data.prose import SMALL
 documents.PIECE, tokenising.BATCH, chain.CHUNK = 700, 900, 1000
 corpus = Corpus(source=sys.argv[1], validation=0.1)

@@ -20,14 +20,16 @@ from hypothesis import strategies as st
 from tests.data.prose import SMALL, prose, write_jsonl
 
 from scalelab.core.errors import Unreadable, UserError
-from scalelab.data import NotPrepared, TextData, build, describe
+from scalelab.data.spec import Bytes, Corpus, HuggingFace, SentencePiece, Tiktoken, Tokenizer
 from scalelab.data.text import mds, reading
 from scalelab.data.text.asking import command, home_of, parse_tokenizer, written
-from scalelab.data.text.manifest import FILE, Manifest, digest, read, save
+from scalelab.data.text.manifest import FILE, Manifest, NotPrepared, digest, read, save
 from scalelab.data.text.prepare import prepare
 from scalelab.data.text.tokenizers import train
 from scalelab.data.text.windows import Order, count
-from scalelab.spec.text import Bytes, Corpus, HuggingFace, SentencePiece, Text, Tiktoken, Tokenizer
+from scalelab.tasks import build, describe
+from scalelab.tasks.text.data import TextData
+from scalelab.tasks.text.spec import Text
 
 CONTEXT = 24
 

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalelab.core.errors import UserError
+from scalelab.data import spec
 from scalelab.data.text.tokenizers import Tokenizer, is_trained, open_tokenizer, train
 from scalelab.data.text.tokenizers.huggingface import HuggingFace
 from scalelab.data.text.tokenizers.tiktoken import FOLDER
-from scalelab.spec import text as spec
 
 GPT2 = Path(os.environ.get("SCALELAB_TEST_DATA", "")) / "gpt2"
 has_gpt2 = pytest.mark.skipif(

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode, encode
+from scalelab.tasks.facts.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode, encode
 
 
 @given(st.text(st.characters(codec="utf-8")))

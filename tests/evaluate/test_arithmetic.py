@@ -12,19 +12,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from scalelab import families as spec
 from scalelab.core.events import Interrupted
-from scalelab.data.arithmetic import ASKED, END, VOCAB, ArithmeticData, Sums
-from scalelab.evaluate.arithmetic import SAMPLE, ArithmeticTest
-from scalelab.evaluate.bits import Scorer
 from scalelab.evaluate.excerpt import QUESTIONS
 from scalelab.evaluate.routes import Tally
 from scalelab.evaluate.token_kinds import kinds
-from scalelab.models import LayerRouter
-from scalelab.models import build as build_model
-from scalelab.plan.flops import forward_flops
-from scalelab.spec import model as spec
+from scalelab.families import build as build_model
+from scalelab.families.cost import forward_flops
+from scalelab.families.layer_router.model import LayerRouter
 from scalelab.spec.experiment import Trial
-from scalelab.spec.text import Arithmetic
+from scalelab.tasks.arithmetic.data import ASKED, END, VOCAB, ArithmeticData, Sums
+from scalelab.tasks.arithmetic.evaluate import SAMPLE, ArithmeticTest
+from scalelab.tasks.arithmetic.spec import Arithmetic
 
 TASKS = {
     "addition": Arithmetic(length=2, longest=4),
@@ -288,7 +287,7 @@ def taught(model: torch.nn.Module, rows: Sums, steps: int) -> None:
 def test_the_routes_are_those_of_all_questions_without_what_fills_their_windows(
     lanes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scalelab.evaluate.arithmetic._LANES", {"cpu": lanes})
+    monkeypatch.setattr("scalelab.tasks.arithmetic.evaluate._LANES", {"cpu": lanes})
     task = TASKS["chain"]
     given, data = (
         trial(
@@ -309,7 +308,7 @@ def test_the_routes_are_those_of_all_questions_without_what_fills_their_windows(
         weight.data *= 2  # far from even
     found, tally, losses = (
         ArithmeticTest(given, data).full(router),
-        Tally(given.model, kinds(data.tokenizer, VOCAB)),
+        Tally(given.model.layer_pool, kinds(data.tokenizer, VOCAB)),
         list[list[float]](),
     )
     for length in range(1, task.longest + 1):
@@ -372,6 +371,6 @@ def test_a_router_leaves_some_questions_of_every_length_with_their_routes() -> N
 
 def test_the_test_stops_when_it_is_asked_to() -> None:
     left = iter([False, False])
-    model: Scorer = Calculator(TASKS["addition"])
+    model: Any = Calculator(TASKS["addition"])
     with pytest.raises(Interrupted):
         measuring(TASKS["addition"], lambda: next(left, True)).full(model)

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from scalelab.core.events import Interrupted
-from scalelab.data import BiographyData, Probes, build
-from scalelab.data.biography import pools
-from scalelab.data.biography.sentences import NAME, VALUE
-from scalelab.evaluate import CapacityTest, build_test
-from scalelab.evaluate.capacity import SAMPLE
-from scalelab.models import build as build_model
-from scalelab.plan.counts import Parameters, parameters
+from scalelab.families import build as build_model
+from scalelab.families.cost import Parameters, parameters
+from scalelab.families.transformer.spec import Transformer
 from scalelab.spec.experiment import Trial
-from scalelab.spec.model import Transformer
-from scalelab.spec.task import BioD, Biography, Junk
+from scalelab.tasks import build, open_test
+from scalelab.tasks.biography import pools
+from scalelab.tasks.biography.data import BiographyData, Probes
+from scalelab.tasks.biography.evaluate import SAMPLE, CapacityTest
+from scalelab.tasks.biography.sentences import NAME, VALUE
+from scalelab.tasks.biography.spec import BioD, Biography, Junk
 
 Text = tuple[int, ...]
 PARAMS = Parameters(total=2000, non_embedding=500, active=2000, groups={}, used=1000)
@@ -181,7 +181,7 @@ def test_what_a_stop_and_a_search_may_watch_is_measured() -> None:
         trial = Trial.model_validate({"task": task.model_dump(), "budget": {"steps": 1}})
         model = Transformer(width=4, tied=True).resolved()
         data = build(task)
-        test = build_test(
+        test = open_test(
             trial.model_copy(update={"model": model}), data, torch.device("cpu"), lambda: False
         )
         net = build_model(model, data.shape.vocab, data.shape.context).initialise(0)

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scalelab.data import BitPools, build
-from scalelab.data.biography.sentences import chunks as chunks_of
-from scalelab.evaluate.complexity import Nats, learned, most
-from scalelab.spec.task import BioD, Biography
+from scalelab.tasks import build
+from scalelab.tasks.biography.complexity import Nats, learned, most
+from scalelab.tasks.biography.sentences import chunks as chunks_of
+from scalelab.tasks.biography.sizes import BitPools
+from scalelab.tasks.biography.spec import BioD, Biography
 
 SETS = BioD(attributes=4, chunks=3, diversity=50, length=5, alphabet=40)
 

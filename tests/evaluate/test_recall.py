@@ -18,20 +18,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scalelab.core.events import Interrupted
-from scalelab.data import FactsData, build
-from scalelab.data.database import Database
-from scalelab.data.dialogs import ANSWERS, QUESTIONS, names
-from scalelab.data.facts import Values
-from scalelab.data.people import cast
-from scalelab.data.pools import ATTRIBUTES
-from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode
-from scalelab.evaluate import RecallTest
-from scalelab.evaluate.bits import missing_bits
-from scalelab.evaluate.recall import PROBED, SAMPLE, is_exact
-from scalelab.models import build as build_model
-from scalelab.spec.model import Transformer
-from scalelab.spec.router import LayerRouter
-from scalelab.spec.task import Facts
+from scalelab.families import build as build_model
+from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.transformer.spec import Transformer
+from scalelab.tasks import build
+from scalelab.tasks.facts.bits import missing_bits
+from scalelab.tasks.facts.data import FactsData, Values
+from scalelab.tasks.facts.database import Database
+from scalelab.tasks.facts.dialogs import ANSWERS, QUESTIONS, names
+from scalelab.tasks.facts.evaluate import PROBED, SAMPLE, RecallTest, is_exact
+from scalelab.tasks.facts.people import cast
+from scalelab.tasks.facts.pools import ATTRIBUTES
+from scalelab.tasks.facts.spec import Facts
+from scalelab.tasks.facts.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode
 
 Text = tuple[int, ...]
 Says = Callable[[Text], dict[int, float]]

@@ -16,9 +16,9 @@ from scalelab.data.text.tokenizers.bytes import Bytes
 from scalelab.evaluate.excerpt import BYTES, excerpt, texts_of
 from scalelab.evaluate.routes import Tally, distances, routes
 from scalelab.evaluate.token_kinds import KINDS, kind_of, kinds
-from scalelab.models.layers.moe import Routing
-from scalelab.models.layers.reading import Reading, Route
-from scalelab.spec.router import LayerRouter
+from scalelab.families.layer_router.reading import Reading, Route
+from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.layers.moe import Routing
 
 NOTHING = torch.zeros(())
 HALTED = -1
@@ -64,7 +64,7 @@ def read(
 def counted(
     given: LayerRouter, route_BTS: Tensor, text: str = "", **more: object
 ) -> dict[str, float]:
-    tally = Tally(given, kinds(Bytes(), 257))
+    tally = Tally(given.layer_pool, kinds(Bytes(), 257))
     tokens = Bytes().encode(text or "a" * route_BTS.shape[:2].numel()).astype(np.int64)
     tally.add(read(given, route_BTS, **more), torch.from_numpy(tokens).view(route_BTS.shape[:2]))  # pyright: ignore[reportArgumentType]
     return tally.values()
@@ -200,7 +200,10 @@ def test_every_cut_into_passes_gives_the_same_numbers(sizes: list[int], halting:
         torch.randint(0, 257, (12, 7), generator=drawn),
         torch.rand(12, 7, generator=drawn) < 0.8,
     )
-    whole, parts = Tally(given, kinds(Bytes(), 257)), Tally(given, kinds(Bytes(), 257))
+    whole, parts = (
+        Tally(given.layer_pool, kinds(Bytes(), 257)),
+        Tally(given.layer_pool, kinds(Bytes(), 257)),
+    )
     whole.add(read(given, route_BTS, probability, flops=12_000), tokens_BT, real_BT)
     for part in torch.arange(12).split(sizes):
         parts.add(
@@ -216,7 +219,10 @@ def test_every_cut_into_passes_gives_the_same_numbers(sizes: list[int], halting:
 
 def test_padding_counts_for_nothing_but_its_flops() -> None:
     given, text = router(), torch.tensor([[97, 32, 256]])
-    tally, short = Tally(given, kinds(Bytes(), 257)), Tally(given, kinds(Bytes(), 257))
+    tally, short = (
+        Tally(given.layer_pool, kinds(Bytes(), 257)),
+        Tally(given.layer_pool, kinds(Bytes(), 257)),
+    )
     route_BTS = torch.tensor([[[0, 1, 2], [0, 2, 0], [1, 1, 1]]])
     tally.add(read(given, route_BTS, flops=30), text, torch.tensor([[True, True, False]]))
     short.add(read(given, route_BTS[:, :2], flops=20), text[:, :2])
@@ -231,7 +237,7 @@ def test_a_sequences_route_is_that_of_its_tokens_and_the_first_of_several_layers
         torch.zeros(2, 4, 1), (), (), [route] * 3, torch.full((2, 4), 3.0), None, NOTHING, 0
     )
     assert routes(reading, (2, 4)).tolist() == [[[0, 0, 0]] * 4, [[1, 1, 1]] * 4]
-    tally = Tally(given, kinds(Bytes(), 257))
+    tally = Tally(given.layer_pool, kinds(Bytes(), 257))
     tally.add(reading, torch.full((2, 4), 97))
     found = tally.values()
     assert (found["route_1_1"], found["route_1_2"]) == (0.5, 0.5)
@@ -312,7 +318,7 @@ def test_an_excerpt_is_read_back_with_its_texts_steps_and_routes() -> None:
     texts = texts_of(Bytes(), rows)
     assert texts == [["<", "b", ">", "\n", ""], ["\\xc3", "\\xa9", ""]]
     route_RTS = np.array([[[0, 1, 2]] * 3 + [[0, HALTED, HALTED]] * 2, [[2, 1, HALTED]] * 5])
-    url = excerpt(given, texts, route_RTS)
+    url = excerpt(given.layer_pool, texts, route_RTS)
     kind, _, content = url.partition(",")
     assert kind == "data:application/json"
     assert not set('<>"# \n') & set(content)

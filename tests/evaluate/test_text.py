@@ -15,20 +15,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalelab import families as spec
 from scalelab.core.events import Interrupted, is_detail
 from scalelab.core.seeds import derive
-from scalelab.data.text.objectives import documents, examples, targets
 from scalelab.data.text.tokenizers.bytes import Bytes
 from scalelab.evaluate.excerpt import BYTES
 from scalelab.evaluate.routes import Tally, routes
-from scalelab.evaluate.text import PROBE, SAMPLE, TEST, TextTest
 from scalelab.evaluate.token_kinds import kinds
-from scalelab.models import Family, LayerRouter
-from scalelab.models import build as build_model
-from scalelab.plan.flops import forward_flops
-from scalelab.spec import model as spec
+from scalelab.families import build as build_model
+from scalelab.families.cost import forward_flops
+from scalelab.families.language_model import LanguageModel
+from scalelab.families.layer_router.model import LayerRouter
 from scalelab.spec.experiment import Trial
-from scalelab.spec.text import Text
+from scalelab.tasks.text.evaluate import PROBE, SAMPLE, TEST, TextTest
+from scalelab.tasks.text.objectives import documents, examples, targets
+from scalelab.tasks.text.spec import Text
 
 VOCAB, EOS, CONTEXT = 23, 22, 16
 OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -111,7 +112,7 @@ def corpus(given: Trial, **changes: Any) -> Corpus:
     return Corpus(given.task, **changes)
 
 
-def made(given: Trial, data: Corpus) -> Family:
+def made(given: Trial, data: Corpus) -> LanguageModel:
     model = build_model(given.model.resolved(), data.shape.vocab, CONTEXT).initialise(0)
     with torch.no_grad():
         for weight in model.parameters():
@@ -123,7 +124,7 @@ def measuring(given: Trial, data: Corpus, stopping: Callable[[], bool] = lambda:
     return TextTest(given, data, "cpu", stopping)  # pyright: ignore[reportArgumentType]
 
 
-def told(model: Family, given: Trial, data: Corpus, split: str) -> Iterator[float]:
+def told(model: LanguageModel, given: Trial, data: Corpus, split: str) -> Iterator[float]:
     """Nats of every prediction of a split, one window at a time, in float64."""
     model = model.double()
     for row, window_S in enumerate(data.held_out(split)):
@@ -146,8 +147,8 @@ def told(model: Family, given: Trial, data: Corpus, split: str) -> Iterator[floa
 def test_the_losses_are_those_of_a_loop_over_the_windows(
     mask: str, task: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT})
-    monkeypatch.setattr("scalelab.evaluate.text._LOGITS", {"cpu": 5 * VOCAB})
+    monkeypatch.setattr("scalelab.tasks.text.evaluate._POSITIONS", {"cpu": 7 * CONTEXT})
+    monkeypatch.setattr("scalelab.tasks.text.evaluate._LOGITS", {"cpu": 5 * VOCAB})
     given = trial(mask, task)
     data = corpus(given)
     model = made(given, data)
@@ -241,7 +242,7 @@ def test_a_model_that_is_sure_and_wrong_has_a_finite_perplexity() -> None:
 
 
 def test_logits_are_made_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalelab.evaluate.text._LOGITS", {"cpu": 10 * VOCAB})
+    monkeypatch.setattr("scalelab.tasks.text.evaluate._LOGITS", {"cpu": 10 * VOCAB})
     given, model = trial(), Bigrams(torch.zeros(VOCAB, VOCAB))
     measuring(given, corpus(given)).full(model)
     assert model.most == 10 * VOCAB
@@ -265,8 +266,8 @@ def test_a_sample_of_the_validation_split_is_scored_whatever_the_batch() -> None
 
 
 def test_a_long_context_is_scored_on_a_window_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalelab.evaluate.text.SAMPLE", CONTEXT - 1)
-    monkeypatch.setattr("scalelab.evaluate.text.TEST", 3 * CONTEXT + 1)
+    monkeypatch.setattr("scalelab.tasks.text.evaluate.SAMPLE", CONTEXT - 1)
+    monkeypatch.setattr("scalelab.tasks.text.evaluate.TEST", 3 * CONTEXT + 1)
     given = trial()
     data = corpus(given)
     measuring(given, data).full(Bigrams(torch.zeros(VOCAB, VOCAB)))
@@ -278,7 +279,7 @@ def test_the_experts_are_told_of_the_whole_test_split(
     objective: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT}
+        "scalelab.tasks.text.evaluate._POSITIONS", {"cpu": 7 * CONTEXT}
     )  # 50 windows: the last batch is short
     mask = "full" if objective == "masked" else "causal"
     given = trial(
@@ -332,7 +333,7 @@ def test_the_routes_are_those_of_the_whole_validation_split(
     if "granularity" in model and "documents" in task:
         pytest.skip("the route of a sequence would go by its first document: refused")
     monkeypatch.setattr(
-        "scalelab.evaluate.text._POSITIONS", {"cpu": 7 * CONTEXT}
+        "scalelab.tasks.text.evaluate._POSITIONS", {"cpu": 7 * CONTEXT}
     )  # 50 windows: the last batch is short
     mask = "full" if "objective" in task else "causal"
     given = trial(mask, task, model={"kind": "layer_router", "layers": 3, "mask": mask, **model})
@@ -341,7 +342,7 @@ def test_the_routes_are_those_of_the_whole_validation_split(
     assert isinstance(router, LayerRouter)
     assert isinstance(given.model, spec.LayerRouter)
     found = measuring(given, data).full(router)
-    tally, losses = Tally(given.model, kinds(Bytes(), data.shape.vocab)), list[Tensor]()
+    tally, losses = Tally(given.model.layer_pool, kinds(Bytes(), data.shape.vocab)), list[Tensor]()
     seen = examples(
         data.task,
         data,

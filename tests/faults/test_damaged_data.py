@@ -13,14 +13,16 @@ from tests.cli.conftest import Command, Said
 from tests.data.prose import SMALL, write_jsonl
 
 from scalelab.core.errors import Unreadable
-from scalelab.data import TextData, describe
+from scalelab.data.spec import Corpus, HuggingFace
 from scalelab.data.text import tokenising
 from scalelab.data.text.asking import home_of
 from scalelab.data.text.draft import STATE
 from scalelab.data.text.manifest import FILE, Manifest
 from scalelab.data.text.mending import is_whole
 from scalelab.data.text.prepare import Progress, prepare
-from scalelab.spec.text import Corpus, HuggingFace, Text
+from scalelab.tasks import describe
+from scalelab.tasks.text.data import TextData
+from scalelab.tasks.text.spec import Text
 
 CONTEXT = 16
 

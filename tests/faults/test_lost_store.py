@@ -163,6 +163,32 @@ def test_a_store_that_is_vacuumed_is_the_same_store(
         assert names == ["cleaned"], "the mark of a run goes with it"
 
 
+@pytest.mark.parametrize("after", [0, 1])
+def test_the_marks_of_many_drivers_are_no_replacement(
+    make_plan: Callable[..., Plan],
+    inline: Options,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+) -> None:
+    """They take several pages, be it before the run begins or during it."""
+    monkeypatch.setattr(driver, "HEARTBEAT_S", 0.02)
+    marks = [(f"run elsewhere/pid:[1]/{number}/{number:08x}", "") for number in range(200)]
+
+    def others() -> None:
+        with closing(sqlite3.connect(STORE)) as other:
+            other.executemany("INSERT INTO properties VALUES (?, ?)", marks)
+            other.commit()
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        time.sleep(0.2)
+
+    with open_store(STORE, mode="write") as store:
+        if not after:
+            others()
+        worker = breaking(2 if after else 0, others)
+        ended = drive(make_plan(), store, inline, worker=worker)
+        assert ended.outcomes == {"done": 4}
+
+
 def test_a_rescue_file_has_what_earlier_runs_found(
     make_plan: Callable[..., Plan], inline: Options
 ) -> None:

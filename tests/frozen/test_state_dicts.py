@@ -10,8 +10,7 @@ from pydantic import TypeAdapter
 from tests.frozen.frozen import EXPECTED, check
 from tests.models.variants import CONTEXT, VARIANTS, VOCAB
 
-from scalelab.models import build
-from scalelab.spec.model import Model
+from scalelab.families import Model, build
 
 READABLE = ("default", "mixture", "open", "lstm")
 """Variants whose names are written out; of the others a hash is."""

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from scalelab.core.errors import UserError
-from scalelab.data import build as build_data
 from scalelab.data.text.prepare import prepare
-from scalelab.generate import GREEDY, Gapped, Sampling, fill, vocabulary
-from scalelab.models import build
-from scalelab.spec.model import Transformer
-from scalelab.spec.text import Text
+from scalelab.families import build
+from scalelab.families.transformer.spec import Transformer
+from scalelab.generate import GREEDY, Sampling, fill
+from scalelab.tasks import build as build_data
+from scalelab.tasks import vocabulary
+from scalelab.tasks.text.prompts import Gapped
+from scalelab.tasks.text.spec import Text
 
 CONTEXT = 48
 

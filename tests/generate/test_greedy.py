@@ -15,12 +15,13 @@ from torch import Tensor
 
 from scalelab.core.events import Interrupted
 from scalelab.core.seeds import derive
-from scalelab.data import build
-from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, Tokens, decode, encode
-from scalelab.generate import greedy
-from scalelab.models import build as build_model
-from scalelab.spec.model import Transformer
-from scalelab.spec.task import Facts
+from scalelab.data.tokens import Tokens
+from scalelab.families import build as build_model
+from scalelab.families.transformer.spec import Transformer
+from scalelab.tasks import build
+from scalelab.tasks.facts.greedy import greedy
+from scalelab.tasks.facts.spec import Facts
+from scalelab.tasks.facts.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode, encode
 
 Next = Callable[[list[int]], int]
 Reply = Callable[[list[str], list[int]], list[str]] | None

@@ -7,10 +7,10 @@ import time
 import pytest
 import torch
 
+from scalelab.families import build
+from scalelab.families.transformer.spec import Transformer
 from scalelab.generate import decoding_speed
 from scalelab.generate.speed import _medians
-from scalelab.models import build
-from scalelab.spec.model import Transformer
 
 CONTEXT = 24
 

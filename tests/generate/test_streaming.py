@@ -7,25 +7,19 @@ import torch
 from torch import Tensor
 
 from scalelab.core.errors import UserError
-from scalelab.data import build as build_data
 from scalelab.data.text.tokenizers import Bytes
-from scalelab.data.tokens import ASSISTANT, DATABASE, EOD, USER
-from scalelab.generate import (
-    GREEDY,
-    Continuation,
-    Piece,
-    Sampling,
-    compiled_step,
-    stream,
-    vocabulary,
-    whole,
-)
+from scalelab.families import build
+from scalelab.families.transformer.spec import Transformer
+from scalelab.generate import GREEDY, Continuation, Piece, Sampling, compiled_step, stream, whole
 from scalelab.generate.lanes import Lanes, eager_step
 from scalelab.generate.sampling import choose, keys
 from scalelab.generate.vocabulary import Documents
-from scalelab.models import build
-from scalelab.spec.model import Ffn, LearnedPositions, Moe, NoPositions, Norm, Transformer
-from scalelab.spec.task import Biography, Facts
+from scalelab.layers.spec import Ffn, LearnedPositions, Moe, NoPositions, Norm
+from scalelab.tasks import build as build_data
+from scalelab.tasks import vocabulary
+from scalelab.tasks.biography.spec import Biography
+from scalelab.tasks.facts.spec import Facts
+from scalelab.tasks.facts.tokens import ASSISTANT, DATABASE, EOD, USER
 
 CONTEXT = 48
 PROMPTS = ["", "To be", "or not to be, that is", "é"]

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from scalelab.models.layers.choosing import Choice, Chooser
-from scalelab.models.layers.drawing import draw
-from scalelab.models.layers.linear import Embedding, initialise
-from scalelab.spec.router import LayerRouter
+from scalelab.families.layer_router.choosing import Choice, Chooser
+from scalelab.families.layer_router.drawing import draw
+from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.layers.linear import Embedding, initialise
 
 LANES, LENGTH, WIDTH, STEPS, POOL = 4, 6, 16, 3, 4
 

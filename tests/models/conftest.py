@@ -5,8 +5,8 @@ import torch
 from tests.models.variants import CONTEXT, DECODERS, LANES, TARGETS, VARIANTS, VOCAB, made
 from torch import Tensor
 
-from scalelab.models import Family
-from scalelab.spec.model import Model
+from scalelab.families import Model
+from scalelab.families.language_model import LanguageModel
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
@@ -33,13 +33,13 @@ def _one_thread() -> None:
 
 
 @pytest.fixture
-def model(variant: Model) -> Family:
+def model(variant: Model) -> LanguageModel:
     """The variant, with embeddings larger than they begin, so that tokens and positions tell."""
     return made(variant)
 
 
 @pytest.fixture(params=DECODERS.values(), ids=DECODERS.keys())
-def decoder(request: pytest.FixtureRequest) -> Family:
+def decoder(request: pytest.FixtureRequest) -> LanguageModel:
     """A model of those that see no later position."""
     return made(request.param)
 

@@ -22,9 +22,9 @@ from tests.models.reference_weights import (
     inside,
 )
 
-from scalelab.models.layers.attention import MUP_SCALE
-from scalelab.spec.ffn import Balance, Moe
-from scalelab.spec.model import Ffn, LearnedPositions, Norm, Rope, Transformer
+from scalelab.families.transformer.attention import MUP_SCALE
+from scalelab.families.transformer.spec import Transformer
+from scalelab.layers.spec import Balance, Ffn, LearnedPositions, Moe, Norm, Rope
 
 VOCAB, CONTEXT, HIDDEN, HEAD = 61, 80, 40, 8
 

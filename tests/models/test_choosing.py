@@ -23,9 +23,9 @@ from tests.models.choosers import (
 )
 from torch import Tensor
 
-from scalelab.models.layers.choosing import Choice
-from scalelab.models.layers.drawing import draw
-from scalelab.models.layers.roles import roles
+from scalelab.families.layer_router.choosing import Choice
+from scalelab.families.layer_router.drawing import draw
+from scalelab.layers.roles import roles
 
 
 def _words(given: Given) -> list[str]:

@@ -12,7 +12,8 @@ from tests.models.variants import CONTEXT, DECODERS, LANES, VARIANTS, made, scal
 from torch import Tensor
 from torch._dynamo import config
 
-from scalelab.spec.model import LayerRouter, Lstm
+from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.lstm.spec import Lstm
 
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 COMPILED = [

@@ -10,8 +10,8 @@ import torch
 from tests.models.variants import CONTEXT, LANES, VOCAB, made
 from torch import Tensor
 
-from scalelab.models import Family
-from scalelab.spec.model import Transformer as Spec
+from scalelab.families.language_model import LanguageModel
+from scalelab.families.transformer.spec import Transformer as Spec
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 GIVEN_B = torch.tensor([5, 11, 8])
@@ -19,10 +19,10 @@ GIVEN_B = torch.tensor([5, 11, 8])
 
 @pytest.fixture(params=[0, 2**24], ids=["fused", "by_hand"], autouse=True)
 def _scores_by_hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalelab.models.layers.attend.DENSE", request.param)
+    monkeypatch.setattr("scalelab.layers.attend.DENSE", request.param)
 
 
-def read_prompts(model: Family, tokens_BT: Tensor, cache: Any, expected: Tensor) -> None:
+def read_prompts(model: LanguageModel, tokens_BT: Tensor, cache: Any, expected: Tensor) -> None:
     """Prompts of different lengths, with padding behind them that must do no harm."""
     prompt = torch.where(torch.arange(11) < GIVEN_B[:, None], tokens_BT[:, :11], 0)
     first = model.decode(prompt, torch.zeros_like(GIVEN_B), cache, GIVEN_B, GIVEN_B)
@@ -30,7 +30,7 @@ def read_prompts(model: Family, tokens_BT: Tensor, cache: Any, expected: Tensor)
         torch.testing.assert_close(first[lane, :length], expected[lane, :length], **CLOSE)
 
 
-def test_lanes_of_different_lengths(decoder: Family, tokens_BT: Tensor):
+def test_lanes_of_different_lengths(decoder: LanguageModel, tokens_BT: Tensor):
     """Prompts that are longer than the window in one call, then one token a call, and a lane that
     pauses.
     """
@@ -51,7 +51,7 @@ def test_lanes_of_different_lengths(decoder: Family, tokens_BT: Tensor):
             at_B = at_B + length_B
 
 
-def test_chunks_of_any_size(decoder: Family, tokens_BT: Tensor):
+def test_chunks_of_any_size(decoder: LanguageModel, tokens_BT: Tensor):
     """Chunks that go around a ring, one of them longer than it, each lane with its own share of
     padding.
     """
@@ -81,7 +81,7 @@ def test_chunks_of_any_size(decoder: Family, tokens_BT: Tensor):
     assert at_B.tolist() == [CONTEXT] * LANES
 
 
-def test_lanes_leave_the_cache(decoder: Family, tokens_BT: Tensor):
+def test_lanes_leave_the_cache(decoder: LanguageModel, tokens_BT: Tensor):
     kept = torch.tensor([2, 0])
     with torch.inference_mode():
         cache = decoder.new_cache(LANES, CONTEXT)

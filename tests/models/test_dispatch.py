@@ -10,10 +10,10 @@ from tests.models.variants import CONTEXT, LANES, TARGETS, made, scalar
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalelab.models import LayerRouter
-from scalelab.models.layers.dispatch import Dispatch, by_layer, mix, put_back
-from scalelab.models.layers.layer import pick
-from scalelab.spec.model import LayerRouter as Spec
+from scalelab.families.layer_router.dispatch import Dispatch, by_layer, mix, put_back
+from scalelab.families.layer_router.model import LayerRouter
+from scalelab.families.layer_router.spec import LayerRouter as Spec
+from scalelab.families.transformer.layer import pick
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 LAYERS, POOL = 3, 5

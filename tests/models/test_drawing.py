@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalelab.models.layers.drawing import Draws, draw, hashed
-from scalelab.spec.router import LayerRouter
+from scalelab.families.layer_router.drawing import Draws, draw, hashed
+from scalelab.families.layer_router.spec import LayerRouter
 
 LANES, LENGTH, POOL = 8, 5, 4
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scalelab.models.layers.halting import Halting, HaltState
-from scalelab.models.layers.roles import roles
-from scalelab.spec.router import Act, LayerRouter, Ponder, Threshold
+from scalelab.families.layer_router.halting import Halting, HaltState
+from scalelab.families.layer_router.spec import Act, LayerRouter, Ponder, Threshold
+from scalelab.layers.roles import roles
 
 Rule = Act | Ponder | Threshold
 RULES: list[Rule] = [

@@ -12,10 +12,11 @@ from tests.models.variants import CONTEXT, LANES, VOCAB, made, scalar
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalelab.models import LayerRouter, Transformer, build
-from scalelab.models.layers.reading import Reading
-from scalelab.plan.flops import forward_bounds, train_bounds
-from scalelab.spec.model import LayerRouter as Spec
+from scalelab.families import build
+from scalelab.families.layer_router.model import LayerRouter
+from scalelab.families.layer_router.reading import Reading
+from scalelab.families.layer_router.spec import LayerRouter as Spec
+from scalelab.families.transformer.model import Transformer
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 GIVEN_B = torch.tensor([4, 9, 1])
@@ -360,10 +361,10 @@ def test_flops_of_training_are_those_that_run(selects: str, loss: str, tokens_BT
 def test_flops_stay_within_the_plans_bounds(tokens_BT: Tensor):
     for given in ({}, {"granularity": "sequence"}, {"policy": "random"}, {"top": 2}, HALTS["act"]):
         model = router(**given).eval()
-        bounds = forward_bounds(model.given, VOCAB, CONTEXT, CONTEXT) * LANES
+        bounds = model.given.forward_bounds(VOCAB, CONTEXT, CONTEXT) * LANES
         assert bounds.least <= model.read(tokens_BT).flops <= bounds.most
     model = router(selection={"kind": "reinforce", "rollouts": 3}).train()
-    bounds = train_bounds(model.given, VOCAB, CONTEXT, CONTEXT) * LANES
+    bounds = model.given.train_bounds(VOCAB, CONTEXT, CONTEXT) * LANES
     assert bounds.least <= 3 * model.read(tokens_BT).flops <= bounds.most
 
 

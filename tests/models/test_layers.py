@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalelab.models.layers import cross_entropy as module
-from scalelab.models.layers.attend import attend
-from scalelab.models.layers.cross_entropy import cross_entropy, summed_cross_entropy
-from scalelab.models.layers.ffn import Swiglu
-from scalelab.models.layers.linear import Embedding
-from scalelab.models.layers.norm import RmsNorm
-from scalelab.models.layers.position import Rope, rotate
+from scalelab.layers import cross_entropy as module
+from scalelab.layers.attend import attend
+from scalelab.layers.cross_entropy import cross_entropy, summed_cross_entropy
+from scalelab.layers.ffn import Swiglu
+from scalelab.layers.linear import Embedding
+from scalelab.layers.norm import RmsNorm
+from scalelab.layers.position import Rope, rotate
 
 
 def drawn(*shape: int, scale: float = 1.0, seed: int = 0) -> Tensor:

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from tests.models.variants import CONTEXT, LANES, TARGETS, VOCAB, scalar, value_and_grads
 from torch import Tensor, nn
 
+from scalelab.families import build
+from scalelab.families.lstm.model import Lstm
+from scalelab.families.lstm.spec import Lstm as Spec
 from scalelab.generate.lanes import Lanes
 from scalelab.generate.sampling import GREEDY
-from scalelab.models import Lstm, build
-from scalelab.models.layers.roles import roles
-from scalelab.spec.model import Init
-from scalelab.spec.model import Lstm as Spec
+from scalelab.layers.roles import roles
+from scalelab.layers.spec import Init
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 EXACT = {"rtol": 0, "atol": 0}

@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from scalelab.models.layers.linear import initialise
-from scalelab.models.layers.moe import Moe, Routing
-from scalelab.spec import ffn as spec
-from scalelab.spec.ffn import Balance
-from scalelab.spec.model import Init
+from scalelab.layers import spec
+from scalelab.layers.linear import initialise
+from scalelab.layers.moe import Moe, Routing
+from scalelab.layers.spec import Balance, Init
 
 WIDTH, LANES, LENGTH = 16, 2, 7
 VARIANTS = {

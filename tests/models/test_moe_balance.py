@@ -7,18 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalelab.models.layers.balance import (
-    entropy_of_mean,
-    load_per_batch,
-    load_per_sequence,
-    penalty,
-)
-from scalelab.models.layers.linear import initialise
-from scalelab.models.layers.moe import Moe
-from scalelab.models.layers.router import Router, Scores
-from scalelab.spec import ffn as spec
-from scalelab.spec.ffn import Balance
-from scalelab.spec.model import Init
+from scalelab.layers import spec
+from scalelab.layers.balance import entropy_of_mean, load_per_batch, load_per_sequence, penalty
+from scalelab.layers.linear import initialise
+from scalelab.layers.moe import Moe
+from scalelab.layers.router import Router, Scores
+from scalelab.layers.spec import Balance, Init
 
 LANES, LENGTH, WIDTH, EXPERTS, CHOSEN = 3, 5, 8, 6, 2
 

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalelab.models.layers.expert_loop import expert_loop
-from scalelab.models.layers.experts import Experts
-from scalelab.models.layers.linear import initialise
-from scalelab.models.layers.router import Router, Sent
-from scalelab.spec.ffn import Activation, Moe
-from scalelab.spec.model import Init
+from scalelab.layers.expert_loop import expert_loop
+from scalelab.layers.experts import Experts
+from scalelab.layers.linear import initialise
+from scalelab.layers.router import Router, Sent
+from scalelab.layers.spec import Activation, Init, Moe
 
 WIDTH, HIDDEN = 16, 24
 KINDS = get_args(Activation)

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalelab.models.layers.linear import initialise
-from scalelab.models.layers.router import Router, Sent
-from scalelab.spec.ffn import Moe
-from scalelab.spec.model import Init
+from scalelab.layers.linear import initialise
+from scalelab.layers.router import Router, Sent
+from scalelab.layers.spec import Init, Moe
 
 LANES, LENGTH, WIDTH = 2, 6, 8
 

@@ -15,9 +15,9 @@ from tests.models.reference_weights import WIDTH, Map, made_of
 from tests.models.references import CONTEXT, MIXTURES, MODELS, VOCAB
 from torch import Tensor, nn
 
-from scalelab.models import Transformer
-from scalelab.models.layers.moe import Moe
-from scalelab.train.objective import Batch, mean_loss, summed_loss
+from scalelab.families.objective import Batch, mean_loss, summed_loss
+from scalelab.families.transformer.model import Transformer
+from scalelab.layers.moe import Moe
 
 pytestmark = pytest.mark.slow  # transformers takes seconds to import
 
@@ -40,7 +40,7 @@ def _no_torchvision() -> Iterator[None]:
 
 @pytest.fixture(params=[0, 2**24], ids=["fused", "by_hand"])
 def _scores_by_hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalelab.models.layers.attend.DENSE", request.param)
+    monkeypatch.setattr("scalelab.layers.attend.DENSE", request.param)
 
 
 @pytest.fixture

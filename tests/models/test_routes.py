@@ -21,9 +21,9 @@ from tests.models.choosers import (
 )
 from torch import Tensor, nn
 
-from scalelab.models.layers.choosing import Chooser, to_route
-from scalelab.models.layers.reading import Route
-from scalelab.models.layers.similarity import similarity
+from scalelab.families.layer_router.choosing import Chooser, to_route
+from scalelab.families.layer_router.reading import Route
+from scalelab.families.layer_router.similarity import similarity
 
 EVERYTHING = {"loss": 0.3, "entropy": 0.2, "z_loss": 0.1}
 

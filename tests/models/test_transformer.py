@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from scalelab.models import build
-from scalelab.spec.model import Ffn, Init, Norm, Transformer
+from scalelab.families import build
+from scalelab.families.transformer.spec import Transformer
+from scalelab.layers.spec import Ffn, Init, Norm
 
 VOCAB, CONTEXT = 260, 16
 

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from tests.models.variants import CONTEXT, VOCAB
 from torch import Tensor
 
-from scalelab.models import Transformer, build
-from scalelab.models.layers.roles import roles
-from scalelab.spec.ffn import Balance, Moe
-from scalelab.spec.model import Init, LearnedPositions, Norm
-from scalelab.spec.model import Transformer as Spec
+from scalelab.families import build
+from scalelab.families.transformer.model import Transformer
+from scalelab.families.transformer.spec import Transformer as Spec
+from scalelab.layers.roles import roles
+from scalelab.layers.spec import Balance, Init, LearnedPositions, Moe, Norm
 
 
 def fresh(**given: object) -> Transformer:

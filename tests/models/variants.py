@@ -6,25 +6,26 @@ A new family goes through all of them by being added here.
 import torch
 from torch import Tensor
 
-from scalelab.models import Family, build
-from scalelab.models.layers.halting import Halting
-from scalelab.models.layers.linear import Embedding
-from scalelab.models.layers.norm import Gain
-from scalelab.models.layers.scoring import Learned
-from scalelab.models.lstm import Bias
-from scalelab.spec.ffn import Balance, Moe
-from scalelab.spec.model import (
-    Ffn,
-    Init,
+from scalelab.families import Model, build
+from scalelab.families.language_model import LanguageModel
+from scalelab.families.layer_router.halting import Halting
+from scalelab.families.layer_router.scoring import Learned
+from scalelab.families.layer_router.spec import (
+    Act,
+    Gumbel,
     LayerRouter,
-    LearnedPositions,
-    Lstm,
-    Model,
-    NoPositions,
-    Norm,
-    Transformer,
+    Ponder,
+    Reinforce,
+    Router,
+    Soft,
+    Threshold,
 )
-from scalelab.spec.router import Act, Gumbel, Ponder, Reinforce, Router, Soft, Threshold
+from scalelab.families.lstm.model import Bias
+from scalelab.families.lstm.spec import Lstm
+from scalelab.families.transformer.spec import Transformer
+from scalelab.layers.linear import Embedding
+from scalelab.layers.norm import Gain
+from scalelab.layers.spec import Balance, Ffn, Init, LearnedPositions, Moe, NoPositions, Norm
 
 VOCAB, CONTEXT, LANES, TARGETS = 23, 20, 3, 7
 
@@ -170,7 +171,7 @@ def explores(given: Model) -> bool:
 DECODERS = {name: given for name, given in VARIANTS.items() if not sees_the_future(given)}
 
 
-def made(given: Model) -> Family:
+def made(given: Model) -> LanguageModel:
     """A model in which everything tells: large embeddings, and gains and biases that are not what
     they begin with.
     """
@@ -193,7 +194,7 @@ def scalar(x: Tensor) -> Tensor:
     return (x * torch.linspace(-1, 1, x.numel()).sin().view(x.shape).to(x.device)).sum()
 
 
-def value_and_grads(model: Family, value: Tensor) -> tuple[Tensor, list[Tensor]]:
+def value_and_grads(model: LanguageModel, value: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The value, and the gradients of all weights that move it."""
     model.zero_grad()
     value.backward()

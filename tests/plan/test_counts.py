@@ -11,12 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalelab import models as routers
-from scalelab.models import build
-from scalelab.plan.counts import parameters
-from scalelab.plan.reach import mixed
-from scalelab.spec.ffn import Ffn, Moe
-from scalelab.spec.model import LayerRouter, LearnedPositions, Lstm, Norm, Transformer
+from scalelab.families import build
+from scalelab.families.cost import parameters
+from scalelab.families.layer_router import model as routers
+from scalelab.families.layer_router.reach import mixed
+from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.lstm.spec import Lstm
+from scalelab.families.transformer.spec import Transformer
+from scalelab.layers.spec import Ffn, LearnedPositions, Moe, Norm
 
 
 @pytest.mark.parametrize("width", [4, 8, 12, 16, 64, 128])

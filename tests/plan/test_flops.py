@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from scalelab.plan.counts import parameters
-from scalelab.plan.flops import forward_bounds, forward_flops, train_bounds
-from scalelab.spec.model import Ffn, LayerRouter, Lstm, Transformer
+from scalelab.families.cost import forward_flops, parameters
+from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.lstm.spec import Lstm
+from scalelab.families.transformer.spec import Transformer
+from scalelab.layers.spec import Ffn
 
 
 def test_the_smallest_model_by_hand():
@@ -31,20 +33,20 @@ def test_six_flops_a_parameter_and_token():
     """
     model = Transformer(layers=4, width=1024, heads=8).resolved()
     counted = parameters(model, 260, 16)
-    per_token = train_bounds(model, 260, 16, 16).most / 16
+    per_token = model.train_bounds(260, 16, 16).most / 16
     assert 1 < per_token / (6 * (counted.non_embedding + counted.groups["head"])) < 1.01
 
 
 def test_positions_that_are_not_asked_for_cost_less():
     model = Transformer().resolved()
     assert forward_flops(model, 260, 77, 38) < 0.75 * forward_flops(model, 260, 77, 77)
-    assert train_bounds(model, 260, 77, 38).most == 3 * forward_flops(model, 260, 77, 38)
+    assert model.train_bounds(260, 77, 38).most == 3 * forward_flops(model, 260, 77, 38)
 
 
 def test_an_lstm_multiplies_by_every_gate_at_every_position():
     model = Lstm(layers=3, width=16)
     assert forward_flops(model, 260, 77, 38) == 2 * 77 * 3 * 4 * 16 * 32 + 2 * 38 * 16 * 260
-    assert train_bounds(model, 260, 77, 38).is_exact
+    assert model.train_bounds(260, 77, 38).is_exact
 
 
 def router(**changes: Any) -> LayerRouter:
@@ -55,8 +57,8 @@ def router(**changes: Any) -> LayerRouter:
 
 def test_a_fixed_order_costs_what_its_layers_cost():
     plain = Transformer(layers=3).resolved()
-    assert forward_bounds(router(policy="fixed"), 260, 77, 38) == forward_bounds(plain, 260, 77, 38)
-    assert train_bounds(router(policy="fixed"), 260, 77, 38) == train_bounds(plain, 260, 77, 38)
+    assert router(policy="fixed").forward_bounds(260, 77, 38) == plain.forward_bounds(260, 77, 38)
+    assert router(policy="fixed").train_bounds(260, 77, 38) == plain.train_bounds(260, 77, 38)
     deep = Transformer(layers=5).resolved()
     assert forward_flops(router(policy="fixed", steps=5), 260, 77, 38) == forward_flops(
         deep, 260, 77, 38
@@ -88,7 +90,7 @@ def test_a_fixed_order_costs_what_its_layers_cost():
 def test_training_costs_one_number_where_nothing_depends_on_the_data(
     changes: dict[str, Any], is_exact: bool
 ):
-    bounds = train_bounds(router(**changes), 260, 77, 38)
+    bounds = router(**changes).train_bounds(260, 77, 38)
     assert 0 < bounds.least <= bounds.most
     assert bounds.is_exact == is_exact
 
@@ -96,10 +98,10 @@ def test_training_costs_one_number_where_nothing_depends_on_the_data(
 def test_losses_and_roll_outs_multiply():
     head = 3 * 2 * 38 * 16 * 260
     plain, mean = (
-        train_bounds(router(policy="fixed", loss=loss), 260, 77, 38) for loss in ("last", "mean")
+        router(policy="fixed", loss=loss).train_bounds(260, 77, 38) for loss in ("last", "mean")
     )
     assert mean.most - plain.most == 2 * head
     drawn = router(selection={"kind": "gumbel"})
     rolled = router(selection={"kind": "reinforce", "rollouts": 5})
-    assert train_bounds(rolled, 260, 77, 38) == train_bounds(drawn, 260, 77, 38) * 5
-    assert forward_bounds(rolled, 260, 77, 38) == forward_bounds(drawn, 260, 77, 38)
+    assert rolled.train_bounds(260, 77, 38) == drawn.train_bounds(260, 77, 38) * 5
+    assert rolled.forward_bounds(260, 77, 38) == drawn.forward_bounds(260, 77, 38)

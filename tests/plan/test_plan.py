@@ -10,14 +10,14 @@ import pytest
 
 from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
-from scalelab.data import NotPrepared, describe
+from scalelab.data.text.manifest import NotPrepared
 from scalelab.data.text.prepare import prepare
 from scalelab.plan.cost import GUESSED_FLOPS_PER_SECOND, Clock, Speed
 from scalelab.plan.diff import keep, row, tally
-from scalelab.plan.flops import train_bounds
 from scalelab.plan.plan import Plan, compile_plan
 from scalelab.spec.budget import Budget
 from scalelab.spec.load import load
+from scalelab.tasks import describe
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -67,7 +67,7 @@ def test_every_budget_is_spent_and_overshot_by_less_than_an_update(
         trial.flops
         == trial.steps
         * 8
-        * train_bounds(trial.trial.model, shape.vocab, shape.context, shape.targets).most
+        * trial.trial.model.train_bounds(shape.vocab, shape.context, shape.targets).most
     )
     if "tokens" in budget:
         assert 0 <= trial.tokens - 100_000 < 8 * shape.context
@@ -82,7 +82,7 @@ def test_a_budget_of_flops_stays_one_where_a_meter_spends_it(tmp_path: Path) -> 
     text = f"{{name: a, task: {{people: 4}}, batch: 8, model: {ROUTER}, budget: {{flops: 1e9}}}}"
     [trial] = plan(tmp_path, text).trials
     shape = describe(trial.trial.task)
-    each = train_bounds(trial.trial.model, shape.vocab, shape.context, shape.targets)
+    each = trial.trial.model.train_bounds(shape.vocab, shape.context, shape.targets)
     assert trial.trial.budget == Budget(flops=10**9)
     assert (trial.steps - 1) * 8 * each.least < 10**9 <= trial.steps * 8 * each.least
     assert (trial.flops_least, trial.flops) == (10**9, 10**9 + 8 * each.most - 1)
@@ -98,7 +98,7 @@ def test_other_budgets_say_between_what_flops_they_are(tmp_path: Path) -> None:
         f"{{name: a, task: {{people: 4}}, batch: 8, model: {ROUTER}, budget: {{steps: 7}}}}",
     ).trials
     shape = describe(trial.trial.task)
-    each = train_bounds(trial.trial.model, shape.vocab, shape.context, shape.targets)
+    each = trial.trial.model.train_bounds(shape.vocab, shape.context, shape.targets)
     assert trial.trial.budget == Budget(steps=7)
     assert (trial.flops_least, trial.flops) == (56 * each.least, 56 * each.most)
     assert row(trial)["flops_least"] == trial.flops_least < trial.flops

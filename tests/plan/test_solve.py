@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalelab.core.errors import UserError
-from scalelab.plan.counts import parameters
+from scalelab.families.cost import parameters
+from scalelab.families.lstm.spec import Lstm
+from scalelab.families.transformer.spec import Transformer
+from scalelab.layers.spec import Ffn, Moe, NoPositions
 from scalelab.plan.solve import solve
 from scalelab.spec.budget import Params
 from scalelab.spec.experiment import Trial
-from scalelab.spec.ffn import Ffn, Moe
-from scalelab.spec.model import Lstm, NoPositions, Transformer
 
 VOCAB, CONTEXT = 260, 77
 

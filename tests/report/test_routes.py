@@ -19,12 +19,12 @@ from scalelab import report
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Measured, Started
 from scalelab.evaluate.excerpt import excerpt
+from scalelab.families.layer_router.spec import LayerRouter
 from scalelab.fit.multiple import holm
 from scalelab.report.charts import to_svg
 from scalelab.report.figure import Drawing, Panel, Rows
 from scalelab.report.reading import Reading
 from scalelab.report.registry import find
-from scalelab.spec.router import LayerRouter
 from scalelab.store import TrialRecord, open_store
 from scalelab.store.store import Store
 
@@ -137,7 +137,7 @@ def some_text(model: dict[str, Any], rng: random.Random) -> str:
     if given.halting.kind != "none":
         ends_RT1 = np.array([[[rng.randint(1, given.num_steps)] for _ in text] for text in texts])
         route_RTS = np.where(np.arange(given.num_steps) < ends_RT1, route_RTS, -1)
-    return excerpt(given, texts, route_RTS)
+    return excerpt(given.layer_pool, texts, route_RTS)
 
 
 def record(arm: str, task: str, budget: str, seed: int) -> TrialRecord:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalelab.plan.counts import Parameters
+from scalelab.families.cost import Parameters
 from scalelab.plan.plan import Plan, PlannedTrial
 from scalelab.run.search.frontier import (
     FrontierSearch,

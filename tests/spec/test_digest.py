@@ -7,49 +7,34 @@ from typing import Any
 import pytest
 
 from scalelab.core.canon import canonical_json, sha256
-from scalelab.spec.base import Spec
-from scalelab.spec.budget import Budget, Params
-from scalelab.spec.evaluation import Decoding, Evaluation, Stop
-from scalelab.spec.experiment import Trial
-from scalelab.spec.explain import classes_in, walk
-from scalelab.spec.ffn import Balance, Ffn, Moe
-from scalelab.spec.model import (
-    Init,
-    LayerRouter,
-    LearnedPositions,
-    Lstm,
-    NoPositions,
-    Norm,
-    Rope,
-    Transformer,
-)
-from scalelab.spec.optim import AdamW, Constant, Cosine, Linear, Muon, Wsd
-from scalelab.spec.router import (
+from scalelab.core.spec import Spec
+from scalelab.data.spec import Bytes, Corpus, HuggingFace, SentencePiece, Tiktoken
+from scalelab.families.family import Pretrained
+from scalelab.families.layer_router.spec import (
     Act,
     Gumbel,
     LayerBalance,
+    LayerRouter,
     NoHalting,
     Ponder,
-    Pretrained,
     Reinforce,
     Router,
     Soft,
     StraightThrough,
     Threshold,
 )
-from scalelab.spec.task import BioD, Biography, BioS, BioSSimple, Facts, Junk
-from scalelab.spec.text import (
-    Arithmetic,
-    Bytes,
-    Causal,
-    Corpus,
-    HuggingFace,
-    Masked,
-    Prefix,
-    SentencePiece,
-    Text,
-    Tiktoken,
-)
+from scalelab.families.lstm.spec import Lstm
+from scalelab.families.transformer.spec import Transformer
+from scalelab.layers.spec import Balance, Ffn, Init, LearnedPositions, Moe, NoPositions, Norm, Rope
+from scalelab.spec.budget import Budget, Params
+from scalelab.spec.evaluation import Decoding, Evaluation, Stop
+from scalelab.spec.experiment import Trial
+from scalelab.spec.explain import classes_in, walk
+from scalelab.spec.optim import AdamW, Constant, Cosine, Linear, Muon, Wsd
+from scalelab.tasks.arithmetic.spec import Arithmetic
+from scalelab.tasks.biography.spec import BioD, Biography, BioS, BioSSimple, Junk
+from scalelab.tasks.facts.spec import Facts
+from scalelab.tasks.text.spec import Causal, Masked, Prefix, Text
 
 GOLDEN: list[tuple[dict[str, Any], str]] = [
     (

@@ -11,16 +11,16 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
-from scalelab.data import build, describe
-from scalelab.models import build as build_model
-from scalelab.models.layers.cross_entropy import cross_entropy
+from scalelab.families import build as build_model
+from scalelab.families.objective import Batch, summed_loss
+from scalelab.layers.cross_entropy import cross_entropy
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.spec.task import Biography, Facts
+from scalelab.tasks import build, describe, open_batches
+from scalelab.tasks.biography.spec import Biography
+from scalelab.tasks.facts.spec import Facts
 from scalelab.train import train
 from scalelab.train.attempt import Attempt
-from scalelab.train.objective import Batch, summed_loss
-from scalelab.train.source import open_source
 
 CPU = Execution(device="cpu")
 TASK = {"kind": "biography", "people": 12, "context": 128, "text": {"templates": 2}}
@@ -91,7 +91,7 @@ def test_an_interrupted_trial_goes_on_and_ends_with_the_same_bits(
 
 
 def test_every_token_of_the_stream_is_predicted_once() -> None:
-    source = open_source(trial(), build(trial().task), torch.device("cpu"))
+    source = open_batches(trial(), build(trial().task), torch.device("cpu"))
     targets, batches = source.draw(5, 2)
     parts = list(batches)
     assert [len(batch.tokens_BT) for batch in parts] == [2, 1]
@@ -107,7 +107,7 @@ def test_a_loss_everywhere_is_the_loss_at_every_position() -> None:
     given = trial()
     shape = describe(given.task)
     model = build_model(given.model, shape.vocab, shape.context).initialise(0)
-    _, [batch] = open_source(given, build(given.task), torch.device("cpu")).draw(0, 3)
+    _, [batch] = open_batches(given, build(given.task), torch.device("cpu")).draw(0, 3)
     everywhere = torch.arange(127).expand(3, -1)
     picked = Batch(batch.tokens_BT, batch.labels_BM, everywhere, torch.ones(3, 127))
     nats = cross_entropy(model(batch.tokens_BT).flatten(0, 1), batch.labels_BM.flatten()).sum()

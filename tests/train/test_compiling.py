@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalelab.models import Transformer
+from scalelab.families.transformer.model import Transformer
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import train

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scalelab.spec.experiment import Trial
-from scalelab.train.coordinates import Coordinate, at_width, coordinate_check
+from scalelab.train.coordinates import Coordinate, coordinate_check
 
 
 def trial(**model: Any) -> Trial:
@@ -107,7 +107,7 @@ def test_every_family_is_examined(model: dict[str, Any]) -> None:
 
 
 def test_a_wider_model_has_more_heads_of_the_same_width() -> None:
-    wide, narrow = (at_width(trial(kv_heads=1, heads=2).model, factor) for factor in (2, 0.5))
+    wide, narrow = (trial(kv_heads=1, heads=2).model.scaled(factor) for factor in (2, 0.5))
     assert (wide.width, wide.heads, wide.kv_heads, wide.head_width, wide.ffn.width) == (
         64,
         4,

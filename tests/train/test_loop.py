@@ -20,12 +20,12 @@ from scalelab.core.events import (
     Started,
     is_speed,
 )
-from scalelab.evaluate import RecallTest
+from scalelab.families.objective import summed_loss
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
+from scalelab.tasks.facts.evaluate import RecallTest
 from scalelab.train import checkpoint, loop, micro_batch, train
 from scalelab.train.attempt import Attempt
-from scalelab.train.objective import summed_loss
 
 CPU = Execution(device="cpu")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalelab.models.layers.moe import Routing
+from scalelab.families.objective import Loss
+from scalelab.layers.moe import Routing
 from scalelab.train.meters import Meters
-from scalelab.train.objective import Loss
 
 CPU = torch.device("cpu")
 

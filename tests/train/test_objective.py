@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalelab.models import Transformer, build
-from scalelab.models.layers.cross_entropy import cross_entropy, cross_entropy_and_partition
-from scalelab.spec import model as spec
-from scalelab.train.objective import Batch, mean_loss, summed_loss
+from scalelab import families as spec
+from scalelab.families import build
+from scalelab.families.objective import Batch, mean_loss, summed_loss
+from scalelab.families.transformer.model import Transformer
+from scalelab.layers.cross_entropy import cross_entropy, cross_entropy_and_partition
 
 VOCAB, CONTEXT = 23, 10
 

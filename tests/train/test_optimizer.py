@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scalelab.models import Transformer, build
-from scalelab.spec import model as spec
+from scalelab import families as spec
+from scalelab.families import build
+from scalelab.families.transformer.model import Transformer
 from scalelab.spec.optim import AdamW, Muon
 from scalelab.train.optimizer import Optimizer, treatment
 

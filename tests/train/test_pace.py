@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from scalelab.data import TaskShape, build
 from scalelab.spec.experiment import Trial
+from scalelab.tasks import build
+from scalelab.tasks.task import TaskShape
 from scalelab.train import pace
 from scalelab.train.pace import Pace, Position
 

@@ -8,7 +8,8 @@ import torch
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import Interrupted
-from scalelab.models import LayerRouter, build
+from scalelab.families import build
+from scalelab.families.layer_router.model import LayerRouter
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import checkpoint, train
@@ -166,7 +167,7 @@ RUN: dict[str, Any] = {
 
 def planned(**model: Any) -> Trial:
     """As the plan settles it."""
-    from scalelab.data import describe
+    from scalelab.tasks import describe
 
     found = Trial.model_validate({**RUN, "model": {**SIZES, **model}})
     task = found.task.model_copy(update={"context": describe(found.task, "").context + 1})

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from scalelab.core.events import POSITION, Event, Measured, is_detail, is_speed
-from scalelab.data import describe
 from scalelab.data.text.prepare import prepare
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.spec.reported import OF_MODELS, concluded, measured
-from scalelab.spec.text import Text
+from scalelab.tasks import describe
+from scalelab.tasks.text.spec import Text
 from scalelab.train import train
 
 TASKS: dict[str, dict[str, Any]] = {

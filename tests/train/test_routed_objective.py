@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalelab.models.layers.moe import Routing
-from scalelab.models.layers.reading import Reading, Route
-from scalelab.spec.model import LayerRouter
-from scalelab.train.objective import Batch, Loss, mean_loss, routed_loss
+from scalelab.families.layer_router.objective import routed_loss
+from scalelab.families.layer_router.reading import Reading, Route
+from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.objective import Batch, Loss, mean_loss
+from scalelab.layers.moe import Routing
 
 VOCAB, WIDTH = 5, 3
 
@@ -26,7 +27,7 @@ class Told(NamedTuple):
     given: LayerRouter
     head_weight: Tensor
     reading: Reading
-    wider: float = 1.0
+    head_is_product: bool = True
 
     def read(self, *_: Any, real_BT: Tensor | None) -> Reading:
         return self.reading

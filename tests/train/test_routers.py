@@ -11,13 +11,12 @@ import torch
 from tests.data.prose import write_text
 
 from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
-from scalelab.data import describe
 from scalelab.data.text.prepare import prepare
-from scalelab.models import LayerRouter
-from scalelab.plan.flops import forward_bounds, train_bounds
+from scalelab.families.layer_router.model import LayerRouter
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.spec.text import Text
+from scalelab.tasks import describe
+from scalelab.tasks.text.spec import Text
 from scalelab.train import train
 from scalelab.train.attempt import Attempt
 
@@ -183,7 +182,7 @@ def test_flops_do_not_depend_on_how_a_batch_is_split() -> None:
 def test_what_is_metered_lies_between_the_bounds_of_the_plan(kind: str) -> None:
     given = trial(kind)
     shape = describe(given.task)
-    each = train_bounds(given.model, shape.vocab, shape.context, shape.targets) * given.batch
+    each = given.model.train_bounds(shape.vocab, shape.context, shape.targets) * given.batch
     assert each.is_exact == (kind in EXACT)
     attempt = updated(given)
     assert each.least <= attempt.flops <= each.most
@@ -195,7 +194,7 @@ def test_what_is_metered_lies_between_the_bounds_of_the_plan(kind: str) -> None:
         with torch.no_grad():
             reading = attempt.model.read(tokens_BT, at_BM=at_BM)
         asked = shape.context if at_BM is None else 2
-        bounds = forward_bounds(given.model, shape.vocab, shape.context, asked) * 3
+        bounds = given.model.forward_bounds(shape.vocab, shape.context, asked) * 3
         assert bounds.least <= reading.flops <= bounds.most
 
 
@@ -220,7 +219,7 @@ def test_a_budget_of_flops_is_spent_by_what_is_run(tmp_path: Path) -> None:
     whole, ended = run(budget("act", asked))
     last = whole[-2][1]
     shape = describe(trial("act").task)
-    most = train_bounds(trial("act").model, shape.vocab, shape.context, shape.targets).most * 12
+    most = trial("act").model.train_bounds(shape.vocab, shape.context, shape.targets).most * 12
     assert ended.state == "done"
     assert asked <= last["flops"] < asked + most
     assert whole[-2][0] == whole[-1][0] == ended.step  # it is evaluated where it ends

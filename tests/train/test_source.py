@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from scalelab.core.seeds import derive
-from scalelab.data import ArithmeticData
-from scalelab.data.arithmetic import END
-from scalelab.data.text.objectives import examples
+from scalelab.families.objective import Batch
 from scalelab.spec.experiment import Trial
-from scalelab.spec.text import Arithmetic, Text
-from scalelab.train.objective import Batch
-from scalelab.train.source import Passages, open_source
+from scalelab.tasks import open_batches
+from scalelab.tasks.arithmetic.data import END, ArithmeticData
+from scalelab.tasks.arithmetic.spec import Arithmetic
+from scalelab.tasks.text.batches import TextBatches
+from scalelab.tasks.text.objectives import examples
+from scalelab.tasks.text.spec import Text
 
 CPU = torch.device("cpu")
 VOCAB, EOS, CONTEXT, BATCH = 11, 10, 8, 5
@@ -66,7 +67,7 @@ def trial(mask: str = "causal", task: dict[str, Any] | None = None, **changes: A
 
 def drawn(given: Trial, step: int, size: int) -> tuple[float, list[Batch]]:
     assert isinstance(given.task, Text)
-    targets, batches = Passages(given, Corpus(given.task), CPU).draw(step, size)  # pyright: ignore[reportArgumentType]
+    targets, batches = TextBatches(given, Corpus(given.task), CPU).draw(step, size)  # pyright: ignore[reportArgumentType]
     return targets.item(), list(batches)
 
 
@@ -134,7 +135,7 @@ def test_the_loss_of_a_problem_falls_on_its_answer(operation: str) -> None:
     given = Trial.model_validate(
         {"task": task.model_dump(), "budget": {"steps": 1}, "batch": BATCH}
     )
-    targets, batches = open_source(given, ArithmeticData(task), CPU).draw(4, 2)
+    targets, batches = open_batches(given, ArithmeticData(task), CPU).draw(4, 2)
     parts = list(batches)
     assert [len(part.tokens_BT) for part in parts] == [2, 2, 1]
     assert targets.item() == sum(

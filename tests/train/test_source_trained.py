@@ -10,7 +10,8 @@ from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
 from scalelab.data.text.prepare import prepare
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.spec.text import Arithmetic, Text
+from scalelab.tasks.arithmetic.spec import Arithmetic
+from scalelab.tasks.text.spec import Text
 from scalelab.train import train
 
 OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -85,7 +86,7 @@ def test_text_is_learned_under_every_objective(
     source, folder = prepared
     numbers, ended = run(trial(source, mask, task), folder)
     assert [step for step, _ in numbers] == [20, 40, 60, 60]
-    assert set(Text.measures) <= numbers[0][1].keys()
+    assert set(Text().measures) <= numbers[0][1].keys()
     assert {"test_loss", "perplexity", "flops_per_token"} <= ended.values.keys()
     assert ended.values["validation_loss"] == numbers[-2][1]["validation_loss"]
     assert ("pseudo_perplexity" in ended.values) == (mask == "full")

@@ -27,13 +27,12 @@ from scalelab.core.events import is_lower_better, is_pruned
 if TYPE_CHECKING:
     import torch
 
-    from scalelab.generate import Piece, Sampling, Vocabulary
-    from scalelab.models import Family
+    from scalelab.families.language_model import LanguageModel
+    from scalelab.generate import Piece, Sampling
     from scalelab.spec.experiment import Trial
     from scalelab.store import Store, StoredTrial
+    from scalelab.tasks.task import TaskData
 
-_QUESTIONS = ("facts", "arithmetic", "gaps")
-"""What has one right answer: the likeliest is shown, unless a temperature is given."""
 _UNFIT_FOR_GAPS = {
     "--compile": "a model that fills gaps has no decoding step to compile",
     "--stop": "a model that fills gaps writes no text that could end before a string",
@@ -67,11 +66,10 @@ class Wish:
     compiled: bool
     data: str
 
-    def sampled(self, task: str) -> "Sampling":
-        """How tokens are chosen under a kind of task."""
+    def sampled(self, usual: float) -> "Sampling":
+        """How tokens are chosen, where no temperature is asked for at the `usual` one."""
         from scalelab.generate import Sampling
 
-        usual = 0.0 if task in _QUESTIONS else 1.0
         return Sampling(
             temperature=usual if self.temperature is None else self.temperature, **self.sampling
         )
@@ -97,7 +95,7 @@ def generate(
         typer.Option(
             "--temperature",
             help=(
-                "0 takes the likeliest token; without it 1, and 0 for facts, arithmetic and gaps."
+                "0 takes the likeliest token. Default: 0 where an answer is right or wrong, else 1."
             ),
         ),
     ] = None,
@@ -183,7 +181,7 @@ def generate(
     wish = Wish(
         text, tokens, temperature, filters, stop or [], samples, not no_cache, compiled, data
     )
-    wish.sampled("text")  # a value out of range is said before a model is loaded
+    wish.sampled(1.0)  # a value out of range is said before a model is loaded
     shown = (
         _named(store, digest)
         if digest is not None
@@ -223,6 +221,8 @@ def _ranked(
     opened: "Store", experiment: str, metric: str | None, store: str
 ) -> tuple[str, list[str]]:
     """The metric, and the digests of the trials that have it, the best first."""
+    from scalelab.spec.experiment import Trial
+
     members = opened.members(experiment)
     ended = [
         (one, end.metrics)
@@ -239,13 +239,7 @@ def _ranked(
     if not ended:
         raise UserError(f"no trial of `{experiment}` is finished", cure="run it first", where=store)
     if metric is None:
-        usual = {
-            "text": "test_loss",
-            "facts": "recall",
-            "arithmetic": "accuracy",
-            "biography": "bits_per_param",
-        }
-        metric = usual[ended[0][0].trial["task"]["kind"]]
+        metric = Trial.model_validate(ended[0][0].trial).task.main_metric
     having = [(metrics[metric], record.digest) for record, metrics in ended if metric in metrics]
     if not having:
         known = sorted({name for _, metrics in ended for name in metrics})
@@ -261,16 +255,18 @@ def _answer(
     found: "StoredTrial", title: str, wish: Wish, store: str, as_json: bool
 ) -> dict[str, Any]:
     """Sample from one trial, onto the terminal unless JSON is wanted."""
-    from scalelab.generate import Gapped, Piece, compiled_step, fill, stream, whole
+    from scalelab.generate import Piece, compiled_step, fill, stream, whole
     from scalelab.spec.experiment import Trial
+    from scalelab.tasks import vocabulary
 
     _refuse_imported(found, store)
     trial = Trial.model_validate(found.record.trial)
     _refuse_unfit(trial, wish, found.record.digest)
-    model, words, device = loaded(trial, found, wish.data, store)
+    model, data, device = loaded(trial, found, wish.data, store)
+    words = vocabulary(data)
     prompt = words.example() if wish.prompt is None else wish.prompt
-    if isinstance(words, Gapped):
-        ids, sampling = words.encode(prompt), wish.sampled("gaps")
+    if words.gap is not None:
+        ids, sampling = words.encode(prompt), wish.sampled(0.0)
         samples = fill(
             model, words, ids, wish.samples, limit=wish.tokens, sampling=sampling, device=device
         )
@@ -282,7 +278,7 @@ def _answer(
             words,
             [prompt] * wish.samples,
             limit=wish.tokens,
-            sampling=wish.sampled(trial.task.kind),
+            sampling=wish.sampled(trial.task.temperature),
             stops=wish.stops,
             cached=wish.cached,
             step=compiled_step() if wish.compiled else None,
@@ -310,7 +306,7 @@ def _refuse_unfit(trial: "Trial", wish: Wish, digest: str) -> None:
     """Raises UserError for an option that the trial's model can do nothing with."""
     given = {"--compile": wish.compiled, "--stop": bool(wish.stops), "--no-cache": not wish.cached}
     unfit = _UNFIT_FOR_GAPS if trial.model.mask == "full" else {}
-    if trial.model.kind == "layer_router":
+    if trial.model.compiles == "layers":
         unfit = {**unfit, "--compile": _UNFIT_FOR_ROUTERS}
     for option, why in unfit.items():
         if given[option]:
@@ -330,14 +326,13 @@ def _refuse_imported(found: "StoredTrial", store: str) -> None:
 
 def loaded(
     trial: "Trial", found: "StoredTrial", data: str, store: str
-) -> "tuple[Family, Vocabulary, torch.device]":
-    """The trained model of a stored trial, its vocabulary, and where it stands.
+) -> "tuple[LanguageModel, TaskData, torch.device]":
+    """The trained model of a stored trial, the data of its task, and the device that it is on.
 
     Raises UserError where there is none.
     """
-    from scalelab.data import build
-    from scalelab.generate import vocabulary
     from scalelab.spec.execution import Execution
+    from scalelab.tasks import build
     from scalelab.train.loading import load_model
     from scalelab.train.numerics import pick_device
 
@@ -358,7 +353,7 @@ def loaded(
         )
     built, device = build(trial.task, data), pick_device(Execution())
     model = load_model(trial, found.artifacts, built.shape, device)
-    return model, vocabulary(built), device
+    return model, built, device
 
 
 def _tell(pieces: "Iterable[Piece]", prompt: str, num: int) -> bool:

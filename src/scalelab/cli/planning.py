@@ -104,10 +104,10 @@ def compiled_plan(spec: "Path", settings: list[str], store: str = DEFAULT_STORE)
     it is needed; raises NotPrepared for any other one that is not there.
     """
     from scalelab.cli.preparing import prepare_shown
-    from scalelab.data import NotPrepared
+    from scalelab.data.spec import TALES
+    from scalelab.data.text.manifest import NotPrepared
     from scalelab.run.pretrained import compiled
     from scalelab.spec.load import load
-    from scalelab.spec.text import TALES
 
     try:
         return compiled(*load(spec, settings), store)

@@ -14,9 +14,9 @@ from scalelab.core.secrets import masked
 from scalelab.core.units import format_count
 
 if TYPE_CHECKING:
+    from scalelab.data.spec import Corpus, Tokenizer
     from scalelab.data.text.manifest import Manifest
     from scalelab.data.text.prepare import Progress
-    from scalelab.spec.text import Corpus, Tokenizer
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ def with_corpora(action: Callable[[], T], stream: TextIO) -> T:
 
 def _prepared_for(fault: Unreadable, stream: TextIO, mended: set[str]) -> bool:
     """Whether what was missing or damaged is there now, or will be."""
-    from scalelab.data import NotPrepared
+    from scalelab.data.text.manifest import NotPrepared
     from scalelab.data.text.mending import mend
 
     def say(text: str) -> None:
@@ -142,7 +142,7 @@ def _prepared_for(fault: Unreadable, stream: TextIO, mended: set[str]) -> bool:
 def _corpus(given: dict[str, Any]) -> "Corpus":
     from pydantic import ValidationError
 
-    from scalelab.spec.text import Corpus
+    from scalelab.data.spec import Corpus
 
     try:
         return Corpus.model_validate(given)

@@ -14,15 +14,12 @@ from scalelab.cli.generating import loaded, safe
 from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
-    from scalelab.spec.text import Arithmetic
     from scalelab.store import Store, StoredTrial
 
 NAME = "sample"
 """The artifact's name; its place is a `data:` URL."""
 
 _TOKENS, _TEMPERATURE, _SEED = 200, 0.8, 0
-_QUESTIONS = 2
-"""Questions of each length that an arithmetic model is asked."""
 _GAP = " | "
 
 
@@ -53,26 +50,25 @@ def sample(found: "StoredTrial", data: str, where: str) -> str:
 
     Raises UserError where it can say nothing.
     """
-    from scalelab.generate import GREEDY, Gapped, Sampling, fill, stream, whole
+    from scalelab.generate import GREEDY, Sampling, fill, stream, whole
     from scalelab.spec.experiment import Trial
-    from scalelab.spec.text import Arithmetic
+    from scalelab.tasks import vocabulary
 
     trial = Trial.model_validate(found.record.trial)
-    model, words, device = loaded(trial, found, data, where)
-    if isinstance(words, Gapped):
+    model, built, device = loaded(trial, found, data, where)
+    words = vocabulary(built)
+    if words.gap is not None:
         ids = words.encode(words.example())
         [filled] = fill(model, words, ids, 1, limit=_TOKENS, sampling=GREEDY, device=device)
         return f"{words.decode(ids)}\n\n{filled.text}"
-    if isinstance(trial.task, Arithmetic):
-        asked = _asked(trial.task)
-        prompts, sampling = [question for question, _ in asked], GREEDY
+    asked = built.questions_with_answers()
+    if asked:
+        prompts = [question for question, _ in asked]
         limit = max(len(answer) for _, answer in asked) + 1
     else:
-        asked, prompts = [], [words.example()]
-        sampling = (
-            GREEDY if trial.task.kind == "facts" else Sampling(temperature=_TEMPERATURE, seed=_SEED)
-        )
-        limit = _TOKENS
+        prompts, limit = [words.example()], _TOKENS
+    temperature = _TEMPERATURE * trial.task.temperature
+    sampling = Sampling(temperature=temperature, seed=_SEED) if temperature else GREEDY
     said = whole(
         stream(model, words, prompts, limit=limit, sampling=sampling, device=device), len(prompts)
     )
@@ -82,20 +78,6 @@ def sample(found: "StoredTrial", data: str, where: str) -> str:
             for (question, answer), one in zip(asked, said, strict=True)
         )
     return words.decode(words.encode(prompts[0])) + said[0].text
-
-
-def _asked(task: "Arithmetic") -> list[tuple[str, str]]:
-    """Questions that are never trained on, with their answers, from the shortest to the longest
-    that is tested.
-    """
-    from scalelab.data import ArithmeticData
-
-    data, found = ArithmeticData(task), list[tuple[str, str]]()
-    for length in range(1, task.longest + 1):
-        for text in data.questions(length).texts()[:_QUESTIONS]:
-            question, sign, answer = text.partition("=")
-            found.append((question + sign, answer))
-    return found
 
 
 def _marked(question: str, said: str, answer: str) -> str:

@@ -24,8 +24,8 @@ DRAWN = 10
 
 def base_of(space: "Space", document: "Document") -> "Experiment":
     """The base of a space as an experiment. Raises Unreadable where its corpus is not there."""
-    from scalelab.data import describe
     from scalelab.spec.load_space import experiment_of
+    from scalelab.tasks import describe
 
     experiment, _ = experiment_of(space, document)
     describe(experiment.task, experiment.execution.data)
@@ -34,7 +34,7 @@ def base_of(space: "Space", document: "Document") -> "Experiment":
 
 def preview(space: "Space", document: "Document", store: str, warm: bool, as_json: bool) -> None:
     """Print a space and what a store knows of it."""
-    from scalelab.data import NotPrepared
+    from scalelab.data.text.manifest import NotPrepared
 
     try:
         search, states, strangers = _known(space, document, store, warm)

@@ -40,9 +40,10 @@ def access(place: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_url(place) or not _is_refusal(error):
+        protocol = place.partition(":")[0].lower()
+        if not is_url(place) or protocol in ("file", "local") or not _is_refusal(error):
             raise
-        cure = CREDENTIALS.get(protocol := place.partition(":")[0].lower())
+        cure = CREDENTIALS.get(protocol)
         own = f"set FSSPEC_{protocol.upper()}_PASSWORD, or what else its client asks for"
         what = f"access is refused ({type(error).__name__})"
         raise Unreadable(what, cure=cure or own, where=masked(place)) from error

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from scalelab.data.text.tokenizers.protocol import Tokenizer
 from scalelab.evaluate.routes import Counts
-from scalelab.spec.router import LayerRouter
+from scalelab.families.family import LayerPool
 
 BYTES = 600
 """Bytes of running text in an excerpt, about."""
@@ -23,7 +23,7 @@ QUESTIONS = 12
 """Questions in an excerpt, about."""
 
 
-def excerpt(given: LayerRouter, texts: Iterable[list[str]], route_RTS: Counts) -> str:
+def excerpt(pool: LayerPool, texts: Iterable[list[str]], route_RTS: Counts) -> str:
     """The URL. There are as many rows as texts, and each shows as many tokens as it has texts."""
     rows, numbers = [], dict[tuple[int, ...], int]()
     for text, route_TS in zip(texts, route_RTS.tolist(), strict=False):
@@ -36,9 +36,10 @@ def excerpt(given: LayerRouter, texts: Iterable[list[str]], route_RTS: Counts) -
             "route": [numbers.setdefault(route, len(numbers)) for route in taken],
         }
         rows.append(told)
-    pool = {"layers": given.layers, "identity": given.identity, "steps": given.num_steps}
+    shape = {"layers": pool.layers, "identity": pool.identity, "steps": pool.steps}
     content = json.dumps(
-        {**pool, "routes": [list(route) for route in numbers], "rows": rows}, separators=(",", ":")
+        {**shape, "routes": [list(route) for route in numbers], "rows": rows},
+        separators=(",", ":"),
     )
     return f"data:application/json,{quote(content, safe=',:')}"
 

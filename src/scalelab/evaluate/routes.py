@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from scalelab.evaluate.token_kinds import KINDS
-from scalelab.models.layers.reading import Reading
-from scalelab.spec.router import LayerRouter
+from scalelab.families.family import LayerPool
+from scalelab.families.layer_router.reading import Reading
 
 Counts = npt.NDArray[np.int64]
 
 
 class Reads(Protocol):
-    """What is asked of a router over layers; see `models.LayerRouter`."""
+    """What is asked of a router over layers; see `families.layer_router.model.LayerRouter`."""
 
     def read(
         self,
@@ -54,18 +54,16 @@ class Tally:
     What is counted is the most probable of the layers that a token was sent to at a step.
     """
 
-    def __init__(
-        self, given: LayerRouter, kind_V: Counts, exact: torch.dtype = torch.float64
-    ) -> None:
-        self.given, self.kind_V, self.exact = given, kind_V, exact
-        steps, pool = given.num_steps, given.pool
-        self.chosen_SE = np.zeros((steps, pool), np.int64)
-        self.next_EE = np.zeros((pool, pool), np.int64)
+    def __init__(self, pool: LayerPool, kind_V: Counts, exact: torch.dtype = torch.float64) -> None:
+        self.pool, self.kind_V, self.exact = pool, kind_V, exact
+        steps, size = pool.steps, pool.size
+        self.chosen_SE = np.zeros((steps, size), np.int64)
+        self.next_EE = np.zeros((size, size), np.int64)
         self.by_kind_k2 = np.zeros((len(KINDS), 2), np.int64)
         """Choices by tokens of each kind: all of them, and those of an identity layer."""
         self.used_S = np.zeros(steps + 1, np.int64)
         """Tokens that used 0, 1, ... steps."""
-        longest = max(steps, given.layers) + 1
+        longest = max(steps, pool.layers) + 1
         self.edits_LL = np.zeros((longest, longest), np.int64)
         """Tokens whose route is so many edits from the original order, by the length of the longer
         of both.
@@ -83,26 +81,26 @@ class Tally:
         self._count_sequences(np.where(real[..., None], route_BTS, -1))
         steps_BT = reading.steps_BT.expand(*tokens_BT.shape).round().long().cpu().numpy()
         self.used_S += np.bincount(steps_BT[real], minlength=len(self.used_S))
-        edits_N, longer_N = distances(route_NS, self.given.layers)
+        edits_N, longer_N = distances(route_NS, self.pool.layers)
         np.add.at(self.edits_LL, (edits_N, longer_N), 1)
         self.entropy_S += self._entropies(reading, real_BT)
         self.flops += reading.flops
         self.positions += tokens_BT.numel()
 
     def _count_choices(self, route_NS: Counts, kind_N: Counts) -> None:
-        went_NS, pool = route_NS >= 0, self.given.pool
+        went_NS, pool = route_NS >= 0, self.pool.size
         for step, count_E in enumerate(self.chosen_SE):
             count_E += np.bincount(route_NS[went_NS[:, step], step], minlength=pool)
         on_NS = went_NS[:, :-1] & went_NS[:, 1:]
         pair_P = route_NS[:, :-1][on_NS] * pool + route_NS[:, 1:][on_NS]
         self.next_EE += np.bincount(pair_P, minlength=pool * pool).reshape(pool, pool)
-        skips_NS = route_NS >= self.given.layers
+        skips_NS = route_NS >= self.pool.layers
         for column, part_NS in enumerate((went_NS, skips_NS)):
             np.add.at(self.by_kind_k2[:, column], kind_N, part_NS.sum(1))
 
     def _count_sequences(self, route_BTS: Counts) -> None:
         """The entropy of the layers used in each lane."""
-        pool, went_BTS = self.given.pool, route_BTS >= 0
+        pool, went_BTS = self.pool.size, route_BTS >= 0
         lane_BTS = np.broadcast_to(np.arange(len(route_BTS))[:, None, None], route_BTS.shape)
         count_BE = np.bincount(
             (lane_BTS * pool + route_BTS)[went_BTS], minlength=len(route_BTS) * pool
@@ -143,7 +141,7 @@ class Tally:
         the longer of both, identity layers left out. `flops_per_token`: forward FLOPs that were
         run, by positions.
         """
-        given, reached_S, tokens = self.given, self.chosen_SE.sum(1), max(1, int(self.used_S.sum()))
+        reached_S, tokens = self.chosen_SE.sum(1), max(1, int(self.used_S.sum()))
         share_SE = self.chosen_SE / np.maximum(reached_S, 1)[:, None]
         found = {f"route_{step}_{layer}": share for (step, layer), share in _numbered(share_SE)}
         found |= {
@@ -151,15 +149,15 @@ class Tally:
             for step, layer in enumerate((self.chosen_SE.argmax(1) + 1).tolist(), 1)
             if reached_S[step - 1]
         }
-        if given.num_steps > 1:
+        if self.pool.steps > 1:
             moved_EE = self.next_EE / max(1, int(self.next_EE.sum()))
             found |= {
                 f"transition_{layer}_{after}": share
                 for (layer, after), share in _numbered(moved_EE)
             }
-        if given.identity:
+        if self.pool.identity:
             found |= self._of_identity()
-        if given.halting.kind != "none":
+        if self.pool.halts:
             found |= {
                 f"steps_{steps}": int(count) / tokens
                 for steps, count in enumerate(self.used_S)
@@ -173,12 +171,12 @@ class Tally:
 
     def _of_routes(self, tokens: int) -> dict[str, float]:
         """What whole routes tell."""
-        original_nE, at = self.chosen_SE[: self.given.layers], np.arange(len(self.edits_LL))
+        original_nE, at = self.chosen_SE[: self.pool.layers], np.arange(len(self.edits_LL))
         return {
             "sequence_entropy": self.sequence_entropy / max(1, self.sequences),
             "steps_mean": int(self.used_S @ np.arange(len(self.used_S))) / tokens,
             "order_kept": (
-                int(np.trace(original_nE[:, : self.given.layers])) / max(1, int(original_nE.sum()))
+                int(np.trace(original_nE[:, : self.pool.layers])) / max(1, int(original_nE.sum()))
             ),
             "order_distance": (
                 float((self.edits_LL * (at[:, None] / np.maximum(at, 1))).sum()) / tokens
@@ -188,7 +186,7 @@ class Tally:
 
     def _of_identity(self) -> dict[str, float]:
         """How often a token was left as it is."""
-        skipped_S, reached_S = self.chosen_SE[:, self.given.layers :].sum(1), self.chosen_SE.sum(1)
+        skipped_S, reached_S = self.chosen_SE[:, self.pool.layers :].sum(1), self.chosen_SE.sum(1)
         by_step = {
             f"identity_{step}": share
             for step, share in enumerate((skipped_S / np.maximum(reached_S, 1)).tolist(), 1)

@@ -1,27 +1,21 @@
-"""Decoding: sampling in lanes, with a cache or without; greedy, with tool calls; gaps filled."""
+"""Decoding: sampling in lanes, with a cache or without; gaps filled."""
 
 from scalelab.generate.filling import fill
-from scalelab.generate.greedy import Cache, Decoder, greedy
 from scalelab.generate.lanes import compiled_step
 from scalelab.generate.sampling import GREEDY, Sampling
 from scalelab.generate.speed import decoding_speed
 from scalelab.generate.streaming import Continuation, Piece, stream, whole
-from scalelab.generate.vocabulary import Gapped, Vocabulary, vocabulary
+from scalelab.generate.vocabulary import Vocabulary
 
 __all__ = [
     "GREEDY",
-    "Cache",
     "Continuation",
-    "Decoder",
-    "Gapped",
     "Piece",
     "Sampling",
     "Vocabulary",
     "compiled_step",
     "decoding_speed",
     "fill",
-    "greedy",
     "stream",
-    "vocabulary",
     "whole",
 ]

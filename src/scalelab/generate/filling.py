@@ -8,16 +8,16 @@ from collections.abc import Sequence
 import torch
 
 from scalelab.core.errors import UserError
-from scalelab.generate.lanes import Model
+from scalelab.families.language_model import LanguageModel
 from scalelab.generate.sampling import Sampling, choose, keys
 from scalelab.generate.streaming import Continuation
-from scalelab.generate.vocabulary import Gapped
+from scalelab.generate.vocabulary import Vocabulary
 
 
 @torch.inference_mode()
 def fill(
-    model: Model,
-    vocabulary: Gapped,
+    model: LanguageModel,
+    vocabulary: Vocabulary,
     ids: Sequence[int],
     num: int,
     *,
@@ -36,11 +36,11 @@ def fill(
         raise UserError(what, cure="take a shorter prompt")
     text_BT = torch.tensor([list(ids)] * num, device=device)
     key_B2 = keys(sampling.seed, range(num)).to(device)
-    gaps = [at for at, token in enumerate(ids) if token == vocabulary.mask]
+    gaps = [at for at, token in enumerate(ids) if token == vocabulary.gap]
     for at in gaps[:limit]:
         at_B1 = torch.full((num, 1), at, device=device)
         logits_BV = model.head(model.run(text_BT, at_BM=at_B1)[0])[:, 0]
-        logits_BV[:, [vocabulary.mask, *vocabulary.ends]] = -torch.inf  # neither fills a gap
+        logits_BV[:, [vocabulary.gap, *vocabulary.ends]] = -torch.inf  # neither fills a gap
         seen_BV = torch.zeros_like(logits_BV, dtype=torch.bool).scatter_(1, text_BT, True)
         text_BT[:, at] = choose(logits_BV, sampling, key_B2, at_B1[:, 0], seen_BV)
     filled, end = min(limit, len(gaps)), "limit" if limit < len(gaps) else "end"

@@ -4,49 +4,13 @@ B lanes, T positions of a call, L slots of a lane's text, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from scalelab.generate.greedy import Cache, Decoder
+from scalelab.families.language_model import LanguageModel
 from scalelab.generate.sampling import Sampling, choose, keys
-from scalelab.spec import model as spec
-
-
-class Memory(Cache, Protocol):
-    """A cache that tells its size."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it takes."""
-        ...
-
-
-class Model(Decoder, Protocol):
-    """What decoding in lanes asks of a model; see `models.Family`."""
-
-    context: int
-    """Most positions that the model reads."""
-
-    @property
-    def given(self) -> spec.Model:
-        """What it is built from."""
-        ...
-
-    def new_cache(self, lanes: int, length: int) -> Memory:
-        """An empty memory for `lanes` sequences of at most `length` positions."""
-        ...
-
-    def run(
-        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
-        """Features [B, M, D] at the positions `at_BM`, and how experts were used."""
-        ...
-
-    def head(self, x: Tensor) -> Tensor:
-        """Logits [..., V] of features."""
-        ...
 
 
 class Lanes:
@@ -61,7 +25,7 @@ class Lanes:
 
     def __init__(
         self,
-        model: Model,
+        model: LanguageModel,
         prompts: Sequence[Sequence[int]],
         room: int,
         sampling: Sampling,
@@ -144,7 +108,7 @@ class Lanes:
 
 
 def eager_step(
-    model: Model,
+    model: LanguageModel,
     sampling: Sampling,
     cache: Any,
     text_BL: Tensor,

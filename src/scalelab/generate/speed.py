@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from scalelab.generate.lanes import Lanes, Model, Step
+from scalelab.families.language_model import LanguageModel
+from scalelab.generate.lanes import Lanes, Step
 from scalelab.generate.sampling import GREEDY
 
 SECONDS = 0.3
@@ -25,7 +26,7 @@ Act = Callable[[], object]
 
 
 def decoding_speed(
-    model: Model,
+    model: LanguageModel,
     vocab: int,
     contexts: Sequence[int],
     lanes: Sequence[int],

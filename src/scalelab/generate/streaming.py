@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 
 from scalelab.core.errors import UserError
-from scalelab.generate.lanes import Lanes, Model, Step
+from scalelab.families.language_model import LanguageModel
+from scalelab.generate.lanes import Lanes, Step
 from scalelab.generate.sampling import Sampling
 from scalelab.generate.vocabulary import Vocabulary
 from scalelab.generate.writing import Writer
@@ -83,7 +84,7 @@ class _Speaker:
 
 
 def stream(
-    model: Model,
+    model: LanguageModel,
     vocabulary: Vocabulary,
     prompts: Sequence[str],
     *,
@@ -168,7 +169,7 @@ def _speaker(
     return _Speaker(lane, Writer(vocabulary, ids, stops), list(ids), min(limit, most), most < limit)
 
 
-def _check(model: Model, texts: Sequence[Sequence[int]]) -> None:
+def _check(model: LanguageModel, texts: Sequence[Sequence[int]]) -> None:
     if model.given.mask == "full":
         raise UserError(
             "a model with the mask `full` fills gaps and predicts no next token",

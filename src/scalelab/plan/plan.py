@@ -12,19 +12,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.data import NotPrepared, TaskShape, describe
-from scalelab.plan.counts import Parameters, parameters
-from scalelab.plan.flops import Bounds, train_bounds
+from scalelab.core.spec import Spec
+from scalelab.data.text.manifest import NotPrepared
+from scalelab.families.cost import Bounds, Parameters, parameters
 from scalelab.plan.solve import solve, solved_sizes
 from scalelab.spec.axes import AxisError, Point, laid, paths, points
-from scalelab.spec.base import Spec
 from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Experiment, Trial
 from scalelab.spec.load import Document, axis_loc, explained, written
 from scalelab.spec.reported import concluded, measured
 from scalelab.spec.search import Frontier
-from scalelab.spec.task import Task
-from scalelab.spec.text import Text
+from scalelab.tasks import describe
+from scalelab.tasks.task import TaskShape
 
 MOST_TOKENS = 2**63 - 1
 """Tokens of a trial: what a database column holds."""
@@ -254,7 +253,7 @@ def _replicates(
             f"{error.what} (at {at})" if at else error.what, cure=error.cure, where=error.where
         ) from error
     params = parameters(model, shape.vocab, shape.context, shape.used)
-    each = train_bounds(model, shape.vocab, shape.context, shape.targets)
+    each = model.train_bounds(shape.vocab, shape.context, shape.targets)
     steps = num_steps(trial.budget, shape, trial.batch, each)
     if steps * trial.batch * shape.context > MOST_TOKENS:
         raise UserError(
@@ -269,7 +268,7 @@ def _replicates(
         None if trial.micro_batch is None or trial.micro_batch >= trial.batch else trial.micro_batch
     )
     settled = {
-        "task": _settled(trial.task, shape),
+        "task": trial.task.settled(shape),
         "model": model,
         "budget": budget,
         "micro_batch": micro_batch,
@@ -294,14 +293,6 @@ def _replicates(
             )
         )
     return found
-
-
-def _settled(task: Task, shape: TaskShape) -> Task:
-    """The task with every field that follows from its data: what is written down and what follows
-    are one trial.
-    """
-    follows = {"shards": shape.shards} if isinstance(task, Text) else {"context": shape.context + 1}
-    return task.model_copy(update=follows)
 
 
 def _described(trial: Trial, folder: str, document: Document) -> TaskShape:

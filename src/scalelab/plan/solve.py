@@ -3,12 +3,9 @@
 from collections.abc import Callable
 
 from scalelab.core.errors import UserError
-from scalelab.plan.counts import parameters
+from scalelab.families import Model
+from scalelab.families.cost import parameters
 from scalelab.spec.budget import Params
-from scalelab.spec.model import Lstm, Model
-
-FFN_STEP = 8
-"""Hidden widths, of experts too, come in steps of 8: fast kernels want rows of 16 bytes in bf16."""
 
 
 def solve(
@@ -32,7 +29,7 @@ def solve(
             cure="take the convention `total`",
             where=where,
         )
-    sized = _sizes(model, where)
+    sized = _size_to_solve(model, where)
     if sized is None:
         _check(model, vocab, context, budget, used, where)
         return model
@@ -42,19 +39,19 @@ def solve(
             cure="give `budget.params`, such as 1M",
             where=where,
         )
-    name, step, with_size = sized
+    step = model.step_of(sized)
 
     def count(size: int) -> int:
-        return _count(with_size(size), vocab, context, budget, used)
+        return _count(model.with_size(sized, size), vocab, context, budget, used)
 
     below, above = _around(budget.target, step, count)
     best = min((below, above), key=lambda size: abs(count(size) - budget.target))
     if not _fits(count(best), budget):
         reachable = " and ".join(
-            f"{count(size):,} ({name} {size})" for size in sorted({below, above})
+            f"{count(size):,} ({sized} {size})" for size in sorted({below, above})
         )
         raise UserError(
-            f"no {name} gives {budget.target:,} parameters ({budget.convention}) within"
+            f"no {sized} gives {budget.target:,} parameters ({budget.convention}) within"
             f" {budget.tolerance:.3g}",
             cure=(
                 f"the nearest reachable are {reachable}; take one of them as target, or a wider"
@@ -62,50 +59,22 @@ def solve(
             ),
             where=where,
         )
-    return with_size(best)
+    return model.with_size(sized, best)
 
 
-def _sizes(model: Model, where: str) -> tuple[str, int, Callable[[int], Model]] | None:
-    """Name, step and setter of the field to solve, or None where every size is given."""
+def _size_to_solve(model: Model, where: str) -> str | None:
+    """The path of the size to solve, or None where every size is given."""
     asked = solved_sizes(model)
     if len(asked) > 1:
         raise UserError(
             f"`{asked[0]}` and `{asked[1]}` both say `solve`", cure="solve one of them", where=where
         )
-    if isinstance(model, Lstm):
-        return (
-            ("model.width", 1, lambda size: model.model_copy(update={"width": size}))
-            if asked
-            else None
-        )
-    if model.heads == "solve":
-        assert model.kv_heads is not None, "a spec whose heads are solved gives its key heads"
-        return "model.heads", model.kv_heads, lambda size: model.model_copy(update={"heads": size})
-    if model.width == "solve":
-        assert isinstance(model.heads, int)
-        turns_pairs = 2 if model.position.kind == "rope" else 1
-        step = 1 if model.head_width is not None else model.heads * turns_pairs
-        return "model.width", step, lambda size: model.model_copy(update={"width": size})
-    if model.ffn.width == "solve":
-        return (
-            "model.ffn.width",
-            FFN_STEP,
-            lambda size: model.model_copy(
-                update={"ffn": model.ffn.model_copy(update={"width": size})}
-            ),
-        )
-    return None
+    return asked[0] if asked else None
 
 
 def solved_sizes(model: Model) -> list[str]:
     """The paths of the sizes that say `solve`."""
-    others = (
-        {}
-        if isinstance(model, Lstm)
-        else {"model.heads": model.heads, "model.ffn.width": model.ffn.width}
-    )
-    sizes = {"model.width": model.width, **others}
-    return [path for path, size in sizes.items() if size == "solve"]
+    return [path for path, size in model.sizes.items() if size == "solve"]
 
 
 def _around(target: int, step: int, count: Callable[[int], int]) -> tuple[int, int]:
@@ -149,8 +118,5 @@ def _check(
 
 
 def _solvable(model: Model) -> str:
-    return (
-        "`model.width`"
-        if isinstance(model, Lstm)
-        else "`model.width`, `model.heads` or `model.ffn.width`"
-    )
+    *others, last = (f"`{path}`" for path in model.sizes)
+    return f"{', '.join(others)} or {last}" if others else last

@@ -179,7 +179,7 @@ class Figure(ABC):
     @property
     def cure(self) -> str:
         """What makes its data."""
-        return f"`scalelab run {self.spec}` makes it"
+        return f"`scalelab run {self.spec}` makes it" if self.spec else "run trials that have it"
 
     @abstractmethod
     def draw(self, rows: Rows) -> Drawing:

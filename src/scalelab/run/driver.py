@@ -53,6 +53,13 @@ class Options:
     """Try again what failed in an earlier run."""
     stream: TextIO = field(default_factory=lambda: sys.stdout)
     """Where the run shows itself."""
+    began: float = field(default_factory=time.monotonic, init=False)
+    """From when on the time counts: a run that begins anew has what is left of it."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When the run stops, on the monotonic clock."""
+        return None if self.time_s is None else self.began + self.time_s
 
 
 def drive(
@@ -141,7 +148,7 @@ def _pursue(
     if search.finished:
         write_down(store)
         return Summary({}, 0, {}, time.monotonic() - began)
-    owner, deadline = new_owner(), None if options.time_s is None else began + options.time_s
+    owner, deadline = new_owner(), options.deadline
     here = environment()
     with ExitStack() as stack:
         live = stack.enter_context(
@@ -201,8 +208,8 @@ def start_patience(execution: Execution, options: Options) -> Patience:
     the run may take.
     """
     bound_s = execution.patience
-    if options.time_s is not None:
-        bound_s = min(bound_s, options.time_s)
+    if options.deadline is not None:
+        bound_s = min(bound_s, max(0.0, options.deadline - time.monotonic()))
 
     def say(line: str) -> None:
         print(line, file=options.stream, flush=True)

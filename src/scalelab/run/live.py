@@ -284,12 +284,15 @@ def sentence(planned: PlannedTrial, ended: Ended) -> str:
         ]
     )
     outcome: Any = (
-        ended.error.strip().splitlines()[-1:] if ended.state == "failed" else _metrics(ended.values)
+        ended.error.strip().splitlines()[-1:]
+        if ended.state == "failed"
+        else _metrics(planned.trial.task.main_metric, ended.values)
     )
     state = "pruned" if is_pruned(ended.state, ended.values) else ended.state
     said = f"{name}: {state} at step {ended.step} after {format_seconds(ended.seconds)}"
     return ", ".join([said, *outcome])
 
 
-def _metrics(values: dict[str, float]) -> list[str]:
-    return [f"{name} {values[name]:.3g}" for name in ("recall", "loss") if name in values]
+def _metrics(main: str, values: dict[str, float]) -> list[str]:
+    names = dict.fromkeys((main, "loss"))
+    return [f"{name} {values[name]:.3g}" for name in names if name in values]

@@ -16,12 +16,11 @@ from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED
 from scalelab.core.locations import file_system
+from scalelab.core.spec import Spec
+from scalelab.families.transformer.spec import Architecture, Transformer
 from scalelab.plan.plan import Plan, PlannedTrial, compile_plan
-from scalelab.spec.architecture import Architecture
-from scalelab.spec.base import Spec
 from scalelab.spec.experiment import Experiment, Trial
 from scalelab.spec.load import Document, Loc, check
-from scalelab.spec.model import LayerRouter, Transformer
 from scalelab.store import StoredTrial, open_store
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def fit(planned: PlannedTrial, givers: Mapping[str, Giver]) -> None:
 
 def taken(trial: Trial) -> str | None:
     """The digest of the trial whose layers this one begins with."""
-    given = trial.model.pretrained if isinstance(trial.model, LayerRouter) else None
+    given = trial.model.initial_weights
     return None if given is None else given.trial
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scalelab.core.canon import SHORT
-from scalelab.data import describe
 from scalelab.plan.plan import Plan, PlannedTrial
 from scalelab.spec.execution import Execution
+from scalelab.tasks import describe
 
 if TYPE_CHECKING:
     from scalelab.train.coordinates import Coordinate

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Number
-from scalelab.spec.base import Spec
 
 LENGTHS = frozenset({"exposures", "tokens", "steps", "flops"})
 """The ways to say how long a trial trains; a budget has exactly one of them."""

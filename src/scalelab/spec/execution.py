@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from scalelab.core.locations import expanded
+from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Number, Seconds, Whole
-from scalelab.spec.base import Spec
 
 
 class Execution(Spec):

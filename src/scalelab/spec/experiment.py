@@ -7,16 +7,17 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from scalelab.core.canon import sha256
+from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Whole
-from scalelab.spec.base import Spec
+from scalelab.families import Model
+from scalelab.families.transformer.spec import Transformer
 from scalelab.spec.budget import Budget
 from scalelab.spec.evaluation import Evaluation
 from scalelab.spec.execution import Execution
-from scalelab.spec.model import LayerRouter, Lstm, Model, Transformer
 from scalelab.spec.optim import AdamW, Optim
 from scalelab.spec.search import Grid, Search
-from scalelab.spec.task import Facts, Task
-from scalelab.spec.text import Text
+from scalelab.tasks import Task
+from scalelab.tasks.facts.spec import Facts
 
 Precision = Literal["fp32", "bf16"]
 
@@ -54,52 +55,25 @@ class Trial(Spec):
             raise ValueError(
                 "`micro_batch` changes no number of this trial; write `execution.micro_batch`"
             )
-        if self.evaluation.decoding is not None and not (
-            isinstance(self.task, Text) and self.task.objective.kind != "masked"
-        ):
+        if self.evaluation.decoding is not None and not self.task.generates_text:
             raise ValueError(
                 "`evaluation.decoding` times how text is written, which this task does not do;"
                 " leave it out"
             )
-        if isinstance(self.task, Text):
-            self._check_decoding(self.task.context)
-            if (
-                isinstance(self.model, LayerRouter)
-                and self.model.granularity == "sequence"
-                and self.task.documents == "apart"
-            ):
-                what = (
-                    "one route of a sequence goes by its first document, and `task.documents` is"
-                    " `apart`"
-                )
-                raise ValueError(f"{what}; take `model.granularity: token`, or `joined` documents")
-            if isinstance(self.model, Lstm):
-                _check_reading(self.task)
-            wanted = {"causal": ("causal",), "prefix": ("prefix",), "masked": ("full",)}[
-                self.task.objective.kind
-            ]
-            if self.model.mask not in wanted:
-                what = (
-                    f"the {self.task.objective.kind} objective needs the mask `{wanted[0]}`, and"
-                    f" `model.mask` is `{self.model.mask}`"
-                )
-                raise ValueError(f"{what}; write `model.mask: {wanted[0]}`")
-        elif self.model.mask == "full":
-            raise ValueError(
-                "under the mask `full` a token sees what it should predict; it is for text with the"
-                " masked objective"
-            )
+        self._check_decoding()
+        self.task.check_model(self.model)
         return self
 
-    def _check_decoding(self, context: int) -> None:
-        leaks = self.model.mixture is not None and self.model.mixture.choice == "expert"
-        if self.evaluation.decoding is not None and leaks:
+    def _check_decoding(self) -> None:
+        if self.evaluation.decoding is None:
+            return
+        if self.model.leaks_future:
             raise ValueError(
                 "experts that choose their tokens see whole texts, so the model writes none; leave"
                 " `evaluation.decoding` out"
             )
-        contexts = () if self.evaluation.decoding is None else self.evaluation.decoding.contexts
-        if any(asked > context for asked in contexts):
+        contexts, context = self.evaluation.decoding.contexts, self.task.context
+        if context is not None and any(asked > context for asked in contexts):
             raise ValueError(
                 f"`evaluation.decoding` asks for {max(contexts)} positions, and `task.context` is"
                 f" {context}; ask for less"
@@ -155,21 +129,6 @@ class Experiment(Trial):
     """Which of the trials are run: `grid` or `frontier`."""
     execution: Execution = Execution()
     """Where and how fast the trials run."""
-
-
-def _check_reading(task: Text) -> None:
-    """What a model can be asked that reads one token after the other."""
-    if task.objective.kind != "causal":
-        what = (
-            "an LSTM reads one token after the other, and `task.objective.kind` is"
-            f" `{task.objective.kind}`"
-        )
-        raise ValueError(f"{what}; take the causal objective, or another model")
-    if task.documents == "apart":
-        raise ValueError(
-            "an LSTM's state is not reset between documents, and `task.documents` is `apart`; take"
-            " `joined`, or another model"
-        )
 
 
 def _identity(part: Spec, recipe_of: Callable[[Spec, str], int], path: str = "") -> dict[str, Any]:

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from scalelab.core.spec import Spec, default_kind
 from scalelab.core.units import Count
-from scalelab.spec.base import Spec, default_kind
 
 
 class Tpe(Spec):

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from scalelab.core.spec import Spec, default_kind
 from scalelab.core.units import Count, Number, Whole
-from scalelab.spec.base import Spec, default_kind
+from scalelab.layers.spec import Role
 
 if TYPE_CHECKING:
     from scalelab.spec.experiment import Trial
@@ -73,11 +74,6 @@ def _falls(warmup: int, trial: "Trial") -> bool:
 Schedule = Annotated[
     Constant | Cosine | Linear | Wsd, Field(discriminator="kind"), default_kind("cosine")
 ]
-
-Role = Literal["embedding", "head", "matrix", "router", "gain"]
-"""What a parameter is for, as its module declares it: embeddings (positions too), the output head,
-hidden matrices (stacks of experts too), a router's matrix, gains and biases.
-"""
 
 
 class _Optimizer(Spec):

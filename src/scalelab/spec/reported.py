@@ -9,8 +9,7 @@ from typing import get_args
 
 from scalelab.core.events import POSITION
 from scalelab.spec.experiment import Trial
-from scalelab.spec.router import LayerRouter
-from scalelab.spec.task import Task
+from scalelab.tasks import Task
 
 EXPERTS = ("max_vio", "router_entropy", "dropped")
 """How experts, or the layers of a pool, were used: means over layers, or over steps."""
@@ -35,20 +34,19 @@ def measured(trial: Trial) -> tuple[str, ...]:
 def concluded(trial: Trial) -> tuple[str, ...]:
     """Metrics that a trial ends with."""
     found = [*trial.task.concludes, *_experts(trial)]
-    if trial.task.kind == "text" and trial.model.mixture is not None:
+    if trial.task.measures_load and trial.model.mixture is not None:
         found.append("test_max_vio")
-    if isinstance(trial.model, LayerRouter) and trial.task.kind in ("text", "arithmetic"):
+    pool = trial.model.layer_pool
+    if pool is not None and trial.task.measures_routes:
         found += _ROUTES
-        found += ["identity_share"] if trial.model.identity else []
+        found += ["identity_share"] if pool.identity else []
     return tuple(found)
 
 
 def _experts(trial: Trial) -> tuple[str, ...]:
-    routed = isinstance(trial.model, LayerRouter) or trial.model.mixture is not None
-    return EXPERTS if routed else ()
+    return EXPERTS if trial.model.layer_pool or trial.model.mixture else ()
 
 
 def _thinking(trial: Trial) -> tuple[str, ...]:
-    model = trial.model
-    halts = isinstance(model, LayerRouter) and model.halting.kind != "none"
-    return ("steps_mean",) if halts else ()
+    pool = trial.model.layer_pool
+    return ("steps_mean",) if pool is not None and pool.halts else ()

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from scalelab.spec.base import Spec, default_kind
+from scalelab.core.spec import Spec, default_kind
 from scalelab.spec.evaluation import Threshold
 
 

@@ -16,8 +16,8 @@ from pydantic import (
 )
 
 from scalelab.core.canon import canonical_json
+from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Whole, parse_number
-from scalelab.spec.base import Spec
 from scalelab.spec.guides import NoPruner, Pruner, Sampler, Tpe
 
 MOST_PATHS = 100

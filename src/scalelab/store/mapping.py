@@ -197,7 +197,7 @@ PARAMS = (
     "head",
 )
 """Numbers of parameters that a trial has, by convention and by group (see
-`plan.counts.Parameters`).
+`families.cost.Parameters`).
 """
 
 

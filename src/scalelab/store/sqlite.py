@@ -59,6 +59,10 @@ class Page(NamedTuple):
     offset: int
 
 
+INTERIOR = b"\x02"
+"""First byte of a page of an index that has others below it (SQLite's file format, section 1.6)."""
+
+
 class Sqlite:
     """A SQLite file as the place of a store."""
 
@@ -284,7 +288,7 @@ class Sqlite:
             return "was overwritten by another program"
         self._is_stamped = self._is_stamped or application == APPLICATION
         counter = int.from_bytes(header[24:28], "big")
-        if counter < self._counter or (self._mark not in page and not self._finds_mark()):
+        if counter < self._counter or not (self._may_be_marked(page) or self._finds_mark()):
             return "was overwritten by another store, or an older copy,"
         self._counter, self._is_marked = counter, self._is_marked or self._mark in page
         return None
@@ -300,9 +304,15 @@ class Sqlite:
             with suppress(DBAPIError, sqlite3.Error):
                 self._mark_at = _page_of_properties(self._engine)
             found = self._read()
-            if found is None or self._mark in found[1]:
+            if found is None or self._may_be_marked(found[1]):
                 return True
         return False
+
+    def _may_be_marked(self, page: bytes) -> bool:
+        """Whether the mark is in the page, or below it: with the marks of some eighty drivers the
+        table has several pages, and the mark is not looked for.
+        """
+        return self._mark in page or page[:1] == INTERIOR
 
     def _read(self) -> tuple[bytes, bytes] | None:
         """The first bytes, and the page of the mark, of the file that is watched, under whatever

@@ -11,21 +11,19 @@ from torch import Tensor
 from scalelab.core.errors import reason
 from scalelab.core.events import Measured, Outcome, Unwritable
 from scalelab.core.seeds import derive
-from scalelab.data import build as build_data
-from scalelab.evaluate import build_test, notes
-from scalelab.models import build as build_model
-from scalelab.plan.flops import train_bounds
+from scalelab.families import build as build_model
+from scalelab.families.objective import Batch, Loss, mean_loss
 from scalelab.plan.plan import num_steps
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.spec.reported import EXPERTS
+from scalelab.tasks import build as build_data
+from scalelab.tasks import open_batches, open_test
 from scalelab.train import checkpoint, compiling, micro_batch, pretrained
 from scalelab.train.meters import Meters
 from scalelab.train.numerics import pick_device
-from scalelab.train.objective import Batch, Loss, mean_loss, summed_loss
 from scalelab.train.optimizer import Optimizer
 from scalelab.train.pace import Pace, Position
-from scalelab.train.source import open_source
 
 
 class Attempt:
@@ -52,11 +50,11 @@ class Attempt:
         self.device = pick_device(execution)
         data = build_data(trial.task, execution.data)
         self.shape = shape = data.shape
-        self.each = train_bounds(trial.model, shape.vocab, shape.context, shape.targets)
+        self.each = trial.model.train_bounds(shape.vocab, shape.context, shape.targets)
         self.steps = num_steps(trial.budget, shape, trial.batch, self.each)
         self.evaluated = frozenset(trial.evaluation.steps(self.steps))
-        self.source = open_source(trial, data, self.device)
-        self.test = build_test(trial, data, self.device, stopping)
+        self.source = open_batches(trial, data, self.device)
+        self.test = open_test(trial, data, self.device, stopping)
         self.notes: list[str] = []
         self.name = "" if folder is None else checkpoint.enter(folder)
         self._begin()
@@ -64,7 +62,7 @@ class Attempt:
         self.loss_of = (
             compiling.compiled_loss(self.model)
             if compiling.is_compiled(trial.model, execution)
-            else summed_loss
+            else type(self.model).loss
         )
         if self.size is None:
             self.size = self._found_size()
@@ -214,7 +212,7 @@ class Attempt:
         """
         artifacts = {
             "weights_sha256": checkpoint.weights_digest(self.model),
-            **notes(self.test, self.model),
+            **self.test.notes(self.model),
         }
         if self.folder is not None:
             artifacts |= checkpoint.save_model(self.folder, self.name, self.model.state_dict())
@@ -243,7 +241,7 @@ class Attempt:
         def run(size: int) -> Tensor:
             targets, batches = self.source.draw(0, size)
             batch = next(iter(batches))
-            return self._mean(self._loss(summed_loss, batch), batch, targets)
+            return self._mean(self._loss(type(self.model).loss, batch), batch, targets)
 
         share = micro_batch.memory_share(self.execution, self.device)
         found = micro_batch.find(self.trial.batch, run, self.model.parameters(), self.device, share)

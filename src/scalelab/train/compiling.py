@@ -11,18 +11,17 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from scalelab.models import Family, LayerRouter
-from scalelab.models.layers.layer import Layer
-from scalelab.spec import model as spec
+from scalelab.families import Model
+from scalelab.families.language_model import LanguageModel
+from scalelab.families.objective import Loss
 from scalelab.spec.execution import Execution
-from scalelab.train.objective import Loss, summed_loss
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def is_compiled(model: spec.Model, execution: Execution) -> bool:
+def is_compiled(model: Model, execution: Execution) -> bool:
     """Whether anything of the model is compiled under this execution."""
-    return execution.compile and not isinstance(model, spec.Lstm)
+    return execution.compile and model.compiles != "nothing"
 
 
 def compiled(function: F, **options: Any) -> F:
@@ -39,21 +38,23 @@ def compiled(function: F, **options: Any) -> F:
     )
 
 
-def compiled_loss(model: Family, **options: Any) -> Callable[..., Loss]:
+def compiled_loss(model: LanguageModel, **options: Any) -> Callable[..., Loss]:
     """The loss of a model's training, compiled unless the model's layers are."""
-    return summed_loss if isinstance(model, LayerRouter) else compiled(summed_loss, **options)
+    loss = type(model).loss
+    return loss if model.given.compiles == "layers" else compiled(loss, **options)
 
 
-def compile_evaluation(model: Family, **options: Any) -> None:
+def compile_evaluation(model: LanguageModel, **options: Any) -> None:
     """Compile what evaluations run of a model, or its layers.
 
     Weights, their names and the training of others stay as they are.
     """
-    if isinstance(model, LayerRouter):
-        # One for all layers, which differ in their weights alone; beyond torch's limit of variants
-        # it runs as it is.
-        forward = compiled(Layer.forward, **{**options, "fullgraph": False, "dynamic": True})
+    if model.given.compiles == "layers":
+        # One graph for all layers, which differ only in their weights; beyond torch's limit of
+        # variants it runs as it is.
+        layer_class = type(model.layers[0])
+        forward = compiled(layer_class.forward, **{**options, "fullgraph": False, "dynamic": True})
         for layer in model.layers:
-            layer.forward = partial(forward, cast(Layer, layer))
+            layer.forward = partial(forward, layer)
     else:
         model.trunk = compiled(type(model).trunk.__get__(model), **options)

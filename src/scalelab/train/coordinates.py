@@ -22,17 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from scalelab.core.seeds import derive
-from scalelab.data import build as build_data
 from scalelab.evaluate.mode import evaluating
-from scalelab.models import Family, LayerRouter
-from scalelab.models import build as build_model
-from scalelab.spec import model as spec
+from scalelab.families import build as build_model
+from scalelab.families.language_model import LanguageModel
+from scalelab.families.objective import Batch, mean_loss
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.spec.optim import Constant
-from scalelab.train.objective import Batch, mean_loss, summed_loss
+from scalelab.tasks import build as build_data
+from scalelab.tasks import open_batches
 from scalelab.train.optimizer import Optimizer
-from scalelab.train.source import open_source
 
 FACTORS = (0.5, 1, 2, 4)
 """Widths that are compared, as multiples of the model's own."""
@@ -122,10 +121,10 @@ def coordinate_check(
         trial.model_copy(update={"batch": SEQUENCES, "precision": "fp32"}),
         build_data(trial.task, data),
     )
-    _, batches = open_source(trial, built, torch.device("cpu")).draw(0, SEQUENCES)
+    _, batches = open_batches(trial, built, torch.device("cpu")).draw(0, SEQUENCES)
     batch, shape = next(iter(batches)), built.shape
     found: dict[str, Coordinate] = {}
-    for given in (at_width(trial.model, factor) for factor in factors):
+    for given in (trial.model.scaled(factor) for factor in factors):
         assert isinstance(given.width, int)
         for seed in range(seeds):
             model = build_model(given, shape.vocab, shape.context).initialise(
@@ -138,34 +137,8 @@ def coordinate_check(
     return list(found.values())
 
 
-def at_width(model: spec.Model, factor: float) -> spec.Model:
-    """A resolved model made wider or narrower: more heads of the same width, where that leaves
-    whole heads, else wider heads.
-    """
-    if isinstance(model, spec.Lstm):
-        assert isinstance(model.width, int), "a resolved model is scaled"
-        return model.model_copy(update={"width": round(model.width * factor)})
-    assert (
-        isinstance(model.width, int)
-        and isinstance(model.heads, int)
-        and model.kv_heads is not None
-        and model.head_width is not None
-    )
-    assert isinstance(model.ffn.width, int), "a resolved model is scaled"
-    scaled: dict[str, Any] = {"width": round(model.width * factor)}
-    heads, kv_heads = model.heads * factor, model.kv_heads * factor
-    if heads == int(heads) and kv_heads == int(kv_heads):
-        scaled |= {"heads": int(heads), "kv_heads": int(kv_heads)}
-    else:
-        scaled |= {"head_width": round(model.head_width * factor)}
-    return model.model_copy(
-        update=scaled
-        | {"ffn": model.ffn.model_copy(update={"width": max(1, round(model.ffn.width * factor))})}
-    )
-
-
 def _changes(
-    trial: Trial, model: Family, batch: Batch, steps: int
+    trial: Trial, model: LanguageModel, batch: Batch, steps: int
 ) -> dict[str, tuple[float, float]]:
     """Mean absolute change of each activation on a batch by some updates on it, and by the first
     update of its own sublayer's weights alone.
@@ -179,9 +152,7 @@ def _changes(
     optimizer = Optimizer(optim, model, torch.device("cpu"))
     before, own = _activations(model, batch), dict[str, float]()
     for step in range(steps):
-        mean_loss(
-            summed_loss(model, batch, z_loss=optim.z_loss > 0), targets, 1.0, optim.z_loss
-        ).backward()
+        mean_loss(model.loss(batch, z_loss=optim.z_loss > 0), targets, 1.0, optim.z_loss).backward()
         optimizer.update(step, steps)
         own = own or _own_changes(model, before)
     after = _activations(model, batch)
@@ -189,7 +160,7 @@ def _changes(
 
 
 @torch.no_grad()
-def _own_changes(model: Family, before: "Mapping[str, _Activation]") -> dict[str, float]:
+def _own_changes(model: LanguageModel, before: "Mapping[str, _Activation]") -> dict[str, float]:
     with evaluating(model):
         return {name: _distance(old.again(), old.out) for name, old in before.items()}
 
@@ -206,7 +177,7 @@ class _Activation:
 
 
 @torch.no_grad()
-def _activations(model: Family, batch: Batch) -> dict[str, _Activation]:
+def _activations(model: LanguageModel, batch: Batch) -> dict[str, _Activation]:
     """Outputs of the embedding and of each sublayer, and the logits.
 
     A router over layers sends other tokens to a sublayer at each call, so there the sublayers are
@@ -220,7 +191,7 @@ def _activations(model: Family, batch: Batch) -> dict[str, _Activation]:
 
 
 @contextmanager
-def _recorded(model: Family, found: dict[str, _Activation]) -> Iterator[None]:
+def _recorded(model: LanguageModel, found: dict[str, _Activation]) -> Iterator[None]:
     def record(name: str) -> Any:
         def hook(module: nn.Module, given: tuple[Any, ...], options: Any, out: Any) -> None:
             kept = [one.clone() if isinstance(one, Tensor) else one for one in given]
@@ -228,9 +199,10 @@ def _recorded(model: Family, found: dict[str, _Activation]) -> Iterator[None]:
 
         return hook
 
-    kinds = ("embedding",) if isinstance(model, LayerRouter) else ("embedding", "attention", "ffn")
     chosen = [
-        (name, module) for name, module in model.named_modules() if name.rpartition(".")[2] in kinds
+        (name, module)
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in model.given.compared
     ]
     handles = [
         module.register_forward_hook(record(name), with_kwargs=True) for name, module in chosen

@@ -5,15 +5,16 @@ from collections.abc import Mapping
 import torch
 
 from scalelab.core.errors import UserError
-from scalelab.data import TaskShape
-from scalelab.models import Family, build
+from scalelab.families import build
+from scalelab.families.language_model import LanguageModel
 from scalelab.spec.experiment import Trial
+from scalelab.tasks.task import TaskShape
 from scalelab.train import checkpoint
 
 
 def load_model(
     trial: Trial, artifacts: Mapping[str, str], shape: TaskShape, device: torch.device
-) -> Family:
+) -> LanguageModel:
     """The trained model of a trial, in evaluation mode; its `artifacts` say where it lies, and what
     the file and the weights hash to.
 

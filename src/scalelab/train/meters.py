@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scalelab.models.layers.moe import Routing
-from scalelab.train.objective import Loss
+from scalelab.families.objective import Loss
+from scalelab.layers.moe import Routing
 
 
 class Meters:

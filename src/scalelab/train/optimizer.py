@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scalelab.models import Family
-from scalelab.models.layers.linear import Linear, Stack
-from scalelab.models.layers.roles import roles
+from scalelab.families import Model
+from scalelab.families.language_model import LanguageModel
+from scalelab.layers.linear import Linear, Stack
+from scalelab.layers.roles import roles
+from scalelab.layers.spec import Role
 from scalelab.spec.experiment import Precision
-from scalelab.spec.model import Model
-from scalelab.spec.optim import AdamW, Muon, Role
+from scalelab.spec.optim import AdamW, Muon
 from scalelab.train import muon
 from scalelab.train.schedule import share_of_peak
 
@@ -40,7 +41,7 @@ class Optimizer:
     def __init__(
         self,
         given: AdamW | Muon,
-        model: Family,
+        model: LanguageModel,
         device: torch.device,
         precision: Precision = "fp32",
     ) -> None:
@@ -109,9 +110,7 @@ def treatment(given: AdamW | Muon, model: Model, role: Role) -> Treatment:
     it).
     """
     decay = given.weight_decay if role in given.decayed else 0.0
-    wider = (
-        model.width / model.mup if model.mup is not None and isinstance(model.width, int) else 1.0
-    )
+    wider = model.mup_factor
     if isinstance(given, Muon):
         if role == "matrix":
             return Treatment(
@@ -121,7 +120,7 @@ def treatment(given: AdamW | Muon, model: Model, role: Role) -> Treatment:
     return Treatment(False, given.lr / (wider if role in ("matrix", "router") else 1.0), decay)
 
 
-def _treated(given: AdamW | Muon, model: Family) -> dict[Treatment, list[Tensor]]:
+def _treated(given: AdamW | Muon, model: LanguageModel) -> dict[Treatment, list[Tensor]]:
     """The parameters in groups, in the model's order; frozen ones are in none."""
     found: dict[Treatment, list[Tensor]] = {}
     role_of = roles(model)
@@ -138,7 +137,7 @@ def _adamw(groups: list[dict[str, Any]], given: AdamW | Muon) -> torch.optim.Opt
 
 
 def _muon(
-    groups: list[dict[str, Any]], given: AdamW | Muon, model: Family, precision: Precision
+    groups: list[dict[str, Any]], given: AdamW | Muon, model: LanguageModel, precision: Precision
 ) -> torch.optim.Optimizer:
     assert isinstance(given, Muon)
     parts: dict[Tensor, tuple[int, ...]] = {

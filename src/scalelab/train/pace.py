@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from scalelab.data import TaskShape
 from scalelab.spec.experiment import Trial
+from scalelab.tasks.task import TaskShape
 from scalelab.train.peak import matmul_peak
 
 

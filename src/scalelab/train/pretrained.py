@@ -6,13 +6,13 @@ import torch
 
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import Unreadable
-from scalelab.models import Family, build
+from scalelab.families import build
+from scalelab.families.language_model import LanguageModel
 from scalelab.spec.experiment import Trial
-from scalelab.spec.model import LayerRouter
 from scalelab.train import checkpoint
 
 
-def take(model: Family, trial: Trial, folder: str | None, sha256: str | None = None) -> None:
+def take(model: LanguageModel, trial: Trial, folder: str | None, sha256: str | None = None) -> None:
     """Begin with the weights of `model.pretrained`: its embedding, positions, layers, last norm and
     head; frozen where that is asked.
 
@@ -20,9 +20,10 @@ def take(model: Family, trial: Trial, folder: str | None, sha256: str | None = N
     this `sha256`, where that is known. A trial that goes on from a checkpoint has them there, and
     reads no others. Raises Unreadable where they are missing, damaged, or another model's.
     """
-    if not isinstance(trial.model, LayerRouter) or trial.model.pretrained is None:
+    given = trial.model.initial_weights
+    if given is None:
         return
-    given, names = trial.model.pretrained, _plain_names(trial.model, model)
+    names = _initial_names(model)
     if folder is None or not any(checkpoint.exists(folder, one) for one in checkpoint.CHECKPOINTS):
         weights = _weights(given.trial, names, folder, model, sha256)
         model.load_state_dict(weights, strict=False)
@@ -30,17 +31,15 @@ def take(model: Family, trial: Trial, folder: str | None, sha256: str | None = N
         weight.requires_grad_(name not in names or not given.freeze)
 
 
-def _plain_names(given: LayerRouter, model: Family) -> set[str]:
-    """What the plain transformer's weights are called, which the router's module holds under the
-    same names.
-    """
+def _initial_names(model: LanguageModel) -> set[str]:
+    """The names of the weights that are taken, which both models' modules use."""
     with torch.device("meta"):
-        plain = build(given.plain(), len(model.embedding.weight), model.context)
-    return set(plain.state_dict())
+        source = build(model.given.initial_model(), len(model.embedding.weight), model.context)
+    return set(source.state_dict())
 
 
 def _weights(
-    digest: str, names: set[str], folder: str | None, model: Family, sha256: str | None
+    digest: str, names: set[str], folder: str | None, model: LanguageModel, sha256: str | None
 ) -> dict[str, Any]:
     if folder is None:
         raise Unreadable(

@@ -20,7 +20,6 @@ from torch._dynamo.utils import (
 )
 
 from scalelab.evaluate.mode import evaluating
-from scalelab.models import LayerRouter
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import micro_batch
@@ -96,7 +95,7 @@ def small(trial: Trial, execution: Execution) -> Trial:
 def _decoding(attempt: Attempt) -> Callable[[], None]:
     model, device = attempt.model, attempt.device
     decode: Callable[..., Any] = model.decode  # each family takes its own cache
-    decode = decode if isinstance(model, LayerRouter) else compiled(decode, **TRACED)
+    decode = decode if model.given.compiles == "layers" else compiled(decode, **TRACED)
     tokens_BT = torch.zeros(
         LANES, min(PROMPT, attempt.shape.context), dtype=torch.int64, device=device
     )

@@ -5,14 +5,17 @@ they are prepared in.
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.core.locations import expanded
-from scalelab.spec.text import Bytes, Corpus, HuggingFace, SentencePiece, Text, Tiktoken, Tokenizer
+from scalelab.data.spec import Bytes, Corpus, HuggingFace, SentencePiece, Tiktoken, Tokenizer
+
+if TYPE_CHECKING:
+    from scalelab.tasks.text.spec import Text
 
 LAYOUT = 1
 """Raised when the same text would be prepared to other shards."""
@@ -102,7 +105,7 @@ def home(corpus: Corpus, tokens: Tokenizer, folder: str) -> str:
     return f"{folder.rstrip('/')}/{_slug(source)}-{sha256(asked)[:8]}"
 
 
-def home_of(task: Text, folder: str) -> str:
+def home_of(task: "Text", folder: str) -> str:
     """Where the corpus of a task lies."""
     return home(task.corpus, task.tokens, folder)
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.files import replacing
+from scalelab.data.spec import TALES, Corpus
 from scalelab.data.text import documents
 from scalelab.data.text.documents import Piece
 from scalelab.data.text.manifest import SplitName
@@ -23,7 +24,6 @@ from scalelab.data.text.origin import (
     recorded,
 )
 from scalelab.data.text.tales import COUNT, tales
-from scalelab.spec.text import TALES, Corpus
 
 SHAKESPEARE = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"

@@ -5,16 +5,19 @@ It is written last: a folder without one is not prepared.
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import Unreadable, UserError
 from scalelab.core.files import replacing
+from scalelab.data.spec import TALES, Corpus, Tokenizer
 from scalelab.data.text.asking import command, home_of
 from scalelab.data.text.origin import Origin
-from scalelab.spec.text import TALES, Corpus, Text, Tokenizer
+
+if TYPE_CHECKING:
+    from scalelab.tasks.text.spec import Text
 
 FILE = "manifest.json"
 
@@ -105,7 +108,7 @@ def proof(manifest: Manifest) -> str:
 class NotPrepared(Unreadable):
     """A corpus has no shards yet; the cure is the command that makes them."""
 
-    def __init__(self, task: Text, folder: str, where: str = "") -> None:
+    def __init__(self, task: "Text", folder: str, where: str = "") -> None:
         remote = "://" in folder and not folder.startswith("file://")
         made = command(
             task.corpus, task.tokens, "results/data" if remote else folder.removeprefix("file://")
@@ -135,7 +138,7 @@ def changed(corpus: Corpus, tokens: Tokenizer, folder: str, home: str) -> UserEr
     return UserError(f"`{corpus.source}` has changed since it was prepared", cure=cure, where=home)
 
 
-def find(task: Text, folder: str) -> Manifest:
+def find(task: "Text", folder: str) -> Manifest:
     """The manifest of a task's corpus, read once for each version of its file.
 
     Raises NotPrepared where there is none, UserError where it is none, or of other shards than

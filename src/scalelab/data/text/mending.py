@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scalelab.core.errors import UserError
+from scalelab.data.spec import TALES
 from scalelab.data.text import manifest
 from scalelab.data.text.corpora import is_downloaded
 from scalelab.data.text.locking import locked
@@ -14,7 +15,6 @@ from scalelab.data.text.manifest import FILE, Manifest
 from scalelab.data.text.origin import is_same, local
 from scalelab.data.text.reading import is_sound
 from scalelab.data.text.tokenizers import is_trained, open_tokenizer
-from scalelab.spec.text import TALES
 
 BROKEN = ".broken"
 """How the name of a folder ends that was set aside; nothing looks for it there."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from scalelab.core.errors import UserError, reason
 from scalelab.core.locations import expanded_path
-from scalelab.spec.text import TALES, Corpus
+from scalelab.data.spec import TALES, Corpus
 
 SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet")
 """Files that are read of a folder."""

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
+from scalelab.data import spec
+from scalelab.data.spec import Corpus
 from scalelab.data.text import manifest
 from scalelab.data.text.asking import command, home
 from scalelab.data.text.corpora import Source, check_source, open_source
@@ -22,8 +24,6 @@ from scalelab.data.text.origin import is_same, left_out, local
 from scalelab.data.text.splitting import Splitter
 from scalelab.data.text.tokenising import Encoded, encoded
 from scalelab.data.text.tokenizers import Tokenizer, is_trained, open_tokenizer, train
-from scalelab.spec import text as spec
-from scalelab.spec.text import Corpus
 
 TRAINED_ON = 1 << 28
 """Characters of the training split that a tokenizer is trained on at most."""

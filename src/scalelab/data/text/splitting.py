@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from scalelab.data.hashing import words
+from scalelab.data.spec import Corpus
 from scalelab.data.text.corpora import Source
 from scalelab.data.text.documents import Piece, line_end
 from scalelab.data.text.manifest import SPLITS, SplitName
-from scalelab.spec.text import Corpus
 
 FEW = 200
 """Documents below which a corpus is cut instead of dealt out: the splits would be too uneven."""

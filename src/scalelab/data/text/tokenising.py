@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scalelab.data import spec
 from scalelab.data.text.manifest import SplitName
 from scalelab.data.text.mds import Tokens, dtype_of
 from scalelab.data.text.splitting import Part, Position
 from scalelab.data.text.tokenizers import Tokenizer, open_tokenizer
 from scalelab.data.text.tokenizers.protocol import well_formed
-from scalelab.spec import text as spec
 
 BATCH = 1 << 19
 """Characters, about, that are encoded at once."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
+from scalelab.data import spec
 from scalelab.data.text.tokenizers.bytes import Bytes
 from scalelab.data.text.tokenizers.huggingface import open_huggingface, train_huggingface
 from scalelab.data.text.tokenizers.protocol import Ids, Tokenizer
 from scalelab.data.text.tokenizers.sentencepiece import open_sentencepiece
 from scalelab.data.text.tokenizers.tiktoken import open_tiktoken
-from scalelab.spec import text as spec
 
 __all__ = ["Ids", "Tokenizer", "is_trained", "open_tokenizer", "train"]
 

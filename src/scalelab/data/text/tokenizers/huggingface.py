@@ -15,9 +15,9 @@ from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.core.files import replacing
 from scalelab.core.locations import expanded, is_url
+from scalelab.data import spec
 from scalelab.data.text.tokenizers.files import malformed, read
 from scalelab.data.text.tokenizers.protocol import Ids, spoken, well_formed
-from scalelab.spec import text as spec
 
 FILE = "tokenizer.json"
 """The name of a trained tokenizer's file in the folder of its corpus."""

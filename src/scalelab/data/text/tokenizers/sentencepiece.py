@@ -14,9 +14,9 @@ import numpy as np
 
 from scalelab.core.canon import sha256
 from scalelab.core.locations import expanded
+from scalelab.data import spec
 from scalelab.data.text.tokenizers.files import malformed, read
 from scalelab.data.text.tokenizers.protocol import Ids, spoken, well_formed
-from scalelab.spec import text as spec
 
 
 class SentencePiece:

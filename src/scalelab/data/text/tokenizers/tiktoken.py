@@ -18,9 +18,9 @@ import numpy as np
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.locations import expanded
+from scalelab.data import spec
 from scalelab.data.text.tokenizers.files import malformed, read
 from scalelab.data.text.tokenizers.protocol import Ids, spoken, well_formed
-from scalelab.spec import text as spec
 
 if TYPE_CHECKING:
     from tiktoken import Encoding

@@ -1,0 +1,142 @@
+"""The training loss of a router over layers: every step may bear loss, and REINFORCE has several
+roll-outs of each sequence.
+
+Shapes: B sequences, T positions, M targets in a row, N predictions, D width, R roll-outs of a
+sequence.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from scalelab.families.cost import BACKWARD
+from scalelab.families.layer_router.reading import Reading
+from scalelab.families.layer_router.spec import Reinforce
+from scalelab.families.objective import Batch, Loss, each_nats, summed_nats
+
+if TYPE_CHECKING:
+    from scalelab.families.layer_router.model import LayerRouter
+
+
+def routed_loss(model: "LayerRouter", batch: Batch, z_loss: bool = False) -> Loss:
+    """The parts of the loss over a micro-batch: if every step bears loss, the weighted sum over the
+    steps; of several roll-outs the mean.
+    """
+    real_BT = None if model.given.mask == "full" else _real(batch)
+    reading = model.read(
+        batch.tokens_BT, batch.given_B, batch.targets_BM, batch.document_BT, real_BT=real_BT
+    )
+    rollouts, policy = len(reading.final_BMD) // len(batch.tokens_BT), None
+    routings = [route.routing for route in reading.routes]
+    penalty = torch.stack([reading.penalty, *(routing.penalty for routing in routings)]).sum()
+    if rollouts == 1 and not reading.weights:
+        nats, z = summed_nats(model, reading.final_BMD, batch, z_loss)
+    else:
+        nats_RBM, z_RBM = (
+            part.unflatten(0, (rollouts, -1))
+            for part in _over_steps(model, reading, _repeated(batch, rollouts))
+        )
+        nats, z = nats_RBM.sum() / rollouts, z_RBM.sum() / rollouts
+        if rollouts > 1:
+            policy = _policy(model, reading, _placed(nats_RBM.detach(), batch))
+            penalty = (
+                penalty
+                if reading.cost_BT is None
+                else penalty + _policy(model, reading, _costs(reading, rollouts, real_BT))
+            )
+    return Loss(
+        nats,
+        z if z_loss else torch.zeros_like(z),
+        penalty,
+        routings,
+        policy,
+        None if reading.cost_BT is None else _steps_of(reading, rollouts, real_BT),
+        BACKWARD * reading.flops,
+    )
+
+
+def _policy(model: "LayerRouter", reading: Reading, lost_RBT: Tensor) -> Tensor:
+    """REINFORCE (Williams 1992) of what is lost at each position: each choice's ln p times by how
+    much the loss that it can change exceeds that of the other roll-outs.
+
+    Its gradient is that of the expected loss: what a choice cannot change, and what the other
+    roll-outs lose, has no part in it but noise. Under a causal mask a token changes nothing before
+    it.
+    """
+    selection, rollouts = model.given.selection, len(lost_RBT)
+    assert isinstance(selection, Reinforce), "nothing else has roll-outs"
+    ahead_RBT = lost_RBT.flip(2).cumsum(2).flip(2)
+    if model.given.mask == "full":
+        ahead_RBT = ahead_RBT[..., :1].expand_as(ahead_RBT)
+    excess_RBT = (ahead_RBT - ahead_RBT.mean(0)) * (rollouts / (rollouts - 1))
+    log_prob_RBT = (
+        torch.stack([route.log_prob_BT for route in reading.routes])
+        .sum(0)
+        .unflatten(0, (rollouts, -1))
+    )
+    if model.given.granularity == "sequence":  # one choice, told of every token
+        log_prob_RBT = log_prob_RBT[..., :1]
+        excess_RBT = excess_RBT[..., :1]
+    return selection.coefficient * (excess_RBT * log_prob_RBT).sum() / rollouts
+
+
+def _placed(nats_RBM: Tensor, batch: Batch) -> Tensor:
+    """The nats of the targets at their positions, [R, B, T]."""
+    if batch.targets_BM is None:
+        return nats_RBM
+    lost_RBT = nats_RBM.new_zeros(*nats_RBM.shape[:2], batch.tokens_BT.shape[1])
+    return lost_RBT.scatter_add_(2, batch.targets_BM.expand_as(nats_RBM), nats_RBM)
+
+
+def _costs(reading: Reading, rollouts: int, real_BT: Tensor | None) -> Tensor:
+    """What thinking costs at each position, [R, B, T], as its mean over all positions counts it."""
+    assert reading.cost_BT is not None
+    cost_RBT = reading.cost_BT.detach().unflatten(0, (rollouts, -1))
+    return (cost_RBT if real_BT is None else cost_RBT * real_BT) / cost_RBT[0].numel()
+
+
+def _steps_of(reading: Reading, rollouts: int, real_BT: Tensor | None) -> Tensor:
+    """Steps of the tokens that are no padding, [N]."""
+    steps_BT = reading.steps_BT.detach()
+    return steps_BT.flatten() if real_BT is None else steps_BT[real_BT.repeat(rollouts, 1)]
+
+
+def _real(batch: Batch) -> Tensor | None:
+    """[B, T]: true up to the last target of a row, behind which padding fills the window; None
+    where all positions bear loss.
+    """
+    if batch.targets_BM is None:
+        return None
+    last_B1 = (
+        batch.targets_BM if batch.weights_BM is None else batch.targets_BM * (batch.weights_BM > 0)
+    ).amax(1, keepdim=True)
+    return torch.arange(batch.tokens_BT.shape[1], device=last_B1.device) <= last_B1
+
+
+def _over_steps(model: "LayerRouter", reading: Reading, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Nats and squared log-partition of each target, [B, M]: expected over the steps that bear
+    loss.
+    """
+    if not reading.weights:
+        return each_nats(model, reading.final_BMD, batch)
+    parts = [
+        each_nats(model, x_BMD, _weighed(batch, weight_BM))
+        for x_BMD, weight_BM in zip(reading.each_step, reading.weights, strict=True)
+    ]
+    return torch.stack([nats_BM for nats_BM, _ in parts]).sum(0), torch.stack(
+        [z_BM for _, z_BM in parts]
+    ).sum(0)
+
+
+def _weighed(batch: Batch, weight_BM: Tensor) -> Batch:
+    return replace(
+        batch, weights_BM=weight_BM if batch.weights_BM is None else batch.weights_BM * weight_BM
+    )
+
+
+def _repeated(batch: Batch, rollouts: int) -> Batch:
+    """The labels of every lane; of the rest what weighs them."""
+    weights_BM = None if batch.weights_BM is None else batch.weights_BM.repeat(rollouts, 1)
+    return replace(batch, labels_BM=batch.labels_BM.repeat(rollouts, 1), weights_BM=weights_BM)

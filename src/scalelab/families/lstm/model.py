@@ -1,0 +1,229 @@
+"""The LSTM family, one to one with `spec.Lstm`.
+
+B lanes, T positions of this call, M positions asked for, D width, V vocabulary, E experts, L
+layers, G four gates (4 D).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from scalelab.families.language_model import LanguageModel
+from scalelab.families.lstm import spec
+from scalelab.layers.gather import pick
+from scalelab.layers.linear import Embedding, Linear
+from scalelab.layers.moe import Routing
+from scalelab.layers.spec import Role
+
+
+@dataclass
+class LstmCache:
+    """What each layer remembers of the tokens read so far, in fp32 and written in place: as much
+    for a long text as for a short one.
+    """
+
+    length: int
+    """Positions that a lane has room for."""
+    output_LBD: Tensor
+    cell_LBD: Tensor
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are."""
+        return self.cell_LBD.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all lanes."""
+        return sum(
+            state.numel() * state.element_size() for state in (self.output_LBD, self.cell_LBD)
+        )
+
+    def select(self, lanes: Tensor) -> "LstmCache":
+        """A cache of these lanes only (int64 indices), in their order."""
+        return LstmCache(self.length, self.output_LBD[:, lanes], self.cell_LBD[:, lanes])
+
+
+class Bias(nn.Module):
+    """What is added to the gates before their nonlinearities; `forget` is where those of the forget
+    gate begin.
+    """
+
+    role: Role = "gain"
+
+    def __init__(self, width: int, forget: float) -> None:
+        super().__init__()
+        begin_GD = torch.zeros(4, width)
+        begin_GD[1] = forget
+        self.weight = nn.Parameter(begin_GD.flatten())
+
+
+class LstmLayer(nn.Module):
+    """One LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+    The gates stand in torch's order: input, forget, cell, output. The two biases are torch's too;
+    their sum alone tells.
+    """
+
+    def __init__(self, width: int, forget: float) -> None:
+        super().__init__()
+        gates = (width,) * 4
+        self.input, self.recurrent = Linear(width, *gates), Linear(width, *gates)
+        self.input_bias, self.recurrent_bias = Bias(width, forget), Bias(width, 0.0)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """All positions from an empty state, [B, T, D] -> [B, T, D], by torch's fused kernels in
+        the precision of autocast.
+        """
+        device = "cpu" if x_BTD.is_meta else x_BTD.device.type
+        dtype = (
+            torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_BTD.dtype
+        )
+        with torch.autocast(device, enabled=False):
+            start_1BD = x_BTD.new_zeros(1, len(x_BTD), x_BTD.shape[-1], dtype=dtype)
+            # One layer, with biases, no dropout, with a backward pass where one may come, in one
+            # direction, the lanes first.
+            options = True, 1, 0.0, torch.is_grad_enabled(), False, True
+            y_BTD, _, _ = torch.lstm(
+                x_BTD.to(dtype), (start_1BD, start_1BD), self._weights(dtype), *options
+            )
+        return y_BTD
+
+    def step(self, gates_BG: Tensor, output_BD: Tensor, cell_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """The next output and cell, from what `read` says of a token and from the last ones."""
+        both_BG = gates_BG + F.linear(output_BD, self.recurrent.weight, self.recurrent_bias.weight)
+        enter_BD, forget_BD, new_BD, leave_BD = both_BG.chunk(4, dim=-1)
+        cell_BD = forget_BD.sigmoid() * cell_BD + enter_BD.sigmoid() * new_BD.tanh()
+        return leave_BD.sigmoid() * cell_BD.tanh(), cell_BD
+
+    def _weights(self, dtype: torch.dtype) -> list[Tensor]:
+        """Matrices and biases in the kernels' order; for a GPU in one block, in which cuDNN wants
+        them.
+        """
+        weights = [
+            part.weight.to(dtype)
+            for part in (self.input, self.recurrent, self.input_bias, self.recurrent_bias)
+        ]
+        if not weights[0].is_cuda:
+            return weights
+        block = torch.cat([weight.flatten() for weight in weights])
+        pieces = block.split([weight.numel() for weight in weights])
+        return [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
+
+    def read(self, x_BTD: Tensor) -> Tensor:
+        """What the tokens say to the gates, [B, T, D] -> [B, T, G]: one product for all
+        positions.
+        """
+        return F.linear(x_BTD, self.input.weight, self.input_bias.weight)
+
+
+def build(given: spec.Lstm, vocab: int, context: int) -> "Lstm":
+    """The module of a resolved spec."""
+    return Lstm(given, vocab, context)
+
+
+class Lstm(LanguageModel[spec.Lstm]):
+    """A stack of LSTMs over at most `context` positions. The weights are drawn by `initialise`.
+
+    Set `recompute` to keep each layer's input alone while training, and compute the rest again in
+    the backward pass.
+    """
+
+    def __init__(self, given: spec.Lstm, vocab: int, context: int) -> None:
+        super().__init__()
+        assert isinstance(given.width, int), "a module is built from a resolved spec"
+        self.given, self.context, self.recompute = given, context, False
+        self.depth, self.wider = given.layers, 1.0
+        self.embedding = Embedding(vocab, given.width)
+        self.layers = nn.ModuleList(
+            LstmLayer(given.width, given.forget) for _ in range(given.layers)
+        )
+        self.output = None if given.tied else Linear(given.width, vocab, role="head")
+
+    def run(
+        self,
+        tokens_BT: Tensor,
+        given_B: Tensor | None = None,
+        at_BM: Tensor | None = None,
+        document_BT: Tensor | None = None,
+    ) -> tuple[Tensor, list[Routing]]:
+        """tokens [B, T] -> features [B, T, D], to which `head` may be applied; and no routings.
+
+        With `at_BM`, the features [B, M, D] at these positions alone; all are computed.
+        """
+        length = tokens_BT.shape[1]
+        assert length <= self.context, f"{length} positions exceed the context of {self.context}"
+        assert document_BT is None, "a state is not reset between documents"
+        x_BTD = self._embed(tokens_BT)
+        for index, layer in enumerate(self.layers):
+            y_BTD = self._pass(layer, x_BTD)
+            x_BTD = y_BTD if index == 0 else x_BTD + y_BTD
+        return (x_BTD if at_BM is None else pick(x_BTD, at_BM)), []
+
+    def new_cache(self, lanes: int, length: int) -> LstmCache:
+        """An empty cache for `lanes` sequences of at most `length` positions."""
+        assert length <= self.context
+        shape = (self.given.layers, lanes, self.embedding.weight.shape[1])
+        weight = self.embedding.weight.detach()
+        return LstmCache(length, weight.new_zeros(shape), weight.new_zeros(shape))
+
+    def decode(
+        self,
+        tokens_BT: Tensor,
+        start_B: Tensor,
+        cache: LstmCache,
+        given_B: Tensor | None = None,
+        length_B: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [B, T, V] of the next tokens of their lanes; writes the cache.
+
+        The tokens follow those that the cache has read, each once: `start_B` says nothing new. The
+        first `length_B` tokens of a lane are real, all of them where it is None; the padding behind
+        them leaves no trace, and its logits mean nothing.
+        """
+        x_BTD = self._embed(tokens_BT)
+        real_BT1 = None
+        if length_B is not None:
+            real_BT1 = (
+                torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < length_B[:, None]
+            )[..., None]
+        for index, layer in enumerate(self.layers):
+            assert isinstance(layer, LstmLayer)
+            y_BTD = _follow(layer, x_BTD, cache.output_LBD[index], cache.cell_LBD[index], real_BT1)
+            x_BTD = y_BTD if index == 0 else x_BTD + y_BTD
+        return self.head(x_BTD)
+
+    def _pass(self, layer: nn.Module, x_BTD: Tensor) -> Tensor:
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return checkpoint(layer, x_BTD, use_reentrant=False, preserve_rng_state=False)
+        return layer(x_BTD)
+
+    def _embed(self, tokens_BT: Tensor) -> Tensor:
+        x_BTD = self.embedding(tokens_BT)
+        # An evaluation has no gradients: nothing is dropped there, whatever mode the model is in.
+        drops = self.given.embedding_dropout > 0 and self.training and torch.is_grad_enabled()
+        return F.dropout(x_BTD, self.given.embedding_dropout) if drops else x_BTD
+
+
+def _follow(
+    layer: LstmLayer, x_BTD: Tensor, output_BD: Tensor, cell_BD: Tensor, real_BT1: Tensor | None
+) -> Tensor:
+    """Token after token from a state, which is written; a fused kernel knows no padding behind some
+    lanes.
+    """
+    gates_BTG, before, found = layer.read(x_BTD), (output_BD, cell_BD), list[Tensor]()
+    for place in range(x_BTD.shape[1]):
+        after = layer.step(gates_BTG[:, place], *before)
+        found.append(after[0])
+        if real_BT1 is not None:
+            after = (
+                torch.where(real_BT1[:, place], after[0], before[0]),
+                torch.where(real_BT1[:, place], after[1], before[1]),
+            )
+        before = after
+    output_BD.copy_(before[0])
+    cell_BD.copy_(before[1])
+    return torch.stack(found, dim=1)
