@@ -67,7 +67,7 @@ class Wish:
     data: str
 
     def sampled(self, usual: float) -> "Sampling":
-        """How tokens are chosen, where no temperature is asked for at the `usual` one."""
+        """How tokens are chosen; `usual` is the temperature unless one was given."""
         from scalelab.generate import Sampling
 
         return Sampling(

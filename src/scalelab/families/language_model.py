@@ -3,7 +3,7 @@
 B lanes, T positions of a call, M positions asked for, D width, V vocabulary.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ class Cache(Protocol):
         ...
 
 
-class LanguageModel(nn.Module, Generic[Given]):
+class LanguageModel(nn.Module, Generic[Given], ABC):
     """A model over at most `context` positions. Its weights are drawn by `initialise`.
 
     Set `recompute` to keep only the inputs of the layers while training, and to compute the rest

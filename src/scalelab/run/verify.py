@@ -101,7 +101,7 @@ def verify(
         if now.get(name) != value
     }
     events: list[Event] = []
-    with laid_out(stored, layers_sha256) as folder:
+    with laid_out(stored) as folder:
         ended = train(
             trial, execution, folder=folder, layers_sha256=layers_sha256, emit=events.append
         )

@@ -28,7 +28,9 @@ them.
 
 def measured(trial: Trial) -> tuple[str, ...]:
     """Metrics of every evaluation of a trial."""
-    return (*trial.task.measures, *_experts(trial), *_thinking(trial))
+    pool = trial.model.layer_pool
+    steps = ("steps_mean",) if pool is not None and pool.halts else ()
+    return (*trial.task.measures, *_experts(trial), *steps)
 
 
 def concluded(trial: Trial) -> tuple[str, ...]:
@@ -45,8 +47,3 @@ def concluded(trial: Trial) -> tuple[str, ...]:
 
 def _experts(trial: Trial) -> tuple[str, ...]:
     return EXPERTS if trial.model.layer_pool or trial.model.mixture else ()
-
-
-def _thinking(trial: Trial) -> tuple[str, ...]:
-    pool = trial.model.layer_pool
-    return ("steps_mean",) if pool is not None and pool.halts else ()

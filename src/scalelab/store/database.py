@@ -28,7 +28,12 @@ Point = tuple[int, str, int, float | None]
 """A row of the table `metrics`: trial, name, step, value."""
 
 
-_properties = Properties.metadata.tables["properties"]
+def table_of(model: type[SQLModel]) -> Table:
+    """The table that a class describes."""
+    return model.metadata.tables[str(model.__tablename__)]
+
+
+_properties = table_of(Properties)
 
 
 class Kind(Protocol):
@@ -239,8 +244,3 @@ class Database:
             if explained is None:
                 raise
             raise explained from error
-
-
-def table_of(model: type[SQLModel]) -> Table:
-    """The table that a class describes."""
-    return model.metadata.tables[str(model.__tablename__)]
