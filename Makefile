@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# To compile all that is installed takes minutes; Python compiles what is imported, once.
+INSTALL := $(PIP) install --quiet --no-compile
+# Files of tests run side by side; each has its own Ray, PostgreSQL and Chromium.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
@@ -18,7 +22,7 @@ demo: $(VENV)/.installed ## train the laptop-size main job and draw figure 1; ag
 	$(BIN)/scalelab report --fig 1
 
 test: $(VENV)/.installed-for-tests ## the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	$(PYTEST)
 
 test-slow: $(VENV)/.installed-for-tests ## the slow tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
@@ -50,7 +54,7 @@ bench: $(VENV)/.installed-for-tests ## run every benchmark (docs/benchmarks.md t
 # are supported is left out.
 COMPILE = $(BIN)/uv pip compile --quiet $(UPGRADE) --config-file requirements.uv.toml pyproject.toml
 lock: $(VENV)/.installed-for-tests ## pin the dependencies of pyproject.toml in the two requirements files
-	$(PIP) install --quiet uv
+	$(INSTALL) uv
 	$(COMPILE) --extra streaming --group test --output-file requirements-test.lock
 	$(COMPILE) --constraint requirements-test.lock --output-file requirements.lock
 	@for file in requirements-test.lock requirements.lock; do grep -v "python_full_version >= '3.14'$$" $$file > $$file.part && mv $$file.part $$file; done
@@ -63,10 +67,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo 'scalelab needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo 'Installing the pinned requirements: a minute, or as long as the download takes'
-	$(PIP) install --quiet --requirement requirements.lock
-	$(PIP) install --quiet --no-deps --editable .
+	$(INSTALL) --requirement requirements.lock
+	$(INSTALL) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.installed-for-tests: requirements-test.lock $(VENV)/.installed
-	$(PIP) install --quiet --requirement requirements-test.lock
+	$(INSTALL) --requirement requirements-test.lock
 	@touch $@

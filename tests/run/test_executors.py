@@ -264,6 +264,33 @@ def test_a_trial_that_will_not_stop_is_given_up(
     assert time.monotonic() - began[0] < 10
 
 
+def test_a_trial_that_swallows_an_exception_is_given_up_inline(
+    make_plan: Callable[..., Plan],
+) -> None:
+    """As a callback of a compiler does."""
+    swallowed = list[BaseException]()
+
+    def deaf(trial, execution, *, folder, emit, stopping, pruned):
+        emit(Started({}))
+        try:
+            time.sleep(60)
+        except BaseException as error:
+            swallowed.append(error)
+        time.sleep(60)
+        return Ended("done", 10, 120.0)
+
+    desk = ListDesk(make_plan(EIGHT).trials[:1])
+
+    def stop(event: Event) -> None:
+        desk.stopping = desk.overdue = True
+
+    desk.on_tell, began = stop, time.monotonic()
+    execute("inline", desk, deaf)
+    assert time.monotonic() - began < 10
+    assert len(swallowed) == 1
+    assert desk.ends() == []
+
+
 def test_ray_leaves_no_folder_and_no_process_output(
     ray_session: None, make_plan: Callable[..., Plan], capfd: pytest.CaptureFixture[str]
 ) -> None:

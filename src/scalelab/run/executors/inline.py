@@ -61,13 +61,15 @@ def _watched(desk: Desk) -> Iterator[None]:
     done, trial = threading.Event(), threading.get_ident()
 
     def watch() -> None:
+        # Again and again: what is raised in a callback of C code, or where a library catches
+        # everything, is lost.
         while not done.wait(LOOK_S):
             if desk.overdue:
                 signal.pthread_kill(trial, signal.SIGALRM)
-                return
 
     def give_up(number: int, frame: FrameType | None) -> None:
-        raise Overdue
+        if not done.is_set():
+            raise Overdue
 
     before = signal.signal(signal.SIGALRM, give_up)
     thread = threading.Thread(target=watch, name="watch", daemon=True)
