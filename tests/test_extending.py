@@ -76,9 +76,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = (ROOT / "docs/extending.md").read_text()
     for path, code in re.findall(r"```python\n# (src/\S+)\n(.*?)```", page, re.DOTALL):
         file = folder / path
-        if file.parent.name != "report":
-            file.parent.mkdir(exist_ok=True)
-            (file.parent / "__init__.py").touch()
+        file.parent.mkdir(exist_ok=True)
+        (file.parent / "__init__.py").touch()
         file.write_text(code)
     for path, changes in REGISTERED.items():
         file = folder / path
