@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from scalelab.core.errors import UserError, reason
 from scalelab.core.files import replacing
-from scalelab.report.charts import to_png, to_svg
+from scalelab.report.charts.themes import to_png, to_svg
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.html.index import (
     Drawn,

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scalelab.report.charts import to_svg
+from scalelab.report.charts.themes import to_svg
 from scalelab.report.figure import Rows
 from scalelab.report.figures.allocation.figure import Allocation
 

@@ -14,7 +14,7 @@ import pytest
 
 from scalelab import report
 from scalelab.core.events import Measured, Started
-from scalelab.report.charts import to_svg
+from scalelab.report.charts.themes import to_svg
 from scalelab.report.figure import Rows
 from scalelab.report.figures.expert_load.charts import CELLS, load_chart
 from scalelab.report.figures.expert_load.data import experts_of

@@ -11,7 +11,7 @@ import pytest
 from scalelab import report
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Measured, Started
-from scalelab.report.charts import to_svg
+from scalelab.report.charts.themes import to_svg
 from scalelab.report.figure import Drawing
 from scalelab.report.figures.learning_curves import figure as learning_curves
 from scalelab.report.reading import Reading

@@ -14,7 +14,7 @@ import pytest
 from scalelab import report
 from scalelab.core.errors import UserError
 from scalelab.fit.multiple import holm
-from scalelab.report.charts import to_svg
+from scalelab.report.charts.themes import to_svg
 from scalelab.report.figure import Drawing, Rows
 from scalelab.report.reading import Reading
 from scalelab.report.registry import find

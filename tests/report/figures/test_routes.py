@@ -21,7 +21,7 @@ from scalelab.core.events import Ended, Measured, Started
 from scalelab.evaluate.excerpt import excerpt
 from scalelab.families.layer_router.spec import LayerRouter
 from scalelab.fit.multiple import holm
-from scalelab.report.charts import to_svg
+from scalelab.report.charts.themes import to_svg
 from scalelab.report.figure import Drawing, Panel, Rows
 from scalelab.report.reading import Reading
 from scalelab.report.registry import find

@@ -15,7 +15,7 @@ import altair as alt
 
 from scalelab.report.arms import Arms
 from scalelab.report.figure import Rows
-from scalelab.report.figures.facts_vs_params.text import SERIES
+from scalelab.report.recall import SERIES
 
 COLOURS = 6
 """Colours of a theme; the series after that begin anew, with other shapes and dashes."""

@@ -15,7 +15,7 @@ from scalelab.fit.estimate import Estimate
 from scalelab.fit.fit import Fit
 from scalelab.fit.sample import describe
 from scalelab.fit.warned import Warned
-from scalelab.report.charts import behind
+from scalelab.report.charts.marks import behind
 from scalelab.report.figure import Table
 from scalelab.report.fits.data import Fitted
 from scalelab.report.numbers import MINUS, NONE, short, span

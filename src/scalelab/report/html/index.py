@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from scalelab.report.charts import THEMES, to_png
+from scalelab.report.charts.themes import THEMES, to_png
 from scalelab.report.figure import Drawing, Figure
 from scalelab.report.html.markup import asset, head, image, items
 

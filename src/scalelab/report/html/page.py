@@ -10,7 +10,11 @@ from html import escape
 
 import vl_convert
 
-from scalelab.report.charts import THEMES, VEGA_LITE, to_svg
+from scalelab.report.charts.themes import (
+    THEMES,
+    VEGA_LITE,
+    to_svg,
+)
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.html.markup import (
     asset,

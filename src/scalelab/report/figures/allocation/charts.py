@@ -6,7 +6,14 @@ from typing import Any
 import altair as alt
 
 from scalelab.fit.allocation import Ranking, Shape
-from scalelab.report.charts import WIDTH, Data, behind, finished, layer, told
+from scalelab.report.charts.marks import (
+    WIDTH,
+    Data,
+    behind,
+    finished,
+    layer,
+    told,
+)
 from scalelab.report.numbers import NONE, PLUS_MINUS, rounded, whole
 
 NAMES = {

@@ -5,18 +5,21 @@ from typing import Any
 
 import altair as alt
 
-from scalelab.report.charts import (
-    HEIGHT,
+from scalelab.report.charts.axes import (
     PLAIN_LABEL,
     POWER_LABEL,
-    WIDTH,
-    Data,
-    finished,
-    layer,
     log_domain,
     log_ticks,
     log_x,
     log_y,
+)
+from scalelab.report.charts.marks import (
+    HEIGHT,
+    THIRD,
+    WIDTH,
+    Data,
+    finished,
+    layer,
     told,
 )
 from scalelab.report.numbers import MINUS
@@ -24,7 +27,7 @@ from scalelab.report.numbers import MINUS
 Part = alt.LayerChart | alt.FacetChart
 """One of several charts; altair says either of what is a layered one."""
 
-SMALL, LOW = 246, 190
+LOW = 190
 """Width and height of one of several charts."""
 
 RESIDUAL = {
@@ -69,7 +72,7 @@ def residuals_chart(
             .mark_line(style="ink", fill=None, strokeWidth=2)
             .encode(alt.X("at:Q")),
         ]
-        return alt.layer(*parts).properties(width=SMALL, height=LOW)
+        return alt.layer(*parts).properties(width=THIRD, height=LOW)
 
     return side_by_side(
         [one(field, *said) for field, said in against.items()],
@@ -114,7 +117,7 @@ def spread_chart(data: Data) -> dict[str, Any]:
         .mark_point(filled=True, size=26, opacity=0.7, cursor="pointer")
         .encode(tooltip=told(RESIDUAL, ".4f"))
     )
-    size = {"width": SMALL, "height": LOW}
+    size = {"width": THIRD, "height": LOW}
     return side_by_side(
         [alt.layer(bars, bell).properties(**size), alt.layer(straight, points).properties(**size)],
         data,
@@ -140,7 +143,7 @@ def pairs_chart(
             style="ink", shape="cross", size=110, opacity=1, filled=True
         )
         title = f"{first} and {second}: correlation {correlation:.2f}".replace("-", MINUS)
-        return alt.layer(points, best).properties(width=SMALL, height=LOW, title=title)
+        return alt.layer(points, best).properties(width=THIRD, height=LOW, title=title)
 
     return side_by_side([one(*pair) for pair in pairs], data)
 
@@ -206,7 +209,7 @@ def profiles_chart(data: Data, names: Sequence[str], logarithmic: Sequence[str])
             layer("profiles", x, y, keep=mine).mark_line(strokeWidth=2, clip=True),
             layer("best", alt.X("at:Q"), keep=mine).mark_rule(style="reference", strokeWidth=1.2),
         ]
-        return alt.layer(*parts).properties(width=SMALL, height=LOW)
+        return alt.layer(*parts).properties(width=THIRD, height=LOW)
 
     return side_by_side([one(name) for name in names], data)
 

@@ -11,7 +11,12 @@ import numpy as np
 from scipy.stats import norm
 
 from scalelab.fit.censored import Floats
-from scalelab.report.charts import PLAIN_LABEL, POWER_LABEL, SIZE_LABEL, behind
+from scalelab.report.charts.axes import (
+    PLAIN_LABEL,
+    POWER_LABEL,
+    SIZE_LABEL,
+)
+from scalelab.report.charts.marks import behind
 from scalelab.report.figures.diagnostics.diagnosis import Diagnosis
 from scalelab.report.fits.text import fewer, run_marks, target
 from scalelab.report.numbers import short

@@ -6,20 +6,23 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from scalelab.report.charts import (
+from scalelab.report.charts.axes import (
     PLAIN_LABEL,
+    log_domain,
+    log_x,
+    log_y,
+)
+from scalelab.report.charts.colours import COLOURS, Palette
+from scalelab.report.charts.marks import (
+    HALF,
+    THIRD,
     WIDTH,
     Data,
     behind,
     finished,
     layer,
-    log_domain,
-    log_x,
-    log_y,
     told,
 )
-from scalelab.report.charts.colours import COLOURS, Palette
-from scalelab.report.figures.diagnostics.charts import SMALL
 from scalelab.report.figures.expert_load.data import Experts, Load
 from scalelab.report.numbers import rounded
 
@@ -31,7 +34,6 @@ _MOST = 2.0
 _EVALUATIONS = 16
 """Evaluations of a picture at least, before layers are left out."""
 _COLUMNS, _TALL = 3, (130, 260)
-_SMALL = 380
 _STEP = "replace(format(datum.value, '.2~s'), 'k', 'K')"
 """Labels of the evaluations: 50, 1.9K."""
 
@@ -55,7 +57,7 @@ def load_chart(found: Experts, cells: int = CELLS) -> tuple[dict[str, Any], bool
         if np.isfinite(value)
     ]
     columns = min(_COLUMNS, len(layers)) if len(layers) != 4 else 2
-    width = {1: WIDTH, 2: 390}.get(columns, SMALL)
+    width = {1: WIDTH, 2: 390}.get(columns, THIRD)
     height = min(_TALL[1], max(_TALL[0], 9 * load.experts))
     parts = [
         _heat(load, load.layers[at], width, height, [load.steps_S[step] for step in steps])
@@ -181,7 +183,7 @@ def curve_chart(data: Data, title: str, even: tuple[float, str] | None) -> dict[
         ),
     ]
     sets = {**data, "even": [] if even is None else [{"value": even[0], "text": even[1]}]}
-    return finished(alt.layer(*parts).properties(width=_SMALL, height=260), sets)
+    return finished(alt.layer(*parts).properties(width=HALF, height=260), sets)
 
 
 def _layers(layers: Sequence[int]) -> alt.Color:

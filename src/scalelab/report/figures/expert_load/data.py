@@ -5,7 +5,7 @@ evenly.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -15,11 +15,10 @@ import polars as pl
 from scalelab.fit.censored import Floats
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.figure import Rows
+from scalelab.report.layers import Curve, curves_of
 
 DEAD = 0.1
 """An expert that ends with less of an even load than this counts as dead."""
-CURVES = ("max_vio", "router_entropy", "dropped")
-"""What is measured of a layer's router at every evaluation."""
 
 _LOAD = re.compile(r"load_(\d+)_(\d+)")
 
@@ -27,12 +26,6 @@ _LOAD = re.compile(r"load_(\d+)_(\d+)")
 def is_load(name: str) -> bool:
     """Whether a metric is the load of one expert."""
     return _LOAD.fullmatch(name) is not None
-
-
-def layer_of(name: str) -> tuple[str, int] | None:
-    """`max_vio_3` -> max_vio, 3; None for other metrics."""
-    kind, _, layer = name.rpartition("_")
-    return (kind, int(layer)) if kind in CURVES and layer.isdigit() else None
 
 
 @dataclass(frozen=True)
@@ -62,17 +55,6 @@ class Load:
         return [
             (self.layers[int(at)], int(expert)) for at, expert in np.argwhere(self.end_LX < DEAD)
         ]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One quantity of one layer: the mean over the replicates, and their range."""
-
-    layer: int
-    steps_S: Sequence[int]
-    mean_S: Sequence[float]
-    low_S: Sequence[float]
-    high_S: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -143,25 +125,3 @@ def _load(digest: str, seed: int, points: pl.DataFrame) -> Load:
     )
     share_LSX[where] = points["value"].to_numpy()
     return Load(digest, seed, layers, steps, (share_LSX * experts).astype(np.float64))
-
-
-def curves_of(curves: pl.DataFrame, digests: Sequence[str]) -> dict[str, list[Curve]]:
-    """Means over the replicates at each evaluation that all of them had."""
-    mine = curves.filter(pl.col("digest").is_in(digests), pl.col("value").is_finite())
-    found: dict[str, list[Curve]] = {kind: [] for kind in CURVES}
-    for name, (kind, layer) in sorted(_named(mine["name"].unique()), key=lambda named: named[1]):
-        value = pl.col("value")
-        by_step = (
-            mine.filter(pl.col("name") == name)
-            .group_by("step")
-            .agg(value.mean(), value.min().alias("low"), value.max().alias("high"), pl.len())
-        )
-        whole = by_step.filter(pl.col("len") == pl.col("len").max()).sort("step")
-        found[kind].append(
-            Curve(layer, *(whole[column].to_list() for column in ("step", "value", "low", "high")))
-        )
-    return {kind: lines for kind, lines in found.items() if lines}
-
-
-def _named(names: Iterable[str]) -> list[tuple[str, tuple[str, int]]]:
-    return [(name, found) for name in names if (found := layer_of(name))]

@@ -7,7 +7,11 @@ from typing import Any
 
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.figures.expert_load.charts import CELLS, curve_chart, curve_rows, load_chart
-from scalelab.report.figures.expert_load.data import Experts, experts_of, is_load, layer_of
+from scalelab.report.figures.expert_load.data import (
+    Experts,
+    experts_of,
+    is_load,
+)
 from scalelab.report.figures.expert_load.text import (
     TITLES,
     layers_table,
@@ -16,6 +20,7 @@ from scalelab.report.figures.expert_load.text import (
     verdict,
     warnings,
 )
+from scalelab.report.layers import layer_of
 from scalelab.report.numbers import rounded
 
 _PAGE = 2 * CELLS

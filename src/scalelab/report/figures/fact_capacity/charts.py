@@ -10,20 +10,22 @@ import altair as alt
 import numpy as np
 
 from scalelab.fit.knowledge import Capacity, Point
-from scalelab.report.charts import (
-    HEIGHT,
+from scalelab.report.charts.axes import (
     PLAIN_LABEL,
+    log_domain,
+    log_x,
+    log_y,
+)
+from scalelab.report.charts.colours import Palette
+from scalelab.report.charts.marks import (
+    HEIGHT,
     WIDTH,
     Data,
     behind,
     finished,
     layer,
-    log_domain,
-    log_x,
-    log_y,
     told,
 )
-from scalelab.report.charts.colours import Palette
 from scalelab.report.numbers import NONE, rounded, short, whole
 
 GUIDES = (1.0, 2.0)

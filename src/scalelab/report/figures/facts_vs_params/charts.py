@@ -5,10 +5,19 @@ from typing import Any
 
 import altair as alt
 
-from scalelab.report.charts import HEIGHT, WIDTH, Data, finished, layer, log_y, thinned, told
+from scalelab.report.charts.axes import log_y, thinned
 from scalelab.report.charts.colours import Palette
+from scalelab.report.charts.marks import (
+    HEIGHT,
+    WIDTH,
+    Data,
+    finished,
+    layer,
+    told,
+)
+from scalelab.report.recall import MEAN
 
-LINES = ("mean", "fit, 95 %", "published line")
+LINES = (MEAN, "fit, 95 %", "published line")
 _DASHES = ([1, 0], [7, 4], [2, 3])
 _TOLD = {
     "series:N": "recall",

@@ -7,25 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from scalelab.core.errors import UserError
 from scalelab.fit.capacity import PUBLISHED, Law
 from scalelab.fit.cost import Cost
 from scalelab.fit.frontier import Answer, Cell, cells
-from scalelab.report.charts import behind
 from scalelab.report.charts.colours import modes
+from scalelab.report.charts.marks import behind
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.figures.facts_vs_params.charts import LINES, frontier_chart
 from scalelab.report.figures.facts_vs_params.methods import methods
 from scalelab.report.figures.facts_vs_params.text import (
-    SERIES,
     laws_table,
     points_table,
     reading,
     verdict,
 )
 from scalelab.report.numbers import NONE, rounded, whole
+from scalelab.report.recall import SERIES, mean_mark, threshold
 from scalelab.report.runs import absent
-from scalelab.spec.search import Frontier
 
 NEEDED = ("digest", "state", "seed", "task.people", "task.recall", "params.total")
 Curves = dict[str, list[Cell]]
@@ -73,24 +71,6 @@ class FactsVsParams(Figure):
                 "answers": _answers(curves),
             },
         )
-
-
-def threshold(rows: Rows) -> tuple[str, float]:
-    """The column that decides and the value that passes, as the experiments' frontier
-    searches say.
-    """
-    searches = {name: spec.get("search") or {} for name, spec in rows.specs.items()}
-    asked = {name: search for name, search in searches.items() if search.get("kind") == "frontier"}
-    plain = Frontier()
-    found = {
-        (str(search.get("metric", plain.metric)), float(search.get("at_least", plain.at_least)))
-        for search in asked.values()
-    }
-    if len(found) > 1:
-        what = "the experiments don't agree on what passes (`search.metric`, `search.at_least`)"
-        raise UserError(what, cure="draw one of them with --experiment")
-    metric, at_least = found.pop() if found else (plain.metric, plain.at_least)
-    return f"metrics.{metric}", at_least
 
 
 def _curves(rows: Rows, metric: str, at_least: float) -> Curves:
@@ -152,38 +132,6 @@ def _chart_data(curves: Curves, cost: Cost) -> dict[str, list[dict[str, Any]]]:
             for at in places
         ],
     }
-
-
-def mean_mark(cell: Cell) -> dict[str, Any]:
-    """The cell's mark: the mean, or where some replicate is censored, the largest size tried."""
-    point = cell.point()
-    mean, std, censored = point["params_mean_passed"], point["params_std"], point["censored"]
-    drawn = cell.largest_tried if censored else mean
-    low, high = (max(1.0, mean - std), mean + std) if std and not censored else (drawn, drawn)
-    place = {
-        "series": SERIES[cell.recall],
-        "facts": cell.facts,
-        "params": drawn,
-        "low": low,
-        "high": high,
-    }
-    told = {
-        "size": _size_told(cell),
-        "spread": f"± {whole(std)}" if std is not None else NONE,
-        "replicates": (
-            f"{len(cell.answers)}"
-            + (f", {censored} pass at no size tried" if censored else ", all pass")
-        ),
-    }
-    return {**place, "open": bool(censored), "line": LINES[0], **told, **_trials(cell.answers)}
-
-
-def _size_told(cell: Cell) -> str:
-    mean = whole(cell.point()["params_mean_passed"])
-    if not cell.censored:
-        return f"mean {mean}"
-    others = f", mean of the others {mean}" if mean else ""
-    return f"above {whole(cell.largest_tried)} in {cell.censored} of {len(cell.answers)}{others}"
 
 
 def _sizes(cell: Cell) -> list[dict[str, Any]]:

@@ -4,8 +4,9 @@ from scalelab.fit.capacity import DRAWS, PUBLISHED
 from scalelab.fit.cost import UNDECIDED, Cost
 from scalelab.fit.frontier import ATTRIBUTES
 from scalelab.report.figure import Rows
-from scalelab.report.figures.facts_vs_params.text import SERIES, Curves
+from scalelab.report.figures.facts_vs_params.text import Curves
 from scalelab.report.numbers import line
+from scalelab.report.recall import SERIES
 from scalelab.report.runs import free, state_counts
 
 _CENSORED = (

@@ -7,9 +7,7 @@ from scalelab.fit.cost import UNDECIDED, Cost
 from scalelab.fit.frontier import ATTRIBUTES, Cell
 from scalelab.report.figure import Table
 from scalelab.report.numbers import NONE, TIMES, line, short, span, whole
-
-SERIES = {"in_weight": "in-weight", "in_tool": "in-tool"}
-"""Recall modes as they are called on the page, in the order of the colours."""
+from scalelab.report.recall import SERIES
 
 Curves = Mapping[str, Sequence[Cell]]
 

@@ -7,20 +7,22 @@ from typing import Any
 
 import altair as alt
 
-from scalelab.report.charts import (
-    HEIGHT,
+from scalelab.report.charts.axes import (
     PLAIN_LABEL,
     POWER_LABEL,
+    log_x,
+    log_y,
+)
+from scalelab.report.charts.colours import Palette
+from scalelab.report.charts.marks import (
+    HEIGHT,
     WIDTH,
     Data,
     finished,
     labelled,
     layer,
-    log_x,
-    log_y,
     told,
 )
-from scalelab.report.charts.colours import Palette
 
 Span = tuple[float, float]
 

@@ -11,8 +11,13 @@ import numpy as np
 from scalelab.fit.censored import Floats
 from scalelab.fit.isoflop import Budget
 from scalelab.fit.warned import Warned
-from scalelab.report.charts import PLAIN_LABEL, SIZE_LABEL, behind, log_domain
+from scalelab.report.charts.axes import (
+    PLAIN_LABEL,
+    SIZE_LABEL,
+    log_domain,
+)
 from scalelab.report.charts.colours import Palette
+from scalelab.report.charts.marks import behind
 from scalelab.report.figure import Drawing, Panel, Rows
 from scalelab.report.figures.isoflops.charts import (
     BEYOND,

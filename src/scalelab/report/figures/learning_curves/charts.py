@@ -6,22 +6,24 @@ from typing import Any
 
 import altair as alt
 
-from scalelab.report.charts import (
-    HEIGHT,
+from scalelab.report.charts.axes import (
     PLAIN_LABEL,
     POWER_LABEL,
     SIZE_LABEL,
-    WIDTH,
-    Data,
-    finished,
-    layer,
     log_domain,
     log_ticks,
     log_x,
     log_y,
-    told,
 )
 from scalelab.report.charts.colours import Palette
+from scalelab.report.charts.marks import (
+    HEIGHT,
+    WIDTH,
+    Data,
+    finished,
+    layer,
+    told,
+)
 from scalelab.report.figures.learning_curves.data import X_AXES
 
 _STATES = {

@@ -9,7 +9,7 @@ import polars as pl
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.events import POSITION, is_detail, is_speed
 from scalelab.report.averages import labelled
-from scalelab.report.charts import behind
+from scalelab.report.charts.marks import behind
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.figures.learning_curves.charts import curve_chart
 from scalelab.report.figures.learning_curves.data import (

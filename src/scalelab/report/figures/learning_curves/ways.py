@@ -11,8 +11,8 @@ import polars as pl
 
 from scalelab.report.charts.colours import Palette
 from scalelab.report.figure import Rows
-from scalelab.report.figures.facts_vs_params.text import SERIES
 from scalelab.report.figures.learning_curves.charts import Colouring
+from scalelab.report.recall import SERIES
 from scalelab.report.runs import cell, names_of, told_apart, word_order
 
 APART, LINES, CLASSES = 12, 240, 8

@@ -6,20 +6,22 @@ from typing import Any
 
 import altair as alt
 
-from scalelab.report.charts import (
-    HEIGHT,
+from scalelab.report.charts.axes import (
     PLAIN_LABEL,
     POWER_LABEL,
     SIZE_LABEL,
+    log_domain,
+    log_ticks,
+    log_x,
+    log_y,
+)
+from scalelab.report.charts.marks import (
+    HEIGHT,
     WIDTH,
     Data,
     finished,
     labelled,
     layer,
-    log_domain,
-    log_ticks,
-    log_x,
-    log_y,
     told,
 )
 

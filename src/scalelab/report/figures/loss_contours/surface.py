@@ -13,7 +13,7 @@ from scalelab.fit.censored import Floats
 from scalelab.fit.compute import FLOPS
 from scalelab.fit.estimate import interval
 from scalelab.fit.fit import Fit
-from scalelab.report.charts import log_domain, log_ticks
+from scalelab.report.charts.axes import log_domain, log_ticks
 from scalelab.report.charts.contours import contour_lines
 from scalelab.report.figures.loss_contours.charts import (
     BEYOND,

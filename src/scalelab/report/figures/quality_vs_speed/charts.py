@@ -2,28 +2,28 @@
 the first.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from scalelab.report.charts import (
-    HEIGHT,
+from scalelab.report.charts.axes import (
     PLAIN_LABEL,
     SIZE_LABEL,
+    log_domain,
+    log_x,
+    log_y,
+)
+from scalelab.report.charts.colours import Palette
+from scalelab.report.charts.marks import (
+    HALF,
+    HEIGHT,
     WIDTH,
     Data,
     finished,
     layer,
-    log_domain,
-    log_x,
-    log_y,
     told,
 )
-from scalelab.report.charts.colours import Palette
 
-SMALL = 380
-"""Width of a chart that stands beside another."""
 MOST = 12
 """Arms that are told apart by colour and shape."""
 
@@ -31,7 +31,6 @@ _LEGEND = 52
 """Characters of a legend in one row, with the space between its columns."""
 _WIDE = 4.0
 """An axis is logarithmic where its values spread over more than this factor."""
-_ROW, _LEAST = 34, 90
 _TOLD = {
     "series:N": "arm",
     "setting:N": "at",
@@ -73,7 +72,7 @@ def cost_chart(
             filled=True, opacity=1, size=120, cursor="pointer"
         ),
     ]
-    size = {"width": SMALL, "height": 300} if small else {"width": WIDTH, "height": HEIGHT}
+    size = {"width": HALF, "height": 300} if small else {"width": WIDTH, "height": HEIGHT}
     return finished(alt.layer(*parts).properties(**size), data)
 
 
@@ -117,47 +116,3 @@ def _apart(arms: Palette, small: bool) -> list[Any]:
     )
     legend = legend if len(arms.shown) > 1 else None
     return [arms.colour("series:N", legend), arms.shape("series:N", legend)]
-
-
-def difference_chart(data: Data, title: str, order: Sequence[str]) -> dict[str, Any]:
-    """Differences to the first arm with their intervals, against a line at none; the paired seeds
-    behind them.
-
-    Data sets: `differences` (arm, value, low, high, and what the tooltip tells), `pairs` (arm,
-    value, told).
-    """
-    found = [row[name] for row in data["differences"] for name in ("value", "low", "high")] + [
-        row["value"] for row in data["pairs"]
-    ]
-    low, high = min(0.0, *found), max(0.0, *found)
-    room = 0.06 * (high - low) or 1.0
-    x = alt.X("value:Q", title=title, axis=alt.Axis(tickCount=5, grid=False, format="~r")).scale(
-        domain=[low - room, high + room], nice=False
-    )
-    y = alt.Y(
-        "arm:N",
-        title=None,
-        sort=list(order),
-        axis=alt.Axis(labelLimit=190, domain=False, ticks=False),
-    )
-    tooltip = told(
-        {"arm:N": "arm", "said:N": "difference", "replicates:N": "pairs", "trials:N": "trials"}
-    )
-    rows, pairs = layer("differences", x, y), layer("pairs", x, y)
-    parts = [
-        alt.Chart(alt.NamedData(name="none"))
-        .mark_rule(style="reference", strokeWidth=1.2, strokeDash=[4, 3])
-        .encode(alt.X("value:Q")),
-        rows.mark_rule(strokeWidth=1.8, style="ink").encode(x=alt.X("low:Q"), x2="high:Q"),
-        pairs.mark_point(
-            style="reference", filled=True, opacity=0.5, size=30, cursor="pointer"
-        ).encode(tooltip=tooltip),
-        rows.mark_point(style="ink", filled=True, opacity=1, size=80, cursor="pointer").encode(
-            tooltip=tooltip
-        ),
-    ]
-    height = max(_LEAST, _ROW * len(order))
-    return finished(
-        alt.layer(*parts).properties(width=SMALL - 130, height=height),
-        {**data, "none": [{"value": 0.0}]},
-    )

@@ -8,11 +8,11 @@ from typing import Any
 
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.averages import labelled
-from scalelab.report.charts import behind
 from scalelab.report.charts.colours import Palette
-from scalelab.report.differences import difference_row, pair_rows
+from scalelab.report.charts.differences import difference_chart, difference_row, pair_rows
+from scalelab.report.charts.marks import behind
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
-from scalelab.report.figures.quality_vs_speed.charts import cost_chart, difference_chart
+from scalelab.report.figures.quality_vs_speed.charts import cost_chart
 from scalelab.report.figures.quality_vs_speed.speeds import (
     CACHE,
     TRAINING,

@@ -12,20 +12,22 @@ import altair as alt
 import numpy as np
 
 from scalelab.fit.plane import Place, field, joined
-from scalelab.report.charts import (
+from scalelab.report.charts.axes import (
+    log_domain,
+    log_y,
+    thinned,
+)
+from scalelab.report.charts.colours import Palette
+from scalelab.report.charts.contours import contour_lines, label_places
+from scalelab.report.charts.marks import (
     WIDTH,
     Data,
     behind,
     finished,
     labelled,
     layer,
-    log_domain,
-    log_y,
-    thinned,
     told,
 )
-from scalelab.report.charts.colours import Palette
-from scalelab.report.charts.contours import contour_lines, label_places
 from scalelab.report.numbers import rounded, whole
 
 LEVELS = (0.5, 0.9, 0.95, 0.99)

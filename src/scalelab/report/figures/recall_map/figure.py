@@ -12,8 +12,6 @@ from scalelab.fit.frontier import Cell, cells
 from scalelab.fit.plane import Place, columns, places
 from scalelab.report.charts.colours import Palette, modes
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
-from scalelab.report.figures.facts_vs_params.figure import mean_mark, threshold
-from scalelab.report.figures.facts_vs_params.text import SERIES
 from scalelab.report.figures.recall_map.charts import dependence_chart, plane_chart, plane_data
 from scalelab.report.figures.recall_map.text import (
     ABOUT,
@@ -26,6 +24,7 @@ from scalelab.report.figures.recall_map.text import (
     warnings,
 )
 from scalelab.report.numbers import rounded
+from scalelab.report.recall import SERIES, mean_mark, threshold
 from scalelab.report.runs import absent
 
 NEEDED = ("digest", "state", "seed", "task.people", "task.recall", "params.total", "metrics.recall")

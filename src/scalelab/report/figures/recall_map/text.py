@@ -9,9 +9,9 @@ from scalelab.fit.frontier import Cell
 from scalelab.fit.plane import Place, columns, crossing, field
 from scalelab.fit.warned import Warned
 from scalelab.report.figure import Rows, Table
-from scalelab.report.figures.facts_vs_params.text import SERIES
 from scalelab.report.figures.recall_map.charts import LEVELS
 from scalelab.report.numbers import NONE, short, whole
+from scalelab.report.recall import SERIES
 from scalelab.report.runs import free, state_counts
 
 Planes = Mapping[tuple[str, str], Sequence[Place]]

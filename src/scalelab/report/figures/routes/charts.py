@@ -8,14 +8,21 @@ from typing import Any
 
 import altair as alt
 
-from scalelab.report.charts import WIDTH, behind, finished, layer, log_domain, log_x, told
+from scalelab.report.charts.axes import log_domain, log_x
 from scalelab.report.charts.colours import Palette
+from scalelab.report.charts.marks import (
+    HALF,
+    WIDTH,
+    behind,
+    finished,
+    layer,
+    told,
+)
 from scalelab.report.figures.routes.data import Routed
 from scalelab.report.numbers import rounded, with_error
 
 COLUMNS = 6
 """Small charts in a row at most."""
-_SMALL = 380
 _CELL = (10, 34)
 """Least and greatest side of a cell."""
 
@@ -258,9 +265,7 @@ def step_chart(
         chart.mark_line(strokeWidth=1.6),
         chart.encode(tooltip=tooltip).mark_point(filled=True, opacity=1, size=60, cursor="pointer"),
     ]
-    return finished(
-        alt.layer(*parts).properties(width=_SMALL, height=240), {"places": rounded(rows)}
-    )
+    return finished(alt.layer(*parts).properties(width=HALF, height=240), {"places": rounded(rows)})
 
 
 def loss_chart(rows: Sequence[dict[str, Any]], title: str, arms: Palette) -> dict[str, Any]:
@@ -287,7 +292,7 @@ def loss_chart(rows: Sequence[dict[str, Any]], title: str, arms: Palette) -> dic
         ]
         charts.append(
             alt.layer(*parts).properties(
-                width=_SMALL - 60 if len(settings) > 1 else WIDTH, height=200, title=setting
+                width=HALF - 60 if len(settings) > 1 else WIDTH, height=200, title=setting
             )
         )
     return finished(alt.concat(*charts, columns=2, spacing=24), {"places": rounded(rows)})
@@ -311,7 +316,7 @@ def kind_chart(rows: Sequence[dict[str, Any]], arms: Palette) -> dict[str, Any]:
         filled=True, opacity=1, size=70, cursor="pointer"
     )
     return finished(
-        chart.properties(width=_SMALL - 70, height=max(120, 34 * len(order))),
+        chart.properties(width=HALF - 70, height=max(120, 34 * len(order))),
         {"places": rounded(rows)},
     )
 
@@ -346,5 +351,5 @@ def _legend(shown: Palette) -> alt.Legend | None:
         columns=columns,
         columnPadding=14,
         symbolOpacity=1,
-        labelLimit=_SMALL,
+        labelLimit=HALF,
     )

@@ -17,8 +17,8 @@ from scalelab.fit.censored import Floats
 from scalelab.fit.estimate import Estimate
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.figure import Rows
-from scalelab.report.figures.expert_load.data import Curve, curves_of
 from scalelab.report.figures.routes.arms import is_routed
+from scalelab.report.layers import Curve, curves_of
 
 NOTE = "routes"
 """The note with an excerpt; see `evaluate.excerpt`."""

@@ -7,9 +7,8 @@ from typing import Any
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.averages import labelled
 from scalelab.report.charts.colours import Palette
-from scalelab.report.differences import difference_row, pair_rows
+from scalelab.report.charts.differences import difference_chart, difference_row, pair_rows
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
-from scalelab.report.figures.quality_vs_speed.charts import difference_chart
 from scalelab.report.figures.routes.arms import (
     LOSS,
     arms_of,

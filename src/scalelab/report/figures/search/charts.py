@@ -6,22 +6,23 @@ from typing import Any
 
 import altair as alt
 
-from scalelab.report.charts import (
+from scalelab.report.charts.axes import (
     PLAIN_LABEL,
     SIZE_LABEL,
+    log_domain,
+    log_x,
+    log_y,
+)
+from scalelab.report.charts.marks import (
     WIDTH,
     behind,
     finished,
     layer,
-    log_domain,
-    log_x,
-    log_y,
     told,
 )
 from scalelab.report.figures.search.data import Searched, Tried
 from scalelab.report.numbers import rounded, value
 
-HALF = 380
 _COLUMNS, _SLICE = 3, 200
 _WIDE = 20.0
 """An axis is logarithmic where its values spread over more than this factor."""
