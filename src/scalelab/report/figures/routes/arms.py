@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from scalelab.families.family import LayerPool
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.replicates import difference
 from scalelab.report.arms import Arm, Arms
@@ -16,8 +17,6 @@ LOSS = "held-out loss"
 """The test loss where there is one (text), else the validation loss (arithmetic)."""
 
 _TASK, _EQUAL = "task.on", "budget.equal"
-_ROUTED = ("learned", "closed", "open")
-"""Policies that learn what to choose."""
 
 
 def with_settings(rows: Rows) -> Rows:
@@ -80,7 +79,8 @@ def arms_of(rows: Rows, column: str) -> Arms:
 
 
 def plain_of(arms: Arms, arm: Arm) -> Arm | None:
-    """The plain transformer in an arm's setting: what it is compared to.
+    """The plain model in an arm's setting, all of whose tokens go through the same layers: what it
+    is compared to.
 
     None for that one itself, and where there is none.
     """
@@ -88,48 +88,46 @@ def plain_of(arms: Arms, arm: Arm) -> Arm | None:
         (
             other
             for other in arms.of_setting(arm.setting)
-            if other.first("model.kind") == "transformer"
+            if other.model is not None and other.model.layer_pool is None
         ),
         None,
     )
     return None if found is arm else found
 
 
-def is_routed(arm: Arm) -> bool:
-    """Whether it is a pool of layers, whoever chooses among them."""
-    return arm.first("model.kind") == "layer_router"
+def pool_of(arm: Arm) -> LayerPool | None:
+    """The pool of layers that its routes go through, whatever chooses among them."""
+    return None if arm.model is None else arm.model.layer_pool
 
 
 def learns_routes(arm: Arm) -> bool:
     """Whether what it chooses is learned."""
-    return is_routed(arm) and arm.first("model.policy") in _ROUTED
+    pool = pool_of(arm)
+    return pool is not None and pool.learned
 
 
 def identities(arm: Arm) -> int:
     """Identity layers of its pool."""
-    return int(arm.first("model.identity") or 0) if is_routed(arm) else 0
+    pool = pool_of(arm)
+    return 0 if pool is None else pool.identity
 
 
 def halts(arm: Arm) -> bool:
     """Whether its tokens may halt."""
-    return is_routed(arm) and (arm.first("model.halting.kind") or "none") != "none"
+    pool = pool_of(arm)
+    return pool is not None and pool.halts
 
 
 def counterpart(arms: Arms, arm: Arm) -> Arm | None:
     """The arm of the same policy in the same setting that neither halts nor has identity layers."""
-    alike = (
-        other
-        for other in arms.of_setting(arm.setting)
-        if other.first("model.policy") == arm.first("model.policy")
-    )
-    return next(
-        (
-            other
-            for other in alike
-            if other is not arm and is_routed(other) and not halts(other) and not identities(other)
-        ),
-        None,
-    )
+    mine = pool_of(arm)
+    for other in arms.of_setting(arm.setting):
+        pool = pool_of(other)
+        if mine is None or pool is None or other is arm or pool.policy != mine.policy:
+            continue
+        if not pool.halts and not pool.identity:
+            return other
+    return None
 
 
 def away(arm: Arm, base: Arm | None, column: str) -> Estimate | None:

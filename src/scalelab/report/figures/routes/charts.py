@@ -40,7 +40,11 @@ def choices_chart(found: Cells) -> dict[str, Any]:
         if isfinite(share)
     ]
     return _maps(
-        found, rows, ("step", "layer"), lambda one: (list(range(1, one.steps + 1)), one.names), 1.0
+        found,
+        rows,
+        ("step", "layer"),
+        lambda one: (list(range(1, one.pool.steps + 1)), one.names),
+        1.0,
     )
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from scalelab.families.family import LayerPool
 from scalelab.fit.censored import Floats
 from scalelab.fit.estimate import Estimate
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.figure import Rows
-from scalelab.report.figures.routes.arms import is_routed
+from scalelab.report.figures.routes.arms import pool_of
 from scalelab.report.layers import Curve, curves_of
 
 NOTE = "routes"
@@ -39,12 +40,7 @@ class Routed:
     """
 
     arm: Arm
-    layers: int
-    """Real layers."""
-    pool: int
-    """Layers that can be chosen."""
-    steps: int
-    """Of a route at most."""
+    pool: LayerPool
     entropy: Sequence[Curve]
     """Over training, one for each step, from 0."""
     excerpt: dict[str, Any] | None
@@ -53,7 +49,7 @@ class Routed:
     @property
     def names(self) -> list[str]:
         """Of the pool's layers."""
-        return [named(number, self.layers, self.pool) for number in range(1, self.pool + 1)]
+        return [named(number, self.pool) for number in range(1, self.pool.size + 1)]
 
     @property
     def digest(self) -> str:
@@ -70,44 +66,39 @@ class Routed:
         """Shares of the tokens of each step, in the drawn trial; NaN at a step that none of them
         reached.
         """
-        found_SE = self._table("route", self.steps)
+        found_SE = self._table("route", self.pool.steps)
         return np.where(found_SE.sum(1, keepdims=True) == 0, np.nan, found_SE)
 
     @property
     def moved_EE(self) -> Floats:
         """Shares of all passages from a layer to the next, in the drawn trial."""
-        return self._table("transition", self.pool)
+        return self._table("transition", self.pool.size)
 
     def orders(self) -> dict[int, list[str]]:
         """Seed -> the most used layer of each step."""
-        columns = [f"metrics.order_{step}" for step in range(1, self.steps + 1)]
+        columns = [f"metrics.order_{step}" for step in range(1, self.pool.steps + 1)]
         if not set(columns) <= set(self.arm.trials.columns):
             return {}
         rows = self.arm.trials.select("seed", *columns).drop_nulls().iter_rows()
-        return {
-            seed: [named(int(layer), self.layers, self.pool) for layer in layers]
-            for seed, *layers in rows
-        }
+        return {seed: [named(int(layer), self.pool) for layer in layers] for seed, *layers in rows}
 
     def by_chance(self) -> float:
         """The share of the original order that even choices would keep: `order_kept` of a router
         that knows nothing.
         """
-        steps = range(1, min(self.steps, self.layers) + 1)
-        policy, choices = self.arm.first("model.policy"), self.arm.first("model.choices")
-        if policy == "closed" and choices:
-            closed = json.loads(choices)
-            return float(
-                np.mean([(step in closed[step - 1]) / len(closed[step - 1]) for step in steps])
-            )
-        return 1 / self.pool
+        steps = range(1, min(self.pool.steps, self.pool.layers) + 1)
+        if choices := self.pool.choices:
+            shares = [(step in choices[step - 1]) / len(choices[step - 1]) for step in steps]
+            return float(np.mean(shares))
+        return 1 / self.pool.size
 
     def by_step(self, name: str) -> list[tuple[int, Estimate]]:
         """Means of a metric with a number behind its name, over the replicates, where
         it is known.
         """
         found = [
-            (step, self.arm.mean(f"metrics.{name}_{step}")) for step in range(1, self.steps + 1)
+            (step, self.arm.mean(f"metrics.{name}_{step}"))
+            for step in range(1, self.pool.steps + 1)
         ]
         return [(step, mean) for step, mean in found if mean is not None]
 
@@ -127,7 +118,7 @@ class Routed:
     def _table(self, name: str, rows: int) -> Floats:
         """A table of metrics NAME_ROW_COLUMN; NaN where the trial does not tell."""
         (trial,) = self.arm.trials.head(1).iter_rows(named=True)
-        shape, pool = (rows, self.pool), range(1, self.pool + 1)
+        shape, pool = (rows, self.pool.size), range(1, self.pool.size + 1)
         values = [
             trial.get(f"metrics.{name}_{row}_{column}")
             for row in range(1, rows + 1)
@@ -138,26 +129,20 @@ class Routed:
         ).reshape(shape)
 
 
-def named(number: int, layers: int, pool: int) -> str:
+def named(number: int, pool: LayerPool) -> str:
     """`3` for the third layer; `id`, or `id 1` and so on, for identity layers."""
-    if number <= layers:
+    if number <= pool.layers:
         return f"{number}"
-    return "id" if pool == layers + 1 else f"id {number - layers}"
+    return "id" if pool.identity == 1 else f"id {number - pool.layers}"
 
 
 def routed_of(rows: Rows, arms: Arms) -> list[Routed]:
     """The arms whose routes are known, in the order of the arms."""
-    known = [arm for arm in arms.found if is_routed(arm) and arm.by_seed("metrics.order_kept")]
-    return [_routed(rows, arm) for arm in known]
-
-
-def _routed(rows: Rows, arm: Arm) -> Routed:
-    layers = int(arm.first("model.layers"))
-    pool, steps = (
-        layers + int(arm.first("model.identity") or 0),
-        int(arm.first("model.steps") or layers),
-    )
-    return Routed(arm, layers, pool, steps, _entropies(rows, arm), _excerpt(rows, arm))
+    return [
+        Routed(arm, pool, _entropies(rows, arm), _excerpt(rows, arm))
+        for arm in arms.found
+        if (pool := pool_of(arm)) and arm.by_seed("metrics.order_kept")
+    ]
 
 
 def _entropies(rows: Rows, arm: Arm) -> Sequence[Curve]:

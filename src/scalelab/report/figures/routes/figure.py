@@ -188,7 +188,7 @@ def _maps(found: Sequence[Routed]) -> list[Panel]:
             " One trial of each arm.",
         )
     ]
-    if any(one.steps > 1 for one in found):
+    if any(one.pool.steps > 1 for one in found):
         caption = (
             "The share of all passages from one step to the next that went from this layer (row) to"
             " that (column). One trial of each arm."
@@ -244,7 +244,7 @@ def _savings(found: Sequence[Routed], arms: Palette) -> list[Panel]:
 
 
 def _losses(found: Sequence[Routed], arms: Palette) -> list[Panel]:
-    rows = step_rows([one for one in found if one.steps > 1], "loss_step")
+    rows = step_rows([one for one in found if one.pool.steps > 1], "loss_step")
     caption = (
         "The loss on held-out data, were it predicted after each step; means over the replicates."
     )

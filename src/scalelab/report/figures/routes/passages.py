@@ -24,7 +24,7 @@ def passages(found: Sequence[Routed], settings: Sequence[str]) -> list[Passage]:
 
 def _passage(one: Routed, excerpt: Mapping[str, Any]) -> Passage:
     routes: Sequence[Sequence[int]] = excerpt["routes"]
-    applied = [sum(layer <= one.layers for layer in route) for route in routes]
+    applied = [sum(layer <= one.pool.layers for layer in route) for route in routes]
     titles = [_title(one, route) for route in routes]
     shown = sorted({applied[at] for row in excerpt["rows"] for at in row["route"]})
     # From no colour for the fewest layers to the deepest for the most.
@@ -39,15 +39,15 @@ def _passage(one: Routed, excerpt: Mapping[str, Any]) -> Passage:
     ]
     caption = (
         f"Held-out tokens of `{one.arm.label}` by the layers that they went through, of at most"
-        f" {one.steps} (identity layers do nothing); point at one to read its route. One trial. A"
-        " new paragraph begins where the model begins anew."
+        f" {one.pool.steps} (identity layers do nothing); point at one to read its route. One"
+        " trial. A new paragraph begins where the model begins anew."
     )
     heading = f"{one.arm.name}: how many layers each token went through"
     return Passage(f"text-{_anchor(one.arm.label)}", heading, rows, legend, caption)
 
 
 def _title(one: Routed, route: Sequence[int]) -> str:
-    names = ", ".join(named(layer, one.layers, one.pool) for layer in route)
+    names = ", ".join(named(layer, one.pool) for layer in route)
     return f"{len(route)} step{'' if len(route) == 1 else 's'}: {names}"
 
 

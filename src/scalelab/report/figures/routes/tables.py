@@ -93,7 +93,7 @@ def orders_table(found: Sequence[Routed]) -> Table:
     )
     rows = []
     for one in found:
-        original = " ".join(map(str, range(1, one.layers + 1)))
+        original = " ".join(map(str, range(1, one.pool.layers + 1)))
         orders = "; ".join(
             f"{' '.join(order)} (seed {seed})" for seed, order in one.orders().items()
         )
@@ -145,7 +145,7 @@ def saving_table(found: Sequence[Routed]) -> list[Table]:
             with_error(one.arm.mean("metrics.identity_share")),
             with_error(one.arm.mean("metrics.steps_mean")),
         )
-        even = f"{1 - one.layers / one.pool:.2g}" if identities(one.arm) else NONE
+        even = f"{1 - one.pool.layers / one.pool.size:.2g}" if identities(one.arm) else NONE
         rows.append(
             [
                 one.arm.name,
@@ -155,7 +155,7 @@ def saving_table(found: Sequence[Routed]) -> list[Table]:
                 by_step or NONE,
                 kinds or NONE,
                 used,
-                f"{one.steps}",
+                f"{one.pool.steps}",
                 _measured(one.arm, "flops_per_token"),
             ]
         )

@@ -18,6 +18,7 @@ from scalelab.report.figures.routes.arms import (
     identities,
     learns_routes,
     plain_of,
+    pool_of,
 )
 from scalelab.report.figures.routes.data import Routed
 from scalelab.report.judging import METHOD, Judged, judged
@@ -220,7 +221,7 @@ def _skips(one: Routed, beside: Judged | None, column: str) -> str:
     share = one.arm.mean("metrics.identity_share")
     if share is None:
         return f"`{one.arm.name}` does not say"
-    even = f"even use would be {100 * (1 - one.layers / one.pool):.0f} %"
+    even = f"even use would be {100 * (1 - one.pool.layers / one.pool.size):.0f} %"
     told = (
         f"`{one.arm.name}` in {_percent(share, even)} of its"
         f" choices{_when(one) if share.value > 0 else ''}"
@@ -255,10 +256,9 @@ def _payoffs(arms: Arms, setting: str, column: str) -> list[str]:
 
 def _pays(arm: Arm, one: Judged | None, column: str) -> str:
     """Against the same arm without halting."""
-    used = arm.mean("metrics.steps_mean")
-    steps = (
-        "" if used is None else f", using {about(used, '.2f')} of {arm.first('model.steps')} steps"
-    )
+    used, pool = arm.mean("metrics.steps_mean"), pool_of(arm)
+    assert pool is not None, "only routes end early"
+    steps = "" if used is None else f", using {about(used, '.2f')} of {pool.steps} steps"
     if one is None:
         return f"it cannot tell, nothing stands beside `{arm.name}` that does not halt{steps}"
     is_better = (one.found.value < 0) == is_lower_better(column)
