@@ -14,7 +14,7 @@ from scalelab.report.averages import averages, labelled
 from scalelab.report.figure import Rows
 from scalelab.report.figures.quality_vs_speed.speeds import CACHE, Place
 from scalelab.report.figures.quality_vs_speed.tables import spread
-from scalelab.report.judging import METHOD, Judged, judged
+from scalelab.report.judging import METHOD, Judged, judged, left_out
 from scalelab.report.numbers import TIMES, about, span, with_error
 from scalelab.report.runs import state_counts, varying
 
@@ -231,21 +231,7 @@ def methods(rows: Rows, arms: Arms, metric: str, place: Place | None) -> list[st
 def warnings(rows: Rows, arms: Arms, metric: str) -> list[Warned]:
     """What keeps these arms from being compared as they stand."""
     found = [*_unlike(arms, metric), *_sizes(arms), *_replicates(arms), *_machines(rows, arms)]
-    lost = {
-        state: count
-        for state, count in state_counts(rows.trials).items()
-        if state in ("diverged", "failed")
-    }
-    if lost:
-        listed = " and ".join(f"{count:,} {state}" for state, count in lost.items())
-        found.append(
-            Warned(
-                "left_out",
-                f"{listed} trials are left out: an arm that loses its worst replicates looks better"
-                " than it is.",
-            )
-        )
-    return found
+    return [*found, *left_out(rows.trials)]
 
 
 def _unlike(arms: Arms, metric: str) -> list[Warned]:

@@ -21,7 +21,7 @@ from scalelab.report.figures.routes.arms import (
     pool_of,
 )
 from scalelab.report.figures.routes.data import Routed
-from scalelab.report.judging import METHOD, Judged, judged
+from scalelab.report.judging import METHOD, Judged, judged, left_out
 from scalelab.report.numbers import MINUS, about
 from scalelab.report.runs import state_counts
 
@@ -342,21 +342,7 @@ def warnings(rows: Rows, arms: Arms) -> list[Warned]:
         )
         found.append(Warned("few_replicates", text))
     found += [warned for setting in arms.settings for warned in _unequal(arms, setting)]
-    lost = {
-        state: count
-        for state, count in state_counts(rows.trials).items()
-        if state in ("diverged", "failed")
-    }
-    if lost:
-        listed = " and ".join(f"{count:,} {state}" for state, count in lost.items())
-        found.append(
-            Warned(
-                "left_out",
-                f"{listed} trials are left out: an arm that loses its worst replicates looks better"
-                " than it is.",
-            )
-        )
-    return found
+    return [*found, *left_out(rows.trials)]
 
 
 def _unequal(arms: Arms, setting: str) -> list[Warned]:
