@@ -141,8 +141,9 @@ def some_text(model: dict[str, Any], rng: random.Random) -> str:
 
 
 def record(arm: str, task: str, budget: str, seed: int) -> TrialRecord:
-    model = {"choices": None, "steps": None, "identity": 0, **ARMS[arm]["model"]}
-    model["steps"] = model["steps"] or model["layers"]
+    model = ARMS[arm]["model"]
+    if model["kind"] == "layer_router":
+        model = {"choices": None, "identity": 0, "steps": model["layers"], **model}
     written = (
         {"steps": 205}
         if budget == "tokens" or arm in ("plain", "looped")
@@ -192,7 +193,7 @@ def fill(
         for step in STEPS_TRAINED:
             entropy = {
                 f"router_entropy_{at}": 1.4 - 0.2 * math.log(step / 40) / (1 + at)
-                for at in range(model["steps"])
+                for at in range(model.get("steps", 0))
             }
             store.measure(
                 made.digest,

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from scalelab.fit.capacity import PUBLISHED, Law
-from scalelab.fit.cost import Cost
+from scalelab.fit.cost import PUBLISHED, Cost
+from scalelab.fit.cost_laws import CostLaw
 from scalelab.fit.frontier import Answer, Cell, cells
 from scalelab.report.charts.colours import modes
 from scalelab.report.charts.marks import behind
@@ -164,7 +164,7 @@ def _trials(answers: Sequence[Answer]) -> dict[str, Any]:
     return behind([answer.digest for answer in answers])
 
 
-def _law(recall: str, law: Law, curve: Sequence[Cell]) -> list[dict[str, Any]]:
+def _law(recall: str, law: CostLaw, curve: Sequence[Cell]) -> list[dict[str, Any]]:
     """The law where it is above zero, from the fewest facts to the most."""
     facts_X = np.geomspace(curve[0].facts, curve[-1].facts, _PLACES)
     rows = []

@@ -1,7 +1,7 @@
 """How the numbers of fig. 1 came about, and what to beware of."""
 
-from scalelab.fit.capacity import DRAWS, PUBLISHED
-from scalelab.fit.cost import UNDECIDED, Cost
+from scalelab.fit.cost import PUBLISHED, UNDECIDED, Cost
+from scalelab.fit.cost_laws import DRAWS
 from scalelab.fit.frontier import ATTRIBUTES
 from scalelab.report.figure import Rows
 from scalelab.report.figures.facts_vs_params.text import Curves

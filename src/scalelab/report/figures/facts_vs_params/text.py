@@ -1,9 +1,9 @@
 """What fig. 1 says: its verdict, its tables, and how to read it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from scalelab.fit.capacity import PUBLISHED, Law
-from scalelab.fit.cost import UNDECIDED, Cost
+from scalelab.fit.cost import PUBLISHED, UNDECIDED, Cost
+from scalelab.fit.cost_laws import CostLaw
 from scalelab.fit.frontier import ATTRIBUTES, Cell
 from scalelab.report.figure import Table
 from scalelab.report.numbers import NONE, TIMES, line, short, span, whole
@@ -43,20 +43,35 @@ def _in_tool(cost: Cost, curve: Sequence[Cell]) -> str:
     if not cost.in_tool:
         return f"Through a tool: no law, since {cost.why['in_tool']}."
     law = cost.in_tool[cost.better]
-    interval = law.intervals["value" if law.kind == "plateau" else "per_doubling"]
-    about = f" (95 % interval {short(interval[0])} to {short(interval[1])})" if interval else ""
-    if law.kind == "plateau":
-        knee = f"from about {float(format(law.values['knee'], '.2g')):,.0f} facts on"
-        start = knee if law.values["knee"] > curve[0].facts else "at every number of facts"
-        said = f"Through a tool, {short(law.values['value'])} parameters are enough {start}{about}"
-    else:
-        said = (
-            f"Through a tool, the size grows by {short(law.values['per_doubling'])} parameters with"
-            f" every doubling of the facts{about}"
-        )
+    said = _SAID[law.kind](law, curve)
     return said + (
         "." if cost.margin >= UNDECIDED else "; the data hardly tell a plateau from a logarithm."
     )
+
+
+def _plateau_said(law: CostLaw, curve: Sequence[Cell]) -> str:
+    knee = f"from about {float(format(law.values['knee'], '.2g')):,.0f} facts on"
+    start = knee if law.values["knee"] > curve[0].facts else "at every number of facts"
+    size = short(law.values["value"])
+    return f"Through a tool, {size} parameters are enough {start}{_interval(law, 'value')}"
+
+
+def _logarithm_said(law: CostLaw, curve: Sequence[Cell]) -> str:
+    return (
+        f"Through a tool, the size grows by {short(law.values['per_doubling'])} parameters with"
+        f" every doubling of the facts{_interval(law, 'per_doubling')}"
+    )
+
+
+_SAID: dict[str, Callable[[CostLaw, Sequence[Cell]], str]] = {
+    "plateau": _plateau_said,
+    "logarithm": _logarithm_said,
+}
+
+
+def _interval(law: CostLaw, name: str) -> str:
+    interval = law.intervals[name]
+    return f" (95 % interval {short(interval[0])} to {short(interval[1])})" if interval else ""
 
 
 def _crossing(cost: Cost) -> str:
@@ -154,7 +169,7 @@ def laws_table(cost: Cost) -> Table:
     return Table("The fits", columns, rows, frozenset({5, 6}))
 
 
-def _line(name: str, law: Law) -> list[str]:
+def _line(name: str, law: CostLaw) -> list[str]:
     spans = [span(law.intervals["slope"], ".3g"), span(law.intervals["intercept"])]
     return [
         "in-weight",
@@ -165,28 +180,32 @@ def _line(name: str, law: Law) -> list[str]:
     ]
 
 
-def _tool(name: str, law: Law, cost: Cost) -> list[str]:
-    values, title = law.values, f"{name}, the better one" if name == cost.better else name
-    if law.kind == "logarithm":
-        formula = f"{whole(values['at_one'])} + {whole(values['per_doubling'])} {TIMES} log₂ facts"
-        return [
-            "in-tool",
-            title,
-            formula,
-            span(law.intervals["per_doubling"]),
-            span(law.intervals["at_one"]),
-            *_quality(law),
-        ]
-    formula = f"{whole(values['value'])} from {whole(values['knee'])} facts on"
-    formula += (
-        f", {whole(values['per_doubling'])} less for each halving below"
-        if values["per_doubling"]
-        else ""
-    )
-    return ["in-tool", title, formula, span(law.intervals["value"]), NONE, *_quality(law)]
+def _tool(name: str, law: CostLaw, cost: Cost) -> list[str]:
+    title = f"{name}, the better one" if name == cost.better else name
+    return ["in-tool", title, *_CELLS[law.kind](law), *_quality(law)]
 
 
-def _quality(law: Law) -> list[str]:
+def _logarithm_cells(law: CostLaw) -> list[str]:
+    at_one, rise = law.values["at_one"], law.values["per_doubling"]
+    spans = [span(law.intervals["per_doubling"]), span(law.intervals["at_one"])]
+    return [f"{whole(at_one)} + {whole(rise)} {TIMES} log₂ facts", *spans]
+
+
+def _plateau_cells(law: CostLaw) -> list[str]:
+    formula = f"{whole(law.values['value'])} from {whole(law.values['knee'])} facts on"
+    if rise := law.values["per_doubling"]:
+        formula += f", {whole(rise)} less for each halving below"
+    return [formula, span(law.intervals["value"]), NONE]
+
+
+_CELLS: dict[str, Callable[[CostLaw], list[str]]] = {
+    "plateau": _plateau_cells,
+    "logarithm": _logarithm_cells,
+}
+"""Kind of law -> its formula, and the intervals of its slope or value and of its intercept."""
+
+
+def _quality(law: CostLaw) -> list[str]:
     return [
         f"{law.r2:.3f}" if law.r2 == law.r2 else "",
         f"{law.aicc:,.1f}" if law.aicc < float("inf") else "",

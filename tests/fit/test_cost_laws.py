@@ -11,8 +11,8 @@ from scipy.stats import linregress
 from scipy.stats import t as student
 
 from scalelab.core.errors import UserError
-from scalelab.fit.capacity import as_published, crossing, linear, logarithm, plateau
-from scalelab.fit.cost import Cost
+from scalelab.fit.cost import Cost, as_published, crossing
+from scalelab.fit.cost_laws import linear, logarithm, plateau
 from scalelab.fit.frontier import Answer, Cell
 
 FACTS = [32, 64, 128, 256, 512]

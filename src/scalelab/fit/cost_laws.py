@@ -26,17 +26,28 @@ from scalelab.fit.scatter import Scatter
 DRAWS = 1000
 """Bootstrap draws behind every interval."""
 
-PUBLISHED = {"slope": 8.138, "intercept": 5171.0}
-"""In-weight line at 95 % recall with the origin as a point, refitted to the published runs of
-Houliston et al. 2025 (arXiv 2508.20755).
-"""
 
-Kind = Literal["line", "plateau", "logarithm"]
 Noise = Literal["constant", "relative"]
 
 
 @dataclass(frozen=True)
-class Law:
+class Shape:
+    """What a law says of the size of a model, by the values of its parameters."""
+
+    kind: str
+    names: tuple[str, ...]
+    curve: Callable[[Floats, Floats], Floats]
+    """[B, K] values and [X] numbers of facts -> [B, X] sizes."""
+    design: Callable[[Floats, Floats], Floats]
+    """[K] values and [X] numbers of facts -> [X, P] what multiplies the coefficients there."""
+    shared: int
+    """How many of the parameters, the first ones, mean the same in every draw: these have
+    intervals.
+    """
+
+
+@dataclass(frozen=True)
+class CostLaw:
     """A fitted law. Sizes are parameters, places are numbers of facts; intervals are 95 %.
 
     An interval comes from the bootstrap over replicates; where these agree, from the scatter of the
@@ -44,8 +55,7 @@ class Law:
     answers, lower is better; `r2` over the means of the cells in which every replicate passed.
     """
 
-    kind: Kind
-    names: tuple[str, ...]
+    shape: Shape
     values_BK: Floats = field(repr=False)
     weight_BN: Floats = field(repr=False)
     """The draws' weights: which answers each row of `values_BK` after the first was fitted to."""
@@ -57,33 +67,36 @@ class Law:
     scatter: Scatter | None = field(default=None, repr=False)
 
     @property
+    def kind(self) -> str:
+        """The name of its shape."""
+        return self.shape.kind
+
+    @property
     def values(self) -> dict[str, float]:
         """The estimate, by name."""
-        return {name: float(self.values_BK[0, index]) for index, name in enumerate(self.names)}
+        names = self.shape.names
+        return {name: float(self.values_BK[0, index]) for index, name in enumerate(names)}
 
     @property
     def intervals(self) -> dict[str, Interval | None]:
-        """The interval of every parameter but a plateau's way up, which draws with other knees
-        don't share.
-        """
-        kept = 1 if self.kind == "plateau" else len(self.names)
+        """The interval of every parameter that the draws share."""
+        kept = self.shape.shared
         found = intervals(
             self.values_BK[0, :kept], self.values_BK[1:, :kept], self.weight_BN, self.replicates
         )
-        along_KP = np.eye(kept, len(_design(self.kind, self.values_BK[0], np.ones(1))[0]))
-        return dict(
-            zip(self.names, self._filled(found, self.values_BK[0, :kept], along_KP), strict=False)
-        )
+        along_KP = np.eye(kept, len(self.shape.design(self.values_BK[0], np.ones(1))[0]))
+        filled = self._filled(found, self.values_BK[0, :kept], along_KP)
+        return dict(zip(self.shape.names, filled, strict=False))
 
     def predict(self, facts_X: Floats) -> Floats:
         """Parameters that the law says these numbers of facts need."""
-        return _CURVES[self.kind](self.values_BK[:1], facts_X)[0]
+        return self.shape.curve(self.values_BK[:1], facts_X)[0]
 
     def band(self, facts_X: Floats) -> list[Interval | None]:
         """The interval of the law at each number of facts."""
-        curve_BX = _CURVES[self.kind](self.values_BK, facts_X)
+        curve_BX = self.shape.curve(self.values_BK, facts_X)
         found = intervals(curve_BX[0], curve_BX[1:], self.weight_BN, self.replicates)
-        return self._filled(found, curve_BX[0], _design(self.kind, self.values_BK[0], facts_X))
+        return self._filled(found, curve_BX[0], self.shape.design(self.values_BK[0], facts_X))
 
     def _filled(
         self, found: list[Interval | None], at_X: Floats, along_XP: Floats
@@ -124,22 +137,24 @@ def _plateau(values_BK: Floats, facts_X: Floats) -> Floats:
     return value_B1 - rise_B1 * np.maximum(0.0, np.log2(knee_B1 / facts_X))
 
 
-_CURVES: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "line": _line,
-    "logarithm": _logarithm,
-    "plateau": _plateau,
-}
+def _line_design(value_K: Floats, facts_X: Floats) -> Floats:
+    return np.column_stack([np.ones_like(facts_X), facts_X])
 
 
-def _design(kind: Kind, value_K: Floats, facts_X: Floats) -> Floats:
-    """[X, P]: what multiplies the coefficients of a law at these numbers of facts; a flat plateau
-    has one.
-    """
-    ones_X = np.ones_like(facts_X)
-    if kind == "plateau":
-        rise_X = -np.maximum(0.0, np.log2(value_K[2] / facts_X))
-        return np.column_stack([ones_X, rise_X] if value_K[1] else [ones_X])
-    return np.column_stack([ones_X, facts_X if kind == "line" else np.log2(facts_X)])
+def _logarithm_design(value_K: Floats, facts_X: Floats) -> Floats:
+    return _line_design(value_K, np.log2(facts_X))
+
+
+def _plateau_design(value_K: Floats, facts_X: Floats) -> Floats:
+    """A flat plateau has one coefficient."""
+    ones_X, rise_X = np.ones_like(facts_X), -np.maximum(0.0, np.log2(value_K[2] / facts_X))
+    return np.column_stack([ones_X, rise_X] if value_K[1] else [ones_X])
+
+
+LINE = Shape("line", ("intercept", "slope"), _line, _line_design, shared=2)
+LOGARITHM = Shape("logarithm", ("at_one", "per_doubling"), _logarithm, _logarithm_design, shared=2)
+# The way up to a plateau depends on the knee, which draws choose anew.
+PLATEAU = Shape("plateau", ("value", "per_doubling", "knee"), _plateau, _plateau_design, shared=1)
 
 
 @dataclass(frozen=True)
@@ -190,13 +205,12 @@ class _Answers:
 
     def law(
         self,
-        kind: Kind,
-        names: tuple[str, ...],
+        shape: Shape,
         values_BK: Floats,
         weight_BN: Floats,
         fitted: Fitted,
         freedom: int,
-    ) -> Law:
+    ) -> CostLaw:
         """The law with its measures; `freedom` counts its parameters and sigma."""
         aicc = float(_aicc(fitted.log_likelihood_B[:1], len(self.size_N), freedom)[0])
         starts = np.cumsum((0, *self.replicates))
@@ -207,12 +221,12 @@ class _Answers:
         ]
         mean_X = np.array([self.size_N[cell].mean() for cell in whole])
         facts_X = np.array([self.facts_N[cell][0] for cell in whole])
-        said_X = _CURVES[kind](values_BK[:1], facts_X)[0]
-        r2 = _r2(mean_X, said_X) if whole else float("nan")
-        scatter = Scatter.of(_design(kind, values_BK[0], facts_X), mean_X, said_X)
+        said_X = shape.curve(values_BK[:1], facts_X)[0]
+        share = r2(mean_X, said_X) if whole else float("nan")
+        scatter = Scatter.of(shape.design(values_BK[0], facts_X), mean_X, said_X)
         sigma, censored = float(fitted.sigma_B[0]), int(self.censored_N.sum())
-        return Law(
-            kind, names, values_BK, weight_BN, sigma, aicc, r2, self.replicates, censored, scatter
+        return CostLaw(
+            shape, values_BK, weight_BN, sigma, aicc, share, self.replicates, censored, scatter
         )
 
 
@@ -223,7 +237,7 @@ def linear(
     noise: Noise = "constant",
     draws: int = DRAWS,
     seed: int = 0,
-) -> Law:
+) -> CostLaw:
     """params = intercept + slope * facts; every cell counts alike.
 
     Raises UserError below three cells with an answer.
@@ -238,7 +252,7 @@ def linear(
     noise_N = _relative_noise(answers) if noise == "relative" else None
     weight_BN = draw_weights(answers.replicates, draws, seed)
     fitted = answers.fit([answers.facts_N], weight_BN, noise_N)
-    return answers.law("line", ("intercept", "slope"), fitted.coefficients_BP, weight_BN, fitted, 3)
+    return answers.law(LINE, fitted.coefficients_BP, weight_BN, fitted, 3)
 
 
 def _relative_noise(answers: _Answers) -> Floats:
@@ -253,34 +267,15 @@ def _relative_noise(answers: _Answers) -> Floats:
     return noise_N
 
 
-def as_published(cells: Sequence[Cell]) -> dict[str, float]:
-    """The published recipe to the letter: least squares over the means of the replicates that
-    passed, and the origin.
-
-    Replicates that pass at no size are dropped, so it runs low where there are some. Source: the
-    paper's plotting code.
-    """
-    points = [(cell.facts, cell.point()["params_mean_passed"]) for cell in cells if cell.passed]
-    facts_X, mean_X = np.array([(0.0, 0.0), *points], dtype=np.float64).T
-    slope, intercept = np.polyfit(facts_X, mean_X, 1)
-    return {
-        "slope": float(slope),
-        "intercept": float(intercept),
-        "r2": _r2(mean_X, slope * facts_X + intercept),
-    }
-
-
-def logarithm(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Law:
+def logarithm(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> CostLaw:
     """params = at_one + per_doubling * log2(facts): it never levels off."""
     answers = _Answers.of(cells)
     weight_BN = draw_weights(answers.replicates, draws, seed)
     fitted = answers.fit([np.log2(answers.facts_N)], weight_BN)
-    return answers.law(
-        "logarithm", ("at_one", "per_doubling"), fitted.coefficients_BP, weight_BN, fitted, 3
-    )
+    return answers.law(LOGARITHM, fitted.coefficients_BP, weight_BN, fitted, 3)
 
 
-def plateau(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Law:
+def plateau(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> CostLaw:
     """params = value from `knee` facts on, and value - per_doubling * log2(knee / facts) below it.
 
     The knee is the one of lowest AICc, at a number of facts that was run or half-way between two,
@@ -309,14 +304,7 @@ def plateau(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Law:
         ]
     )
     best = best_B[0]
-    return answers.law(
-        "plateau",
-        ("value", "per_doubling", "knee"),
-        values_BK,
-        weight_BN,
-        fits[best],
-        freedom[best],
-    )
+    return answers.law(PLATEAU, values_BK, weight_BN, fits[best], freedom[best])
 
 
 def _knees(facts: Sequence[int]) -> list[float]:
@@ -336,25 +324,7 @@ def _aicc(log_likelihood_B: Floats, answers: int, freedom: int) -> Floats:
     )
 
 
-def _r2(seen_X: Floats, said_X: Floats) -> float:
+def r2(seen_X: Floats, said_X: Floats) -> float:
+    """The coefficient of determination; NaN where all that is seen is one value."""
     total = float(((seen_X - seen_X.mean()) ** 2).sum()) if len(seen_X) else 0.0
     return 1 - float(((seen_X - said_X) ** 2).sum()) / total if total > 0 else float("nan")
-
-
-def crossing(in_weight: Sequence[Cell], in_tool: Sequence[Cell]) -> tuple[int | None, int | None]:
-    """Between which numbers of facts the in-weight curve comes to lie above the in-tool one, as
-    measured.
-
-    (last number at which it does not, first from which it stays above); None for an end that is not
-    seen. Compared are means over replicates, a censored in-weight replicate at the largest size
-    tried, which can only be too low; cells with a censored in-tool replicate decide nothing.
-    """
-    tool = {cell.facts: np.mean(cell.passed) for cell in in_tool if not cell.censored}
-    above = [
-        (cell.facts, np.mean([answer.size for answer in cell.answers]) > tool[cell.facts])
-        for cell in in_weight
-        if cell.facts in tool
-    ]
-    under = [facts for facts, is_above in above if not is_above]
-    last = max(under, default=None)
-    return last, min((facts for facts, _ in above if last is None or facts > last), default=None)
