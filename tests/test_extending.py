@@ -1,6 +1,9 @@
-"""The family, the task and the figure of docs/extending.md, added to a copy of the package."""
+"""The family, the task, the figure and the law of docs/extending.md, added to a copy of the
+package.
+"""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -33,6 +36,18 @@ REGISTERED = {
             'What did the search find?", ""),\n',
             'What did the search find?", ""),\n'
             '    Entry(13, "loss_by_params", "LossByParams", "How does the loss fall?", ""),\n',
+        ),
+    ),
+    "tests/fit/synthetic.py": (
+        (
+            "TRUE: dict[str, dict[str, float]] = {\n",
+            "TRUE: dict[str, dict[str, float]] = {\n"
+            '    "data_mixing": {"c": 1.5, "k": 1.2, "t": 3.0},\n',
+        ),
+        (
+            '        "extra.unique_tokens":',
+            '        "extra.share": lambda: rng.uniform(0, 1, rows),\n'
+            '        "extra.unique_tokens":',
         ),
     ),
     "tests/tasks/variants.py": (
@@ -69,18 +84,19 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the page's code in it."""
     folder = tmp_path_factory.mktemp("extended")
     ignored = shutil.ignore_patterns("__pycache__")
-    for part in ("src", "specs", "tests/models", "tests/tasks"):
+    for part in ("src", "specs", "tests/fit", "tests/models", "tests/tasks"):
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
     shutil.copy(ROOT / "tests/conftest.py", folder / "tests")
     page = (ROOT / "docs/extending.md").read_text()
     for path, code in re.findall(r"```python\n# (src/\S+)\n(.*?)```", page, re.DOTALL):
         file = folder / path
-        if file.parent.name != "report":
-            file.parent.mkdir(exist_ok=True)
-            (file.parent / "__init__.py").touch()
+        file.parent.mkdir(exist_ok=True)
+        (file.parent / "__init__.py").touch()
         file.write_text(code)
-    for path, changes in REGISTERED.items():
+    [law] = re.findall(r"```python\n# in src/scalelab/fit/laws.py\n(.*?)```", page, re.DOTALL)
+    laws = {"src/scalelab/fit/laws.py": (("]\n\nLAWS:", f"{law}]\n\nLAWS:"),)}
+    for path, changes in (REGISTERED | laws).items():
         file = folder / path
         text = file.read_text()
         for before, after in changes:
@@ -117,10 +133,26 @@ def test_they_are_planned_run_drawn_and_asked(extended: Path) -> None:
     assert json.loads(said.stdout)["trials"][0]["samples"][0]["text"]
 
 
+def test_the_law_is_fitted(extended: Path) -> None:
+    shares = [step / 20 for step in range(1, 19)]
+    rows = [f"{share},{1.5 + 1.2 * math.exp(-3 * share)}" for share in shares]
+    (extended / "mixes.csv").write_text("\n".join(["share,loss", *rows]))
+    mapping = "experiment: mixes\ncolumns: {extra.share: share, metrics.loss: loss}"
+    (extended / "mixes.yaml").write_text(mapping)
+    table = ["--csv", "mixes.csv", "--mapping", "mixes.yaml"]
+    quick = ["--bootstrap", "0", "--starts", "20"]
+    fitted = python(extended, "scalelab", "fit", "data_mixing", *table, *quick, "--json")
+    assert fitted.returncode == 0, fitted.stderr
+    found = json.loads(fitted.stdout)["coefficients"]
+    for name, value in {"c": 1.5, "k": 1.2, "t": 3.0}.items():
+        assert found[name]["value"] == pytest.approx(value, rel=1e-3)
+
+
 @pytest.mark.slow
 def test_they_conform(extended: Path) -> None:
-    suites = ["tests/models", "tests/tasks"]
-    tested = python(extended, "pytest", "-q", *suites, "-k", "gated_rnn or copying")
+    suites = ["tests/models", "tests/tasks", "tests/fit/test_conformance.py"]
+    named = "gated_rnn or copying or data_mixing"
+    tested = python(extended, "pytest", "-q", *suites, "-k", named)
     assert tested.returncode == 0, tested.stdout
     assert int(re.findall(r"(\d+) passed", tested.stdout)[0]) > 20
 

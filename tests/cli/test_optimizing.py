@@ -16,7 +16,7 @@ from tests.cli.conftest import Command
 
 from scalelab.cli import main
 from scalelab.cli.samples import beside
-from scalelab.report.search import Search
+from scalelab.report.figures.search.figure import Search
 from scalelab.spec.load_space import load_space
 
 SPACES = Path(__file__).parents[2] / "specs" / "spaces"

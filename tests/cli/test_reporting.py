@@ -9,7 +9,7 @@ from tests.cli.conftest import Command
 from tests.fit.published import CHINCHILLA
 
 from scalelab.core.errors import UserError
-from scalelab.report.recall_map import RecallMap
+from scalelab.report.figures.recall_map.figure import RecallMap
 
 STORE = ("--store", "runs.db")
 SIZES = (1000, 2000, 4000, 8000)

@@ -2,6 +2,7 @@
 problems to fit.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,24 +74,28 @@ TRUE: dict[str, dict[str, float]] = {
     "capacity": {"intercept": -3000, "bits_per_param": 2.0},
     "error_from_loss": {"eps": 0.86, "k": 2.2, "gamma": 0.7},
 }
-"""Coefficients of about the published sizes for every law."""
+"""Coefficients of about the published sizes for every law: the conformance suite runs over them."""
 
 
-def columns(symbols: list[str], rows: int, rng: np.random.Generator) -> dict[str, Floats]:
-    """Values of the symbols that the laws use, over ranges that experiments have."""
-    tokens = 10 ** rng.uniform(8.6, 11, rows)
-    made = {
-        "N": 10 ** rng.uniform(7, 9.6, rows),
-        "D": tokens,
-        "U": tokens / np.exp(rng.uniform(0, 4, rows)),
-        "W": 2 ** rng.uniform(7, 12, rows),
-        "L": rng.uniform(2, 5, rows),
-        "G": 2.0 ** rng.integers(0, 5, rows),
-        "X": 2.0 ** rng.integers(0, 6, rows),
-        "S": rng.choice([0, 0.5, 0.75, 0.875, 0.94, 0.98], rows),
-        "P": rng.choice([3.0, 4, 5, 6, 8, 16], rows),
+def columns(names: Iterable[str], rows: int, rng: np.random.Generator) -> dict[str, Floats]:
+    """Values of columns that laws use, over ranges that experiments have."""
+    tokens, params = 10 ** rng.uniform(8.6, 11, rows), 10 ** rng.uniform(7, 9.6, rows)
+    made: dict[str, Callable[[], Floats]] = {
+        "params.total": lambda: params,
+        "params.active": lambda: params,
+        "params.non_embedding": lambda: params,
+        "params.used": lambda: 10 ** rng.uniform(4, 7, rows),
+        "budget.tokens": lambda: tokens,
+        "model.width": lambda: 2 ** rng.uniform(7, 12, rows),
+        "model.layers": lambda: rng.integers(2, 48, rows).astype(float),
+        "metrics.loss": lambda: rng.uniform(2, 5, rows),
+        "extra.unique_tokens": lambda: tokens / np.exp(rng.uniform(0, 4, rows)),
+        "extra.granularity": lambda: 2.0 ** rng.integers(0, 5, rows),
+        "extra.experts": lambda: 2.0 ** rng.integers(0, 6, rows),
+        "extra.sparsity": lambda: rng.choice([0, 0.5, 0.75, 0.875, 0.94, 0.98], rows),
+        "extra.bits": lambda: rng.choice([3.0, 4, 5, 6, 8, 16], rows),
     }
-    return {symbol: made[symbol] for symbol in symbols}
+    return {name: made[name]() for name in names}
 
 
 def made(
@@ -101,11 +106,8 @@ def made(
     """
     rng = np.random.default_rng(seed)
     law = replace(LAWS[name], **changes)
-    places = columns(list(law.columns), rows, rng)
-    if name == "capacity":
-        places = {"P": 10 ** rng.uniform(4, 7, rows)}
-    if name.startswith("width_depth"):
-        places["L"] = rng.integers(2, 48, rows).astype(float)
+    values = columns(law.columns.values(), rows, rng)
+    places = {symbol: values[column] for symbol, column in law.columns.items()}
     y_N = Problem.of(law, places, np.ones(rows)).predict(TRUE[name])
     error_N = noise * rng.normal(size=rows)
     y_N = y_N * np.exp(error_N) if law.residual == "log" else y_N + error_N * np.abs(y_N).mean()

@@ -12,7 +12,7 @@ from tests.fit.published import FITTED, HELD_OUT, TRUE, chinchilla, gadre, grid,
 
 from scalelab.core.errors import UserError
 from scalelab.fit.fit import Fit, fit_key, fit_law
-from scalelab.fit.kept import law_of, refit, restore, to_store
+from scalelab.fit.kept import refit, restore, to_store
 from scalelab.fit.law import Choices, Loss
 from scalelab.fit.laws import LAWS, find
 from scalelab.fit.matching import matching
@@ -280,9 +280,3 @@ def test_bounds_of_ones_own_take_the_place_of_what_the_rows_tell() -> None:
         repeated(3), law, Choices(starts=5, bounds={"R": (0.0, float("inf"))}), bootstrap=0
     )
     assert 60 < fitted.coefficients["R"] < 100
-
-
-@pytest.mark.parametrize("name", LAWS)
-def test_every_law_comes_back_from_its_record(name: str) -> None:
-    law = replace(LAWS[name], about="")
-    assert law_of(json.loads(json.dumps(law.to_json()))) == law

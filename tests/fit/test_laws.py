@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.fit.synthetic import TRUE, made
+from tests.fit.synthetic import TRUE
 
 from scalelab.core.errors import UserError
 from scalelab.fit.fit import fit_law
@@ -17,44 +17,8 @@ from scalelab.fit.problem import Problem
 CHINCHILLA = LAWS["chinchilla"]
 
 
-def test_every_law_has_a_source_and_the_coefficients_that_the_tests_know():
-    for name, law in LAWS.items():
-        assert law.source
-        assert law.about
-        assert set(law.coefficients) == set(TRUE[name]), name
-
-
 def test_chinchillas_coefficients_have_their_names():
     assert set(CHINCHILLA.coefficients) == {"A", "B", "E", "alpha", "beta"}
-
-
-@pytest.mark.parametrize("name", LAWS)
-def test_gradients_are_those_of_the_objective(name: str):
-    problem = made(name, rows=40, noise=0.05)
-    rng = np.random.default_rng(1)
-    theta_SP = rng.uniform(
-        *np.transpose([axis.start for axis in problem.axes]), (10, len(problem.axes))
-    )
-    gradient_SP = problem.value_and_gradient(theta_SP)[1]
-    for index, shift_P in enumerate(1e-6 * np.eye(len(problem.axes))):
-        rise_S = (
-            problem.value_and_gradient(theta_SP + shift_P)[0]
-            - problem.value_and_gradient(theta_SP - shift_P)[0]
-        )
-        assert gradient_SP[:, index] == pytest.approx(
-            rise_S / 2e-6, abs=1e-7 * np.abs(gradient_SP).max(), rel=1e-4
-        )
-
-
-@pytest.mark.parametrize("name", LAWS)
-def test_normalised_parameters_are_the_coefficients_written_otherwise(name: str):
-    problem = made(name)
-    theta_1P = problem.theta(TRUE[name])
-    again = {key: float(value[0]) for key, value in problem.coefficients(theta_1P).items()}
-    assert again == pytest.approx(TRUE[name], rel=1e-9)
-    assert problem.value_and_gradient(theta_1P)[0][0] == pytest.approx(
-        problem.objective(TRUE[name]), rel=1e-9
-    )
 
 
 def test_the_objective_is_the_sum_of_weighted_hubers():

@@ -4,6 +4,7 @@ Decoding and compiling have suites of their own.
 """
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -21,15 +22,23 @@ from tests.models.variants import (
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalelab.families import Model, build
+from scalelab.families import Model, build, read
 from scalelab.families.cost import forward_flops, parameters
 from scalelab.families.language_model import LanguageModel
 from scalelab.families.layer_router.spec import LayerRouter
 from scalelab.families.lstm.spec import Lstm
 from scalelab.layers.roles import roles
+from scalelab.plan.diff import flatten
+from scalelab.store.frames import part_of
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 EXACT = {"rtol": 0, "atol": 0}
+
+
+def test_a_stored_spec_is_read_back(variant: Model):
+    fields = flatten(variant.model_dump(mode="json"), "model.")
+    row = {path: json.dumps(v) if isinstance(v, list) else v for path, v in fields.items()}
+    assert read(part_of({**row, "task.kind": "text", "digest": "a"}, "model")) == variant
 
 
 def test_parameters_are_as_counted_on_the_meta_device(variant: Model, vocab: int, context: int):

@@ -7,18 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalelab.report.charts import (
+from scalelab.report.charts.axes import (
     PLAIN_LABEL,
     POWER_LABEL,
     SIZE_LABEL,
-    THEMES,
-    finished,
-    layer,
     log_domain,
     log_ticks,
     log_x,
     log_y,
     thinned,
+)
+from scalelab.report.charts.marks import finished, layer
+from scalelab.report.charts.themes import (
+    THEMES,
     to_png,
     to_svg,
 )

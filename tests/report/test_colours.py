@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalelab.report.arms import Arms
-from scalelab.report.charts import THEMES, to_svg
-from scalelab.report.colours import MOST, Palette
-from scalelab.report.curve_ways import Way
+from scalelab.report.charts.colours import MOST, Palette
+from scalelab.report.charts.themes import THEMES, to_svg
 from scalelab.report.figure import Rows
+from scalelab.report.figures.learning_curves.ways import Way
 from scalelab.report.reading import Reading
 from scalelab.report.registry import find
 from scalelab.report.runs import told_apart

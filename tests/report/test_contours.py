@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from scalelab.report.contours import contour_lines, label_places
+from scalelab.report.charts.contours import contour_lines, label_places
 
 X = np.geomspace(1e6, 1e9, 25)
 Y = np.geomspace(1e8, 1e12, 30)

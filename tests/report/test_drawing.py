@@ -20,9 +20,9 @@ from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Started
 from scalelab.report.drawing import write
 from scalelab.report.figure import Drawing, Rows
-from scalelab.report.index import read_cards
+from scalelab.report.figures.recall_map.figure import RecallMap
+from scalelab.report.html.index import read_cards
 from scalelab.report.reading import Reading, fingerprint
-from scalelab.report.recall_map import RecallMap
 from scalelab.report.registry import find
 from scalelab.store import TrialRecord, open_store
 from scalelab.store.adopt import adopt

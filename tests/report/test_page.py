@@ -14,8 +14,8 @@ import pytest
 
 from scalelab.fit.warned import Warned
 from scalelab.report.figure import Drawing, Rows
-from scalelab.report.markup import prose
-from scalelab.report.page import to_page
+from scalelab.report.html.markup import prose
+from scalelab.report.html.page import to_page
 from scalelab.report.registry import find
 
 Browse = Callable[..., tuple[str, str]]

@@ -115,6 +115,12 @@ def test_it_reports_the_metrics_that_it_names(trial: Trial, data: TaskData) -> N
     assert isinstance(test.notes(model), dict)
 
 
+def test_its_labels_are_of_metrics_that_it_reports(trial: Trial):
+    task = trial.task
+    assert set(task.labels) <= {*task.measures, *task.concludes, *task.sometimes}
+    assert bool(task.labels) <= bool(task.averages)
+
+
 def test_an_evaluation_can_be_interrupted(trial: Trial, data: TaskData) -> None:
     model = build_model(trial.model, data.shape.vocab, data.shape.context).initialise(0)
     with pytest.raises(Interrupted):

@@ -14,7 +14,7 @@ from scalelab.core.canon import SHORT, canonical_json
 from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
-    from scalelab.report.search_data import Searched, Tried
+    from scalelab.report.figures.search.data import Searched, Tried
     from scalelab.spec.experiment import Experiment
     from scalelab.spec.load import Document
     from scalelab.spec.space import Space
@@ -110,9 +110,9 @@ def found_json(searched: "Searched") -> dict[str, Any]:
 
 def searched_in(opened: "Reader", name: str) -> "Searched | None":
     """What a store knows of a search; None where no trial of it has come to its end."""
+    from scalelab.report.figures.search.data import searched_of
     from scalelab.report.reading import Reading
     from scalelab.report.registry import find
-    from scalelab.report.search_data import searched_of
 
     found = searched_of(Reading(opened).rows(find(FIGURE), [name]))
     return found if found is not None and found.complete else None

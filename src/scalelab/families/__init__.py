@@ -1,11 +1,13 @@
 """Model families: one folder each (see `families.family`), and one entry in `Model`."""
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from scalelab.core.spec import default_kind
+from scalelab.families.family import Family
 from scalelab.families.layer_router.spec import LayerRouter
 from scalelab.families.lstm.spec import Lstm
 from scalelab.families.transformer.spec import Transformer
@@ -13,7 +15,7 @@ from scalelab.families.transformer.spec import Transformer
 if TYPE_CHECKING:
     from scalelab.families.language_model import LanguageModel
 
-__all__ = ["LayerRouter", "Lstm", "Model", "Transformer", "build"]
+__all__ = ["LayerRouter", "Lstm", "Model", "Transformer", "build", "read"]
 
 Model = Annotated[
     Transformer  # the default
@@ -23,6 +25,21 @@ Model = Annotated[
     default_kind("transformer"),
 ]
 """The spec of a model, told apart by `kind`, which is the name of its family's folder."""
+
+
+KINDS: dict[str, type[Family]] = {
+    spec.model_fields["kind"].default: spec for spec in get_args(get_args(Model)[0])
+}
+"""Every family's spec by its `kind`."""
+
+
+def read(fields: Mapping[str, Any]) -> Family | None:
+    """The spec of a stored model; None if it is of no family, as in rows of a published table."""
+    family = KINDS.get(fields.get("kind", ""))
+    try:
+        return None if family is None else family.model_validate(fields)
+    except ValidationError:
+        return None
 
 
 def build(model: Model, vocab: int, context: int) -> "LanguageModel":

@@ -13,7 +13,7 @@ sees) and `mup` (the base width of maximal update parametrisation).
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -60,6 +60,12 @@ class LayerPool:
     """Most layers that are applied one after the other."""
     halts: bool
     """Whether a token may leave before the last step."""
+    policy: str
+    """The name of what chooses the layers."""
+    learned: bool
+    """Whether what chooses them is trained."""
+    choices: Sequence[Sequence[int]] | None
+    """The layers, from 1, that a step may choose, as the spec lists them; None if it does not."""
 
     @property
     def size(self) -> int:

@@ -17,6 +17,7 @@ from scalelab.core.units import parse_number
 from scalelab.fit import formula
 from scalelab.fit.accurate import accurate
 from scalelab.fit.formula import Node, Number, Symbol
+from scalelab.fit.grids import GRIDS
 
 Residual = Literal["log", "linear"]
 
@@ -34,11 +35,6 @@ COEFFICIENTS = 50
 
 STARTS = 100_000
 """Most starts of a fit."""
-
-HOFFMANN = "hoffmann"
-"""The name of the published grid of starts of Hoffmann et al. 2022 (arXiv 2203.15556), for
-Chinchilla's law.
-"""
 
 
 @dataclass(frozen=True)
@@ -271,16 +267,16 @@ class Choices:
     """Symbol -> column, as N -> params.non_embedding."""
     target: str | None = None
     starts: int | str = 500
-    """How many starts are drawn from the box, or `hoffmann`."""
+    """How many starts are drawn from the box, or the name of a published grid (`fit.grids`)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.starts == HOFFMANN:
+        if self.starts in GRIDS:
             return
         if isinstance(self.starts, str) or self.starts < 1:
             raise UserError(
                 f"{self.starts!s} starts make no fit",
-                cure=f"give a number from 1 on, or `{HOFFMANN}`",
+                cure=f"give a number from 1 on, or {' or '.join(f'`{name}`' for name in GRIDS)}",
             )
         if self.starts > STARTS:
             raise UserError(f"{self.starts:,} starts are too many", cure=f"give at most {STARTS:,}")

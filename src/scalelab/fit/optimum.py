@@ -5,14 +5,14 @@ Shape letters: S starts, P parameters, K local minima.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalelab.core.errors import UserError
 from scalelab.fit.formula import Floats
-from scalelab.fit.law import HOFFMANN, Choices
+from scalelab.fit.grids import GRIDS, Grid
+from scalelab.fit.law import Choices
 from scalelab.fit.layout import FLOOR
 from scalelab.fit.minimise import Minima, Tell, minimise
 from scalelab.fit.problem import Problem
@@ -27,15 +27,6 @@ _DRAWN = 10
 
 _TOURS, _AWAY = 4, np.geomspace(0.03, 1.0, 40)
 """How often the best is left again, and how far in widths of the box."""
-
-_GRID: dict[str, Floats] = {
-    "A": np.exp(np.arange(0.0, 26.0, 5.0)),
-    "B": np.exp(np.arange(0.0, 26.0, 5.0)),
-    "E": np.exp(np.arange(-1.0, 1.1, 0.5)),
-    "alpha": np.arange(0.0, 2.1, 0.5),
-    "beta": np.arange(0.0, 2.1, 0.5),
-}
-"""Hoffmann et al. 2022, appendix D.3: 4,500 starts."""
 
 
 @dataclass(frozen=True)
@@ -245,8 +236,8 @@ def _nothing_free(problem: Problem) -> Optimum:
 
 def starts(problem: Problem, choices: Choices) -> tuple[Floats, str]:
     """Starts [S, P] and the sentence that says what they were drawn from."""
-    if choices.starts == HOFFMANN:
-        return _grid(problem)
+    if isinstance(choices.starts, str):
+        return _grid(problem, GRIDS[choices.starts])
     number = int(choices.starts)
     low_P = np.array([axis.start[0] for axis in problem.axes])
     high_P = np.array([axis.start[1] for axis in problem.axes])
@@ -263,20 +254,13 @@ def starts(problem: Problem, choices: Choices) -> tuple[Floats, str]:
     return chosen_SP, f"{number} starts, {how} from the box {says}"
 
 
-def _grid(problem: Problem) -> tuple[Floats, str]:
-    if set(problem.law.coefficients) != set(_GRID):
+def _grid(problem: Problem, grid: Grid) -> tuple[Floats, str]:
+    if set(problem.law.coefficients) != set(grid.values):
         raise UserError(
-            f"Hoffmann's grid of starts is for Chinchilla's law, not for `{problem.law.name}`",
-            cure="give a number of starts",
+            f"{grid.about}, not for `{problem.law.name}`", cure="give a number of starts"
         )
-    names = [name for name in problem.names if name in _GRID]
-    number = reduce(int.__mul__, (len(_GRID[name]) for name in names), 1)
-    mesh = np.meshgrid(*[_GRID[name] for name in names], indexing="ij")
-    where = {name: value.ravel() for name, value in zip(names, mesh, strict=True)}
-    says = (
-        "log A and log B in {0, 5 .. 25}, log E in {-1, -0.5 .. 1}, alpha and beta in {0, 0.5 .. 2}"
-    )
-    return (
-        problem.theta(where).reshape(number, len(names)),
-        f"the {number} starts of Hoffmann et al. 2022: {says}",
-    )
+    values = {name: grid.values[name] for name in problem.names}
+    mesh = np.meshgrid(*values.values(), indexing="ij")
+    where = {name: value.ravel() for name, value in zip(values, mesh, strict=True)}
+    starts_SP = problem.theta(where).reshape(mesh[0].size, len(values))
+    return starts_SP, f"the {len(starts_SP)} starts of {grid.source}: {grid.says}"

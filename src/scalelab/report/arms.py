@@ -4,16 +4,20 @@ common.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
 import polars as pl
 
 from scalelab.core.events import State
+from scalelab.families import read
+from scalelab.families.family import Family
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.replicates import BySeed, difference, mean, ratio
 from scalelab.report.figure import Rows
 from scalelab.report.runs import cell, names_of, told_apart, word_order
+from scalelab.store.frames import part_of
 
 _SETTING = ("task.", "budget.", "experiment")
 """Columns that say under what circumstances arms are compared; where arms have names, so does every
@@ -42,6 +46,11 @@ class Arm:
     def digests(self) -> list[str]:
         """Of its trials."""
         return self.trials["digest"].to_list()
+
+    @cached_property
+    def model(self) -> Family | None:
+        """The spec of its model; None for rows of a published table."""
+        return read(part_of(self.trials.row(0, named=True), "model"))
 
     def by_seed(self, column: str) -> BySeed:
         """The finite values of a column."""

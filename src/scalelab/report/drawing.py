@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from scalelab.core.errors import UserError, reason
 from scalelab.core.files import replacing
-from scalelab.report.charts import to_png, to_svg
+from scalelab.report.charts.themes import to_png, to_svg
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
-from scalelab.report.index import (
+from scalelab.report.html.index import (
     Drawn,
     Failed,
     read_cards,
@@ -19,7 +19,7 @@ from scalelab.report.index import (
     to_failed_card,
     to_index,
 )
-from scalelab.report.page import to_failed_page, to_page
+from scalelab.report.html.page import to_failed_page, to_page
 from scalelab.report.reading import Reading, fingerprint, having_data, take
 from scalelab.report.registry import ENTRIES, Entry, figures, find
 from scalelab.store.reader import Reader

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
+
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.multiple import LEVEL, holm
+from scalelab.fit.warned import Warned
 from scalelab.report.arms import Arm
+from scalelab.report.runs import state_counts
 
 METHOD = (
     "Arms of one setting that one question is asked of are judged together: the p-values of their"
@@ -63,3 +67,20 @@ def judged(compared: Sequence[tuple[Arm, Arm, Estimate]]) -> list[Judged]:
         Judged(arm, base, found, None if found.p is None else next(adjusted), len(known))
         for arm, base, found in compared
     ]
+
+
+def left_out(trials: pl.DataFrame) -> list[Warned]:
+    """That some trials have no result, where some have failed or diverged."""
+    lost = {
+        state: count
+        for state, count in state_counts(trials).items()
+        if state in ("diverged", "failed")
+    }
+    if not lost:
+        return []
+    listed = " and ".join(f"{count:,} {state}" for state, count in lost.items())
+    text = (
+        f"{listed} trials are left out: an arm that loses its worst replicates looks better than it"
+        " is."
+    )
+    return [Warned("left_out", text)]

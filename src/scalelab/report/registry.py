@@ -16,16 +16,17 @@ class Entry:
 
     number: int
     name: str
-    """Also that of its module in this folder."""
+    """Also that of its folder in `report/figures`."""
     kind: str
-    """Name of its class there."""
+    """Name of its class in `figure.py` there."""
     title: str
     experiment: str
     """The experiment that is drawn unless one is named; its spec has the same name."""
 
     def load(self) -> Figure:
         """The figure."""
-        kind: type[Figure] = getattr(import_module(f"scalelab.report.{self.name}"), self.kind)
+        module = import_module(f"scalelab.report.figures.{self.name}.figure")
+        kind: type[Figure] = getattr(module, self.kind)
         spec = f"specs/{self.experiment}.yaml" if self.experiment else ""
         return kind(
             number=self.number,

@@ -10,8 +10,8 @@ import polars as pl
 from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.events import is_detail
-from scalelab.report.capacity_words import SERIES
 from scalelab.report.figure import Rows, Table
+from scalelab.report.recall import SERIES
 from scalelab.spec.axes import paths
 
 _PREFIXES = ("task.", "model.", "budget.", "optim.", "evaluation.")

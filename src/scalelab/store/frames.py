@@ -127,6 +127,20 @@ def published(table: Published) -> pl.DataFrame:
     return _frame([_columns(row, row.state) for row in rows])
 
 
+def part_of(trial: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A part of a row of `trials` as it was stored: `model` gives `{"kind": ..., "ffn": {...}}`."""
+    found: dict[str, Any] = {}
+    for path, value in trial.items():
+        first, *above, last = path.split(".") if "." in path else ("", path)
+        if first == name and value is not None:
+            inside = found
+            for key in above:
+                inside = inside.setdefault(key, {})
+            is_list = isinstance(value, str) and value.startswith("[")
+            inside[last] = json.loads(value) if is_list else value
+    return found
+
+
 def metrics(
     store: Reader, experiments: Sequence[str] | None = None, names: Sequence[str] | None = None
 ) -> pl.DataFrame:

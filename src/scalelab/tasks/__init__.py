@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from scalelab.core.spec import default_kind
 from scalelab.tasks.arithmetic.spec import Arithmetic
 from scalelab.tasks.biography.spec import Biography
 from scalelab.tasks.facts.spec import Facts
-from scalelab.tasks.task import Batches, TaskData, TaskShape, Test
+from scalelab.tasks.task import Batches, TaskData, TaskShape, TaskSpec, Test
 from scalelab.tasks.text.spec import Text
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ Task = Annotated[
     default_kind("facts"),
 ]
 """The spec of a task, told apart by `kind`, which is the name of its folder."""
+
+KINDS: dict[str, type[TaskSpec]] = {
+    spec.model_fields["kind"].default: spec for spec in get_args(get_args(Task)[0])
+}
+"""Every task's spec by its `kind`."""
 
 FOLDER = "results/data"
 """Where prepared corpora are kept unless an execution says otherwise."""

@@ -248,7 +248,13 @@ class LayerRouter(Architecture):
     def layer_pool(self) -> LayerPool:
         """Its layers and identity layers."""
         return LayerPool(
-            self.layers, self.identity, self.num_steps, halts=self.halting.kind != "none"
+            layers=self.layers,
+            identity=self.identity,
+            steps=self.num_steps,
+            halts=self.halting.kind != "none",
+            policy=self.policy,
+            learned=self.policy not in ("fixed", "random"),
+            choices=self.choices if self.policy == "closed" else None,
         )
 
     @property

@@ -1,0 +1,1 @@
+"""Pages: drawings as HTML files that load nothing from elsewhere."""

@@ -1,0 +1,69 @@
+"""Recall modes: what pages call them, which recall counts as passing, and the mark of the smallest
+models that pass.
+"""
+
+from typing import Any
+
+from scalelab.core.errors import UserError
+from scalelab.fit.frontier import Cell
+from scalelab.report.charts.marks import behind
+from scalelab.report.figure import Rows
+from scalelab.report.numbers import NONE, whole
+from scalelab.spec.search import Frontier
+
+SERIES = {"in_weight": "in-weight", "in_tool": "in-tool"}
+"""Recall modes as they are called on the page, in the order of the colours."""
+
+MEAN = "mean"
+"""What legends call the line through such marks."""
+
+
+def threshold(rows: Rows) -> tuple[str, float]:
+    """The column that decides and the value that passes, as the experiments' frontier
+    searches say.
+    """
+    searches = {name: spec.get("search") or {} for name, spec in rows.specs.items()}
+    asked = {name: search for name, search in searches.items() if search.get("kind") == "frontier"}
+    plain = Frontier()
+    found = {
+        (str(search.get("metric", plain.metric)), float(search.get("at_least", plain.at_least)))
+        for search in asked.values()
+    }
+    if len(found) > 1:
+        what = "the experiments don't agree on what passes (`search.metric`, `search.at_least`)"
+        raise UserError(what, cure="draw one of them with --experiment")
+    metric, at_least = found.pop() if found else (plain.metric, plain.at_least)
+    return f"metrics.{metric}", at_least
+
+
+def mean_mark(cell: Cell) -> dict[str, Any]:
+    """The cell's mark: the mean, or where some replicate is censored, the largest size tried."""
+    point = cell.point()
+    mean, std, censored = point["params_mean_passed"], point["params_std"], point["censored"]
+    drawn = cell.largest_tried if censored else mean
+    low, high = (max(1.0, mean - std), mean + std) if std and not censored else (drawn, drawn)
+    place = {
+        "series": SERIES[cell.recall],
+        "facts": cell.facts,
+        "params": drawn,
+        "low": low,
+        "high": high,
+    }
+    told = {
+        "size": _size_told(cell),
+        "spread": f"± {whole(std)}" if std is not None else NONE,
+        "replicates": (
+            f"{len(cell.answers)}"
+            + (f", {censored} pass at no size tried" if censored else ", all pass")
+        ),
+    }
+    digests = [answer.digest for answer in cell.answers]
+    return {**place, "open": bool(censored), "line": MEAN, **told, **behind(digests)}
+
+
+def _size_told(cell: Cell) -> str:
+    mean = whole(cell.point()["params_mean_passed"])
+    if not cell.censored:
+        return f"mean {mean}"
+    others = f", mean of the others {mean}" if mean else ""
+    return f"above {whole(cell.largest_tried)} in {cell.censored} of {len(cell.answers)}{others}"
