@@ -330,8 +330,6 @@ def _pairs(texts: list[str] | None, option: str, parse: Callable[[str], Any]) ->
             found[name] = parse(value)
         except UserError as error:
             raise error.at(option) from error
-        except ValueError as error:
-            raise UserError.of(error, where=option) from error
     return found
 
 
@@ -344,7 +342,9 @@ def _float(text: str) -> float:
 def _bounds(text: str) -> tuple[float, float]:
     low, colon, high = text.partition(":")
     if not colon:
-        raise ValueError(f"{text!r} are no bounds; write them like 0:1, or 0: for no upper one")
+        raise UserError(
+            f"{text!r} are no bounds", cure="write them like 0:1, or 0: for no upper one"
+        )
     return (_float(low) if low else float("-inf"), _float(high) if high else float("inf"))
 
 
@@ -353,8 +353,8 @@ def _starts(text: str) -> int | str:
 
     try:
         return parse_count(text) if text[:1].isdigit() else text
-    except ValueError as error:
-        raise UserError.of(error, where="--starts") from error
+    except UserError as error:
+        raise error.at("--starts") from error
 
 
 @contextmanager

@@ -180,5 +180,5 @@ def parsed_seconds(text: str | None) -> float | None:
 
     try:
         return None if text is None else parse_seconds(text)
-    except ValueError as error:
-        raise UserError.of(error, where="--time") from error
+    except UserError as error:
+        raise error.at("--time") from error

@@ -187,7 +187,7 @@ def _trial(base: dict[str, Any], point: Point, document: Document, arm: str = ""
         data = laid(base, point)
     except AxisError as error:
         where = document.place(axis_loc(document, error.path, arm))
-        raise UserError.of(error, about=f"the axis `{error.path}` ", where=where) from error
+        raise error.at(where, about=f"the axis `{error.path}` ") from error
     try:
         return Trial.model_validate(data)
     except ValidationError as error:

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.locations import expanded
+from scalelab.core.spec import fault_of
 from scalelab.spec.axes import AxisError, first_point, num_points, paths
 from scalelab.spec.budget import LENGTHS
 from scalelab.spec.document import Document, Loc, dump, exists, parse, parse_value
@@ -121,8 +122,8 @@ def _check_axes(document: Document) -> None:
     axes = document.data.get("axes", {})
     try:
         if not isinstance(axes, dict):
-            raise ValueError(
-                "`axes` maps spec paths to values; write `model.width: [8, 16]` below it"
+            raise UserError(
+                "`axes` maps spec paths to values", cure="write `model.width: [8, 16]` below it"
             )
         settings = _settings(document)
         for path in paths(axes):
@@ -131,15 +132,10 @@ def _check_axes(document: Document) -> None:
             _check_settings(path, settings)
         num_points(axes)
     except AxisError as error:
-        raise UserError.of(
-            error,
-            about=f"the axis `{error.path}`: ",
-            where=document.place(axis_loc(document, error.path)),
-        ) from error
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError.of(error, where=document.place(("axes",))) from error
+        place = document.place(axis_loc(document, error.path))
+        raise error.at(place, about=f"the axis `{error.path}`: ") from error
+    except UserError as error:
+        raise error.at(document.place(("axes",))) from error
 
 
 def _settings(document: Document) -> dict[str, str]:
@@ -251,9 +247,7 @@ def _sentence(fault: ErrorDetails, loc: Loc, root: type[BaseModel]) -> tuple[str
     if fault["type"] == "union_tag_invalid":
         expected = str(fault.get("ctx", {}).get("expected_tags", ""))
         return f"`{path}` has no known `kind`", f"known are {expected}"
-    message = re.sub(r"^(Value error|Assertion failed), ", "", fault["msg"])
-    message = message[:1].lower() + message[1:]
-    said = UserError.of(message)
+    said = fault_of(fault)
     if fault["type"] == "value_error":
         return (f"`{path}`: {said.what}" if path else said.what), said.cure
     if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float):

@@ -5,7 +5,7 @@ It is written last: a folder without one is not prepared.
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -120,13 +120,6 @@ class NotPrepared(Unreadable):
             f"the corpus `{task.corpus.source}` is not prepared in {folder}", cure=cure, where=where
         )
         self.task, self.folder = task, folder
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return NotPrepared, (self.task, self.folder, self.where)
-
-    def at(self, where: str) -> "NotPrepared":
-        """See `UserError`."""
-        return NotPrepared(self.task, self.folder, self.where or where)
 
 
 def changed(corpus: Corpus, tokens: Tokenizer, folder: str, home: str) -> UserError:
