@@ -1,6 +1,5 @@
 """`fit`: fit a law to an experiment or to a published table."""
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from scalelab.cli.options import (
     print_warnings,
 )
 from scalelab.core.errors import UserError
+from scalelab.core.jsonable import with_nulls
 from scalelab.core.secrets import masked
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _isoflop(
 
 def _found(value: float) -> str:
     """A number, or a dash where a parabola has no minimum."""
-    return number(value if math.isfinite(value) else None)
+    return number(with_nulls(value))
 
 
 def _list(as_json: bool) -> None:

@@ -1,7 +1,6 @@
 """Errors that a user can act on: one sentence that says where, what, and the cure."""
 
 import copy
-import copyreg
 import re
 from difflib import get_close_matches
 from typing import Any, Self
@@ -25,7 +24,7 @@ class UserError(ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled by its fields: the arguments of a subclass may be others."""
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+        return ValueError.__new__, (type(self), *self.args), self.__dict__
 
     def at(self, where: str, *, about: str = "", cure: str = "") -> Self:
         """The same error with its place filled in (an inner, more exact place wins), `about` before
