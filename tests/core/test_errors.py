@@ -66,22 +66,27 @@ class Part(Spec):
     def _is_odd(cls, ratio: float) -> float:
         if ratio == 0:
             raise ValueError("Zero; of all numbers")
+        if ratio < 0:
+            raise UserError("Below zero", cure="take more", paths=["model.width"])
         return ratio
 
 
 @pytest.mark.parametrize(
-    ("data", "what", "cure"),
+    ("data", "what", "cure", "paths"),
     [
-        ({"count": "a; b"}, "'a; b' is not a number", "write it like 16, 10k or 1e6"),
-        ({"count": 1, "ratio": 2}, "input should be less than 1", ""),
-        ({"count": 1, "ratio": 0}, "zero; of all numbers", ""),
+        ({"count": "a; b"}, "'a; b' is not a number", "write it like 16, 10k or 1e6", ()),
+        ({"count": 1, "ratio": 2}, "input should be less than 1", "", ()),
+        ({"count": 1, "ratio": 0}, "zero; of all numbers", "", ()),
+        ({"count": 1, "ratio": -1}, "below zero", "take more", ("model.width",)),
     ],
 )
-def test_what_a_validator_says_keeps_its_fields(data: dict[str, Any], what: str, cure: str) -> None:
+def test_what_a_validator_says_keeps_its_fields(
+    data: dict[str, Any], what: str, cure: str, paths: tuple[str, ...]
+) -> None:
     with pytest.raises(ValidationError) as raised:
         Part.model_validate(data)
     fault = fault_of(raised.value.errors()[0])
-    assert (fault.what, fault.cure) == (what, cure)
+    assert (fault.what, fault.cure, fault.paths) == (what, cure, paths)
 
 
 def test_control_characters_are_escaped() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, Self
 
@@ -9,12 +10,15 @@ from typing import Any, Self
 class UserError(ValueError):
     """The user's input is wrong: the command prints the sentence and ends with exit code 2.
 
-    `where` is `file`, `file:line` or empty; `cure` says what to do about it.
+    `where` is `file`, `file:line` or empty; `cure` says what to do about it. `paths` are the spec
+    paths that it is about, where it is not about the one value that is checked.
     """
 
-    def __init__(self, what: str, *, cure: str = "", where: str = "") -> None:
+    def __init__(
+        self, what: str, *, cure: str = "", where: str = "", paths: Sequence[str] = ()
+    ) -> None:
         super().__init__(what)
-        self.what, self.cure, self.where = what, cure, where
+        self.what, self.cure, self.where, self.paths = what, cure, where, tuple(paths)
 
     def __str__(self) -> str:
         """The sentence on one line, without the middle of what is too long in it."""

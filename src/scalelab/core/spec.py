@@ -47,11 +47,10 @@ def default_kind(kind: str) -> BeforeValidator:
 
 def fault_of(details: ErrorDetails) -> UserError:
     """What pydantic says of a value, as it stands within a sentence; of the UserError that a
-    validator raised both what it says and its cure.
+    validator raised all of it.
     """
     raised = details.get("ctx", {}).get("error")
-    if isinstance(raised, UserError):
-        what, cure = raised.what, raised.cure
-    else:
-        what, cure = re.sub(r"^(Value error|Assertion failed), ", "", details["msg"]), ""
-    return UserError(f"{what[:1].lower()}{what[1:]}", cure=cure)
+    if not isinstance(raised, UserError):
+        raised = UserError(re.sub(r"^(Value error|Assertion failed), ", "", details["msg"]))
+    what = f"{raised.what[:1].lower()}{raised.what[1:]}"
+    return UserError(what, cure=raised.cure, paths=raised.paths)

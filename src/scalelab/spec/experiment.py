@@ -56,11 +56,13 @@ class Trial(Spec):
             raise UserError(
                 "`micro_batch` changes no number of this trial",
                 cure="write `execution.micro_batch`",
+                paths=["micro_batch"],
             )
         if self.evaluation.decoding is not None and not self.task.generates_text:
             raise UserError(
                 "`evaluation.decoding` times how text is written, which this task does not do",
                 cure="leave it out",
+                paths=["evaluation.decoding"],
             )
         self._check_decoding()
         self.task.check_model(self.model)
@@ -80,6 +82,7 @@ class Trial(Spec):
                 f"`evaluation.decoding` asks for {max(contexts)} positions, and `task.context` is"
                 f" {context}",
                 cure="ask for less",
+                paths=["evaluation.decoding", "task.context"],
             )
 
     def identity(self) -> dict[str, Any]:

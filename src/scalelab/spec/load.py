@@ -1,6 +1,5 @@
 """YAML to an experiment, with the file and line of whatever is wrong."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -213,19 +212,18 @@ def explained(error: ValidationError, document: Document, root: type[BaseModel])
     first = error.errors(include_url=False)[0]
     loc = written(first["loc"], document.data, missing=first["type"] == "missing")
     what, cure = _sentence(first, loc, root)
-    named = _named(what, document)
-    return UserError(
-        what, cure=cure, where=document.place(named if named[: len(loc)] == loc else loc)
-    )
+    paths = (".".join(map(str, loc)), *fault_of(first).paths)
+    # A fault of a whole trial has no place of its own.
+    about = _first_known(paths, document)
+    where = document.place(about if about[: len(loc)] == loc else loc)
+    return UserError(what, cure=cure, where=where, paths=paths)
 
 
-def _named(sentence: str, document: Document) -> Loc:
-    """The first path that a sentence names and the document has; a fault of a whole trial has no
-    place of its own.
-    """
-    paths = (tuple(path.split(".")) for path in re.findall(r"`([a-z_.]+)`", sentence))
+def _first_known(paths: Sequence[str], document: Document) -> Loc:
+    """The first of the paths that the document has, or the whole document."""
+    steps = (tuple(path.split(".")) for path in paths)
     return next(
-        (path for path in paths if any(known[: len(path)] == path for known in document.places)), ()
+        (path for path in steps if any(known[: len(path)] == path for known in document.places)), ()
     )
 
 

@@ -268,6 +268,7 @@ class LayerRouter(Architecture):
                 "one route of a sequence goes by its first document, and `task.documents` is"
                 " `apart`",
                 cure="take `model.granularity: token`, or `joined` documents",
+                paths=["task.documents"],
             )
 
     @property
@@ -373,6 +374,7 @@ class LayerRouter(Architecture):
             raise UserError(
                 "`model.choices` has a list of layers for each step",
                 cure="write it as [[1, 2], [2, 3]]",
+                paths=["model.choices"],
             )
         return choices
 
@@ -407,11 +409,13 @@ class LayerRouter(Architecture):
             raise UserError(
                 f"`{path}` is for the policy `{policy}`, and `model.policy` is `{self.policy}`",
                 cure="leave one of them out",
+                paths=[path, "model.policy"],
             )
         if len(given) != self.num_steps:
             raise UserError(
                 f"`{path}` is for {len(given)} steps, and there are {self.num_steps}",
                 cure="give one for each step",
+                paths=[path],
             )
         steps = [(one,) if isinstance(one, int) else one for one in given]
         wrong = [number for step in steps for number in step if number > self.pool]
@@ -419,10 +423,13 @@ class LayerRouter(Architecture):
             raise UserError(
                 f"`{path}` names layer {wrong[0]}, and the pool has {self.pool}",
                 cure=f"take 1 to {self.pool}",
+                paths=[path],
             )
         if any(not step or len(set(step)) < len(step) for step in steps):
             raise UserError(
-                f"a step of `{path}` has no layer, or one twice", cure="name each layer once"
+                f"a step of `{path}` has no layer, or one twice",
+                cure="name each layer once",
+                paths=[path],
             )
 
     @model_validator(mode="after")

@@ -52,11 +52,13 @@ class Lstm(Family):
                 "an LSTM reads one token after the other, and `task.objective.kind` is"
                 f" `{objective}`",
                 cure="take the causal objective, or another model",
+                paths=["task.objective.kind"],
             )
         if documents == "apart":
             raise UserError(
                 "an LSTM's state is not reset between documents, and `task.documents` is `apart`",
                 cure="take `joined`, or another model",
+                paths=["task.documents"],
             )
 
     @property

@@ -111,6 +111,7 @@ class Text(TaskSpec):
                 f"the {self.objective.kind} objective needs the mask `{wanted}`, and `model.mask`"
                 f" is `{model.mask}`",
                 cure=f"write `model.mask: {wanted}`",
+                paths=["model.mask"],
             )
 
     def settled(self, shape: TaskShape) -> Self:
