@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from scalelab.core.errors import UserError
-from scalelab.core.locations import expanded, expanded_path
+from scalelab.core.locations import (
+    child,
+    embedded_text,
+    expanded,
+    expanded_path,
+    is_embedded,
+    is_missing,
+    is_url,
+    local_path,
+    split,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +99,46 @@ def test_any_text_is_a_path_or_refused(written: str) -> None:
         Path(expanded(written)).exists()
     except UserError as error:
         str(error).encode()
+
+
+@pytest.mark.parametrize(
+    ("place", "url", "here"),
+    [
+        ("results/x.db", False, "results/x.db"),
+        ("C:/x", False, "C:/x"),
+        ("s3://bucket/x", True, None),
+        ("postgresql://me@host/runs", True, None),
+        ("file:///data/x", True, "/data/x"),
+        ("data:text/plain,x", True, None),
+    ],
+)
+def test_a_place_is_a_path_or_a_url(place: str, url: bool, here: str | None) -> None:
+    assert is_url(place) is url
+    assert local_path(place) == here
+
+
+def test_only_a_path_can_be_missing(home: Path) -> None:
+    assert is_missing(str(home / "x.db"))
+    assert not is_missing(str(home))
+    assert not is_missing("s3://bucket/x.db")
+
+
+@pytest.mark.parametrize(
+    ("folder", "place"),
+    [("a", "a/m.pt"), ("/", "/m.pt"), ("s3://b/c", "s3://b/c/m.pt"), (".", "./m.pt")],
+)
+def test_a_child_lies_in_its_folder(folder: str, place: str) -> None:
+    assert child(folder, "m.pt") == place
+    assert child(f"{folder}/", "m.pt") == place
+    assert split(place) == (folder, "m.pt")
+
+
+def test_a_name_alone_lies_in_the_current_folder() -> None:
+    assert split("m.pt") == (".", "m.pt")
+
+
+def test_a_text_may_be_its_own_place() -> None:
+    place = "data:text/plain,one%2C%20two"
+    assert is_embedded(place)
+    assert not is_embedded("/data:x")
+    assert embedded_text(place) == "one, two"

@@ -215,6 +215,25 @@ def test_a_setting_that_an_axis_overwrites_is_an_error(tmp_path: Path) -> None:
         load(path, ["model.width=8"])
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("model: {mask: prefix}\ntask: {kind: text}\n", 3),
+        ("task:\n  kind: text\n  documents: apart\nmodel: {kind: lstm}\n", 5),
+        ("replicates: 1\nmicro_batch: 2\n", 4),
+        ("axes:\n  task.people: [2]\n  micro_batch: [1, 2]\n", 5),
+        ("axes:\n  model:\n  - {mask: full}\n", 4),
+    ],
+)
+def test_a_fault_of_a_whole_trial_is_placed_where_its_paths_are_written(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    path = write(tmp_path, f"name: a\nbudget: {{steps: 1}}\n{text}")
+    with pytest.raises(UserError) as raised:
+        compile_plan(*load(path))
+    assert raised.value.where == f"{path}:{line}"
+
+
 def test_what_an_arm_sets_wrong_is_placed_in_that_arm(tmp_path: Path) -> None:
     spec = """name: arms
 budget: {steps: 1}

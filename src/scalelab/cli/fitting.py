@@ -1,6 +1,5 @@
 """`fit`: fit a law to an experiment or to a published table."""
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from scalelab.cli.options import (
     print_warnings,
 )
 from scalelab.core.errors import UserError
+from scalelab.core.jsonable import with_nulls
 from scalelab.core.secrets import masked
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _isoflop(
 
 def _found(value: float) -> str:
     """A number, or a dash where a parabola has no minimum."""
-    return number(value if math.isfinite(value) else None)
+    return number(with_nulls(value))
 
 
 def _list(as_json: bool) -> None:
@@ -330,8 +330,6 @@ def _pairs(texts: list[str] | None, option: str, parse: Callable[[str], Any]) ->
             found[name] = parse(value)
         except UserError as error:
             raise error.at(option) from error
-        except ValueError as error:
-            raise UserError.of(error, where=option) from error
     return found
 
 
@@ -344,7 +342,9 @@ def _float(text: str) -> float:
 def _bounds(text: str) -> tuple[float, float]:
     low, colon, high = text.partition(":")
     if not colon:
-        raise ValueError(f"{text!r} are no bounds; write them like 0:1, or 0: for no upper one")
+        raise UserError(
+            f"{text!r} are no bounds", cure="write them like 0:1, or 0: for no upper one"
+        )
     return (_float(low) if low else float("-inf"), _float(high) if high else float("inf"))
 
 
@@ -353,8 +353,8 @@ def _starts(text: str) -> int | str:
 
     try:
         return parse_count(text) if text[:1].isdigit() else text
-    except ValueError as error:
-        raise UserError.of(error, where="--starts") from error
+    except UserError as error:
+        raise error.at("--starts") from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from scalelab.core.errors import UserError
+from scalelab.core.jsonable import with_nulls
 from scalelab.core.locations import expanded, expanded_path
 from scalelab.core.units import parse_whole
 
@@ -136,7 +137,7 @@ DigestArgument = Annotated[
 
 def print_json(value: Any) -> None:
     """One JSON object on stdout; what JSON has no number for (NaN, infinity) becomes null."""
-    json.dump(_finite(value), sys.stdout, allow_nan=False)
+    json.dump(with_nulls(value), sys.stdout, allow_nan=False)
     sys.stdout.write("\n")
 
 
@@ -177,13 +178,3 @@ def _is_numeric(cell: str) -> bool:
     none.
     """
     return cell in ("", "-") or _NUMERIC.fullmatch(cell) is not None
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return value

@@ -21,6 +21,7 @@ from scalelab.cli.options import (
 from scalelab.cli.summarising import between, cost, show_summary
 from scalelab.core.errors import UserError
 from scalelab.core.events import State
+from scalelab.core.locations import is_missing
 from scalelab.core.units import brief, format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -139,14 +140,12 @@ def known(
     """Results, speeds, results under older recipes and what would leave the experiment, from the
     store; where there is none yet, all is missing.
     """
-    from pathlib import Path
-
     from scalelab.plan.cost import Clock
     from scalelab.run.leaving import Leaving, leaving
     from scalelab.run.older import older_results
     from scalelab.store import Result, open_store
 
-    if "://" not in where and not Path(where).exists():
+    if is_missing(where):
         missing = {planned.digest: Result("missing") for planned in compiled.trials}
         return missing, Clock([]), [], Leaving(whole.experiment.name)
     with open_store(where, mode="read") as store:

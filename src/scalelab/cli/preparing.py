@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TextIO, TypeVar
 import typer
 
 from scalelab.cli.options import SEEDS, JsonOption, count_option, place_option, print_json
-from scalelab.core.errors import Unreadable, UserError
+from scalelab.core.errors import Unreadable
 from scalelab.core.secrets import masked
 from scalelab.core.units import format_count
 
@@ -142,6 +142,7 @@ def _prepared_for(fault: Unreadable, stream: TextIO, mended: set[str]) -> bool:
 def _corpus(given: dict[str, Any]) -> "Corpus":
     from pydantic import ValidationError
 
+    from scalelab.core.spec import fault_of
     from scalelab.data.spec import Corpus
 
     try:
@@ -151,12 +152,8 @@ def _corpus(given: dict[str, Any]) -> "Corpus":
         option = {"tokens": "--limit", "split": "--split-seed"}.get(
             str(first["loc"][0]), f"--{first['loc'][0]}"
         )
-        said = first["msg"].removeprefix("Value error, ")
-        raise UserError.of(
-            f"{said[:1].lower()}{said[1:]}",
-            cure="see `scalelab data prepare --help`",
-            where=option,
-        ) from error
+        cure = "see `scalelab data prepare --help`"
+        raise fault_of(first).at(option, cure=cure) from error
 
 
 class Bar(AbstractContextManager["Bar"]):

@@ -21,6 +21,7 @@ from scalelab.cli.options import (
 )
 from scalelab.cli.planning import chosen_part, compiled_plan, preview
 from scalelab.core.errors import UserError
+from scalelab.core.locations import is_url
 
 if TYPE_CHECKING:
     from scalelab.run.driver import Options
@@ -148,12 +149,12 @@ def outcome(ended: "Summary") -> dict[str, Any]:
 
 def default_folder(store: str) -> str:
     """Where trials keep checkpoints and models: beside a store that is a file, else in results/."""
-    return "results/trials" if "://" in store else str(Path(store).parent.resolve() / "trials")
+    return "results/trials" if is_url(store) else str(Path(store).parent.resolve() / "trials")
 
 
 def is_there(store: str) -> bool:
     """Whether the store exists already."""
-    if "://" not in store:
+    if not is_url(store):
         return Path(store).exists()
     from scalelab.store import open_store
 
@@ -180,5 +181,5 @@ def parsed_seconds(text: str | None) -> float | None:
 
     try:
         return None if text is None else parse_seconds(text)
-    except ValueError as error:
-        raise UserError.of(error, where="--time") from error
+    except UserError as error:
+        raise error.at("--time") from error

@@ -8,10 +8,11 @@ import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from scalelab.cli.generating import loaded, safe
 from scalelab.core.errors import UserError
+from scalelab.core.locations import DATA, embedded_text
 
 if TYPE_CHECKING:
     from scalelab.store import Store, StoredTrial
@@ -39,9 +40,9 @@ def kept_sample(opened: "Store", digest: str, data: str, where: str) -> str:
     found = opened.trial(digest)
     place = found.artifacts.get(NAME)
     if place is not None:
-        return unquote(place.partition(",")[2])
+        return embedded_text(place)
     text = sample(found, data, where)
-    opened.attach(digest, NAME, f"data:text/plain,{quote(text)}")
+    opened.attach(digest, NAME, f"{DATA}text/plain,{quote(text)}")
     return text
 
 

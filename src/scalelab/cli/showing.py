@@ -14,6 +14,7 @@ from scalelab.cli.options import (
 )
 from scalelab.core.canon import SHORT
 from scalelab.core.events import POSITION, is_detail, is_speed
+from scalelab.core.locations import DATA, is_embedded
 from scalelab.core.units import format_count, format_seconds, parse_count
 
 if TYPE_CHECKING:
@@ -48,12 +49,10 @@ def show(
 
 def _shortened(place: str) -> str:
     """A path or URL as it is; of what lies in the store itself its kind and its length."""
-    if not place.startswith("data:"):
+    if not is_embedded(place):
         return place
-    return (
-        f"{place[len('data:') :].partition(',')[0]} in the store ({len(place):,} characters; --json"
-        " has it)"
-    )
+    kind = place.removeprefix(DATA).partition(",")[0]
+    return f"{kind} in the store ({len(place):,} characters; --json has it)"
 
 
 def _print_trial(found: "StoredTrial") -> None:

@@ -10,6 +10,7 @@ from scalelab.cli.planning import cold_note
 from scalelab.cli.running import is_there
 from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError
+from scalelab.core.locations import is_url
 from scalelab.core.secrets import masked
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def export(space: "Space", store: str, as_json: bool) -> None:
     from scalelab.run.journal import journal_trials, write_journal
     from scalelab.store import open_store
 
-    path = (Path("results") if "://" in store else Path(store).parent) / f"{space.name}.journal"
+    path = (Path("results") if is_url(store) else Path(store).parent) / f"{space.name}.journal"
     with open_store(store, mode="read") as opened:
         trials = journal_trials(opened, space)
     if not trials:

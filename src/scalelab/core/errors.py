@@ -1,29 +1,24 @@
 """Errors that a user can act on: one sentence that says where, what, and the cure."""
 
+import copy
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Any, Self
 
 
 class UserError(ValueError):
     """The user's input is wrong: the command prints the sentence and ends with exit code 2.
 
-    `where` is `file`, `file:line` or empty; `cure` says what to do about it.
+    `where` is `file`, `file:line` or empty; `cure` says what to do about it. `paths` are the spec
+    paths that it is about, where it is not about the one value that is checked.
     """
 
-    def __init__(self, what: str, *, cure: str = "", where: str = "") -> None:
-        super().__init__(what, cure, where)
-        self.what, self.cure, self.where = what, cure, where
-
-    @classmethod
-    def of(
-        cls, error: Exception | str, *, about: str = "", cure: str = "", where: str = ""
-    ) -> "UserError":
-        """The error of a sentence in the form `what; cure`, as a parser raises it in a ValueError.
-
-        `about` is put before it; `cure` stands where the sentence has none.
-        """
-        what, _, own = str(error).partition("; ")
-        return cls(f"{about}{what}", cure=own or cure, where=where)
+    def __init__(
+        self, what: str, *, cure: str = "", where: str = "", paths: Sequence[str] = ()
+    ) -> None:
+        super().__init__(what)
+        self.what, self.cure, self.where, self.paths = what, cure, where, tuple(paths)
 
     def __str__(self) -> str:
         """The sentence on one line, without the middle of what is too long in it."""
@@ -31,9 +26,18 @@ class UserError(ValueError):
         cure = f"; {_brief(self.cure, LONGEST['cure'])}" if self.cure else ""
         return f"{place}{_brief(self.what, LONGEST['what'])}{cure}"
 
-    def at(self, where: str) -> "UserError":
-        """The same error with its place filled in (an inner, more exact place wins)."""
-        return UserError(self.what, cure=self.cure, where=self.where or where)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled by its fields: the arguments of a subclass may be others."""
+        return ValueError.__new__, (type(self), *self.args), self.__dict__
+
+    def at(self, where: str, *, about: str = "", cure: str = "") -> Self:
+        """The same error with its place filled in (an inner, more exact place wins), `about` before
+        what it says, and `cure` where it has none.
+        """
+        placed = copy.copy(self)
+        placed.what = f"{about}{self.what}"
+        placed.cure, placed.where = self.cure or cure, self.where or where
+        return placed
 
 
 class Unreadable(UserError):
@@ -45,10 +49,6 @@ class Unreadable(UserError):
     def __init__(self, what: str, *, cure: str = "", where: str = "", home: str = "") -> None:
         super().__init__(what, cure=cure, where=where)
         self.home = home
-
-    def at(self, where: str) -> "Unreadable":
-        """See `UserError`."""
-        return Unreadable(self.what, cure=self.cure, where=self.where or where, home=self.home)
 
 
 LONGEST_WORD = 200

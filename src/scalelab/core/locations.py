@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from scalelab.core.errors import Unreadable, UserError
 from scalelab.core.secrets import masked, without_masks
@@ -19,7 +20,43 @@ _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([^{}]*)\})")
 
 def is_url(place: str) -> bool:
     """Whether a place is a URL (`s3://bucket/folder`, `data:...`), and no path."""
-    return "://" in place or place.startswith("data:")
+    return "://" in place or is_embedded(place)
+
+
+def is_missing(place: str) -> bool:
+    """Whether a place is a path with nothing there; what is at a URL only its host knows."""
+    return not is_url(place) and not Path(place).exists()
+
+
+def local_path(place: str) -> str | None:
+    """The path that a path or a `file://` URL names on this machine; None for any other URL."""
+    path = place.removeprefix("file://")
+    return None if is_url(path) else path
+
+
+def child(folder: str, name: str) -> str:
+    """What is called `name` in a folder, a path or URL."""
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def split(place: str) -> tuple[str, str]:
+    """The folder that a path or URL lies in, `.` where it names none, and its name in it."""
+    folder, slash, name = place.rpartition("/")
+    return folder or slash or ".", name
+
+
+DATA = "data:"
+"""How the URL of a text begins that stands in the URL itself (RFC 2397)."""
+
+
+def is_embedded(place: str) -> bool:
+    """Whether a place is a text itself, as a `data:` URL."""
+    return place.startswith(DATA)
+
+
+def embedded_text(place: str) -> str:
+    """The text of a `data:` URL."""
+    return unquote(place.partition(",")[2])
 
 
 def file_system(place: str) -> tuple[Any, str]:

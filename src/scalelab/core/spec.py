@@ -2,9 +2,13 @@
 help.
 """
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import ErrorDetails
+
+from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
     from scalelab.spec.experiment import Trial
@@ -39,3 +43,14 @@ def default_kind(kind: str) -> BeforeValidator:
         return {"kind": kind, **value} if isinstance(value, dict) else value
 
     return BeforeValidator(_with_kind)
+
+
+def fault_of(details: ErrorDetails) -> UserError:
+    """What pydantic says of a value, as it stands within a sentence; of the UserError that a
+    validator raised all of it.
+    """
+    raised = details.get("ctx", {}).get("error")
+    if not isinstance(raised, UserError):
+        raised = UserError(re.sub(r"^(Value error|Assertion failed), ", "", details["msg"]))
+    what = f"{raised.what[:1].lower()}{raised.what[1:]}"
+    return UserError(what, cure=raised.cure, paths=raised.paths)

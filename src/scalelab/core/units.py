@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from scalelab.core.errors import UserError
+
 _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _CAPITAL = {"P": 10**15, "E": 10**18}
 """Suffixes that must be capitals: `1e` is an exponent that was not finished."""
@@ -28,45 +30,50 @@ _LONGEST = 1_000
 _DECIMAL = Context(prec=_LONGEST + 18, traps=[])
 """Exact, and without exceptions: what is beyond every exponent becomes infinite, or no number."""
 
+_NUMBER = "write it like 0.01, 1e-3 or 10M"
+_WHOLE = "write it like 16, 10k or 1e6"
+_DURATION = "write it like 90s, 15m, 2h30m or 1:30:00"
+"""Cures."""
+
 
 def parse_number(value: Any) -> float:
-    """`1e-3`, `0.5`, `10M` -> a finite float. Raises ValueError with a cure."""
-    number = float(_exact(value, "a number; write it like 0.01, 1e-3 or 10M"))
+    """`1e-3`, `0.5`, `10M` -> a finite float. Raises UserError."""
+    number = float(_exact(value, _NUMBER))
     if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a finite number; write it like 0.01, 1e-3 or 10M")
+        raise UserError(f"{value!r} is not a finite number", cure=_NUMBER)
     return number
 
 
 def parse_count(value: Any) -> int:
-    """`10M`, `1e6`, `1_000` -> a whole number of at least 1. Raises ValueError with a cure."""
+    """`10M`, `1e6`, `1_000` -> a whole number of at least 1. Raises UserError."""
     return _whole(value, 1)
 
 
 def parse_whole(value: Any) -> int:
-    """A whole number of at least 0. Raises ValueError with a cure."""
+    """A whole number of at least 0. Raises UserError."""
     return _whole(value, 0)
 
 
 def _whole(value: Any, least: int) -> int:
-    number = _exact(value, "a number; write it like 16, 10k or 1e6")
+    number = _exact(value, _WHOLE)
     if not number.is_finite() or number != number.to_integral_value():
-        raise ValueError(f"{value!r} is not a whole number; write it like 16, 10k or 1e6")
+        raise UserError(f"{value!r} is not a whole number", cure=_WHOLE)
     if not least <= number < 2**63:
-        raise ValueError(
-            f"{value!r} is {f'less than {least}' if number < least else 'too large'}; write it like"
-            " 16, 10k or 1e6"
+        raise UserError(
+            f"{value!r} is {f'less than {least}' if number < least else 'too large'}",
+            cure=_WHOLE,
         )
     return int(number)
 
 
-def _exact(value: Any, wanted: str) -> Decimal:
+def _exact(value: Any, cure: str) -> Decimal:
     """The number as written, without rounding."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Decimal(value)
     match = _QUANTITY.fullmatch(_short(value)) if isinstance(value, str) else None
     factor = match and _CAPITAL.get(match[2], _SUFFIX.get(match[2].lower()))
     if match is None or factor is None:
-        raise ValueError(f"{value!r} is not {wanted}")
+        raise UserError(f"{value!r} is not a number", cure=cure)
     return _DECIMAL.multiply(_DECIMAL.create_decimal(match[1].replace("_", "")), Decimal(factor))
 
 
@@ -79,16 +86,15 @@ def parse_seconds(value: Any) -> float:
     """A duration in seconds: `90`, `90s`, `15m`, `1.5h`, `2h30m`, `1d 2h`, or in Slurm's forms
     MM:SS (`1:30`), HH:MM:SS (`1:30:00`), D-HH, D-HH:MM and D-HH:MM:SS. A bare number is in seconds.
 
-    Raises ValueError with a cure.
+    Raises UserError.
     """
     text = "" if isinstance(value, bool) else _short(str(value))
-    cure = "write it like 90s, 15m, 2h30m or 1:30:00"
     amounts = _amounts(text)
     if amounts is None:
-        raise ValueError(f"{value!r} is not a duration; {cure}")
+        raise UserError(f"{value!r} is not a duration", cure=_DURATION)
     seconds = sum(amount * unit for amount, unit in zip(amounts, _SECONDS, strict=True))
     if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"{value!r} is not a positive duration; {cure}")
+        raise UserError(f"{value!r} is not a positive duration", cure=_DURATION)
     return seconds
 
 

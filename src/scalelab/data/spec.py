@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec, default_kind
 from scalelab.core.units import Count, Number, Whole
 
@@ -38,9 +39,9 @@ class HuggingFace(Spec):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.source is None) == (self.train is None):
-            raise ValueError(
-                "a Hugging Face tokenizer is loaded or trained; give `source` (a file or a name) or"
-                " `train` (a vocabulary)"
+            raise UserError(
+                "a Hugging Face tokenizer is loaded or trained",
+                cure="give `source` (a file or a name) or `train` (a vocabulary)",
             )
         return self
 
@@ -57,9 +58,9 @@ def tokenizer_of(value: Any) -> Any:
     """`bytes` and `gpt2` are short for a mapping."""
     short = {"bytes": {"kind": "bytes"}, "gpt2": {"kind": "tiktoken", "encoding": "gpt2"}}
     if isinstance(value, str) and value not in short:
-        raise ValueError(
-            f"{value!r} names no tokenizer; write `bytes`, `gpt2`, or a mapping such as {{kind:"
-            " huggingface, train: 8192}"
+        raise UserError(
+            f"{value!r} names no tokenizer",
+            cure="write `bytes`, `gpt2`, or a mapping such as {kind: huggingface, train: 8192}",
         )
     return short[value] if isinstance(value, str) else value
 

@@ -9,10 +9,11 @@ no text.
 R rows, T positions, S steps.
 """
 
-import json
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from scalelab.core.jsonable import compact_json
+from scalelab.core.locations import DATA
 from scalelab.data.text.tokenizers.protocol import Tokenizer
 from scalelab.evaluate.routes import Counts
 from scalelab.families.family import LayerPool
@@ -37,11 +38,8 @@ def excerpt(pool: LayerPool, texts: Iterable[list[str]], route_RTS: Counts) -> s
         }
         rows.append(told)
     shape = {"layers": pool.layers, "identity": pool.identity, "steps": pool.steps}
-    content = json.dumps(
-        {**shape, "routes": [list(route) for route in numbers], "rows": rows},
-        separators=(",", ":"),
-    )
-    return f"data:application/json,{quote(content, safe=',:')}"
+    content = compact_json({**shape, "routes": [list(route) for route in numbers], "rows": rows})
+    return f"{DATA}application/json,{quote(content, safe=',:')}"
 
 
 def texts_of(tokenizer: Tokenizer, rows: Iterable[Iterable[int]]) -> list[list[str]]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import field_validator
 
+from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec
 from scalelab.core.units import Count
 from scalelab.families.cost import BACKWARD, Bounds
@@ -41,9 +42,9 @@ class Pretrained(Spec):
     @classmethod
     def _is_a_digest(cls, trial: str) -> str:
         if not re.fullmatch(r"[0-9a-f]{8,64}", trial):
-            raise ValueError(
-                f"`{trial}` is no digest; take one of `scalelab ls`, at least eight of its first"
-                " digits"
+            raise UserError(
+                f"`{trial}` is no digest",
+                cure="take one of `scalelab ls`, at least eight of its first digits",
             )
         return trial
 
@@ -135,7 +136,7 @@ class Family(Spec):
         raise NotImplementedError(f"{type(self).__name__} takes no weights of another trial")
 
     def check_text(self, objective: str, documents: str) -> None:
-        """Raise ValueError if it cannot be trained on text with this objective (`causal`, `prefix`
+        """Raise UserError if it cannot be trained on text with this objective (`causal`, `prefix`
         or `masked`) and these documents (`joined` or `apart`).
         """
 

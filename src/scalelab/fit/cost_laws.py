@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelab.core.errors import UserError
+from scalelab.core.jsonable import with_nulls
 from scalelab.fit.censored import Fitted, Floats, fit_censored
 from scalelab.fit.frontier import Cell
 from scalelab.fit.resample import Interval, cell_weights, draw_weights, intervals
@@ -116,8 +117,8 @@ class CostLaw:
                 name: list(found) if found else None for name, found in self.intervals.items()
             },
             "sigma": self.sigma,
-            "aicc": self.aicc if np.isfinite(self.aicc) else None,
-            "r2": self.r2 if np.isfinite(self.r2) else None,
+            "aicc": with_nulls(self.aicc),
+            "r2": with_nulls(self.r2),
             "answers": sum(self.replicates),
             "censored": self.censored,
         }

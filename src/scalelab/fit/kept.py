@@ -2,7 +2,6 @@
 and the rows at once.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from scalelab.core.errors import UserError
+from scalelab.core.jsonable import from_word, with_words
 from scalelab.fit.bootstrap import Draws
 from scalelab.fit.fit import ENGINE, Fit, complete, fit_key, fit_law
 from scalelab.fit.holdout import hold_out
@@ -26,7 +26,7 @@ def to_store(fit: Fit, experiment: str, now: float) -> StoredFit:
         "draws": _draws_json(fit.draws),
     }
     draws = fit.draws.by_name if fit.draws is not None else {}
-    return StoredFit(fit.key, experiment, fit.law.name, now, fit.record, _plain(result), draws)
+    return StoredFit(fit.key, experiment, fit.law.name, now, fit.record, with_words(result), draws)
 
 
 def restore(stored: StoredFit, frame: pl.DataFrame) -> Fit | None:
@@ -96,7 +96,7 @@ def law_of(plain: Mapping[str, Any]) -> Law:
         "loss": Loss.parse(plain["loss"]),
         "real": frozenset(plain["real"]),
         "bounds": {
-            name: (_number(low), _number(high)) for name, (low, high) in plain["bounds"].items()
+            name: (from_word(low), from_word(high)) for name, (low, high) in plain["bounds"].items()
         },
     }
     return Law(**{**plain, **read})
@@ -121,7 +121,7 @@ def _optimum_json(optimum: Optimum) -> dict[str, Any]:
 
 def _optimum(plain: Mapping[str, Any]) -> Optimum:
     arrays = {
-        name: np.array([_number(value) for value in plain[name]])
+        name: np.array([from_word(value) for value in plain[name]], np.float64)
         for name in ("objectives_S", "theta_P")
     }
     rivals_KP = np.array(plain["rivals_KP"], dtype=np.float64).reshape(-1, arrays["theta_P"].size)
@@ -150,16 +150,3 @@ def _draws(stored: StoredFit) -> Draws | None:
     if said is None:
         return None
     return Draws(tuple(stored.draws), np.stack(list(stored.draws.values()), axis=1), **said)
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no infinity and no NaN: these become words."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _number(value: Any) -> float:
-    return float(value)

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.jsonable import with_words
 from scalelab.core.units import parse_number
 from scalelab.fit import formula
 from scalelab.fit.accurate import accurate
@@ -238,10 +239,7 @@ class Law:
             "loss": str(self.loss),
             "weights": self.weights,
             "real": sorted(self.real),
-            "bounds": {
-                name: [end if math.isfinite(end) else str(end) for end in ends]
-                for name, ends in self.bounds.items()
-            },
+            "bounds": with_words(self.bounds),
             "fixed": dict(self.fixed),
             "tied": dict(self.tied),
             "source": self.source,

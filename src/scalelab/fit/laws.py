@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.locations import expanded_path
+from scalelab.core.spec import fault_of
 from scalelab.core.units import Number, parse_number
 from scalelab.fit import formula
 from scalelab.fit.law import Law, Loss, Residual
@@ -230,7 +231,9 @@ def _end(value: Any) -> float:
 
 def _whole_text(value: Any) -> Any:
     if not isinstance(value, str):
-        raise ValueError("an empty formula, or one that is no text; write it like E + A*N^-alpha")
+        raise UserError(
+            "an empty formula, or one that is no text", cure="write it like E + A*N^-alpha"
+        )
     return value
 
 
@@ -297,10 +300,5 @@ def _explained(error: ValidationError, document: Document) -> UserError:
         text = dump(first["input"]).split()[0]
         what = f"`{'.'.join(map(str, loc))}` is {text}, and takes text"
         return UserError(what, cure=f'put it in quotes: "{text}"', where=where)
-    said = first["msg"].removeprefix("Value error, ")
-    return UserError.of(
-        f"{said[:1].lower()}{said[1:]}",
-        about=f"the file declares no law: `{'.'.join(map(str, loc))}`: ",
-        cure=_CURE,
-        where=where,
-    )
+    about = f"the file declares no law: `{'.'.join(map(str, loc))}`: "
+    return fault_of(first).at(where, about=about, cure=_CURE)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Number, Whole
 
@@ -146,23 +147,23 @@ class Moe(Spec):
     @model_validator(mode="after")
     def _enough_experts(self) -> Self:
         if self.chosen > self.experts:
-            raise ValueError(
-                f"{self.chosen} experts are chosen and there are {self.experts}; take `chosen:"
-                f" {self.experts}` or fewer"
+            raise UserError(
+                f"{self.chosen} experts are chosen and there are {self.experts}",
+                cure=f"take `chosen: {self.experts}` or fewer",
             )
         return self
 
     @model_validator(mode="after")
     def _router_learns(self) -> Self:
         if self.chosen == 1 < self.experts and self.renormalise:
-            raise ValueError(
-                "one chosen expert, renormalised, always weighs 1, and the router learns nothing;"
-                " say `renormalise: false`"
+            raise UserError(
+                "one chosen expert, renormalised, always weighs 1, and the router learns nothing",
+                cure="say `renormalise: false`",
             )
         if self.choice == "expert" and self.balance.bias > 0:
-            raise ValueError(
-                "experts that choose their tokens have an even load already; leave"
-                " `balance.bias` out"
+            raise UserError(
+                "experts that choose their tokens have an even load already",
+                cure="leave `balance.bias` out",
             )
         return self
 

@@ -3,7 +3,7 @@ counted. Pure.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -187,7 +187,7 @@ def _trial(base: dict[str, Any], point: Point, document: Document, arm: str = ""
         data = laid(base, point)
     except AxisError as error:
         where = document.place(axis_loc(document, error.path, arm))
-        raise UserError.of(error, about=f"the axis `{error.path}` ", where=where) from error
+        raise error.at(where, about=f"the axis `{error.path}` ") from error
     try:
         return Trial.model_validate(data)
     except ValidationError as error:
@@ -195,7 +195,7 @@ def _trial(base: dict[str, Any], point: Point, document: Document, arm: str = ""
         raise UserError(
             fault.what,
             cure=fault.cure,
-            where=_axis_place(error, fault.what, data, point, document, arm) or fault.where,
+            where=_axis_place(error, fault.paths, data, point, document, arm) or fault.where,
         ) from error
 
 
@@ -212,7 +212,7 @@ def _read(trial: Trial, point: Point) -> Point:
 
 def _axis_place(
     error: ValidationError,
-    what: str,
+    paths: Sequence[str],
     data: dict[str, Any],
     point: Point,
     document: Document,
@@ -220,11 +220,11 @@ def _axis_place(
 ) -> str:
     """The line of the axis, or in the arm, that set the wrong value, or empty.
 
-    Of a fault of a whole part: of what the sentence names.
+    Of a fault of a whole part: of one of the `paths` that it is about.
     """
-    named = [path for path in point if f"`{path}`" in what]
-    if named:
-        return document.place(axis_loc(document, named[0], arm))
+    for path in point:
+        if path in paths:
+            return document.place(axis_loc(document, path, arm))
     loc = [
         str(part)
         for part in written(

@@ -5,6 +5,7 @@ drawn, ranges as `a to b`.
 import math
 from typing import Any
 
+from scalelab.core.jsonable import mapped
 from scalelab.core.units import format_count
 from scalelab.fit.estimate import Estimate
 
@@ -23,13 +24,11 @@ def rounded(value: Any) -> Any:
     """Plain data with every float at six significant digits; what JSON has no number for becomes
     null.
     """
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(inner) for inner in value]
-    return value
+    return mapped(value, _rounded)
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
 
 
 def whole(value: float | None) -> str:

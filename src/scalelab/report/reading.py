@@ -1,11 +1,9 @@
 """Which rows of a store a figure takes, and the digest by which one knows them again."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256 as hashed
-from typing import Any
 
 import polars as pl
 
@@ -205,9 +203,7 @@ def _unfinished(rows: Rows) -> tuple[str, str] | None:
 def fingerprint(figure: Figure, rows: Rows) -> str:
     """A digest of all that is drawn, in whatever order it comes, and of the way it is drawn."""
     columns = sorted(rows.trials.columns)
-    plain = sorted(
-        [_plain(value) for value in row] for row in rows.trials.select(columns).iter_rows()
-    )
+    plain = sorted([*map(repr, row)] for row in rows.trials.select(columns).iter_rows())
     drawn = {
         "recipe": figure.recipe,
         "options": dict(figure.options),
@@ -227,10 +223,6 @@ def fingerprint(figure: Figure, rows: Rows) -> str:
         else {}
     )
     return sha256({**drawn, **chosen, **said, "curves": _curves_digest(rows.curves), "fits": fits})
-
-
-def _plain(value: Any) -> str:
-    return "nan" if isinstance(value, float) and math.isnan(value) else repr(value)
 
 
 def _curves_digest(curves: pl.DataFrame) -> str:

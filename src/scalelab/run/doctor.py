@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from scalelab.core.errors import UserError
+from scalelab.core.locations import is_missing, is_url
 from scalelab.core.secrets import masked
 
 NEEDED = ("torch", "numpy", "pydantic", "sqlmodel", "typer", "yaml")
@@ -110,7 +111,7 @@ def _compiler() -> Finding:
 
 
 def _disk(store: str) -> Finding:
-    folder = Path() if "://" in store else _existing(Path(store))
+    folder = Path() if is_url(store) else _existing(Path(store))
     free = shutil.disk_usage(folder).free
     return Finding(
         "disk",
@@ -127,7 +128,7 @@ def _existing(path: Path) -> Path:
 def _store(store: str) -> Finding:
     from scalelab.store import open_store
 
-    if "://" not in store and not Path(store).exists():
+    if is_missing(store):
         return Finding("store", True, f"{masked(store)} does not exist yet; the first run makes it")
     try:
         with open_store(store, mode="read") as opened:

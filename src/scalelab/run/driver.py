@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from scalelab.core.events import FINISHED
+from scalelab.core.locations import is_url
 from scalelab.core.provenance import environment
 from scalelab.plan.plan import Plan
 from scalelab.run.desk import StoreDesk
@@ -238,7 +239,7 @@ def _located(execution: Execution) -> Execution:
     """
     return (
         execution
-        if "://" in execution.data
+        if is_url(execution.data)
         else execution.model_copy(update={"data": str(Path(execution.data).resolve())})
     )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED
-from scalelab.core.locations import file_system
+from scalelab.core.locations import child, file_system, is_missing
 from scalelab.core.spec import Spec
 from scalelab.families.transformer.spec import Architecture, Transformer
 from scalelab.plan.plan import Plan, PlannedTrial, compile_plan
@@ -135,7 +135,7 @@ def check_there(plan: Plan, store: str, folder: str) -> None:
         )
         hashes = {digest: reader.artifact(digest, "model_sha256") for digest in givers if digest}
     for digest, sha256 in hashes.items():
-        _check_file(f"{folder.rstrip('/')}/{digest}/{MODEL}", digest, sha256)
+        _check_file(child(folder, f"{digest}/{MODEL}"), digest, sha256)
 
 
 def _check_file(place: str, digest: str, sha256: str | None) -> None:
@@ -167,17 +167,18 @@ def laid_out(stored: StoredTrial) -> Iterator[str | None]:
         yield None
         return
     root = stored.artifacts.get("model", "").rpartition(f"/{stored.record.digest}/")[0]
+    place = child(root, f"{giver}/{MODEL}")
     with TemporaryDirectory() as folder:
         (Path(folder) / giver).mkdir()
         try:
-            files, path = file_system(f"{root}/{giver}/{MODEL}")
+            files, path = file_system(place)
             files.get_file(path, str(Path(folder) / giver / MODEL))
         except FileNotFoundError as error:
             what, cure = (
                 f"the layers of {giver[:SHORT]}, with which it began, are not there",
                 "train that trial again with the same store",
             )
-            raise UserError(what, cure=cure, where=f"{root}/{giver}/{MODEL}") from error
+            raise UserError(what, cure=cure, where=place) from error
         yield f"{folder}/{stored.record.digest}"
 
 
@@ -198,7 +199,7 @@ def _named(node: Any, loc: Loc, path: str) -> Iterator[tuple[Loc, Any, str | int
 
 
 def _check_store(store: str, place: str) -> None:
-    if "://" not in store and not Path(store).exists():
+    if is_missing(store):
         cure = "train the plain transformer first, with the same `--store`"
         raise UserError(
             f"layers are taken from a trial, and there is no store {store}", cure=cure, where=place

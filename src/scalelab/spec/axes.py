@@ -10,6 +10,7 @@ from itertools import product
 from operator import add, mul
 from typing import Any
 
+from scalelab.core.errors import UserError
 from scalelab.core.units import parse_count, parse_number
 from scalelab.spec.budget import LENGTHS
 
@@ -21,11 +22,11 @@ MOST = 100_000
 """Combinations of axes, and values of one: more are a slip of the pen."""
 
 
-class AxisError(ValueError):
+class AxisError(UserError):
     """An axis whose values are wrong; `path` names it."""
 
-    def __init__(self, path: str, fault: str) -> None:
-        super().__init__(fault)
+    def __init__(self, path: str, what: str, *, cure: str = "") -> None:
+        super().__init__(what, cure=cure)
         self.path = path
 
 
@@ -33,7 +34,7 @@ def values(axis: Any) -> list[Any]:
     """A list as it is, `{range: [from, to, step]}` with both ends, or `{logspace: [from, to, num]}`
     without repetitions.
 
-    Raises ValueError where there is no value, or where the form is unknown.
+    Raises UserError where there is no value, or where the form is unknown.
     """
     if isinstance(axis, list):
         found = list(axis)
@@ -42,25 +43,26 @@ def values(axis: Any) -> list[Any]:
     elif isinstance(axis, dict) and len(axis) == 1 and "logspace" in axis:
         found = _logspace(*_three(axis["logspace"], "logspace: [from, to, num]"))
     else:
-        raise ValueError(
+        raise UserError(
             "an axis is a list, `{range: [from, to, step]}` or `{logspace: [from, to, num]}`"
         )
     if not found:
-        raise ValueError("the axis is empty; give it at least one value")
+        raise UserError("the axis is empty", cure="give it at least one value")
     return found
 
 
 def _three(given: Any, form: str) -> list[float]:
     if not isinstance(given, list) or len(given) != 3:
-        raise ValueError(f"{given!r} has not three numbers; write {form}")
+        raise UserError(f"{given!r} has not three numbers", cure=f"write {form}")
     return [parse_number(number) for number in given]
 
 
 def _check_many(count: float) -> None:
     if not count <= MOST:
         shown = f" {count:,.0f}:" if count < 1e15 else ""
-        raise ValueError(
-            f"it makes{shown} more than {MOST:,} values or combinations; take fewer, or wider steps"
+        raise UserError(
+            f"it makes{shown} more than {MOST:,} values or combinations",
+            cure="take fewer, or wider steps",
         )
 
 
@@ -70,13 +72,13 @@ def _plain(number: float) -> float | int:
     """
     number = float(f"{number:.15g}")
     if not math.isfinite(number):
-        raise ValueError("its values grow too large; take smaller ends")
+        raise UserError("its values grow too large", cure="take smaller ends")
     return int(number) if number == int(number) else number
 
 
 def _range(first: float, last: float, step: float) -> list[Any]:
     if step <= 0:
-        raise ValueError(f"a range's step is positive, and this is {step:g}")
+        raise UserError(f"a range's step is positive, and this is {step:g}")
     count = (last - first) / step * (1 + 1e-12)
     _check_many(count)
     return [_plain(first + index * step) for index in range(max(0, math.floor(count) + 1))]
@@ -84,12 +86,12 @@ def _range(first: float, last: float, step: float) -> list[Any]:
 
 def _logspace(first: float, last: float, num: float) -> list[Any]:
     if first <= 0 or last <= 0:
-        raise ValueError("a logspace runs between positive numbers")
+        raise UserError("a logspace runs between positive numbers")
     steps = parse_count(num)
     _check_many(steps)
     if not 0 < last / first < math.inf:
-        raise ValueError(
-            f"{first:g} and {last:g} are too far apart; take ends with a ratio below 1e300"
+        raise UserError(
+            f"{first:g} and {last:g} are too far apart", cure="take ends with a ratio below 1e300"
         )
     found = [
         _plain(first * (last / first) ** (index / max(1, steps - 1))) for index in range(steps)
@@ -102,18 +104,18 @@ def _logspace(first: float, last: float, num: float) -> list[Any]:
 def points(node: dict[str, Any]) -> list[Point]:
     """Every combination of an `axes` mapping, in the order in which it is written.
 
-    Raises ValueError for more than MOST.
+    Raises UserError for more than MOST.
     """
     return [_merge(combination) for combination in product(*_parts(node))]
 
 
 def num_points(node: dict[str, Any]) -> int:
-    """How many combinations there are. Raises ValueError as `points` does."""
+    """How many combinations there are. Raises UserError as `points` does."""
     return math.prod(map(len, _parts(node)))
 
 
 def first_point(node: dict[str, Any]) -> Point:
-    """The first combination. Raises ValueError as `points` does."""
+    """The first combination. Raises UserError as `points` does."""
     return _merge([part[0] for part in _parts(node)])
 
 
@@ -122,7 +124,7 @@ def _parts(
 ) -> list[list[Point]]:
     """What is combined: the values of each axis, or the points of a `zip` or `product`.
 
-    Raises ValueError as soon as their lengths, combined with `number`, are more than MOST.
+    Raises UserError as soon as their lengths, combined with `number`, are more than MOST.
     """
     found: list[list[Point]] = []
     for key, entry in node.items():
@@ -155,8 +157,8 @@ def _entry(key: str, entry: Any) -> Iterator[list[Point]]:
         return
     try:
         yield [{key: value} for value in values(entry)]
-    except ValueError as error:
-        raise AxisError(key, str(error)) from error
+    except UserError as error:
+        raise AxisError(key, error.what, cure=error.cure) from error
 
 
 def _groups(key: str, entry: Any) -> list[dict[str, Any]]:
@@ -164,8 +166,8 @@ def _groups(key: str, entry: Any) -> list[dict[str, Any]]:
     if not all(isinstance(group, dict) and group for group in groups):
         raise AxisError(
             key,
-            "it takes a mapping of axes, or a list of them; write"
-            f" `{key}: {{model.width: [8, 16], model.heads: [1, 2]}}`",
+            "it takes a mapping of axes, or a list of them",
+            cure=f"write `{key}: {{model.width: [8, 16], model.heads: [1, 2]}}`",
         )
     return groups
 
@@ -201,7 +203,9 @@ def laid(base: dict[str, Any], point: Point) -> dict[str, Any]:
                 parent = ".".join(above[:depth])
                 cure = f"write `{parent}` as a mapping, or leave it out"
                 raise AxisError(
-                    path, f"sets a field of `{parent}`, which the spec gives as {inner!r}; {cure}"
+                    path,
+                    f"sets a field of `{parent}`, which the spec gives as {inner!r}",
+                    cure=cure,
                 )
         if above == ["budget"] and last in LENGTHS:
             data["budget"] = inner = {

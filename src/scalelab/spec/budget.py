@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Number
 
@@ -51,9 +52,9 @@ class Budget(Spec):
     def _exactly_one(self) -> Self:
         given = sorted(name for name in LENGTHS if getattr(self, name) is not None)
         if len(given) > 1:
-            raise ValueError(
-                f"two budgets at once, `{given[0]}` and `{given[1]}`; keep one of them"
+            raise UserError(
+                f"two budgets at once, `{given[0]}` and `{given[1]}`", cure="keep one of them"
             )
         if not given:
-            raise ValueError("no budget; give one of `exposures`, `tokens`, `steps`, `flops`")
+            raise UserError("no budget", cure="give one of `exposures`, `tokens`, `steps`, `flops`")
         return self

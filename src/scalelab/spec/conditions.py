@@ -28,7 +28,7 @@ def in_order(search: Search) -> list[str]:
         if path in above:
             circle = " -> ".join((*above[above.index(path) :], path))
             raise AxisError(
-                path, f"its conditions go in a circle ({circle}); leave one of them out"
+                path, f"its conditions go in a circle ({circle})", cure="leave one of them out"
             )
         if path in found:
             return
@@ -65,8 +65,8 @@ def demands(path: str, search: Search) -> dict[str, list[Any]]:
         if not left:
             raise AxisError(
                 path,
-                f"it is searched at no value of `{name}`: its conditions contradict each other;"
-                " mend its `when`",
+                f"it is searched at no value of `{name}`: its conditions contradict each other",
+                cure="mend its `when`",
             )
     return found
 
@@ -155,11 +155,11 @@ def check_conditions(search: Search) -> None:
     for path, given in search.items():
         for other, values in given.when.items():
             if other == path:
-                raise AxisError(path, "its condition is on itself; leave it out")
+                raise AxisError(path, "its condition is on itself", cure="leave it out")
             if other not in search:
                 cure = f"search `{other}` too, or leave the condition out"
                 raise AxisError(
-                    path, f"its condition is on `{other}`, which is not searched; {cure}"
+                    path, f"its condition is on `{other}`, which is not searched", cure=cure
                 )
             _check_values(path, other, search[other], values)
     in_order(search)
@@ -172,12 +172,12 @@ def _check_values(path: str, other: str, given: Distribution, values: tuple[Any,
     if isinstance(given, Float):
         raise AxisError(
             path,
-            f"its condition is on `{other}`, a `float`, which hits no value twice; make that a"
-            " choice",
+            f"its condition is on `{other}`, a `float`, which hits no value twice",
+            cure="make that a choice",
         )
     if not values:
         raise AxisError(
-            path, f"its condition on `{other}` has no value; give it one, or leave it out"
+            path, f"its condition on `{other}` has no value", cure="give it one, or leave it out"
         )
     known = every_value(given) or ()
     for value in values:
@@ -185,8 +185,8 @@ def _check_values(path: str, other: str, given: Distribution, values: tuple[Any,
             shown = ", ".join(map(canonical_json, known[:8])) + (", ..." if len(known) > 8 else "")
             raise AxisError(
                 path,
-                f"its condition is on `{other}` being {canonical_json(value)}, which it can't be;"
-                f" it can be {shown}",
+                f"its condition is on `{other}` being {canonical_json(value)}, which it can't be",
+                cure=f"it can be {shown}",
             )
 
 
@@ -203,8 +203,8 @@ def _check_parts(path: str, search: Search) -> None:
             ):
                 raise AxisError(
                     path,
-                    f"it is searched, and a choice of `{other}` sets it too; keep one of them, or"
-                    " add a `when`",
+                    f"it is searched, and a choice of `{other}` sets it too",
+                    cure="keep one of them, or add a `when`",
                 )
 
 

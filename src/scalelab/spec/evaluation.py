@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from scalelab.core.errors import UserError
 from scalelab.core.events import is_lower_better
 from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Number
@@ -28,9 +29,9 @@ class Threshold(Spec):
     def _ways_fit(self) -> Self:
         if is_lower_better(self.metric) != (self.at_most is not None):
             wanted = "at_most" if self.at_most is None else "at_least"
-            raise ValueError(
-                f"of `{self.metric}` {'less' if self.at_most is None else 'more'} is better; write"
-                f" `{wanted}`"
+            raise UserError(
+                f"of `{self.metric}` {'less' if self.at_most is None else 'more'} is better",
+                cure=f"write `{wanted}`",
             )
         return self
 

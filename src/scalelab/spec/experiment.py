@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from scalelab.core.canon import sha256
+from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Whole
 from scalelab.families import Model
@@ -52,13 +53,16 @@ class Trial(Spec):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.micro_batch is not None and not self.model.couples_batch:
-            raise ValueError(
-                "`micro_batch` changes no number of this trial; write `execution.micro_batch`"
+            raise UserError(
+                "`micro_batch` changes no number of this trial",
+                cure="write `execution.micro_batch`",
+                paths=["micro_batch"],
             )
         if self.evaluation.decoding is not None and not self.task.generates_text:
-            raise ValueError(
-                "`evaluation.decoding` times how text is written, which this task does not do;"
-                " leave it out"
+            raise UserError(
+                "`evaluation.decoding` times how text is written, which this task does not do",
+                cure="leave it out",
+                paths=["evaluation.decoding"],
             )
         self._check_decoding()
         self.task.check_model(self.model)
@@ -68,15 +72,17 @@ class Trial(Spec):
         if self.evaluation.decoding is None:
             return
         if self.model.leaks_future:
-            raise ValueError(
-                "experts that choose their tokens see whole texts, so the model writes none; leave"
-                " `evaluation.decoding` out"
+            raise UserError(
+                "experts that choose their tokens see whole texts, so the model writes none",
+                cure="leave `evaluation.decoding` out",
             )
         contexts, context = self.evaluation.decoding.contexts, self.task.context
         if context is not None and any(asked > context for asked in contexts):
-            raise ValueError(
+            raise UserError(
                 f"`evaluation.decoding` asks for {max(contexts)} positions, and `task.context` is"
-                f" {context}; ask for less"
+                f" {context}",
+                cure="ask for less",
+                paths=["evaluation.decoding", "task.context"],
             )
 
     def identity(self) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """YAML to an experiment, with the file and line of whatever is wrong."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from scalelab.core.errors import UserError, nearest
 from scalelab.core.locations import expanded
+from scalelab.core.spec import fault_of
 from scalelab.spec.axes import AxisError, first_point, num_points, paths
 from scalelab.spec.budget import LENGTHS
 from scalelab.spec.document import Document, Loc, dump, exists, parse, parse_value
@@ -121,8 +121,8 @@ def _check_axes(document: Document) -> None:
     axes = document.data.get("axes", {})
     try:
         if not isinstance(axes, dict):
-            raise ValueError(
-                "`axes` maps spec paths to values; write `model.width: [8, 16]` below it"
+            raise UserError(
+                "`axes` maps spec paths to values", cure="write `model.width: [8, 16]` below it"
             )
         settings = _settings(document)
         for path in paths(axes):
@@ -131,15 +131,10 @@ def _check_axes(document: Document) -> None:
             _check_settings(path, settings)
         num_points(axes)
     except AxisError as error:
-        raise UserError.of(
-            error,
-            about=f"the axis `{error.path}`: ",
-            where=document.place(axis_loc(document, error.path)),
-        ) from error
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError.of(error, where=document.place(("axes",))) from error
+        place = document.place(axis_loc(document, error.path))
+        raise error.at(place, about=f"the axis `{error.path}`: ") from error
+    except UserError as error:
+        raise error.at(document.place(("axes",))) from error
 
 
 def _settings(document: Document) -> dict[str, str]:
@@ -217,19 +212,18 @@ def explained(error: ValidationError, document: Document, root: type[BaseModel])
     first = error.errors(include_url=False)[0]
     loc = written(first["loc"], document.data, missing=first["type"] == "missing")
     what, cure = _sentence(first, loc, root)
-    named = _named(what, document)
-    return UserError(
-        what, cure=cure, where=document.place(named if named[: len(loc)] == loc else loc)
-    )
+    paths = (".".join(map(str, loc)), *fault_of(first).paths)
+    # A fault of a whole trial has no place of its own.
+    about = _first_known(paths, document)
+    where = document.place(about if about[: len(loc)] == loc else loc)
+    return UserError(what, cure=cure, where=where, paths=paths)
 
 
-def _named(sentence: str, document: Document) -> Loc:
-    """The first path that a sentence names and the document has; a fault of a whole trial has no
-    place of its own.
-    """
-    paths = (tuple(path.split(".")) for path in re.findall(r"`([a-z_.]+)`", sentence))
+def _first_known(paths: Sequence[str], document: Document) -> Loc:
+    """The first of the paths that the document has, or the whole document."""
+    steps = (tuple(path.split(".")) for path in paths)
     return next(
-        (path for path in paths if any(known[: len(path)] == path for known in document.places)), ()
+        (path for path in steps if any(known[: len(path)] == path for known in document.places)), ()
     )
 
 
@@ -251,9 +245,7 @@ def _sentence(fault: ErrorDetails, loc: Loc, root: type[BaseModel]) -> tuple[str
     if fault["type"] == "union_tag_invalid":
         expected = str(fault.get("ctx", {}).get("expected_tags", ""))
         return f"`{path}` has no known `kind`", f"known are {expected}"
-    message = re.sub(r"^(Value error|Assertion failed), ", "", fault["msg"])
-    message = message[:1].lower() + message[1:]
-    said = UserError.of(message)
+    said = fault_of(fault)
     if fault["type"] == "value_error":
         return (f"`{path}`: {said.what}" if path else said.what), said.cure
     if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float):

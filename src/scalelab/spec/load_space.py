@@ -178,11 +178,8 @@ def _checked(document: Document) -> Space:
         _check_paths(space, document)
         check_conditions(space.search)
     except AxisError as error:
-        raise UserError.of(
-            error,
-            about=f"the searched path `{error.path}`: ",
-            where=document.place(("search", error.path)),
-        ) from error
+        place = document.place(("search", error.path))
+        raise error.at(place, about=f"the searched path `{error.path}`: ") from error
     check_sampler(space, document)
     experiment, inner = experiment_of(space, document)
     check_objectives(space, experiment, document)
@@ -267,13 +264,8 @@ def _valid(space: Space, document: Document, fixed: Point) -> Experiment:
             data = laid(document.data, point)
             return Experiment.model_validate(data)
         except AxisError as error:
-            faults.append(
-                UserError.of(
-                    error,
-                    about=f"the searched path `{error.path}` ",
-                    where=document.place(("axes", error.path)),
-                )
-            )
+            place = document.place(("axes", error.path))
+            faults.append(error.at(place, about=f"the searched path `{error.path}` "))
         except ValidationError as error:
             faults.append(
                 explained(

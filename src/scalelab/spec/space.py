@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from scalelab.core.canon import canonical_json
+from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Whole, parse_number
 from scalelab.spec.guides import NoPruner, Pruner, Sampler, Tpe
@@ -57,8 +58,8 @@ class Distribution(Spec):
         )
         if unknown:
             known = ", ".join(f"`{key}`" for key in (*cls.keys, "when"))
-            raise ValueError(
-                f"the distribution `{cls.keys[0]}` has no `{unknown[0]}`; it takes {known}"
+            raise UserError(
+                f"the distribution `{cls.keys[0]}` has no `{unknown[0]}`", cure=f"it takes {known}"
             )
         return value
 
@@ -66,9 +67,9 @@ class Distribution(Spec):
     @classmethod
     def _value_alone(cls, value: Any) -> Any:
         if not isinstance(value, dict):
-            raise ValueError(
-                "`when` maps searched paths to values; write `when: {model.router.kind: [mlp,"
-                " gru]}`"
+            raise UserError(
+                "`when` maps searched paths to values",
+                cure="write `when: {model.router.kind: [mlp, gru]}`",
             )
         return {
             path: tuple(values) if isinstance(values, list | tuple) else (values,)
@@ -96,8 +97,8 @@ class Float(Distribution):
         _check_log(self)
         low, high = self.ends
         if not (high / low if self.log else high - low) < math.inf:
-            raise ValueError(
-                f"the range {_shown(self.ends)} is wider than any number; take nearer ends"
+            raise UserError(
+                f"the range {_shown(self.ends)} is wider than any number", cure="take nearer ends"
             )
         return self
 
@@ -119,26 +120,27 @@ class Int(Distribution):
     def _two_whole_ends(cls, value: Any) -> Any:
         ends = _two(value)
         if any(end != int(end) for end in ends):
-            raise ValueError(
-                f"the range {_shown(ends)} of whole numbers has a fraction; write `float`, or whole"
-                " ends"
+            raise UserError(
+                f"the range {_shown(ends)} of whole numbers has a fraction",
+                cure="write `float`, or whole ends",
             )
         if max(map(abs, ends)) > MOST_WHOLE:
-            raise ValueError(
+            raise UserError(
                 f"the range {_shown(ends)} of whole numbers leaves -{MOST_WHOLE:,} to"
-                f" {MOST_WHOLE:,}; take ends between these"
+                f" {MOST_WHOLE:,}",
+                cure="take ends between these",
             )
         return tuple(map(int, ends))
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:
         if self.step > self.ends[1] - self.ends[0]:
-            raise ValueError(
-                f"a step of {self.step} leaves one value of the range {_shown(self.ends)}; take a"
-                " smaller step"
+            raise UserError(
+                f"a step of {self.step} leaves one value of the range {_shown(self.ends)}",
+                cure="take a smaller step",
             )
         if self.log and self.step > 1:
-            raise ValueError("`log` and `step` do not go together; keep one of them")
+            raise UserError("`log` and `step` do not go together", cure="keep one of them")
         _check_log(self)
         return self
 
@@ -165,18 +167,19 @@ class Choice(Distribution):
     @classmethod
     def _different_ones(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple) or not value:
-            raise ValueError(
-                "a choice is a list of values, of one at least; write `{choice: [linear, mlp]}`"
+            raise UserError(
+                "a choice is a list of values, of one at least",
+                cure="write `{choice: [linear, mlp]}`",
             )
         if len(value) > MOST_CHOICES:
-            raise ValueError(
-                f"there are {len(value):,} choices, and at most {MOST_CHOICES} are searched; write"
-                " `int` or `float` for a range"
+            raise UserError(
+                f"there are {len(value):,} choices, and at most {MOST_CHOICES} are searched",
+                cure="write `int` or `float` for a range",
             )
         for index, one in enumerate(value):
             if any(same(one, other) for other in value[:index]):
-                raise ValueError(
-                    f"the choice {canonical_json(one)} stands there twice; keep one of them"
+                raise UserError(
+                    f"the choice {canonical_json(one)} stands there twice", cure="keep one of them"
                 )
         return tuple(value)
 
@@ -192,16 +195,16 @@ def same(one: Any, other: Any) -> bool:
 
 def _two(value: Any) -> tuple[float, float]:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"a range has two ends, and this is {value!r}; write `[low, high]`")
+        raise UserError(f"a range has two ends, and this is {value!r}", cure="write `[low, high]`")
     low, high = map(parse_number, value)
     if low > high:
-        raise ValueError(
-            f"the range {_shown((low, high))} is inverted; write the smaller end first"
+        raise UserError(
+            f"the range {_shown((low, high))} is inverted", cure="write the smaller end first"
         )
     if low == high:
-        raise ValueError(
-            f"the range {_shown((low, high))} has one value; write it in `base`, or take a wider"
-            " range"
+        raise UserError(
+            f"the range {_shown((low, high))} has one value",
+            cure="write it in `base`, or take a wider range",
         )
     return low, high
 
@@ -209,7 +212,7 @@ def _two(value: Any) -> tuple[float, float]:
 def _check_log(given: Float | Int) -> None:
     if given.log and given.ends[0] <= 0:
         what = f"a range on a log scale begins above 0, and {_shown(given.ends)} does not"
-        raise ValueError(f"{what}; raise its lower end, or leave `log` out")
+        raise UserError(what, cure="raise its lower end, or leave `log` out")
 
 
 def _shown(ends: tuple[float, float]) -> str:
@@ -227,8 +230,8 @@ def _which(value: Any) -> str | None:
 def _one_distribution(value: Any) -> Any:
     if _which(value) is None:
         what = f"{value!r} is not one of the distributions"
-        raise ValueError(
-            f"{what}; write `{{float: [low, high]}}`, `{{int: [low, high]}}` or `{{choice: [...]}}`"
+        raise UserError(
+            what, cure="write `{float: [low, high]}`, `{int: [low, high]}` or `{choice: [...]}`"
         )
     return value
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Literal
 
+from scalelab.core.errors import UserError
 from scalelab.core.units import parse_count
 
 DecimalMark = Literal[".", ","]
@@ -77,7 +78,7 @@ def mark_of(text: str) -> tuple[DecimalMark | None, bool]:
 def decimal_mark(cells: Iterable[tuple[str, str]], delimiter: str) -> DecimalMark:
     """The decimal mark of all numbers of a table, from its cells as (place, text).
 
-    Raises ValueError with a cure where cells contradict each other, or leave it open.
+    Raises UserError where cells contradict each other, or leave it open.
     """
     sure: dict[DecimalMark, str] = {}
     open_: dict[DecimalMark, str] = {}
@@ -86,9 +87,9 @@ def decimal_mark(cells: Iterable[tuple[str, str]], delimiter: str) -> DecimalMar
         if mark is not None:
             (open_ if could_group else sure).setdefault(mark, f"{text!r} ({place})")
     if len(sure) == 2:
-        raise ValueError(
-            f"{sure['.']} is written with a decimal point and {sure[',']} with a decimal comma;"
-            " write all numbers in one way"
+        raise UserError(
+            f"{sure['.']} is written with a decimal point and {sure[',']} with a decimal comma",
+            cure="write all numbers in one way",
         )
     if sure:
         return next(iter(sure))
@@ -96,9 +97,12 @@ def decimal_mark(cells: Iterable[tuple[str, str]], delimiter: str) -> DecimalMar
     if not open_ or (delimiter == "," and "," not in open_):
         return "."
     shown = next(iter(open_.values()))
-    raise ValueError(
-        f"{shown} may be thousands or a fraction; say which mark is the decimal one at the top of"
-        ' the mapping: `decimal: "."` or `decimal: ","`'
+    raise UserError(
+        f"{shown} may be thousands or a fraction",
+        cure=(
+            'say which mark is the decimal one at the top of the mapping: `decimal: "."` or'
+            ' `decimal: ","`'
+        ),
     )
 
 
@@ -120,7 +124,7 @@ def number(text: str, mark: DecimalMark) -> tuple[Decimal, str] | None:
     """The number that a cell holds, exactly, and the unit behind it (`M`, `%`, ...), which
     `with_unit` applies; None where the cell is no number.
 
-    Raises ValueError for a number that is absurdly large or small.
+    Raises UserError for a number that is absurdly large or small.
     """
     match = _NUMBER.fullmatch(text.replace(MINUS, "-")) if len(text) <= LENGTH else None
     if match is None:
@@ -130,10 +134,10 @@ def number(text: str, mark: DecimalMark) -> tuple[Decimal, str] | None:
     if plain is None:
         return None
     if len(exponent.lstrip("+-0")) > 4 or abs(int(exponent or "0")) > EXPONENT:
-        raise ValueError(f"{text!r} is out of range; write a number such as 1e18")
+        raise UserError(f"{text!r} is out of range", cure="write a number such as 1e18")
     value = Decimal(f"{sign}{plain}e{exponent or 0}")
     if value and not float(value):
-        raise ValueError(f"{text!r} is out of range; write 0, or a number such as 1e-18")
+        raise UserError(f"{text!r} is out of range", cure="write 0, or a number such as 1e-18")
     return value, unit
 
 

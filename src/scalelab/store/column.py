@@ -9,6 +9,7 @@ from math import inf, nan
 from typing import Any
 
 from scalelab.core import metrics
+from scalelab.core.errors import UserError
 from scalelab.store.cells import (
     LENGTH,
     MINUS,
@@ -21,7 +22,7 @@ from scalelab.store.cells import (
 )
 
 Parser = Callable[[str], Any]
-"""The text of a cell -> its value. Raises ValueError that says what the text is not."""
+"""The text of a cell -> its value. Raises UserError that says what the text is not."""
 
 SLACK = Decimal("1e-7")
 """Sizes that were read off a figure, or computed as FLOPs / 6 N, are not quite whole. Rounding may
@@ -113,17 +114,21 @@ class Column:
     def read(self, text: str, mark: DecimalMark) -> Any:
         """The value of a cell; None where it is missing, NaN or infinity where a metric is that.
 
-        `mark` is the table's decimal mark. Raises ValueError with what is wrong and the cure.
+        `mark` is the table's decimal mark. Raises UserError with what is wrong and the cure.
         """
         if self.values is not None and text in self.values:
             return self.values[text]
         if len(text) > LENGTH and not self.key.startswith("extra."):
-            raise ValueError(f"{text[:20] + '...'!r} is too long; a cell has {LENGTH} characters")
+            raise UserError(
+                f"{text[:20] + '...'!r} is too long", cure=f"a cell has {LENGTH} characters"
+            )
         if self.key.startswith("metrics.") and is_not_finite(text):
             return nan if "nan" in text.lower() else -inf if text[0] in ("-", MINUS) else inf
         if self.values is not None and self.key != "state" and not self._is_missing(text):
             known = ", ".join(map(repr, self.values))
-            raise ValueError(f"{text!r} is not among the mapping's values; known are {known}")
+            raise UserError(
+                f"{text!r} is not among the mapping's values", cure=f"known are {known}"
+            )
         if self.is_number and self._is_missing(text):
             return None
         found = number(text, mark) if self.is_number else None
@@ -134,7 +139,9 @@ class Column:
             return value
         value, unit = found
         if unit and self.scale is not None:
-            raise ValueError(f"{text!r} has a unit already; leave out `scale`, or the `{unit}`")
+            raise UserError(
+                f"{text!r} has a unit already", cure=f"leave out `scale`, or the `{unit}`"
+            )
         if unit and unit != "%" and not self.is_whole and not self.key.startswith("metrics."):
             return self.parse(f"{value:f}{unit}")  # `15m` is a duration where one is asked for
         value = with_unit(value, unit) if self.scale is None else value * self.scale
@@ -149,13 +156,13 @@ class Column:
             return None
         try:
             return self.parse(text)
-        except ValueError:
+        except UserError:
             if is_missing(text):
                 return None
             word = BOOLEANS.get(text.lower())
             if word is None:
                 raise
-            with suppress(ValueError):
+            with suppress(UserError):
                 value = self.parse(word)
                 if isinstance(value, bool):
                     return value
@@ -167,26 +174,29 @@ class Column:
         """
         if self.key != "seconds" or not re.search(r"[dhms:]|\d-\d", text.lower()):
             name = "comma" if mark == "," else "point"
-            raise ValueError(
-                f"{text!r} is not a number with a decimal {name}; write all numbers with a decimal"
-                f" {name}, or say `decimal` at the top of the mapping"
+            raise UserError(
+                f"{text!r} is not a number with a decimal {name}",
+                cure=(
+                    f"write all numbers with a decimal {name}, or say `decimal` at the top of the"
+                    " mapping"
+                ),
             )
         if self.scale is not None:
-            raise ValueError(f"{text!r} has a unit already; leave out `scale`, or the unit")
+            raise UserError(f"{text!r} has a unit already", cure="leave out `scale`, or the unit")
 
     def _whole(self, text: str, value: Decimal) -> int:
         nearest_whole = value.to_integral_value()
         if abs(value - nearest_whole) > SLACK * abs(value) and not self.round:
             scaled = "" if self.scale is None else f", {value:f} after scaling"
-            raise ValueError(f"{text!r}{scaled} is not a whole number; {self._unit_cure()}")
+            raise UserError(f"{text!r}{scaled} is not a whole number", cure=self._unit_cure())
         # Digests of published tables rest on the float for what is not written in digits alone.
         exact = text.isdecimal() and not self.key.endswith("flops")
         whole = int(value) if exact or value >= LARGEST else round(float(value))
         if whole >= (LARGEST if self.key.endswith("flops") else 2**63):
-            raise ValueError(f"{text!r} is too large; write it like 16, 10k or 1e6")
+            raise UserError(f"{text!r} is too large", cure="write it like 16, 10k or 1e6")
         least = 0 if self.key in LENGTHS else 1
         if whole < least:
-            raise ValueError(f"{text!r} is less than {least}; write it like 16, 10k or 1e6")
+            raise UserError(f"{text!r} is less than {least}", cure="write it like 16, 10k or 1e6")
         return whole
 
     def _checked(self, text: str, value: Decimal) -> Any:
@@ -196,9 +206,9 @@ class Column:
         if metric != self.key and not metrics.is_possible(metric, parsed):
             known = metrics.find(metric)
             assert known is not None
-            raise ValueError(
-                f"{text!r} is no {metric}, which is {known.describe()};"
-                f" {metrics.cure(metric, self.name)}"
+            raise UserError(
+                f"{text!r} is no {metric}, which is {known.describe()}",
+                cure=metrics.cure(metric, self.name),
             )
         return parsed
 

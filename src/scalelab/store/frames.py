@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote
 
 import polars as pl
 from sqlalchemy import Connection, Select, func, not_, select
 
 from scalelab.core.canon import sha256
+from scalelab.core.locations import DATA, embedded_text
 from scalelab.plan.diff import flatten
 from scalelab.store.database import table_of
 from scalelab.store.pruning import IS_PRUNED
@@ -261,9 +261,9 @@ def notes(store: Reader, experiments: Sequence[str]) -> dict[str, dict[str, str]
     found: dict[str, dict[str, str]] = {}
     with store.database.reading() as connection:
         for row in connection.execute(
-            query.where(_trials.c.id.in_(members), _artifacts.c.place.startswith("data:"))
+            query.where(_trials.c.id.in_(members), _artifacts.c.place.startswith(DATA))
         ):
-            found.setdefault(row.digest, {})[row.name] = unquote(row.place.partition(",")[2])
+            found.setdefault(row.digest, {})[row.name] = embedded_text(row.place)
     return found
 
 

@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from scalelab.core import metrics
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.spec import fault_of
 from scalelab.core.units import parse_number, parse_seconds
 from scalelab.spec.explain import classes_in, fields_at, paths_below
 from scalelab.spec.load import Document, parse
@@ -164,9 +165,8 @@ def _scale(key: str, value: Any, place: str) -> Decimal | None:
         return None
     try:
         scale = parse_number(value)
-    except ValueError as error:
-        what, _, cure = str(error).partition("; ")
-        raise UserError(f"the `scale` of `{key}`: {what}", cure=cure, where=place) from error
+    except UserError as error:
+        raise error.at(place, about=f"the `scale` of `{key}`: ") from error
     if scale <= 0:
         raise UserError(
             f"the `scale` of `{key}` is not positive", cure="write it like 1e6", where=place
@@ -252,18 +252,14 @@ def _field_parser(key: str, fields: list[FieldInfo]) -> Parser:
     models = [create_model("Cell", value=(field.annotation or Any, field)) for field in fields]
 
     def read(text: str) -> Any:
-        faults: list[str] = []
+        faults: list[UserError] = []
         for model in models:
             try:
                 return model.model_validate({"value": text}).__dict__["value"]
             except ValidationError as error:
-                faults.append(
-                    error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-                )
-        fault = faults[0]
-        if repr(text) not in fault:
-            fault = f"{text!r}: {fault[:1].lower()}{fault[1:]}"
-        raise ValueError(fault if "; " in fault else f"{fault}; see `scalelab explain {key}`")
+                faults.append(fault_of(error.errors(include_url=False)[0]))
+        about = "" if repr(text) in faults[0].what else f"{text!r}: "
+        raise faults[0].at("", about=about, cure=f"see `scalelab explain {key}`")
 
     return read
 
@@ -273,7 +269,7 @@ def _reads_numbers(parser: Parser) -> bool:
     for text in ("1", "0", "0.5", "16"):
         try:
             value = parser(text)
-        except ValueError:
+        except UserError:
             continue
         return isinstance(value, int | float) and not isinstance(value, bool)
     return False
@@ -282,7 +278,7 @@ def _reads_numbers(parser: Parser) -> bool:
 def _not_negative(text: str) -> float:
     value = parse_number(text)
     if value < 0:
-        raise ValueError(f"{text!r} is less than 0; write it like 0.5 or 100")
+        raise UserError(f"{text!r} is less than 0", cure="write it like 0.5 or 100")
     return value
 
 
@@ -299,9 +295,12 @@ def parse_duration(text: str) -> float:
 
 def _state(text: str) -> str:
     if text.lower() not in STATES:
-        raise ValueError(
-            f"{text!r} is not a known state; translate it, as `values: {{{text}: done}}`"
-            f" (there are {', '.join(dict.fromkeys(STATES.values()))})"
+        raise UserError(
+            f"{text!r} is not a known state",
+            cure=(
+                f"translate it, as `values: {{{text}: done}}` (there are"
+                f" {', '.join(dict.fromkeys(STATES.values()))})"
+            ),
         )
     return STATES[text.lower()]
 
@@ -309,6 +308,6 @@ def _state(text: str) -> str:
 def _translated(document: Document, column: Column, theirs: str, ours: Any) -> Any:
     try:
         return column.read(str(ours), ".")
-    except ValueError as error:
+    except UserError as error:
         where = document.place(("columns", column.key, "values", theirs))
-        raise UserError(f"`{column.key}`: {error}", where=where) from error
+        raise error.at(where, about=f"`{column.key}`: ") from error

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scalelab.core.errors import UserError
+from scalelab.core.locations import is_url
 from scalelab.store import schema
 from scalelab.store.database import Database, Kind, Mode
 from scalelab.store.patience import Patience
@@ -41,7 +42,7 @@ def _opened(
 
 def kind_of(where: str | Path) -> Kind:
     """The kind of database that a place names. Raises UserError."""
-    if isinstance(where, Path) or "://" not in where:
+    if isinstance(where, Path) or not is_url(where):
         return Sqlite(Path(where))
     if where.startswith(("postgresql://", "postgres://")):
         return Postgres(where.replace("postgres://", "postgresql://", 1))

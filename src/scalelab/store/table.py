@@ -46,7 +46,7 @@ class _Parsed:
     values: dict[str, Any]
     """A cell with a fault is null."""
     extra: dict[str, Any]
-    faults: list[tuple[Column, str]]
+    faults: list[tuple[Column, UserError]]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -150,9 +150,8 @@ def _ended(row: _Parsed, mapping: Mapping) -> str:
 
 def _check_faults(row: _Parsed, table: Path) -> None:
     for column, fault in row.faults:
-        what, _, cure = fault.partition("; ")
-        what = f"row {row.number}, column `{column.name}`: {what}"
-        raise UserError(what, cure=cure, where=f"{table}:{row.line}")
+        about = f"row {row.number}, column `{column.name}`: "
+        raise fault.at(f"{table}:{row.line}", about=about)
 
 
 def _indices(sheet: Sheet, mapping: Mapping) -> dict[str, int]:
@@ -203,9 +202,8 @@ def _mark(sheet: Sheet, mapping: Mapping, indices: dict[str, int]) -> DecimalMar
     )
     try:
         mark = decimal_mark(cells, sheet.delimiter)
-    except ValueError as error:
-        what, _, cure = str(error).partition("; ")
-        raise UserError(what, cure=cure, where=str(sheet.path)) from error
+    except UserError as error:
+        raise error.at(str(sheet.path)) from error
     for column in numeric:
         # A count that is not scaled has no fraction: it is in thousands, or is refused.
         if column.is_whole and column.scale is None:
@@ -232,9 +230,9 @@ def _rows(sheet: Sheet, mapping: Mapping) -> list[_Parsed]:
         for column in mapping.columns:
             try:
                 row.values[column.key] = column.read(cells[indices[column.key]], mark)
-            except ValueError as error:
+            except UserError as error:
                 row.values[column.key] = None
-                row.faults.append((column, str(error)))
+                row.faults.append((column, error))
         rows.append(row)
     # Mapped `extra.*` columns have no form that a spec gives them: they are typed as a whole.
     for column in mapping.columns:

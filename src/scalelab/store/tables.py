@@ -10,7 +10,6 @@ it reads the same on every database, and in SQL as `json_extract(params, '$.tota
 """
 
 import json
-import math
 from typing import Any
 
 from sqlalchemy import BigInteger, Text
@@ -19,9 +18,9 @@ from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
+from scalelab.core.jsonable import compact_json, from_word, with_words
+from scalelab.core.locations import is_embedded
 from scalelab.core.secrets import masked, masked_all
-
-_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class Json(TypeDecorator[dict[str, Any]]):
@@ -31,7 +30,7 @@ class Json(TypeDecorator[dict[str, Any]]):
     cache_ok = True
 
     def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str | None:
-        return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return None if value is None else compact_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any] | None:
         return None if value is None else json.loads(value)
@@ -46,17 +45,10 @@ class Values(Json):
     cache_ok = True
 
     def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str | None:
-        plain = {
-            name: number if math.isfinite(number) else str(number)
-            for name, number in (value or {}).items()
-        }
-        return super().process_bind_param(plain, dialect)
+        return super().process_bind_param(with_words(value or {}), dialect)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any] | None:
-        return {
-            name: _WORDS[number] if isinstance(number, str) else number
-            for name, number in json.loads(value or "{}").items()
-        }
+        return {name: from_word(number) for name, number in json.loads(value or "{}").items()}
 
 
 class OpenJson(Json):
@@ -81,7 +73,7 @@ class OpenText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return value if value is None or value.startswith("data:") else masked(value)
+        return value if value is None or is_embedded(value) else masked(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         return self.process_bind_param(value, dialect)

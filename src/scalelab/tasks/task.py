@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec
 
 if TYPE_CHECKING:
@@ -93,11 +94,11 @@ class TaskSpec(Spec):
         return False
 
     def check_model(self, model: "Model") -> None:
-        """Raise ValueError if the model cannot be trained on this task."""
+        """Raise UserError if the model cannot be trained on this task."""
         if model.mask == "full":
-            raise ValueError(
-                "under the mask `full` a token sees what it should predict; it is for text with the"
-                " masked objective"
+            raise UserError(
+                "under the mask `full` a token sees what it should predict",
+                cure="it is for text with the masked objective",
             )
 
     def settled(self, shape: TaskShape) -> Self:

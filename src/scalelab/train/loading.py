@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from scalelab.core.errors import UserError
+from scalelab.core.locations import split
 from scalelab.families import build
 from scalelab.families.language_model import LanguageModel
 from scalelab.spec.experiment import Trial
@@ -21,12 +22,12 @@ def load_model(
     Raises UserError where there is no such file, or it is not this model.
     """
     place = artifacts["model"]
-    folder, _, name = place.rpartition("/")
+    folder, name = split(place)
     cure = (
         "bring it there from the machine that trained it, or run the trial again with another store"
     )
     try:
-        weights = checkpoint.load_model(folder or ".", name, device, artifacts.get("model_sha256"))
+        weights = checkpoint.load_model(folder, name, device, artifacts.get("model_sha256"))
     except checkpoint.Unusable as fault:
         raise UserError(f"the model can't be used: {fault}", cure=cure, where=place) from fault
     if weights is None:

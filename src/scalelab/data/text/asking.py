@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
-from scalelab.core.locations import expanded
+from scalelab.core.locations import child, expanded
 from scalelab.data.spec import Bytes, Corpus, HuggingFace, SentencePiece, Tiktoken, Tokenizer
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def home(corpus: Corpus, tokens: Tokenizer, folder: str) -> str:
         },
         "tokens": {"kind": tokens.kind, **tokens.model_dump(mode="json", exclude_defaults=True)},
     }
-    return f"{folder.rstrip('/')}/{_slug(source)}-{sha256(asked)[:8]}"
+    return child(folder, f"{_slug(source)}-{sha256(asked)[:8]}")
 
 
 def home_of(task: "Text", folder: str) -> str:

@@ -5,13 +5,14 @@ It is written last: a folder without one is not prepared.
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import Unreadable, UserError
 from scalelab.core.files import replacing
+from scalelab.core.locations import child, is_url, local_path
 from scalelab.data.spec import TALES, Corpus, Tokenizer
 from scalelab.data.text.asking import command, home_of
 from scalelab.data.text.origin import Origin
@@ -109,24 +110,15 @@ class NotPrepared(Unreadable):
     """A corpus has no shards yet; the cure is the command that makes them."""
 
     def __init__(self, task: "Text", folder: str, where: str = "") -> None:
-        remote = "://" in folder and not folder.startswith("file://")
-        made = command(
-            task.corpus, task.tokens, "results/data" if remote else folder.removeprefix("file://")
-        )
+        here = local_path(folder)
+        made = command(task.corpus, task.tokens, "results/data" if here is None else here)
         cure = f"run `{made}`" + (
-            f" and copy the folder that it makes to {folder}" if remote else ""
+            f" and copy the folder that it makes to {folder}" if here is None else ""
         )
         super().__init__(
             f"the corpus `{task.corpus.source}` is not prepared in {folder}", cure=cure, where=where
         )
         self.task, self.folder = task, folder
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return NotPrepared, (self.task, self.folder, self.where)
-
-    def at(self, where: str) -> "NotPrepared":
-        """See `UserError`."""
-        return NotPrepared(self.task, self.folder, self.where or where)
 
 
 def changed(corpus: Corpus, tokens: Tokenizer, folder: str, home: str) -> UserError:
@@ -146,12 +138,12 @@ def find(task: "Text", folder: str) -> Manifest:
     """
     home = home_of(task, folder)
     try:
-        found = _remote(home) if "://" in home else read(Path(home))
+        found = _remote(home) if is_url(home) else read(Path(home))
     except FileNotFoundError:
         raise NotPrepared(task, folder) from None
     except Unreadable as fault:
         # What other corpora came from may be another text by now, and it is not known here.
-        remade = home if task.corpus.source == TALES and "://" not in home else ""
+        remade = home if task.corpus.source == TALES and not is_url(home) else ""
         raise Unreadable(fault.what, cure=fault.cure, where=fault.where, home=remade) from fault
     if task.shards is not None and task.shards != found.digest:
         what = (
@@ -161,7 +153,7 @@ def find(task: "Text", folder: str) -> Manifest:
         raise UserError(
             what,
             cure="prepare the text of that time again, or leave `task.shards` out",
-            where=f"{home}/{FILE}",
+            where=child(home, FILE),
         )
     return found
 
@@ -182,7 +174,7 @@ def _parsed(path: Path, _changed: int, _size: int) -> Manifest:
 def _remote(home: str) -> Manifest:
     from scalelab.data.text.fetching import read_remote
 
-    return parse(read_remote(f"{home}/{FILE}"), f"{home}/{FILE}")
+    return parse(read_remote(child(home, FILE)), child(home, FILE))
 
 
 def parse(content: bytes, where: str) -> Manifest:

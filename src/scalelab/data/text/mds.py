@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from scalelab.core.errors import UserError
 from scalelab.core.files import replacing
+from scalelab.core.locations import local_path
 
 Tokens = npt.NDArray[np.uint16 | np.uint32]
 
@@ -144,8 +145,9 @@ def download(remote: str, local: Path) -> None:
     load()
     from streaming.base.storage.download import DOWNLOADER_MAPPINGS, CloudDownloader
 
+    source = local_path(remote) or remote
     try:
-        client = CloudDownloader.get(remote.removeprefix("file://"))
+        client = CloudDownloader.get(source)
     except ValueError:
         known = ", ".join(sorted(f"{scheme}://" for scheme in DOWNLOADER_MAPPINGS if scheme))
         raise UserError(
@@ -154,6 +156,6 @@ def download(remote: str, local: Path) -> None:
             where=remote,
         ) from None
     try:
-        client.download(remote.removeprefix("file://"), str(local))
+        client.download(source, str(local))
     finally:
         client.clean_up()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
+from scalelab.core.locations import local_path
 from scalelab.data import spec
 from scalelab.data.spec import Corpus
 from scalelab.data.text import manifest
@@ -61,13 +62,13 @@ def prepare(
     `workers` processes tokenise. Raises UserError for what is wrong with the corpus or the
     tokenizer, and where the disk is full.
     """
-    if "://" in folder and not folder.startswith("file://"):
+    here = local_path(folder)
+    if here is None:
         raise UserError(
             f"a corpus is prepared on this machine, not in {folder}",
             cure="name a local --folder, and copy it there",
         )
-    folder = folder.removeprefix("file://")
-    place = Path(home(corpus, tokens, folder))
+    folder, place = here, Path(home(corpus, tokens, here))
     if not (place / manifest.FILE).exists():
         _check(corpus, tokens)
     try:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scalelab.core.errors import Unreadable
+from scalelab.core.locations import child, is_url
 from scalelab.data.text import mds
 from scalelab.data.text.asking import command
 from scalelab.data.text.fetching import cache, fetch
@@ -30,7 +31,7 @@ class Shards:
 
     def __init__(self, home: str, manifest: Manifest) -> None:
         self._home, self._manifest = home, manifest
-        self._remote = "://" in home
+        self._remote = is_url(home)
         self._paths: dict[Shard, Path] = {}
         shards = [shard for split in manifest.splits.values() for shard in split.shards]
         self._folder = (
@@ -42,7 +43,7 @@ class Shards:
 
     def _opened(self, shard: Shard) -> Path:
         """The checked file of a shard, which is fetched where it is not here."""
-        path, remote = self._folder / shard.file, f"{self._home}/{shard.file}"
+        path, remote = self._folder / shard.file, child(self._home, shard.file)
         if self._remote:
             fetch(remote, path, shard.bytes)
             if not is_sound(path, shard):
@@ -77,7 +78,7 @@ class Shards:
 
     def _wrong(self, path: Path, what: str) -> Unreadable:
         if self._remote:
-            remote = f"{self._home}/{path.relative_to(self._folder)}"
+            remote = child(self._home, str(path.relative_to(self._folder)))
             return Unreadable(what, cure="copy the prepared folder there again", where=remote)
         asked = command(self._manifest.corpus, self._manifest.tokens, str(Path(self._home).parent))
         cure = f"delete the folder {self._home} and run `{asked}`"

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec, default_kind
 from scalelab.core.units import Count, Number, Whole
 from scalelab.families.cost import Bounds
@@ -269,9 +270,11 @@ class LayerRouter(Architecture):
     def check_text(self, objective: str, documents: str) -> None:
         """One route of a sequence is chosen by its first document."""
         if self.granularity == "sequence" and documents == "apart":
-            raise ValueError(
+            raise UserError(
                 "one route of a sequence goes by its first document, and `task.documents` is"
-                " `apart`; take `model.granularity: token`, or `joined` documents"
+                " `apart`",
+                cure="take `model.granularity: token`, or `joined` documents",
+                paths=["task.documents"],
             )
 
     @property
@@ -374,25 +377,28 @@ class LayerRouter(Architecture):
         if isinstance(choices, list | tuple) and not all(
             isinstance(choice, list | tuple) for choice in choices
         ):
-            raise ValueError(
-                "`model.choices` has a list of layers for each step; write it as [[1, 2], [2, 3]]"
+            raise UserError(
+                "`model.choices` has a list of layers for each step",
+                cure="write it as [[1, 2], [2, 3]]",
+                paths=["model.choices"],
             )
         return choices
 
     @model_validator(mode="after")
     def _choices_are_few(self) -> Self:
         if self.num_steps * self.pool > MOST_CHOICES:
-            raise ValueError(
-                f"{self.num_steps:,} steps choose among {self.pool:,} layers each; take `steps`"
-                f" times layers of at most {MOST_CHOICES:,}"
+            raise UserError(
+                f"{self.num_steps:,} steps choose among {self.pool:,} layers each",
+                cure=f"take `steps` times layers of at most {MOST_CHOICES:,}",
             )
         return self
 
     @model_validator(mode="after")
     def _layers_are_there(self) -> Self:
         if not isinstance(self.ffn, Ffn):
-            raise ValueError(
-                "the layers of a pool are experts already; give `ffn` a `kind` other than `moe`"
+            raise UserError(
+                "the layers of a pool are experts already",
+                cure="give `ffn` a `kind` other than `moe`",
             )
         for name, policy, given in (
             ("order", "fixed", self.order),
@@ -406,37 +412,45 @@ class LayerRouter(Architecture):
         self, path: str, policy: str, given: tuple[int, ...] | tuple[tuple[int, ...], ...]
     ) -> None:
         if self.policy != policy:
-            raise ValueError(
-                f"`{path}` is for the policy `{policy}`, and `model.policy` is `{self.policy}`;"
-                " leave one of them out"
+            raise UserError(
+                f"`{path}` is for the policy `{policy}`, and `model.policy` is `{self.policy}`",
+                cure="leave one of them out",
+                paths=[path, "model.policy"],
             )
         if len(given) != self.num_steps:
-            raise ValueError(
-                f"`{path}` is for {len(given)} steps, and there are {self.num_steps}; give one for"
-                " each step"
+            raise UserError(
+                f"`{path}` is for {len(given)} steps, and there are {self.num_steps}",
+                cure="give one for each step",
+                paths=[path],
             )
         steps = [(one,) if isinstance(one, int) else one for one in given]
         wrong = [number for step in steps for number in step if number > self.pool]
         if wrong:
-            raise ValueError(
-                f"`{path}` names layer {wrong[0]}, and the pool has {self.pool}; take 1 to"
-                f" {self.pool}"
+            raise UserError(
+                f"`{path}` names layer {wrong[0]}, and the pool has {self.pool}",
+                cure=f"take 1 to {self.pool}",
+                paths=[path],
             )
         if any(not step or len(set(step)) < len(step) for step in steps):
-            raise ValueError(f"a step of `{path}` has no layer, or one twice; name each layer once")
+            raise UserError(
+                f"a step of `{path}` has no layer, or one twice",
+                cure="name each layer once",
+                paths=[path],
+            )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         routed = self.policy in ("learned", "closed", "open")
         if routed and self.top > min(map(len, self.allowed)):
-            raise ValueError(
+            raise UserError(
                 f"{self.top} layers are mixed and a step may choose among"
-                f" {min(map(len, self.allowed))}; take a smaller `top`"
+                f" {min(map(len, self.allowed))}",
+                cure="take a smaller `top`",
             )
         if routed and self.top > 1 and self.selection.kind in ("soft", "reinforce"):
-            raise ValueError(
-                f"`top` mixes chosen layers, and the selection `{self.selection.kind}` does not;"
-                " leave one of them out"
+            raise UserError(
+                f"`top` mixes chosen layers, and the selection `{self.selection.kind}` does not",
+                cure="leave one of them out",
             )
         if (
             self.pretrained is not None
@@ -444,22 +458,24 @@ class LayerRouter(Architecture):
             and not routed
             and self.halting.kind == "none"
         ):
-            raise ValueError(
-                f"with frozen layers a `{self.policy}` policy has nothing to learn; write"
-                " `pretrained.freeze: false`"
+            raise UserError(
+                f"with frozen layers a `{self.policy}` policy has nothing to learn",
+                cure="write `pretrained.freeze: false`",
             )
         if self.halting.kind != "none" and self.num_steps == 1:
-            raise ValueError(
-                "with one step there is nothing to halt; take more `steps`, or leave `halting` out"
+            raise UserError(
+                "with one step there is nothing to halt",
+                cure="take more `steps`, or leave `halting` out",
             )
         if self.halting.kind == "ponder" and self.loss != "last":
-            raise ValueError(
-                f"PonderNet's loss is expected over all steps, and `loss` is `{self.loss}`; leave"
-                " it out"
+            raise UserError(
+                f"PonderNet's loss is expected over all steps, and `loss` is `{self.loss}`",
+                cure="leave it out",
             )
         if self.halting.kind in ("act", "threshold") and self.loss != "last":
-            raise ValueError(
+            raise UserError(
                 f"halting by `{self.halting.kind}` predicts from all steps at once, and `loss` is"
-                f" `{self.loss}`; leave it out"
+                f" `{self.loss}`",
+                cure="leave it out",
             )
         return self

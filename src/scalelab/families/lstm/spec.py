@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
+from scalelab.core.errors import UserError
 from scalelab.core.units import Count, Number
 from scalelab.families.cost import Bounds
 from scalelab.families.family import Family
@@ -47,14 +48,17 @@ class Lstm(Family):
     def check_text(self, objective: str, documents: str) -> None:
         """It reads one token after the other, and never forgets at the end of a document."""
         if objective != "causal":
-            raise ValueError(
+            raise UserError(
                 "an LSTM reads one token after the other, and `task.objective.kind` is"
-                f" `{objective}`; take the causal objective, or another model"
+                f" `{objective}`",
+                cure="take the causal objective, or another model",
+                paths=["task.objective.kind"],
             )
         if documents == "apart":
-            raise ValueError(
-                "an LSTM's state is not reset between documents, and `task.documents` is `apart`;"
-                " take `joined`, or another model"
+            raise UserError(
+                "an LSTM's state is not reset between documents, and `task.documents` is `apart`",
+                cure="take `joined`, or another model",
+                paths=["task.documents"],
             )
 
     @property

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from scalelab.core.errors import UserError
 from scalelab.core.spec import default_kind
 from scalelab.core.units import Count, Number
 from scalelab.families.cost import Bounds
@@ -74,34 +75,37 @@ class Architecture(Family):
     def _heads_fit(self) -> Self:
         if self.heads == "solve":
             if self.kv_heads is None or self.head_width is None:
-                raise ValueError("`heads: solve` needs `kv_heads` and `head_width`; give both")
+                raise UserError(
+                    "`heads: solve` needs `kv_heads` and `head_width`", cure="give both"
+                )
         else:
             self._check_heads(self.heads)
         head_width = self.resolved_head_width
         if self.position.kind == "rope" and head_width is not None and head_width % 2:
-            raise ValueError(
-                f"rope turns pairs, and a head of width {head_width} is odd; take an even head"
-                " width"
+            raise UserError(
+                f"rope turns pairs, and a head of width {head_width} is odd",
+                cure="take an even head width",
             )
         return self
 
     def _check_heads(self, heads: int) -> None:
         if self.kv_heads is not None and heads % self.kv_heads:
-            raise ValueError(
-                f"{self.kv_heads} kv_heads do not divide {heads} heads; take a divisor of heads"
+            raise UserError(
+                f"{self.kv_heads} kv_heads do not divide {heads} heads",
+                cure="take a divisor of heads",
             )
         if isinstance(self.width, int) and self.head_width is None and self.width % heads:
-            raise ValueError(
-                f"{heads} heads do not divide the width {self.width}; take a multiple of {heads} as"
-                " width, or set head_width"
+            raise UserError(
+                f"{heads} heads do not divide the width {self.width}",
+                cure=f"take a multiple of {heads} as width, or set head_width",
             )
 
     @model_validator(mode="after")
     def _window_slides(self) -> Self:
         if self.window is not None and self.mask != "causal":
-            raise ValueError(
-                f"a `window` slides over a causal mask, and the mask is `{self.mask}`; leave one of"
-                " them out"
+            raise UserError(
+                f"a `window` slides over a causal mask, and the mask is `{self.mask}`",
+                cure="leave one of them out",
             )
         return self
 
@@ -219,9 +223,9 @@ class Transformer(Architecture):
     @model_validator(mode="after")
     def _globals_fit(self) -> Self:
         if self.global_every is not None and self.window is None:
-            raise ValueError(
-                "`global_every` says which layers see past the window, and there is no `window`;"
-                " give one"
+            raise UserError(
+                "`global_every` says which layers see past the window, and there is no `window`",
+                cure="give one",
             )
         return self
 

@@ -4,7 +4,6 @@ All text is escaped here.
 """
 
 import base64
-import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -12,6 +11,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from scalelab.core.jsonable import compact_json
 from scalelab.report.figure import Passage, Piece, Table
 
 # Nothing from any host; Vega compiles its expressions, and styles and scripts are in the page.
@@ -61,9 +61,7 @@ def asset(name: str) -> str:
 
 def data(name: str, value: Any) -> str:
     """JSON in the page; `<` is written as an escape, so that no text in it can end the element."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False).replace(
-        "<", "\\u003c"
-    )
+    text = compact_json(value).replace("<", "\\u003c")
     return f'<script type="application/json" id="{escape(name)}">{text}</script>'
 
 

@@ -27,7 +27,7 @@ from scalelab.core.events import (
     Refused,
     Unwritable,
 )
-from scalelab.core.locations import file_system
+from scalelab.core.locations import child, file_system
 from scalelab.core.secrets import masked
 from scalelab.plan.plan import PlannedTrial
 from scalelab.spec.execution import Execution
@@ -224,7 +224,7 @@ def attempt(
             step = getattr(event, "step", step)
         emit(event)
 
-    folder = None if job.folder is None else f"{job.folder.rstrip('/')}/{digest}"
+    folder = None if job.folder is None else child(job.folder, digest)
     worker: Worker = (
         partial(job.worker, layers_sha256=layers_sha256) if layers_sha256 else job.worker
     )

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from scalelab.core.errors import UserError
 from scalelab.core.units import Count, Whole
 from scalelab.tasks.task import TaskSpec
 
@@ -65,8 +66,8 @@ class Arithmetic(TaskSpec):
     @model_validator(mode="after")
     def _lengths_ascend(self) -> Self:
         if self.longest < self.length:
-            raise ValueError(
-                f"`longest` ({self.longest}) is below `length` ({self.length}); it is the longest"
-                " that is tested, trained on or not"
+            raise UserError(
+                f"`longest` ({self.longest}) is below `length` ({self.length})",
+                cure="it is the longest that is tested, trained on or not",
             )
         return self

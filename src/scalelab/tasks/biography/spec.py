@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec, default_kind
 from scalelab.core.units import Count, Number, Whole
 from scalelab.tasks.task import TaskSpec
@@ -57,15 +58,15 @@ class BioD(Spec):
     @model_validator(mode="after")
     def _sets_exist(self) -> Self:
         if self.diversity > self.alphabet**self.length:
-            raise ValueError(
+            raise UserError(
                 f"there are no {self.diversity} distinct strings of {self.length} out of"
-                f" {self.alphabet} symbols; take a smaller `diversity`, or a larger `length` or"
-                " `alphabet`"
+                f" {self.alphabet} symbols",
+                cure="take a smaller `diversity`, or a larger `length` or `alphabet`",
             )
         if self.attributes * self.diversity * self.length > MOST_SYMBOLS:
-            raise ValueError(
-                f"the diversity sets hold more than {MOST_SYMBOLS:,} symbols; take fewer or shorter"
-                " strings"
+            raise UserError(
+                f"the diversity sets hold more than {MOST_SYMBOLS:,} symbols",
+                cure="take fewer or shorter strings",
             )
         return self
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scalelab.core.errors import Unreadable, UserError
+from scalelab.core.locations import is_url
 from scalelab.core.seeds import derive
 from scalelab.data.spec import TALES
 from scalelab.data.text.asking import home_of
@@ -85,7 +86,7 @@ class TextData:
         """
         from scalelab.data.text.tokenizers import is_trained, open_tokenizer
 
-        is_ours = is_trained(self.manifest.tokens) and "://" not in self._home
+        is_ours = is_trained(self.manifest.tokens) and not is_url(self._home)
         home = self._home if is_ours else ""
         try:
             found = open_tokenizer(self.manifest.tokens, self._home)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec, default_kind
 from scalelab.core.units import Count, Number
 from scalelab.data.spec import TALES, Bytes, Corpus, Tokenizer, tokenizer_of
@@ -45,7 +46,7 @@ class Masked(Spec):
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:
         if self.hide + self.corrupt > 1:
-            raise ValueError(
+            raise UserError(
                 f"`hide` and `corrupt` are shares of the same positions, and {self.hide} +"
                 f" {self.corrupt} is more than 1"
             )
@@ -106,9 +107,11 @@ class Text(TaskSpec):
         model.check_text(self.objective.kind, self.documents)
         wanted = {"causal": "causal", "prefix": "prefix", "masked": "full"}[self.objective.kind]
         if model.mask != wanted:
-            raise ValueError(
+            raise UserError(
                 f"the {self.objective.kind} objective needs the mask `{wanted}`, and `model.mask`"
-                f" is `{model.mask}`; write `model.mask: {wanted}`"
+                f" is `{model.mask}`",
+                cure=f"write `model.mask: {wanted}`",
+                paths=["model.mask"],
             )
 
     def settled(self, shape: TaskShape) -> Self:

@@ -14,7 +14,7 @@ import numpy as np
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError
 from scalelab.core.files import replacing
-from scalelab.core.locations import expanded, is_url
+from scalelab.core.locations import child, expanded, is_url
 from scalelab.data import spec
 from scalelab.data.text.tokenizers.files import malformed, read
 from scalelab.data.text.tokenizers.protocol import Ids, spoken, well_formed
@@ -77,7 +77,7 @@ def open_huggingface(given: spec.HuggingFace, folder: str | None) -> HuggingFace
     if given.source is not None:
         path = _local(given.source)
     elif folder is not None:
-        path = f"{folder}/{FILE}"
+        path = child(folder, FILE)
     else:
         raise UserError(
             "a tokenizer that is trained on its corpus lies with the corpus",

@@ -17,7 +17,7 @@ import numpy as np
 
 from scalelab.core.canon import sha256
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.locations import expanded
+from scalelab.core.locations import child, expanded
 from scalelab.data import spec
 from scalelab.data.text.tokenizers.files import malformed, read
 from scalelab.data.text.tokenizers.protocol import Ids, spoken, well_formed
@@ -123,11 +123,11 @@ def _from_files(folder: str, *, published: bool) -> Tiktoken:
         "name a folder with `vocab.bpe` and `encoder.json` in"
         f" {FOLDER if published else '`folder`'}"
     )
-    contents = {name: read(f"{folder}/{name}", cure) for name in PUBLISHED}
+    contents = {name: read(child(folder, name), cure) for name in PUBLISHED}
     for name, content in contents.items():
         if published and hashlib.sha256(content).hexdigest() != PUBLISHED[name]:
             raise malformed(
-                f"{folder}/{name}",
+                child(folder, name),
                 "its sha256 is another one",
                 f"the file `{name}` that openai/gpt-2 publishes",
             )
