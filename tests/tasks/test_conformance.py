@@ -8,6 +8,7 @@ import torch
 from tests.tasks.variants import TALES, TASKS
 
 from scalelab.core.events import Interrupted
+from scalelab.core.metrics import find, is_known
 from scalelab.data.spec import Bytes
 from scalelab.data.text.prepare import prepare
 from scalelab.families import build as build_model
@@ -113,6 +114,14 @@ def test_it_reports_the_metrics_that_it_names(trial: Trial, data: TaskData) -> N
     assert set(task.concludes) - {"loss"} <= found
     assert found <= named | {name for name in found if name.startswith("accuracy_")}
     assert isinstance(test.notes(model), dict)
+
+
+def test_its_metrics_are_in_the_catalogue(task: Task) -> None:
+    names = {*task.measures, *task.concludes, *task.sometimes, task.main_metric}
+    assert {name for name in names if not is_known(name)} == set()
+    known = find(task.main_metric)
+    assert known is not None
+    assert known.better is not None
 
 
 def test_an_evaluation_can_be_interrupted(trial: Trial, data: TaskData) -> None:

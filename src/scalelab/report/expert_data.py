@@ -4,35 +4,26 @@ Shapes: L layers, X experts, S evaluations, R replicates. A load is 1 where the 
 evenly.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
 import numpy as np
 import polars as pl
 
+from scalelab.core.metrics import indices_of, stem_of
 from scalelab.fit.censored import Floats
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.figure import Rows
+from scalelab.spec.reported import EXPERTS
 
 DEAD = 0.1
 """An expert that ends with less of an even load than this counts as dead."""
-CURVES = ("max_vio", "router_entropy", "dropped")
-"""What is measured of a layer's router at every evaluation."""
-
-_LOAD = re.compile(r"load_(\d+)_(\d+)")
 
 
-def is_load(name: str) -> bool:
-    """Whether a metric is the load of one expert."""
-    return _LOAD.fullmatch(name) is not None
-
-
-def layer_of(name: str) -> tuple[str, int] | None:
-    """`max_vio_3` -> max_vio, 3; None for other metrics."""
-    kind, _, layer = name.rpartition("_")
-    return (kind, int(layer)) if kind in CURVES and layer.isdigit() else None
+def is_drawn(name: str) -> bool:
+    """Whether a metric is the load of one expert, or tells of the router of one layer."""
+    return stem_of(name) in ("load", *EXPERTS)
 
 
 @dataclass(frozen=True)
@@ -115,8 +106,8 @@ def experts_of(rows: Rows) -> list[Experts]:
 
 def _loads(rows: Rows) -> dict[str, Load]:
     """Digest -> loads."""
-    matches = map(_LOAD.fullmatch, rows.curves["name"].unique().to_list())
-    places = [(match[0], *map(int, match.groups())) for match in matches if match]
+    names = [name for name in rows.curves["name"].unique().to_list() if stem_of(name) == "load"]
+    places = [(name, *map(int, indices_of(name).values())) for name in names]
     at = pl.DataFrame(places, _AT, orient="row")
     points = rows.curves.join(at, on="name", how="inner")
     seeds = dict(rows.trials.select("digest", "seed").iter_rows())
@@ -148,8 +139,10 @@ def _load(digest: str, seed: int, points: pl.DataFrame) -> Load:
 def curves_of(curves: pl.DataFrame, digests: Sequence[str]) -> dict[str, list[Curve]]:
     """Means over the replicates at each evaluation that all of them had."""
     mine = curves.filter(pl.col("digest").is_in(digests), pl.col("value").is_finite())
-    found: dict[str, list[Curve]] = {kind: [] for kind in CURVES}
-    for name, (kind, layer) in sorted(_named(mine["name"].unique()), key=lambda named: named[1]):
+    found: dict[str, list[Curve]] = {kind: [] for kind in EXPERTS}
+    names = [name for name in mine["name"].unique() if stem_of(name) in EXPERTS]
+    layers = {name: int(indices_of(name)["layer"]) for name in names}
+    for name, layer in sorted(layers.items(), key=lambda item: item[1]):
         value = pl.col("value")
         by_step = (
             mine.filter(pl.col("name") == name)
@@ -157,11 +150,7 @@ def curves_of(curves: pl.DataFrame, digests: Sequence[str]) -> dict[str, list[Cu
             .agg(value.mean(), value.min().alias("low"), value.max().alias("high"), pl.len())
         )
         whole = by_step.filter(pl.col("len") == pl.col("len").max()).sort("step")
-        found[kind].append(
+        found[stem_of(name)].append(
             Curve(layer, *(whole[column].to_list() for column in ("step", "value", "low", "high")))
         )
     return {kind: lines for kind, lines in found.items() if lines}
-
-
-def _named(names: Iterable[str]) -> list[tuple[str, tuple[str, int]]]:
-    return [(name, found) for name in names if (found := layer_of(name))]

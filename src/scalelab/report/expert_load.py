@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scalelab.core.metrics import label_of
 from scalelab.report.expert_charts import CELLS, curve_chart, curve_rows, load_chart
-from scalelab.report.expert_data import Experts, experts_of, is_load, layer_of
-from scalelab.report.expert_words import TITLES, layers_table, methods, reading, verdict, warnings
+from scalelab.report.expert_data import Experts, experts_of, is_drawn
+from scalelab.report.expert_words import CAPTIONS, layers_table, methods, reading, verdict, warnings
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.numbers import rounded
 
@@ -26,7 +27,7 @@ class ExpertLoad(Figure):
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
         """Loads of experts, and what is measured of each layer's router."""
-        return [name for name in names if is_load(name) or layer_of(name)]
+        return [name for name in names if is_drawn(name)]
 
     def lacks(self, rows: Rows) -> str:
         """Nothing, where some trial told the load of its experts."""
@@ -71,11 +72,11 @@ def _panels(one: Experts, arms: int) -> list[Panel]:
     for kind, curves in one.curves.items() if one.shown.experts > 1 else ():
         if kind == "dropped" and not any(value > 0 for curve in curves for value in curve.high_S):
             continue
-        title, about = TITLES[kind]
+        title = label_of(kind)
         even = (one.even, f"even: ln {one.shown.experts}") if kind == "router_entropy" else None
         chart = curve_chart(rounded({"curves": curve_rows(one, kind)}), title, even)
         panels.append(
-            Panel(f"{kind.replace('_', '-')}{name}", f"{title}{after}", chart, about, None)
+            Panel(f"{kind.replace('_', '-')}{name}", f"{title}{after}", chart, CAPTIONS[kind], None)
         )
     return panels
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from scalelab.core.errors import UserError
+from scalelab.core.metrics import column_of, metric_of
 from scalelab.fit.capacity import PUBLISHED, Law
 from scalelab.fit.cost import Cost
 from scalelab.fit.frontier import Answer, Cell, cells
@@ -50,7 +51,7 @@ class FactsVsParams(Figure):
             rounded(_chart_data(curves, cost)), modes([SERIES[recall] for recall in curves])
         )
         caption = (
-            f"The smallest model whose {metric.removeprefix('metrics.')} reaches {at_least:.4g},"
+            f"The smallest model whose {metric_of(metric)} reaches {at_least:.4g},"
             " against the number of facts."
         )
         return Drawing(
@@ -84,7 +85,7 @@ def threshold(rows: Rows) -> tuple[str, float]:
         what = "the experiments don't agree on what passes (`search.metric`, `search.at_least`)"
         raise UserError(what, cure="draw one of them with --experiment")
     metric, at_least = found.pop() if found else (plain.metric, plain.at_least)
-    return f"metrics.{metric}", at_least
+    return column_of(metric), at_least
 
 
 def _curves(rows: Rows, metric: str, at_least: float) -> Curves:

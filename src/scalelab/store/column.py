@@ -93,7 +93,7 @@ class Column:
     @property
     def is_identity(self) -> bool:
         """Whether the value tells one trial from another; the rest is what came of it."""
-        return not self.key.startswith("metrics.") and self.key not in ("seconds", "state")
+        return not metrics.is_metric(self.key) and self.key not in ("seconds", "state")
 
     @property
     def is_whole(self) -> bool:
@@ -119,7 +119,7 @@ class Column:
             return self.values[text]
         if len(text) > LENGTH and not self.key.startswith("extra."):
             raise ValueError(f"{text[:20] + '...'!r} is too long; a cell has {LENGTH} characters")
-        if self.key.startswith("metrics.") and is_not_finite(text):
+        if metrics.is_metric(self.key) and is_not_finite(text):
             return nan if "nan" in text.lower() else -inf if text[0] in ("-", MINUS) else inf
         if self.values is not None and self.key != "state" and not self._is_missing(text):
             known = ", ".join(map(repr, self.values))
@@ -135,7 +135,7 @@ class Column:
         value, unit = found
         if unit and self.scale is not None:
             raise ValueError(f"{text!r} has a unit already; leave out `scale`, or the `{unit}`")
-        if unit and unit != "%" and not self.is_whole and not self.key.startswith("metrics."):
+        if unit and unit != "%" and not self.is_whole and not metrics.is_metric(self.key):
             return self.parse(f"{value:f}{unit}")  # `15m` is a duration where one is asked for
         value = with_unit(value, unit) if self.scale is None else value * self.scale
         return self._whole(text, value) if self.is_whole else self._checked(text, value)
@@ -192,8 +192,8 @@ class Column:
     def _checked(self, text: str, value: Decimal) -> Any:
         as_whole = value == value.to_integral_value()
         parsed = self.parse(str(int(value)) if as_whole else str(value))
-        metric = self.key.removeprefix("metrics.")
-        if metric != self.key and not metrics.is_possible(metric, parsed):
+        metric = metrics.metric_of(self.key)
+        if metrics.is_metric(self.key) and not metrics.is_possible(metric, parsed):
             known = metrics.find(metric)
             assert known is not None
             raise ValueError(
