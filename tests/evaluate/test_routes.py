@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalelab.core.events import is_detail
+from scalelab.core.metrics import is_detail
 from scalelab.data.text.tokenizers.bytes import Bytes
 from scalelab.evaluate.excerpt import BYTES, excerpt, texts_of
 from scalelab.evaluate.routes import Tally, distances, routes

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalelab import families as spec
-from scalelab.core.events import Interrupted, is_detail
+from scalelab.core.events import Interrupted
+from scalelab.core.metrics import is_detail
 from scalelab.core.seeds import derive
 from scalelab.data.text.tokenizers.bytes import Bytes
 from scalelab.evaluate.excerpt import BYTES

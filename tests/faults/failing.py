@@ -23,7 +23,7 @@ from typing import Any
 import scalelab
 from scalelab.cli import main as scalelab_main
 from scalelab.core.errors import UserError
-from scalelab.core.events import is_speed
+from scalelab.core.metrics import is_speed
 from scalelab.store import open_store
 from scalelab.store.curves import curve
 

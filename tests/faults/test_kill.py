@@ -15,7 +15,8 @@ from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import event
 from tests.faults.killing import Countdown, ticking, was_killed
 
-from scalelab.core.events import Ended, Interrupted, Measured, Saved, Started, is_speed
+from scalelab.core.events import Ended, Interrupted, Measured, Saved, Started
+from scalelab.core.metrics import is_speed
 from scalelab.plan.plan import Plan, compile_plan
 from scalelab.run.driver import Options, drive
 from scalelab.spec.execution import Execution

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from tests.faults.work import content
 from tests.run.processes import family, is_alive, is_named
 
-from scalelab.core.events import is_speed
+from scalelab.core.metrics import is_speed
 from scalelab.core.signals import STOPPING
 from scalelab.run.desk import GRACE_S
 from scalelab.store import open_store

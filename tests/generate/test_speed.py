@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 
+from scalelab.core.metrics import is_known, is_speed
 from scalelab.families import build
 from scalelab.families.transformer.spec import Transformer
 from scalelab.generate import decoding_speed
@@ -33,6 +34,8 @@ def test_every_case_has_its_rates_and_a_context_beyond_the_models_is_cut() -> No
         for context in (8, CONTEXT)
     }
     assert all(rate > 0 for rate in found.values())
+    assert all(map(is_known, found))
+    assert {name for name in found if not is_speed(name)} == {"cache_bytes_per_token"}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from tests.tasks.variants import TALES, TASKS
 
 from scalelab.core.events import Interrupted
+from scalelab.core.metrics import find, is_known
 from scalelab.data.spec import Bytes
 from scalelab.data.text.prepare import prepare
 from scalelab.families import build as build_model
@@ -119,6 +120,14 @@ def test_its_labels_are_of_metrics_that_it_reports(trial: Trial):
     task = trial.task
     assert set(task.labels) <= {*task.measures, *task.concludes, *task.sometimes}
     assert bool(task.labels) <= bool(task.averages)
+
+
+def test_its_metrics_are_in_the_catalogue(task: Task) -> None:
+    names = {*task.measures, *task.concludes, *task.sometimes, task.main_metric}
+    assert {name for name in names if not is_known(name)} == set()
+    known = find(task.main_metric)
+    assert known is not None
+    assert known.better is not None
 
 
 def test_an_evaluation_can_be_interrupted(trial: Trial, data: TaskData) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
+from scalelab.core.events import Ended, Event, Interrupted, Measured
+from scalelab.core.metrics import is_speed
 from scalelab.families import build as build_model
 from scalelab.families.objective import Batch, summed_loss
 from scalelab.layers.cross_entropy import cross_entropy

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from scalelab.core.errors import UserError
-from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
+from scalelab.core.events import Ended, Event, Interrupted, Measured
+from scalelab.core.metrics import is_speed
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import train

@@ -10,16 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from scalelab.core.events import (
-    Advanced,
-    Ended,
-    Event,
-    Interrupted,
-    Measured,
-    Noted,
-    Started,
-    is_speed,
-)
+from scalelab.core.events import Advanced, Ended, Event, Interrupted, Measured, Noted, Started
+from scalelab.core.metrics import is_speed
 from scalelab.families.objective import summed_loss
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial

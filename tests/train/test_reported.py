@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from scalelab.core.events import POSITION, Event, Measured, is_detail, is_speed
+from scalelab.core.events import Event, Measured
+from scalelab.core.metrics import POSITIONS, is_detail, is_known, is_speed
 from scalelab.data.text.prepare import prepare
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
@@ -86,11 +87,12 @@ def reported(trial: Trial, data: Path) -> tuple[set[str], set[str]]:
     events: list[Event] = []
     ended = train(trial, Execution(device="cpu", data=str(data)), emit=events.append)
     (values,) = [event.values for event in events if isinstance(event, Measured)]
+    assert {name for name in (*values, *ended.values) if not is_known(name)} == set()
     first, last = (
         {
             name
             for name in found
-            if name not in POSITION and not is_speed(name) and not is_detail(name)
+            if name not in POSITIONS and not is_speed(name) and not is_detail(name)
         }
         for found in (values, ended.values)
     )

@@ -10,7 +10,8 @@ import pytest
 import torch
 from tests.data.prose import write_text
 
-from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
+from scalelab.core.events import Ended, Event, Interrupted, Measured
+from scalelab.core.metrics import is_speed
 from scalelab.data.text.prepare import prepare
 from scalelab.families.layer_router.model import LayerRouter
 from scalelab.spec.execution import Execution

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from scalelab.core.events import Ended, Event, Interrupted, Measured, is_speed
+from scalelab.core.events import Ended, Event, Interrupted, Measured
+from scalelab.core.metrics import is_speed
 from scalelab.data.text.prepare import prepare
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial

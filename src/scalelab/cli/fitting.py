@@ -26,6 +26,7 @@ from scalelab.cli.options import (
 )
 from scalelab.core.errors import UserError
 from scalelab.core.jsonable import with_nulls
+from scalelab.core.metrics import metric_of
 from scalelab.core.secrets import masked
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def _list(as_json: bool) -> None:
         where = "".join(f", {name} = {text}" for name, text in law.let.items())
         columns = ", ".join(f"{symbol} = {column}" for symbol, column in law.columns.items())
         print(
-            f"{law.name}\n  {law.target.removeprefix('metrics.')} = {law.formula}{where}\n "
+            f"{law.name}\n  {metric_of(law.target)} = {law.formula}{where}\n "
             f" {columns}\n  {law.about}\n  {law.source}\n"
         )
 

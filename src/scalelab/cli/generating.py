@@ -22,7 +22,8 @@ from scalelab.cli.options import (
 from scalelab.cli.showing import trial_json
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.events import is_lower_better, is_pruned
+from scalelab.core.events import is_pruned
+from scalelab.core.metrics import is_lower_better
 
 if TYPE_CHECKING:
     import torch

@@ -14,9 +14,17 @@ from scalelab.cli.options import (
     print_json,
     print_table,
 )
-from scalelab.cli.showing import detail_kind, full_json, trial_json
+from scalelab.cli.showing import full_json, trial_json
 from scalelab.core.canon import SHORT
-from scalelab.core.events import State, is_detail, is_speed
+from scalelab.core.events import State
+from scalelab.core.metrics import (
+    column_of,
+    is_detail,
+    is_lower_better,
+    is_speed,
+    metric_of,
+    stem_of,
+)
 from scalelab.core.units import brief, format_seconds
 
 if TYPE_CHECKING:
@@ -65,6 +73,7 @@ def ls(
 ) -> None:
     """List trials with their state, axes, size and main metrics."""
     from scalelab.core.filter import compile_filter
+    from scalelab.spec.reported import MAIN
     from scalelab.store import open_store
 
     wanted = compile_filter(filter_) if filter_ else None
@@ -99,11 +108,7 @@ def ls(
         )
         else []
     )
-    shown = [
-        name
-        for name in ("recall", "accuracy", "bits_per_param", "loss", "test_loss")
-        if name in measured
-    ]
+    shown = [name for name in sorted(("loss", *MAIN), key=is_lower_better) if name in measured]
     print_table(
         ["digest", "state", "experiment", *axes, "seed", "params", *active, *shown, "time"],
         [
@@ -147,10 +152,13 @@ def compare(
             }
         )
         return
-    told = [path for path in different if not is_detail(path.removeprefix("metrics."))]
+    told = [path for path in different if not is_detail(metric_of(path))]
     rows = [[path, *(number(side.get(path)) for side in sides)] for path in told]
-    counts = Counter(detail_kind(path) for path in different if path not in told)
-    rows += [[kind, f"{count} differ", "--json has them"] for kind, count in counts.items()]
+    counts = Counter(stem_of(metric_of(path)) for path in different if path not in told)
+    rows += [
+        [f"{column_of(stem)}_*", f"{count} differ", "--json has them"]
+        for stem, count in counts.items()
+    ]
     print_table(
         ["field", *(trial.record.digest[:SHORT] for trial in pair)],
         rows or [["(no field differs)", "", ""]],

@@ -1,6 +1,5 @@
 """`show`: one trial, from its spec to its curves."""
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from scalelab.cli.options import (
@@ -13,8 +12,8 @@ from scalelab.cli.options import (
     print_table,
 )
 from scalelab.core.canon import SHORT
-from scalelab.core.events import POSITION, is_detail, is_speed
 from scalelab.core.locations import DATA, is_embedded
+from scalelab.core.metrics import POSITIONS, is_detail, is_speed, stem_of
 from scalelab.core.units import format_count, format_seconds, parse_count
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def _metric_rows(metrics: dict[str, float]) -> list[list[str]]:
     kinds: dict[str, list[float]] = {}
     for name, value in sorted(metrics.items()):
         if is_detail(name):
-            kinds.setdefault(detail_kind(name), []).append(value)
+            kinds.setdefault(f"{stem_of(name)}_*", []).append(value)
     plain = [
         [name, number(value)] for name, value in sorted(metrics.items()) if not is_detail(name)
     ]
@@ -156,16 +155,11 @@ def _metric_rows(metrics: dict[str, float]) -> list[list[str]]:
     return sorted([*plain, *([kind, said] for kind, said in told.items())])
 
 
-def detail_kind(metric: str) -> str:
-    """`load_0_5` -> `load_*`, `identity_kind_space` -> `identity_kind_*`."""
-    return re.sub(r"(_\d+)+$|(?<=identity_kind)_[a-z]+$", "_*", metric)
-
-
 def _print_curves(points: "Curve") -> None:
     """Every metric but speeds, positions and those of single layers and experts; at most a dozen of
     the measured steps.
     """
-    steps, known = sorted({step for step, _ in points}), {name for _, name in points} - POSITION
+    steps, known = sorted({step for step, _ in points}), {name for _, name in points} - POSITIONS
     names = sorted(name for name in known if not is_speed(name) and not is_detail(name))
     if not steps:
         return
@@ -178,7 +172,7 @@ def _print_curves(points: "Curve") -> None:
         ["step", *names],
         [[f"{step:,}", *(number(points.get((step, name))) for name in names)] for step in shown],
     )
-    details = sorted({detail_kind(name) for name in known if is_detail(name)})
+    details = sorted({f"{stem_of(name)}_*" for name in known if is_detail(name)})
     if details:
         print(
             f"without {', '.join(details)}: --json has them, `scalelab report` draws them (fig."

@@ -3,7 +3,6 @@
 Plain values, so that they cross a process or a network as they are.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -28,41 +27,9 @@ def is_pruned(state: State, metrics: Mapping[str, float]) -> bool:
     return state == "stopped" and PRUNED in metrics
 
 
-def is_speed(metric: str) -> bool:
-    """Whether a metric tells how fast, not what: two equal runs differ in it."""
-    return metric in ("seconds", "mfu", "flops_per_second") or "tokens_per_second" in metric
-
-
 def is_same(first: float | None, second: float | None) -> bool:
     """Whether two values of a metric are equal; a NaN is equal to a NaN."""
     return first == second or (first != first and second != second)
-
-
-_DETAIL = re.compile(
-    r"(test_)?load_\d+_\d+|(max_vio|router_entropy|dropped)_\d+"
-    r"|(route|transition)_\d+_\d+|(identity|route_entropy|order|steps|loss_step)_\d+|identity_kind_[a-z]+"
-)
-
-
-def is_detail(metric: str) -> bool:
-    """Whether a metric is of one layer, one expert, one step or one kind of token: there may be
-    hundreds of a sort.
-    """
-    return _DETAIL.fullmatch(metric) is not None
-
-
-_LOWER_IS_BETTER = ("loss", "nats", "perplexity", "bits_per_byte", "error")
-
-
-def is_lower_better(metric: str) -> bool:
-    """Whether the smaller value of a metric is the better one."""
-    return any(word in metric for word in _LOWER_IS_BETTER)
-
-
-POSITION = frozenset({"tokens", "exposures", "flops"})
-"""Metrics that tell how far a trial has come; with the seconds they are the x of a
-learning curve.
-"""
 
 
 @dataclass(frozen=True)

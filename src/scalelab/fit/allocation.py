@@ -17,6 +17,7 @@ import polars as pl
 from scipy.stats import f as fisher
 from scipy.stats import t as student
 
+from scalelab.core.metrics import metric_of
 from scalelab.fit.censored import Floats
 from scalelab.fit.multiple import LEVEL, holm
 from scalelab.fit.resample import Interval
@@ -181,7 +182,7 @@ class Ranking:
         """Plain numbers, the best shape first."""
         effects = self.effects()
         return {
-            "metric": self.metric.removeprefix("metrics."),
+            "metric": metric_of(self.metric),
             "axes": list(self.axes),
             "noise": self.noise,
             "p_equal": self.p_equal,

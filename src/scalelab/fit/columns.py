@@ -112,8 +112,9 @@ class Columns:
 
 def check_range(frame: pl.DataFrame, name: str) -> None:
     """Raises UserError with the trial where a metric has a value that it cannot have."""
-    metric, column = name.removeprefix("metrics."), frame[name]
-    known = metrics.find(metric) if metric != name and column.dtype.is_numeric() else None
+    metric, column = metrics.metric_of(name), frame[name]
+    is_number = metrics.is_metric(name) and column.dtype.is_numeric()
+    known = metrics.find(metric) if is_number else None
     if known is None:
         return
     value = column.cast(pl.Float64)

@@ -10,6 +10,7 @@ import numpy as np
 
 from scalelab.core import seeds
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.metrics import metric_of
 from scalelab.fit import formula
 from scalelab.fit.compute import FLOPS, Sets, gain, split_compute, symbols_of, terms_of
 from scalelab.fit.estimate import Estimate, estimate
@@ -95,7 +96,7 @@ class _Ask:
     @property
     def target(self) -> str:
         """What the law predicts, as a key says it."""
-        return self.law.target.removeprefix("metrics.")
+        return metric_of(self.law.target)
 
     def mean(self, value_S: Floats) -> Estimate:
         """The first set's value with the interval of the others."""

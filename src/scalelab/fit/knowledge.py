@@ -26,6 +26,7 @@ import polars as pl
 from scipy.special import expit
 
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.metrics import column_of
 from scalelab.fit.censored import Floats
 from scalelab.fit.resample import Interval, cell_weights, draw_weights, intervals
 from scalelab.fit.scatter import Scatter
@@ -96,7 +97,7 @@ def points(trials: pl.DataFrame, size: str = "params.used") -> list[Point]:
         "task.people",
         "exposures",
         size,
-        *(f"metrics.{name}" for name in METRICS),
+        *(column_of(name) for name in METRICS),
     ):
         if column not in trials.columns:
             raise UserError(
@@ -107,7 +108,7 @@ def points(trials: pl.DataFrame, size: str = "params.used") -> list[Point]:
     )
     known = trials.filter(
         pl.col("state").is_in(["done", "stopped"]),
-        *(pl.col(f"metrics.{name}").is_finite() for name in METRICS),
+        *(pl.col(column_of(name)).is_finite() for name in METRICS),
     )
     columns = {
         "exposures": pl.col("exposures").round_sig_figs(3),

@@ -5,6 +5,7 @@ models that pass.
 from typing import Any
 
 from scalelab.core.errors import UserError
+from scalelab.core.metrics import column_of
 from scalelab.fit.frontier import Cell
 from scalelab.report.charts.marks import behind
 from scalelab.report.figure import Rows
@@ -33,7 +34,7 @@ def threshold(rows: Rows) -> tuple[str, float]:
         what = "the experiments don't agree on what passes (`search.metric`, `search.at_least`)"
         raise UserError(what, cure="draw one of them with --experiment")
     metric, at_least = found.pop() if found else (plain.metric, plain.at_least)
-    return f"metrics.{metric}", at_least
+    return column_of(metric), at_least
 
 
 def mean_mark(cell: Cell) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.events import is_detail
+from scalelab.core.metrics import is_detail, metrics_in
 from scalelab.report.figure import Rows, Table
 from scalelab.report.recall import SERIES
 from scalelab.spec.axes import paths
@@ -89,11 +89,7 @@ def absent(trials: pl.DataFrame, needed: Sequence[str]) -> str:
 
 def check_metric(trials: pl.DataFrame, metric: str) -> None:
     """Raises UserError where these trials have metrics, and none of this name."""
-    known = [
-        column.removeprefix("metrics.")
-        for column in trials.columns
-        if column.startswith("metrics.")
-    ]
+    known = metrics_in(trials.columns)
     if known and metric not in known:
         raise UserError(
             f"no trial has a metric `{metric}`",

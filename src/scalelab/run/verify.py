@@ -8,7 +8,8 @@ from typing import Any
 
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
-from scalelab.core.events import FINISHED, Event, Measured, is_pruned, is_same, is_speed
+from scalelab.core.events import FINISHED, Event, Measured, is_pruned, is_same
+from scalelab.core.metrics import is_speed
 from scalelab.run.older import in_words, older_parts
 from scalelab.run.pretrained import laid_out
 from scalelab.spec.execution import Execution

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from scalelab.core.errors import UserError
-from scalelab.core.events import is_lower_better
+from scalelab.core.metrics import is_lower_better
 from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Number
 

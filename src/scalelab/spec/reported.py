@@ -7,7 +7,7 @@ there is of each layer, expert or step.
 
 from typing import get_args
 
-from scalelab.core.events import POSITION
+from scalelab.core.metrics import POSITIONS, SPEEDS
 from scalelab.spec.experiment import Trial
 from scalelab.tasks import Task
 
@@ -18,9 +18,11 @@ OF_MODELS = (*EXPERTS, "test_max_vio", *_ROUTES, "identity_share")
 """Metrics that trials of some models alone report."""
 
 _TASKS = get_args(get_args(Task)[0])
+MAIN = tuple(task.main_metric for task in _TASKS)
+"""The main metric of each task."""
 NAMES = frozenset(
     name for task in _TASKS for name in (*task().measures, *task().concludes, *task.sometimes)
-).union(OF_MODELS, POSITION, ("seconds", "mfu", "flops_per_second", "tokens_per_second"))
+).union(OF_MODELS, POSITIONS, SPEEDS)
 """Metrics that trials report, of whatever task and model, how far they came and how fast among
 them.
 """

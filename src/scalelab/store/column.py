@@ -94,7 +94,7 @@ class Column:
     @property
     def is_identity(self) -> bool:
         """Whether the value tells one trial from another; the rest is what came of it."""
-        return not self.key.startswith("metrics.") and self.key not in ("seconds", "state")
+        return not metrics.is_metric(self.key) and self.key not in ("seconds", "state")
 
     @property
     def is_whole(self) -> bool:
@@ -122,7 +122,7 @@ class Column:
             raise UserError(
                 f"{text[:20] + '...'!r} is too long", cure=f"a cell has {LENGTH} characters"
             )
-        if self.key.startswith("metrics.") and is_not_finite(text):
+        if metrics.is_metric(self.key) and is_not_finite(text):
             return nan if "nan" in text.lower() else -inf if text[0] in ("-", MINUS) else inf
         if self.values is not None and self.key != "state" and not self._is_missing(text):
             known = ", ".join(map(repr, self.values))
@@ -142,7 +142,7 @@ class Column:
             raise UserError(
                 f"{text!r} has a unit already", cure=f"leave out `scale`, or the `{unit}`"
             )
-        if unit and unit != "%" and not self.is_whole and not self.key.startswith("metrics."):
+        if unit and unit != "%" and not self.is_whole and not metrics.is_metric(self.key):
             return self.parse(f"{value:f}{unit}")  # `15m` is a duration where one is asked for
         value = with_unit(value, unit) if self.scale is None else value * self.scale
         return self._whole(text, value) if self.is_whole else self._checked(text, value)
@@ -202,8 +202,8 @@ class Column:
     def _checked(self, text: str, value: Decimal) -> Any:
         as_whole = value == value.to_integral_value()
         parsed = self.parse(str(int(value)) if as_whole else str(value))
-        metric = self.key.removeprefix("metrics.")
-        if metric != self.key and not metrics.is_possible(metric, parsed):
+        metric = metrics.metric_of(self.key)
+        if metrics.is_metric(self.key) and not metrics.is_possible(metric, parsed):
             known = metrics.find(metric)
             assert known is not None
             raise UserError(

@@ -20,9 +20,10 @@ from typing import Any
 from pydantic import ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from scalelab.core import metrics
 from scalelab.core.errors import UserError, nearest
+from scalelab.core.metrics import column_of
 from scalelab.core.spec import fault_of
+from scalelab.core.spelling import misspelt
 from scalelab.core.units import parse_number, parse_seconds
 from scalelab.spec.explain import classes_in, fields_at, paths_below
 from scalelab.spec.load import Document, parse
@@ -148,12 +149,12 @@ def _check_metric(key: str, column: str | int | float, own: Any, place: str) -> 
             cure="write `own: true` at a metric of your own, or leave it out",
             where=place,
         )
-    near = metrics.misspelt(metric, NAMES) if above == "metrics" and not own else None
+    near = misspelt(metric, NAMES) if above == "metrics" and not own else None
     if near is not None:
         raise UserError(
             f"`{key}` is no known metric",
             cure=(
-                f"did you mean `metrics.{near}`? A metric of your own is written"
+                f"did you mean `{column_of(near)}`? A metric of your own is written"
                 f" `{key}: {{column: {json.dumps(str(column))}, own: true}}`"
             ),
             where=place,

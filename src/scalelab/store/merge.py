@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
 from scalelab.core.canon import canonical_json
-from scalelab.core.events import FINISHED, is_same, is_speed
+from scalelab.core.events import FINISHED, is_same
+from scalelab.core.metrics import is_speed
 from scalelab.store.database import table_of
 from scalelab.store.fits import fit_rows
 from scalelab.store.incoming import Checked, refused

@@ -82,8 +82,8 @@ def _others(found: Sequence[Any]) -> str:
 
 def _usual(key: str) -> tuple[float, float, str]:
     """Least and largest value, and what they are usual for; nothing where that is not known."""
-    if key.startswith("metrics."):
-        known = metrics.find(key.removeprefix("metrics."))
+    if metrics.is_metric(key):
+        known = metrics.find(metrics.metric_of(key))
         if known is not None and known.usual < inf:
             return known.low, known.usual, f"in {known.unit}"
         return 0, inf, ""

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from scalelab.core.canon import canonical_json, sha256
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.events import State, is_lower_better
+from scalelab.core.events import State
+from scalelab.core.metrics import is_lower_better, is_metric, metric_of
 from scalelab.store.cells import DecimalMark, decimal_mark, grouped_elsewhere, typed
 from scalelab.store.column import LENGTHS, OUTCOMES, STATES, Column
 from scalelab.store.mapping import Mapping, read_mapping
@@ -51,9 +52,9 @@ class _Parsed:
     @property
     def metrics(self) -> dict[str, float]:
         """Those that the row has a number for."""
-        found = ((key, value) for key, value in self.values.items() if key.startswith("metrics."))
+        found = ((key, value) for key, value in self.values.items() if is_metric(key))
         return {
-            key.removeprefix("metrics."): value
+            metric_of(key): value
             for key, value in found
             if value is not None and math.isfinite(value)
         }
@@ -64,7 +65,7 @@ class _Parsed:
         losses = [
             value
             for key, value in self.values.items()
-            if key.startswith("metrics.") and is_lower_better(key) and value is not None
+            if is_metric(key) and is_lower_better(metric_of(key)) and value is not None
         ]
         return bool(losses) and not any(map(math.isfinite, losses))
 
@@ -139,7 +140,7 @@ def _ended(row: _Parsed, mapping: Mapping) -> str:
     state = row.values.get("state")
     if state not in (None, "done"):
         return state
-    names = [column.key for column in mapping.columns if column.key.startswith("metrics.")]
+    names = [column.key for column in mapping.columns if is_metric(column.key)]
     if row.has_diverged:
         return "diverged"
     has_result = (

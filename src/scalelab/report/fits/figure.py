@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from scalelab.core.metrics import column_of, metric_of
 from scalelab.fit.warned import Warned
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.fits.data import Fitted
@@ -37,13 +38,13 @@ class FitFigure(Figure):
     def chosen(self, options: Mapping[str, str]) -> Self:
         """With another metric."""
         super().chosen({name: value for name, value in options.items() if name != "metric"})
-        return replace(self, metric=options.get("metric", self.metric).removeprefix("metrics."))
+        return replace(self, metric=metric_of(options.get("metric", self.metric)))
 
     def asked(self, rows: Rows) -> str | None:
         """The column that is asked for. Raises UserError where no trial has it."""
         if self.metric:
             check_metric(rows.trials, self.metric)
-        return f"metrics.{self.metric}" if self.metric else None
+        return column_of(self.metric) if self.metric else None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from scalelab.core.metrics import metric_of
 from scalelab.fit.bootstrap import FEW
 from scalelab.fit.censored import Floats
 from scalelab.fit.estimate import Estimate
@@ -58,7 +59,7 @@ def shorts(about: Sequence[float]) -> str:
 
 def target(fit: Fit) -> str:
     """What the law predicts, as it is called on the page."""
-    return fit.law.target.removeprefix("metrics.")
+    return metric_of(fit.law.target)
 
 
 def law_line(fit: Fit) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import altair as alt
 
+from scalelab.core.metrics import metric_of
 from scalelab.fit.allocation import Ranking, Shape
 from scalelab.report.charts.marks import (
     WIDTH,
@@ -108,7 +109,7 @@ def _told(ranking: Ranking, shape: Shape, best: float, paths: Sequence[str]) -> 
 
 
 def _said(ranking: Ranking) -> str:
-    return ranking.metric.removeprefix("metrics.")
+    return metric_of(ranking.metric)
 
 
 def heat_chart(data: Data, ranking: Ranking) -> dict[str, Any]:

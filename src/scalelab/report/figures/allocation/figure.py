@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from scalelab.core.events import is_lower_better
+from scalelab.core.metrics import column_of, is_lower_better, metric_of
 from scalelab.fit.allocation import DRAWS, SIZES, Ranking, is_one_budget, rank, shape_axes
 from scalelab.fit.warned import Warned
 from scalelab.report.averages import averages, labelled
@@ -21,10 +21,9 @@ from scalelab.report.figures.allocation.charts import (
 )
 from scalelab.report.numbers import NONE, PLUS_MINUS, rounded, short, whole
 from scalelab.report.runs import absent, arm_names, check_metric, state_counts, varying
+from scalelab.spec.reported import MAIN
 
 NEEDED = ("digest", "state", "seed", "params.total")
-USUAL = ("recall", "accuracy", "test_loss")
-"""Metrics that shapes are ranked by where none is named: the first that the trials have."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Allocation(Figure):
 
     recipe: int = 2
     metric: str = ""
-    """What shapes are ranked by; the first of `USUAL` where it is empty."""
+    """What shapes are ranked by; the main metric of a task where it is empty."""
 
     @property
     def options(self) -> Mapping[str, str]:
@@ -45,7 +44,7 @@ class Allocation(Figure):
     def chosen(self, options: Mapping[str, str]) -> "Allocation":
         """With another metric."""
         super().chosen({name: value for name, value in options.items() if name != "metric"})
-        return replace(self, metric=options.get("metric", self.metric).removeprefix("metrics."))
+        return replace(self, metric=metric_of(options.get("metric", self.metric)))
 
     def lacks(self, rows: Rows) -> str:
         """Nothing, where several shapes of one budget have finished, and are no arms with names
@@ -70,13 +69,14 @@ class Allocation(Figure):
         """Raises UserError for a metric that is asked for and that no trial has."""
         if self.metric:
             check_metric(rows.trials, self.metric)
-        known = [name for name in USUAL if f"metrics.{name}" in rows.trials.columns]
-        return f"metrics.{self.metric or (known or USUAL)[0]}"
+        usual = sorted(MAIN, key=is_lower_better)
+        known = [name for name in usual if column_of(name) in rows.trials.columns]
+        return column_of(self.metric or (known or usual)[0])
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing."""
         column = self._column(rows)
-        metric, known = column.removeprefix("metrics."), _finished(rows.trials, column)
+        metric, known = metric_of(column), _finished(rows.trials, column)
         axes = _axes(rows, known)
         solved = [
             path
@@ -200,7 +200,7 @@ def _verdict(ranking: Ranking, solved: list[str], label: str) -> list[str]:
 
 def _ends(ranking: Ranking, name: str, other: str, best: str, label: str) -> str:
     """The best shape and the worst one, in the words of the metric."""
-    worst, metric = ranking.shapes[-1].mean, ranking.metric.removeprefix("metrics.")
+    worst, metric = ranking.shapes[-1].mean, metric_of(ranking.metric)
     if metric == "recall":
         return f"{name} recalls most: {best}. The least, {worst:.2f}, is recalled by {other}."
     first, last = ("lowest", "highest") if is_lower_better(metric) else ("highest", "lowest")
@@ -302,7 +302,7 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
 
 def _metric(ranking: Ranking) -> str:
     about = ": the share of all questions about the people trained on whose answer is exact"
-    metric = ranking.metric.removeprefix("metrics.")
+    metric = metric_of(ranking.metric)
     return metric + about if metric == "recall" else metric
 
 

@@ -4,7 +4,6 @@ Shapes: L layers, X experts, S evaluations, R replicates. A load is 1 where the 
 evenly.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
@@ -12,20 +11,20 @@ from math import log
 import numpy as np
 import polars as pl
 
+from scalelab.core.metrics import indices_of, stem_of
 from scalelab.fit.censored import Floats
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.figure import Rows
 from scalelab.report.layers import Curve, curves_of
+from scalelab.spec.reported import EXPERTS
 
 DEAD = 0.1
 """An expert that ends with less of an even load than this counts as dead."""
 
-_LOAD = re.compile(r"load_(\d+)_(\d+)")
 
-
-def is_load(name: str) -> bool:
-    """Whether a metric is the load of one expert."""
-    return _LOAD.fullmatch(name) is not None
+def is_drawn(name: str) -> bool:
+    """Whether a metric is the load of one expert, or tells of the router of one layer."""
+    return stem_of(name) in ("load", *EXPERTS)
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,8 @@ def experts_of(rows: Rows) -> list[Experts]:
 
 def _loads(rows: Rows) -> dict[str, Load]:
     """Digest -> loads."""
-    matches = map(_LOAD.fullmatch, rows.curves["name"].unique().to_list())
-    places = [(match[0], *map(int, match.groups())) for match in matches if match]
+    names = [name for name in rows.curves["name"].unique().to_list() if stem_of(name) == "load"]
+    places = [(name, *map(int, indices_of(name).values())) for name in names]
     at = pl.DataFrame(places, _AT, orient="row")
     points = rows.curves.join(at, on="name", how="inner")
     seeds = dict(rows.trials.select("digest", "seed").iter_rows())

@@ -5,22 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scalelab.core.metrics import label_of
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.figures.expert_load.charts import CELLS, curve_chart, curve_rows, load_chart
 from scalelab.report.figures.expert_load.data import (
     Experts,
     experts_of,
-    is_load,
+    is_drawn,
 )
 from scalelab.report.figures.expert_load.text import (
-    TITLES,
+    CAPTIONS,
     layers_table,
     methods,
     reading,
     verdict,
     warnings,
 )
-from scalelab.report.layers import layer_of
 from scalelab.report.numbers import rounded
 
 _PAGE = 2 * CELLS
@@ -38,7 +38,7 @@ class ExpertLoad(Figure):
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
         """Loads of experts, and what is measured of each layer's router."""
-        return [name for name in names if is_load(name) or layer_of(name)]
+        return [name for name in names if is_drawn(name)]
 
     def lacks(self, rows: Rows) -> str:
         """Nothing, where some trial told the load of its experts."""
@@ -83,11 +83,11 @@ def _panels(one: Experts, arms: int) -> list[Panel]:
     for kind, curves in one.curves.items() if one.shown.experts > 1 else ():
         if kind == "dropped" and not any(value > 0 for curve in curves for value in curve.high_S):
             continue
-        title, about = TITLES[kind]
+        title = label_of(kind)
         even = (one.even, f"even: ln {one.shown.experts}") if kind == "router_entropy" else None
         chart = curve_chart(rounded({"curves": curve_rows(one, kind)}), title, even)
         panels.append(
-            Panel(f"{kind.replace('_', '-')}{name}", f"{title}{after}", chart, about, None)
+            Panel(f"{kind.replace('_', '-')}{name}", f"{title}{after}", chart, CAPTIONS[kind], None)
         )
     return panels
 

@@ -9,28 +9,19 @@ from scalelab.report.figure import Rows, Table
 from scalelab.report.figures.expert_load.data import DEAD, Experts
 from scalelab.report.numbers import NONE, value
 
-TITLES = {
+CAPTIONS = {
     "max_vio": (
-        "MaxVio",
-        (
-            "How much more than an even load the busiest expert of a layer takes in an update: (max"
-            " - mean) / mean. 0 is even. Mean over the updates since the last evaluation, and over"
-            " the replicates."
-        ),
+        "How much more than an even load the busiest expert of a layer takes in an update: (max"
+        " - mean) / mean. 0 is even. Mean over the updates since the last evaluation, and over"
+        " the replicates."
     ),
     "router_entropy": (
-        "Entropy of the router, nats",
-        (
-            "Mean over tokens of the entropy of the gates: high where a token's gates are alike,"
-            " low where the router is sure."
-        ),
+        "Mean over tokens of the entropy of the gates: high where a token's gates are alike,"
+        " low where the router is sure."
     ),
-    "dropped": (
-        "Dropped tokens",
-        "Share of the tokens that no expert took. Mean over the replicates.",
-    ),
+    "dropped": "Share of the tokens that no expert took. Mean over the replicates.",
 }
-"""Title and caption of each quantity's chart."""
+"""Captions of the quantities' charts."""
 
 _NAMED = 4
 """Dead experts that are named."""

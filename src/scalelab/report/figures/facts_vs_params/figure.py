@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from scalelab.core.metrics import metric_of
 from scalelab.fit.cost import PUBLISHED, Cost
 from scalelab.fit.cost_laws import CostLaw
 from scalelab.fit.frontier import Answer, Cell, cells
@@ -54,7 +55,7 @@ class FactsVsParams(Figure):
             rounded(_chart_data(curves, cost)), modes([SERIES[recall] for recall in curves])
         )
         caption = (
-            f"The smallest model whose {metric.removeprefix('metrics.')} reaches {at_least:.4g},"
+            f"The smallest model whose {metric_of(metric)} reaches {at_least:.4g},"
             " against the number of facts."
         )
         return Drawing(

@@ -6,6 +6,7 @@ from typing import Any
 
 import altair as alt
 
+from scalelab.core.metrics import is_lower_better
 from scalelab.report.charts.axes import (
     PLAIN_LABEL,
     POWER_LABEL,
@@ -119,7 +120,7 @@ def _y(data: Data, metric: str) -> alt.Y:
     low, high = min(values), max(values)
     if low > 0 and high > 12 * low and high > 1.5:
         return log_y("value:Q", metric, log_domain(values), PLAIN_LABEL)
-    is_share = low >= 0 and high <= 1 and "loss" not in metric
+    is_share = low >= 0 and high <= 1 and not is_lower_better(metric)
     scale = alt.Scale(domain=[0, 1], nice=False) if is_share else alt.Scale(zero=False)
     return alt.Y("value:Q", title=metric, scale=scale, axis=alt.Axis(format="~r", tickCount=6))
 

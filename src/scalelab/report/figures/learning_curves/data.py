@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scalelab.core.events import FINISHED, POSITION, is_speed
+from scalelab.core.events import FINISHED
+from scalelab.core.metrics import POSITIONS, is_speed
 from scalelab.report.figure import Rows
 
 X_AXES = {
@@ -62,7 +63,7 @@ def metric_names(curves: pl.DataFrame) -> list[str]:
     """
     if curves.is_empty():
         return []
-    known = curves.filter(~pl.col("name").is_in(list(POSITION))).group_by("digest", "name").len()
+    known = curves.filter(~pl.col("name").is_in(list(POSITIONS))).group_by("digest", "name").len()
     longest = dict(known.group_by("name").agg(pl.col("len").max()).iter_rows())
     metrics = {name: points for name, points in longest.items() if not is_speed(name)}
     # What is measured once at the end, beside curves, is a result and no curve.

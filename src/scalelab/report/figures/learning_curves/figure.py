@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.events import POSITION, is_detail, is_speed
+from scalelab.core.metrics import POSITIONS, column_of, is_detail, is_speed, metric_of
 from scalelab.report.averages import labelled
 from scalelab.report.charts.marks import behind
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
@@ -67,9 +67,7 @@ class LearningCurves(Figure):
             raise UserError(
                 f"`--x {x}` is nothing that curves are drawn against", cure=nearest(x, list(X_AXES))
             )
-        return replace(
-            self, x=x, metric=options.get("metric", self.metric).removeprefix("metrics.")
-        )
+        return replace(self, x=x, metric=metric_of(options.get("metric", self.metric)))
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
         """The chosen metric or the main ones, and the x.
@@ -79,7 +77,7 @@ class LearningCurves(Figure):
         What is of one layer or one expert is drawn where it is asked for, and belongs to no main
         ones.
         """
-        known = [name for name in names if name not in POSITION and not is_speed(name)]
+        known = [name for name in names if name not in POSITIONS and not is_speed(name)]
         if self.metric and self.metric not in known:
             raise UserError(
                 f"no trial has a curve of `{self.metric}`",
@@ -119,7 +117,7 @@ class LearningCurves(Figure):
                 self._panel(metric, labelled(metric, rows.trials), lines, way, log, ends)
                 for metric, (lines, log) in found.items()
             ],
-            metric=f"metrics.{metrics[0]}",
+            metric=column_of(metrics[0]),
             tables=[],
             reading=reading(drawn, way, ends),
             methods=methods(rows, self.x, axes, way),

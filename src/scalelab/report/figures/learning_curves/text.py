@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from scalelab.core.events import is_lower_better
+from scalelab.core.metrics import is_lower_better
 from scalelab.fit.warned import Warned
 from scalelab.report.averages import averages, labelled
 from scalelab.report.figure import Rows, Table

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from scalelab.core.metrics import metric_of
 from scalelab.fit.censored import Floats
 from scalelab.fit.compute import FLOPS
 from scalelab.fit.estimate import interval
@@ -261,9 +262,7 @@ def bought(one: Surface) -> dict[str, Any]:
         if known
         else [],
     }
-    return compute_chart(
-        rounded(data), flops, log_domain(drawn, 0.04), fit.law.target.removeprefix("metrics.")
-    )
+    return compute_chart(rounded(data), flops, log_domain(drawn, 0.04), metric_of(fit.law.target))
 
 
 def _marks(one: Surface) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
+from scalelab.core.metrics import column_of, indices_of, is_metric, label_of, metric_of
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.averages import labelled
 from scalelab.report.charts.colours import Palette
@@ -68,7 +69,7 @@ class QualityVsSpeed(Figure):
         """With another metric or another speed."""
         return replace(
             self,
-            metric=options.get("metric", self.metric).removeprefix("metrics."),
+            metric=metric_of(options.get("metric", self.metric)),
             x=options.get("x", self.x),
         )
 
@@ -80,7 +81,7 @@ class QualityVsSpeed(Figure):
         """
         if self.metric != METRIC:
             check_metric(rows.trials, self.metric)
-        column = f"metrics.{self.metric}"
+        column = column_of(self.metric)
         if missing := absent(rows.trials, [column]):
             return missing
         arms = Arms.of(rows, [column])
@@ -92,7 +93,7 @@ class QualityVsSpeed(Figure):
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing. Raises UserError for a speed that no trial has."""
-        column, place = f"metrics.{self.metric}", usual(places(rows.trials))
+        column, place = column_of(self.metric), usual(places(rows.trials))
         arms = Arms.of(rows, [column])
         speed = speed_column(rows.trials, self.x if place or self.x != "decode" else "training")
         return Drawing(
@@ -114,11 +115,11 @@ class QualityVsSpeed(Figure):
             methods=methods(rows, arms, self.metric, place),
             data={
                 "metric": self.metric,
-                "speed": speed.removeprefix("metrics."),
+                "speed": metric_of(speed),
                 "arms": [_json(arms, arm) for arm in arms.found],
                 "judged": {
                     self.metric: _judged(arms, differing, column),
-                    speed.removeprefix("metrics."): _judged(arms, multiplying, speed),
+                    metric_of(speed): _judged(arms, multiplying, speed),
                 },
             },
             warnings=warnings(rows, arms, self.metric),
@@ -130,7 +131,7 @@ class QualityVsSpeed(Figure):
         label = labelled(self.metric, trials)
         for name, cost, title, small in (
             ("speed", speed, labelled(speed_title(speed), trials), False),
-            ("cache", CACHE, "bytes of cache for a token", True),
+            ("cache", CACHE, label_of(metric_of(CACHE)), True),
         ):
             marks = [row for arm in arms.found for row in _mark(arm, column, cost)]
             data = {"arms": _beside(marks), "values": [] if small else _values(arms, column, cost)}
@@ -239,7 +240,7 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
         return []
     rows = [difference_row(arm, base, away, column, arm.label) for arm, base, away in found]
     pairs = [row for arm, base, _ in found for row in pair_rows(arm, base, column, arm.label)]
-    label = labelled(column.removeprefix("metrics."), arms.found[0].trials)
+    label = labelled(metric_of(column), arms.found[0].trials)
     first = arms.names[0]
     chart = difference_chart(
         rounded({"differences": rows, "pairs": pairs}),
@@ -255,16 +256,10 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
 
 def _json(arms: Arms, arm: Arm) -> dict[str, Any]:
     """Every number that the tables show, and whose they are."""
-    columns = [
-        name for name in arm.trials.columns if name.startswith("metrics.") and _is_drawn(name)
-    ]
-    means = {
-        name.removeprefix("metrics."): found.to_json()
-        for name in columns
-        if (found := arm.mean(name))
-    }
+    columns = [name for name in arm.trials.columns if is_metric(name) and _is_drawn(name)]
+    means = {metric_of(name): found.to_json() for name in columns if (found := arm.mean(name))}
     away = {
-        name.removeprefix("metrics."): found.to_json()
+        metric_of(name): found.to_json()
         for name in columns
         if (found := arms.difference(arm, name))
     }
@@ -304,4 +299,4 @@ def _is_drawn(column: str) -> bool:
         CACHE,
         TRAINING,
     )
-    return column in kept or "_tokens_per_second_b" in column
+    return column in kept or "timed" in indices_of(metric_of(column))

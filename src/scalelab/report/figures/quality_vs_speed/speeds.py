@@ -1,19 +1,16 @@
 """The speeds of trials: which were measured, and which of them a figure draws."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from scalelab.core.errors import UserError, nearest
-from scalelab.core.events import is_speed
+from scalelab.core.metrics import column_of, indices_of, is_speed, metric_of, metrics_in
 
 TRAINING, CACHE = "metrics.tokens_per_second", "metrics.cache_bytes_per_token"
 KINDS = {"decode": "decoding", "uncached": "decoding without a cache", "prefill": "prefill"}
 """What is timed, by the first word of its metric."""
-
-_TIMED = re.compile(r"metrics\.(decode|uncached|prefill)_tokens_per_second_b(\d+)_t(\d+)")
 
 
 @dataclass(frozen=True, order=True)
@@ -25,7 +22,7 @@ class Place:
 
     def column(self, kind: str) -> str:
         """The column of a speed here."""
-        return f"metrics.{kind}_tokens_per_second_b{self.lanes}_t{self.context}"
+        return column_of(f"{kind}_tokens_per_second_b{self.lanes}_t{self.context}")
 
     @property
     def said(self) -> str:
@@ -35,10 +32,14 @@ class Place:
 
 def places(trials: pl.DataFrame) -> list[Place]:
     """Where some trial's decoding was timed, in order."""
-    found = [
-        _TIMED.fullmatch(column) for column in trials.columns if trials[column].drop_nulls().len()
-    ]
-    return sorted({Place(int(one[3]), int(one[2])) for one in found if one})
+    found = {name: place for name in metrics_in(trials.columns) if (place := _place(name))}
+    return sorted({found[name] for name in found if trials[column_of(name)].drop_nulls().len()})
+
+
+def _place(name: str) -> Place | None:
+    """Where a metric of decoding was timed; None for other metrics."""
+    found = indices_of(name)
+    return Place(int(found["context"]), int(found["lanes"])) if "timed" in found else None
 
 
 def usual(found: Sequence[Place]) -> Place | None:
@@ -52,12 +53,8 @@ def speed_column(trials: pl.DataFrame, asked: str) -> str:
 
     Raises UserError for one that no trial has.
     """
-    place, name = usual(places(trials)), asked.removeprefix("metrics.")
-    known = {
-        column.removeprefix("metrics."): column
-        for column in trials.columns
-        if column.startswith("metrics.") and is_speed(column[8:])
-    }
+    place, name = usual(places(trials)), metric_of(asked)
+    known = {name: column_of(name) for name in metrics_in(trials.columns) if is_speed(name)}
     short = {kind: place.column(kind) for kind in KINDS} if place else {}
     short |= {"training": TRAINING}
     column = short.get(name, known.get(name, ""))
@@ -69,11 +66,7 @@ def speed_column(trials: pl.DataFrame, asked: str) -> str:
 
 def speed_title(column: str) -> str:
     """What a speed is called on an axis."""
-    found = _TIMED.fullmatch(column)
-    if found:
-        return f"tokens/s, {KINDS[found[1]]} ({Place(int(found[3]), int(found[2])).said})"
-    return (
-        "tokens/s, training"
-        if column == TRAINING
-        else column.removeprefix("metrics.").replace("_", " ")
-    )
+    name = metric_of(column)
+    if place := _place(name):
+        return f"tokens/s, {KINDS[indices_of(name)['timed']]} ({place.said})"
+    return "tokens/s, training" if column == TRAINING else name.replace("_", " ")

@@ -5,6 +5,7 @@ from statistics import fmean
 
 import polars as pl
 
+from scalelab.core.metrics import column_of, metric_of
 from scalelab.fit.replicates import ratio
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.averages import labelled
@@ -24,7 +25,7 @@ def qualities(arms: Arms, metric: str) -> list[str]:
         *(
             name
             for name in _SHOWN
-            if name != metric and any(arm.by_seed(f"metrics.{name}") for arm in arms.found)
+            if name != metric and any(arm.by_seed(column_of(name)) for arm in arms.found)
         ),
     ]
 
@@ -70,7 +71,7 @@ def quality_table(arms: Arms, metric: str) -> Table:
     rows = []
     for arm in arms.found:
         told = [
-            arms.difference(arm, f"metrics.{name}") if title else arm.mean(f"metrics.{name}")
+            arms.difference(arm, column_of(name)) if title else arm.mean(column_of(name))
             for name, title in titles
         ]
         rows.append([arm.label, *map(with_error, told)])
@@ -219,9 +220,9 @@ def replicates_table(arms: Arms, metric: str) -> Table:
         for place in places(pl.concat([arm.trials for arm in arms.found]))
         for kind in KINDS
     ]
-    wanted = [*(f"metrics.{name}" for name in qualities(arms, metric)), TRAINING, CACHE, *timed]
+    wanted = [*(column_of(name) for name in qualities(arms, metric)), TRAINING, CACHE, *timed]
     shown = [column for column in wanted if any(arm.by_seed(column) for arm in arms.found)]
-    names = [labelled(column.removeprefix("metrics."), arms.found[0].trials) for column in shown]
+    names = [labelled(metric_of(column), arms.found[0].trials) for column in shown]
     columns = ("digest", "arm", "seed", *names)
     rows = []
     for arm in arms.found:

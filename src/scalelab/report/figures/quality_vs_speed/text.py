@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from scalelab.core.events import is_lower_better
+from scalelab.core.metrics import column_of, is_lower_better
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.warned import Warned
 from scalelab.report.arms import Arm, Arms
@@ -60,7 +60,7 @@ def _named(arm: Arm) -> str:
 
 def _best(arms: Arms, group: Sequence[Arm], metric: str) -> list[str]:
     """The best mean, and whether it is told from that of the first arm."""
-    column, less = f"metrics.{metric}", is_lower_better(metric)
+    column, less = column_of(metric), is_lower_better(metric)
     best = (min if less else max)(group, key=lambda arm: _value(arm, column))
     said = (
         f"{_named(best)} has the {'lowest' if less else 'highest'} {labelled(metric, best.trials)}:"
@@ -135,7 +135,7 @@ def _holds(found: Estimate, value: float) -> bool:
 
 def _others(arms: Arms, group: Sequence[Arm], metric: str) -> list[str]:
     """Every arm against the first, in three parts: better, worse, not told from it."""
-    column, less = f"metrics.{metric}", is_lower_better(metric)
+    column, less = column_of(metric), is_lower_better(metric)
     compared = [one for one in differing(arms, group, column) if one.p is not None]
     if len(compared) < 2:
         return []

@@ -8,13 +8,13 @@ from typing import Any
 
 import polars as pl
 
+from scalelab.core.metrics import column_of, label_of
 from scalelab.fit.frontier import Cell, cells
 from scalelab.fit.plane import Place, columns, places
 from scalelab.report.charts.colours import Palette, modes
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.figures.recall_map.charts import dependence_chart, plane_chart, plane_data
 from scalelab.report.figures.recall_map.text import (
-    ABOUT,
     captions,
     dependence_table,
     methods,
@@ -93,8 +93,8 @@ def _planes(trials: pl.DataFrame) -> Planes:
         kept = kept.filter(pl.col("task.dependence") == pl.col("task.dependence").min())
     found: Planes = {}
     for metric, recall in PLANES:
-        if f"metrics.{metric}" in kept.columns:
-            tried = places(kept.filter(pl.col("task.recall") == recall), f"metrics.{metric}")
+        if column_of(metric) in kept.columns:
+            tried = places(kept.filter(pl.col("task.recall") == recall), column_of(metric))
             found |= (
                 {(metric, recall): tried}
                 if sum(len(column) > 1 for column in columns(tried)) > 1
@@ -134,7 +134,7 @@ def _plane_panel(key: tuple[str, str], planes: Mapping[tuple[str, str], Sequence
     metric, recall = key
     every = [place for found in planes.values() for place in found]
     sizes, facts = [place.params for place in every], sorted({place.facts for place in every})
-    data = plane_data(planes[key], ABOUT[metric])
+    data = plane_data(planes[key], label_of(metric))
     title, caption = captions(key, bool(data["contours"]))
     chart = plane_chart(data, (min(sizes), max(sizes)), facts, tall=metric == "recall")
     return Panel(
@@ -142,7 +142,7 @@ def _plane_panel(key: tuple[str, str], planes: Mapping[tuple[str, str], Sequence
         title,
         chart,
         caption,
-        places_table(planes[key], ABOUT[metric]),
+        places_table(planes[key], label_of(metric)),
     )
 
 

@@ -5,6 +5,7 @@ from statistics import fmean
 
 import polars as pl
 
+from scalelab.core.metrics import label_of
 from scalelab.fit.frontier import Cell
 from scalelab.fit.plane import Place, columns, crossing, field
 from scalelab.fit.warned import Warned
@@ -17,11 +18,6 @@ from scalelab.report.runs import free, state_counts
 Planes = Mapping[tuple[str, str], Sequence[Place]]
 Needed = Mapping[tuple[str, int], Mapping[float, Cell]]
 
-ABOUT = {
-    "recall": "recall",
-    "recall_unseen": "recall of people never trained on",
-    "recall_permuted": "recall of exchanged values",
-}
 _TITLES = {
     ("recall", "in_weight"): "In the weights",
     ("recall", "in_tool"): "Through a tool",
@@ -70,7 +66,7 @@ def captions(key: tuple[str, str], crossed: bool) -> tuple[str, str]:
     return (
         _TITLES[key],
         (
-            f"{ABOUT[metric].capitalize()}, {_HOW[recall]}, over facts and parameters,"
+            f"{label_of(metric).capitalize()}, {_HOW[recall]}, over facts and parameters,"
             f" {lines}.{_WHY[metric]}"
         ),
     )

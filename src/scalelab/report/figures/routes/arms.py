@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from scalelab.core.metrics import column_of
 from scalelab.families.family import LayerPool
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.replicates import difference
@@ -25,12 +26,12 @@ def with_settings(rows: Rows) -> Rows:
     if not {"task.kind", "seed", "state"} <= set(known.columns):
         return rows
     losses = [
-        f"metrics.{name}"
+        column_of(name)
         for name in ("test_loss", "validation_loss")
-        if f"metrics.{name}" in known.columns
+        if column_of(name) in known.columns
     ]
     loss = pl.coalesce(losses) if losses else pl.lit(None, pl.Float64)
-    trials = known.with_columns(_task(known), _equal(known), loss.alias(f"metrics.{LOSS}"))
+    trials = known.with_columns(_task(known), _equal(known), loss.alias(column_of(LOSS)))
     specs = {
         name: {**spec, "axes": {_TASK: [], _EQUAL: [], **(spec.get("axes") or {})}}
         for name, spec in rows.specs.items()

@@ -6,13 +6,13 @@ the others as `id`.
 """
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from scalelab.core.metrics import column_of, indices_of, metrics_in, stem_of
 from scalelab.families.family import LayerPool
 from scalelab.fit.censored import Floats
 from scalelab.fit.estimate import Estimate
@@ -24,12 +24,10 @@ from scalelab.report.layers import Curve, curves_of
 NOTE = "routes"
 """The note with an excerpt; see `evaluate.excerpt`."""
 
-_ENTROPY = re.compile(r"router_entropy_\d+")
-
 
 def is_drawn(name: str) -> bool:
     """Whether a metric's curve is drawn: the entropy of the router at one step."""
-    return _ENTROPY.fullmatch(name) is not None
+    return stem_of(name) == "router_entropy"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Routed:
 
     def orders(self) -> dict[int, list[str]]:
         """Seed -> the most used layer of each step."""
-        columns = [f"metrics.order_{step}" for step in range(1, self.pool.steps + 1)]
+        columns = [column_of(f"order_{step}") for step in range(1, self.pool.steps + 1)]
         if not set(columns) <= set(self.arm.trials.columns):
             return {}
         rows = self.arm.trials.select("seed", *columns).drop_nulls().iter_rows()
@@ -97,7 +95,7 @@ class Routed:
         it is known.
         """
         found = [
-            (step, self.arm.mean(f"metrics.{name}_{step}"))
+            (step, self.arm.mean(column_of(f"{name}_{step}")))
             for step in range(1, self.pool.steps + 1)
         ]
         return [(step, mean) for step, mean in found if mean is not None]
@@ -106,12 +104,10 @@ class Routed:
         """The share of identity layers among the choices of each kind of token, the
         greatest first.
         """
-        prefix = "metrics.identity_kind_"
-        columns = [column for column in self.arm.trials.columns if column.startswith(prefix)]
         found = [
-            (column.removeprefix(prefix), mean)
-            for column in columns
-            if (mean := self.arm.mean(column))
+            (indices_of(name)["kind"], mean)
+            for name in metrics_in(self.arm.trials.columns)
+            if stem_of(name) == "identity_kind" and (mean := self.arm.mean(column_of(name)))
         ]
         return sorted(found, key=lambda pair: (-pair[1].value, pair[0]))
 
@@ -120,7 +116,7 @@ class Routed:
         (trial,) = self.arm.trials.head(1).iter_rows(named=True)
         shape, pool = (rows, self.pool.size), range(1, self.pool.size + 1)
         values = [
-            trial.get(f"metrics.{name}_{row}_{column}")
+            trial.get(column_of(f"{name}_{row}_{column}"))
             for row in range(1, rows + 1)
             for column in pool
         ]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from scalelab.core.metrics import column_of, metric_of
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.averages import labelled
 from scalelab.report.charts.colours import Palette
@@ -73,7 +74,7 @@ class Routes(Figure):
         """With another metric."""
         rest = {name: value for name, value in options.items() if name != "metric"}
         super().chosen(rest)
-        return replace(self, metric=options.get("metric", self.metric).removeprefix("metrics."))
+        return replace(self, metric=metric_of(options.get("metric", self.metric)))
 
     def curves_of(self, names: Sequence[str]) -> list[str]:
         """The entropy of each step's router."""
@@ -87,13 +88,13 @@ class Routes(Figure):
         if self.metric != LOSS:
             check_metric(rows.trials, self.metric)
         placed = with_settings(rows)
-        if routed_of(placed, arms_of(placed, f"metrics.{self.metric}")):
+        if routed_of(placed, arms_of(placed, column_of(self.metric))):
             return ""
         return "no finished trial has told its routes (`model.kind: layer_router`)"
 
     def draw(self, rows: Rows) -> Drawing:
         """The drawing."""
-        placed, column = with_settings(rows), f"metrics.{self.metric}"
+        placed, column = with_settings(rows), column_of(self.metric)
         arms = arms_of(placed, column)
         found = routed_of(placed, arms)
         shown, palette = found[:DRAWN], Palette.of_arms(arms, placed)
@@ -138,7 +139,7 @@ class Routes(Figure):
 
 def _differences(arms: Arms, column: str) -> list[Panel]:
     """For each setting how far the arms are from the plain transformer, side by side."""
-    panels, metric = [], column.removeprefix("metrics.")
+    panels, metric = [], metric_of(column)
     for number, setting in enumerate(arms.settings, 1):
         found = [
             (arm, base, gap)
@@ -269,12 +270,10 @@ def _json(arms: Arms, arm: Arm, column: str) -> dict[str, Any]:
         "steps_mean",
         "identity_share",
     )
-    shown = [column, *(f"metrics.{name}" for name in names)]
-    means = {
-        name.removeprefix("metrics."): mean.to_json() for name in shown if (mean := arm.mean(name))
-    }
+    shown = [column, *(column_of(name) for name in names)]
+    means = {metric_of(name): mean.to_json() for name in shown if (mean := arm.mean(name))}
     gaps = {
-        name.removeprefix("metrics."): gap.to_json()
+        metric_of(name): gap.to_json()
         for name in shown
         if (gap := away(arm, plain_of(arms, arm), name))
     }
@@ -290,7 +289,7 @@ def _json(arms: Arms, arm: Arm, column: str) -> dict[str, Any]:
 def _routes_json(one: Routed) -> dict[str, Any]:
     """Every number that the charts show."""
     names = ("order_kept", "order_distance", "sequence_entropy", "identity_share", "steps_mean")
-    means = {name: mean.to_json() for name in names if (mean := one.arm.mean(f"metrics.{name}"))}
+    means = {name: mean.to_json() for name in names if (mean := one.arm.mean(column_of(name)))}
     by_step = {
         name: {step: mean.value for step, mean in one.by_step(name)}
         for name in ("identity", "steps", "loss_step", "route_entropy")

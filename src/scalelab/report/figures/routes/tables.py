@@ -4,6 +4,7 @@ less.
 
 from collections.abc import Sequence
 
+from scalelab.core.metrics import column_of, metric_of
 from scalelab.report.arms import Arm, Arms
 from scalelab.report.averages import labelled
 from scalelab.report.figure import Table
@@ -18,13 +19,11 @@ _ACCURACIES = ("metrics.accuracy", "metrics.accuracy_questions")
 
 def arms_table(arms: Arms, setting: str, column: str) -> Table:
     """What each arm of a setting is given, and what it reaches."""
-    group, metric = arms.of_setting(setting), column.removeprefix("metrics.")
+    group, metric = arms.of_setting(setting), metric_of(column)
     beside = [name for name in _ACCURACIES if any(arm.by_seed(name) for arm in group)]
     shown = list(dict.fromkeys([column, *beside]))
     titles = [
-        title
-        for name in shown
-        for title in (labelled(name.removeprefix("metrics."), group[0].trials), _DELTA)
+        title for name in shown for title in (labelled(metric_of(name), group[0].trials), _DELTA)
     ]
     columns = (
         "arm",
@@ -65,7 +64,7 @@ def _given(arm: Arm) -> list[str]:
 
 def _measured(arm: Arm, name: str) -> str:
     """What was really spent; what was planned, where nothing says so."""
-    found = arm.mean(f"metrics.{name}") or arm.mean(name)
+    found = arm.mean(column_of(name)) or arm.mean(name)
     return (
         NONE
         if found is None
@@ -98,7 +97,7 @@ def orders_table(found: Sequence[Routed]) -> Table:
             f"{' '.join(order)} (seed {seed})" for seed, order in one.orders().items()
         )
         told = [
-            with_error(one.arm.mean(f"metrics.{name}"))
+            with_error(one.arm.mean(column_of(name)))
             for name in ("order_kept", "order_distance", "sequence_entropy")
         ]
         rows.append(
@@ -171,12 +170,12 @@ def replicates_table(group: Sequence[Arm], column: str) -> Table:
     wanted = [
         column,
         *(
-            f"metrics.{name}"
+            column_of(name)
             for name in ("accuracy", "accuracy_questions", "tokens", "flops", "flops_per_token")
         ),
     ]
     shown = [name for name in dict.fromkeys(wanted) if any(arm.by_seed(name) for arm in group)]
-    columns = ("digest", "arm", "seed", *(name.removeprefix("metrics.") for name in shown))
+    columns = ("digest", "arm", "seed", *(metric_of(name) for name in shown))
     trials = [(arm, trial) for arm in group for trial in arm.trials.iter_rows(named=True)]
     rows = [
         [trial["digest"], arm.name, f"{trial['seed']}", *(cell(trial.get(name)) for name in shown)]

@@ -4,7 +4,7 @@ trials cannot tell.
 
 from collections.abc import Callable, Sequence
 
-from scalelab.core.events import is_lower_better
+from scalelab.core.metrics import column_of, is_lower_better, metric_of
 from scalelab.fit.estimate import Estimate
 from scalelab.fit.warned import Warned
 from scalelab.report.arms import Arm, Arms
@@ -33,7 +33,7 @@ def verdict(arms: Arms, found: Sequence[Routed], column: str) -> list[str]:
     """Does a router beat the plain transformer; which order does it find; does it skip, and when;
     does halting pay?
     """
-    metric, first = column.removeprefix("metrics."), first_settings(arms)
+    metric, first = metric_of(column), first_settings(arms)
     label = labelled(metric, arms.found[0].trials) if arms.found else metric
     return [
         _said(
@@ -99,7 +99,7 @@ def _beats(arms: Arms, setting: str, column: str) -> str:
     """How many of the arms that learn their routes are better than the plain one, and the best of
     them.
     """
-    compared, less = beating(arms, setting, column), is_lower_better(column)
+    compared, less = beating(arms, setting, column), is_lower_better(metric_of(column))
     if not compared:
         return ""
     told, vague = ([one for one in compared if one.is_told is is_told] for is_told in (True, False))
@@ -228,7 +228,7 @@ def _skips(one: Routed, beside: Judged | None, column: str) -> str:
     )
     if beside is None:
         return told
-    label = labelled(column.removeprefix("metrics."), one.arm.trials)
+    label = labelled(metric_of(column), one.arm.trials)
     differs = _differs(beside.found, beside.correction)
     return f"{told}, with a {label} {differs} that of `{beside.base.name}`"
 
@@ -261,7 +261,7 @@ def _pays(arm: Arm, one: Judged | None, column: str) -> str:
     steps = "" if used is None else f", using {about(used, '.2f')} of {pool.steps} steps"
     if one is None:
         return f"it cannot tell, nothing stands beside `{arm.name}` that does not halt{steps}"
-    is_better = (one.found.value < 0) == is_lower_better(column)
+    is_better = (one.found.value < 0) == is_lower_better(metric_of(column))
     answer = ("yes" if is_better else "no") if one.is_told else _cannot(one, column)
     differs = _differs(one.found, one.correction)
     return f"{answer}; `{arm.name}` is {differs} `{one.base.name}`{steps}"
@@ -307,7 +307,7 @@ def methods(rows: Rows, arms: Arms, found: Sequence[Routed], column: str) -> lis
         *asked,
         (
             f"Trials by state: {states}. Done and stopped trials count with their final"
-            f" {column.removeprefix('metrics.')}."
+            f" {metric_of(column)}."
         ),
         (
             f"Arms are told apart by {', '.join(arms.axes) or 'nothing'}. `equal parameters` is at"
@@ -351,7 +351,7 @@ def _unequal(arms: Arms, setting: str) -> list[Warned]:
     equal = "flops" if any("FLOPs" in str(arm.first("budget.equal")) for arm in group) else "tokens"
     for name, column in (
         ("parameters", "params.total"),
-        ("training FLOPs" if equal == "flops" else "tokens", f"metrics.{equal}"),
+        ("training FLOPs" if equal == "flops" else "tokens", column_of(equal)),
     ):
         sizes = {arm.name: mean.value for arm in group if (mean := arm.mean(column))}
         if len(sizes) > 1 and max(sizes.values()) > (1 + _ALIKE) * min(sizes.values()):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from scalelab.core.events import FINISHED
+from scalelab.core.events import FINISHED, PRUNED
+from scalelab.core.metrics import column_of
 from scalelab.core.units import brief
 from scalelab.fit.importance import importances
 from scalelab.report.averages import labelled
@@ -138,7 +139,7 @@ def _searched(name: str, spec: Mapping[str, Any], rows: Rows) -> Searched:
                 if path in space
             },
             values=tuple(_value(row, objective) for objective in objectives),
-            pruned=_is_number(row.get("metrics.pruned")),
+            pruned=_is_number(row.get(column_of(PRUNED))),
         )
         for number, row in enumerate(trials, 1)
     ]
@@ -156,7 +157,7 @@ def _searched(name: str, spec: Mapping[str, Any], rows: Rows) -> Searched:
 
 def _value(row: Mapping[str, Any], objective: str) -> float:
     """A final metric, or what the plan knows: FLOPs, parameters."""
-    found = row.get(f"metrics.{objective}", row.get(objective))
+    found = row.get(column_of(objective), row.get(objective))
     return float(found) if _is_number(found) else math.nan
 
 

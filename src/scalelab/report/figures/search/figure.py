@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from scalelab.core.metrics import column_of
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.figures.search.charts import (
     front_chart,
@@ -58,7 +59,7 @@ class Search(Figure):
         """The drawing."""
         found = searched_of(rows)
         assert found is not None, "a figure is drawn where it has data"
-        metric = f"metrics.{found.objectives[0]}"
+        metric = column_of(found.objectives[0])
         return Drawing(
             title=f"What did the search of {found.name} find?",
             verdict=verdict(found),
