@@ -55,18 +55,18 @@ class Trial(Spec):
             raise ValueError(
                 "`micro_batch` changes no number of this trial; write `execution.micro_batch`"
             )
-        if self.evaluation.decoding is not None and not self.task.generates_text:
-            raise ValueError(
-                "`evaluation.decoding` times how text is written, which this task does not do;"
-                " leave it out"
-            )
-        self._check_decoding()
         self.task.check_model(self.model)
+        self._check_decoding()
         return self
 
     def _check_decoding(self) -> None:
         if self.evaluation.decoding is None:
             return
+        if not (self.task.has_running_text and self.model.predicts_next):
+            raise ValueError(
+                "`evaluation.decoding` times how text is written, which this task does not do;"
+                " leave it out"
+            )
         if self.model.leaks_future:
             raise ValueError(
                 "experts that choose their tokens see whole texts, so the model writes none; leave"
