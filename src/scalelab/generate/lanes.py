@@ -48,8 +48,10 @@ class Texts:
 
     def select(self, lanes: Tensor) -> "Texts":
         """These lanes only (int64 indices), in their order."""
-        columns: dict[str, Any] = vars(self)
-        return Texts(**{name: of if of is None else of[lanes] for name, of in columns.items()})
+        kept: dict[str, Any] = {
+            name: None if of is None else of[lanes] for name, of in vars(self).items()
+        }
+        return Texts(**kept)
 
 
 class Lanes:
@@ -124,7 +126,9 @@ class Lanes:
             )
             lane_B = torch.arange(self.num, device=start_B.device)
             logits_BV = logits_BTV[lane_B, texts.given_B - 1]
-        return self._answered(self._take(logits_BV))
+        token_B = self._take(logits_BV)
+        self._answer(token_B)
+        return token_B
 
     @torch.inference_mode()
     def step(self) -> Tensor:
@@ -134,7 +138,8 @@ class Lanes:
             token_B = self._take(self._read_all())
         else:
             token_B = self._step(self.model, self.sampling, self.cache, self.texts, self._end_E)
-        return self._answered(token_B)
+        self._answer(token_B)
+        return token_B
 
     @torch.inference_mode()
     def close(self, lane: int) -> None:
@@ -172,14 +177,14 @@ class Lanes:
             self.texts.seen_BV = _seen(self.texts, logits_BV.shape[-1])
         return _take(self.texts, logits_BV, self.sampling, self._end_E)
 
-    def _answered(self, token_B: Tensor) -> Tensor:
-        """The same tokens, after the tool was asked in the lanes whose text ends in a call."""
+    def _answer(self, token_B: Tensor) -> None:
+        """Feed the tool's answers to the lanes whose texts end in a call."""
         texts, tool = self.texts, self.tool
         if tool is None:
-            return token_B
+            return
         calls_B = texts.open_B & (token_B == tool.call) & (texts.known_B == texts.read_B + 1)
         if not bool(calls_B.any()):
-            return token_B
+            return
         lanes = calls_B.nonzero()[:, 0]
         text_BL, known_B = (of[lanes].cpu().numpy() for of in (texts.text_BL, texts.known_B))
         calls = [text_L[:known] for text_L, known in zip(text_BL, known_B, strict=True)]
@@ -189,7 +194,6 @@ class Lanes:
             known_B[lane] += len(fed)
         texts.text_BL[lanes] = torch.from_numpy(text_BL).to(lanes.device)
         texts.known_B[lanes] = torch.from_numpy(known_B).to(lanes.device)
-        return token_B
 
 
 def eager_step(
