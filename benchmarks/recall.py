@@ -14,10 +14,11 @@ from collections.abc import Callable
 
 from scalelab.families import build as build_model
 from scalelab.families.transformer.spec import Transformer
+from scalelab.generate import complete
 from scalelab.tasks.facts.data import FactsData
 from scalelab.tasks.facts.evaluate import RecallTest, is_exact
-from scalelab.tasks.facts.greedy import greedy
 from scalelab.tasks.facts.spec import Facts
+from scalelab.tasks.facts.tokens import TURNS
 from scalelab.train.process import prepare
 
 TOY = "SCALELAB_TOY" in os.environ
@@ -38,7 +39,7 @@ def main() -> None:
     assert 0 <= found["recall"] <= 1, found
 
     def ask() -> None:
-        texts = greedy(model, questions.prompts, limit=data.shape.context)
+        texts = complete(model, questions.prompts, room=data.shape.context, ends=TURNS)
         assert (
             len(
                 [

@@ -1,5 +1,5 @@
-"""Greedy decoding in lanes gives what a plain loop over one dialog gives, whatever the model says
-and the tool replies.
+"""Texts that are completed in lanes are those of a plain loop over one dialog, whatever the model
+says and the tool replies.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,30 @@ from scalelab.core.seeds import derive
 from scalelab.data.tokens import Tokens
 from scalelab.families import build as build_model
 from scalelab.families.transformer.spec import Transformer
+from scalelab.generate import complete
 from scalelab.tasks import build
-from scalelab.tasks.facts.greedy import greedy
 from scalelab.tasks.facts.spec import Facts
-from scalelab.tasks.facts.tokens import ASSISTANT, DATABASE, EOD, USER, VOCAB, decode, encode
+from scalelab.tasks.facts.tokens import (
+    ASSISTANT,
+    DATABASE,
+    EOD,
+    TURNS,
+    USER,
+    VOCAB,
+    decode,
+    encode,
+)
+from scalelab.tasks.facts.tool import database_tool
 
 Next = Callable[[list[int]], int]
-Reply = Callable[[list[str], list[int]], list[str]] | None
+Reply = Callable[[str, int], str] | None
+
+
+def greedy(
+    model: Any, prompts: list[Tokens], limit: int, reply: Reply = None, **options: Any
+) -> list[Tokens]:
+    tool = None if reply is None else database_tool(reply)
+    return complete(model, prompts, room=limit, ends=TURNS, tool=tool, **options)
 
 
 @dataclass
@@ -64,7 +81,7 @@ def plain(says: Next, prompt: Tokens, limit: int, reply: Reply, at: int) -> list
         if text[-1] == DATABASE and reply is not None:
             begin = len(text) - 1 - text[::-1].index(ASSISTANT)
             text += [
-                *reply([decode(np.array(text[begin + 1 : -1], np.uint16))], [at])[0].encode(),
+                *reply(decode(np.array(text[begin + 1 : -1], np.uint16)), at).encode(),
                 ASSISTANT,
             ]
         elif text[-1] >= USER:
@@ -82,8 +99,8 @@ def chatter(seed: int, text: list[int]) -> int:
     )
 
 
-def shout(texts: list[str], prompts: list[int]) -> list[str]:
-    return [f"{at}{text.upper()[:6]}" for text, at in zip(texts, prompts, strict=True)]
+def shout(text: str, at: int) -> str:
+    return f"{at}{text.upper()[:6]}"
 
 
 @given(
@@ -114,9 +131,9 @@ def test_the_tool_hears_the_turn_and_its_reply_is_fed() -> None:
     script = [*b"ask", DATABASE, *b"told", ASSISTANT, *b"so.", EOD]
     heard: list[str] = []
 
-    def reply(texts: list[str], prompts: list[int]) -> list[str]:
-        heard.extend(texts)
-        return ["told"] * len(texts)
+    def reply(text: str, at: int) -> str:
+        heard.append(text)
+        return "told"
 
     prompt = np.array([USER, ASSISTANT], np.uint16)
     found = greedy(
@@ -136,7 +153,7 @@ def test_a_reply_that_does_not_fit_ends_the_lane(room: int) -> None:
         Scripted(lambda text: DATABASE),
         [prompt],
         limit=3 + room,
-        reply=lambda texts, prompts: ["told"] * len(texts),
+        reply=lambda text, at: "told",
     )
     assert len(found[0]) == 2 + room
     assert found[0].tolist() == [DATABASE, *b"told", ASSISTANT, DATABASE][: 2 + room]
@@ -181,8 +198,8 @@ def test_a_transformer_says_the_same_without_a_cache(variant: dict[str, Any]) ->
         .eval()
     )
 
-    def reply(texts: list[str], prompts: list[int]) -> list[str]:
-        return ["42"] * len(texts)
+    def reply(text: str, at: int) -> str:
+        return "42"
 
     with torch.inference_mode():
         # An untrained model hardly ever ends a turn, so these columns are lifted until it calls its

@@ -212,9 +212,10 @@ def test_lanes_write_the_same_with_a_cache_and_without(lstm: Lstm):
         lanes = Lanes(lstm, [[3], [5, 7, 2], [4, 4]], 8, GREEDY, cached=cached)
         lanes.begin()
         lanes.step()
-        lanes.keep([0, 2])
+        lanes.close(1)
+        lanes.leave()
         lanes.step()
-        written.append(lanes.text_BL[:, :6].tolist())
+        written.append(lanes.texts.text_BL[:, :6].tolist())
     assert written[0] == written[1]
 
 

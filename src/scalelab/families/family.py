@@ -118,6 +118,13 @@ class Family(Spec):
         return False
 
     @property
+    def predicts_next(self) -> bool:
+        """Whether it predicts the token after a text, so that it is decoded token by token; a model
+        that does not fills gaps.
+        """
+        return True
+
+    @property
     def leaks_future(self) -> bool:
         """Whether a position under a causal mask depends on later ones, so that the model cannot
         generate text.

@@ -57,6 +57,11 @@ class Sampling:
                 raise UserError(f"{name} is {getattr(self, name)}", cure=f"it must be {says}")
 
     @property
+    def draws(self) -> bool:
+        """Whether the choice is random."""
+        return self.temperature > 0
+
+    @property
     def penalises(self) -> bool:
         """Whether the choice depends on which tokens the text already holds."""
         return self.repetition_penalty != 1
@@ -69,21 +74,23 @@ GREEDY = Sampling(temperature=0)
 def choose(
     logits_BV: Tensor,
     sampling: Sampling,
-    key_B2: Tensor,
+    key_B2: Tensor | None,
     position_B: Tensor,
     seen_BV: Tensor | None = None,
 ) -> Tensor:
     """The next token of each lane, int64 [B].
 
-    `key_B2` are the lanes' `keys`, `position_B` where the token will stand; `seen_BV` is true for
-    tokens that the text already holds, and needed where `sampling.penalises`.
+    `key_B2` are the lanes' `keys`, needed where `sampling.draws`; `position_B` is where the token
+    will stand; `seen_BV` is true for tokens that the text already holds, and needed where
+    `sampling.penalises`.
     """
     logits_BV = logits_BV.float()
     if sampling.penalises:
         assert seen_BV is not None
         logits_BV = penalised(logits_BV, seen_BV, sampling.repetition_penalty)
-    if sampling.temperature == 0:
+    if not sampling.draws:
         return logits_BV.argmax(-1)
+    assert key_B2 is not None
     kept_BV = filtered(logits_BV / sampling.temperature, sampling)
     return (kept_BV + gumbel(key_B2, position_B, kept_BV.shape[-1])).argmax(-1)
 

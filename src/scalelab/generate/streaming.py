@@ -2,9 +2,8 @@
 comes, or there is no more room.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -53,34 +52,18 @@ class _Speaker:
 
     lane: int
     writer: Writer
-    ids: list[int]
-    """The prompt and what follows."""
-    left: int
-    """Tokens that may still come."""
-    full: bool
-    """Whether it is the model's context, not the limit, that leaves no more."""
-    fed: deque[int] = field(default_factory=deque)
+    limited_by: Literal["limit", "context"]
+    """What leaves no room where the model does not end its text."""
+    is_over: bool = False
 
-    def hear(self, token: int, vocabulary: Vocabulary) -> Piece:
-        """The piece that a token adds."""
-        if not self.fed and token in vocabulary.ends:
-            return self._last("end")
-        if self.fed:
-            self.fed.popleft()
-        self.ids.append(token)
-        self.left -= 1
-        text = self.writer.push(token)
-        if self.writer.stopped:
-            return Piece(self.lane, text, "stop")
-        if not self.left:
-            return self._last("context" if self.full else "limit", text)
-        if not self.fed:
-            self.fed.extend(vocabulary.reply(self.ids))
-        return Piece(self.lane, text)
-
-    def _last(self, end: End, text: str = "") -> Piece:
-        text += self.writer.close()
-        return Piece(self.lane, text, "stop" if self.writer.stopped else end)
+    def hear(self, token: int, is_open: bool, ended: bool) -> Piece:
+        """The piece that a token adds, the last one where the lane is not open."""
+        text = "" if ended else self.writer.push(token)
+        if not (is_open or self.writer.stopped):
+            text += self.writer.close()
+        end = "stop" if self.writer.stopped else "end" if ended else self.limited_by
+        self.is_over = self.writer.stopped or not is_open
+        return Piece(self.lane, text, end if self.is_over else None)
 
 
 def stream(
@@ -109,43 +92,53 @@ def stream(
         return iter(())
     _check(model, texts)
     room = max(map(len, texts)) + limit - 1
-    room = min(model.context, room if step is None else -(-room // _ROOM) * _ROOM)
-    lanes = Lanes(model, texts, room, sampling, cached=cached, step=step, device=device)
+    lanes = Lanes(
+        model,
+        texts,
+        min(model.context, room if step is None else -(-room // _ROOM) * _ROOM),
+        sampling,
+        limit=limit,
+        ends=vocabulary.ends,
+        tool=vocabulary.tool,
+        cached=cached,
+        step=step,
+        device=device,
+    )
     speakers = [
-        _speaker(lane, ids, model.context, limit, vocabulary, stops)
+        _Speaker(
+            lane,
+            Writer(vocabulary, ids, stops),
+            "context" if len(ids) + limit - 1 > model.context else "limit",
+        )
         for lane, ids in enumerate(texts)
     ]
-    return _pieces(lanes, speakers, vocabulary, shrinks=step is None)
+    return _pieces(lanes, speakers, shrinks=step is None)
 
 
-def _pieces(
-    lanes: Lanes, speakers: list[_Speaker], vocabulary: Vocabulary, shrinks: bool
-) -> Iterator[Piece]:
+def _pieces(lanes: Lanes, speakers: Sequence[_Speaker], shrinks: bool) -> Iterator[Piece]:
     """Token by token.
 
-    Lanes that have ended leave where it `shrinks`; for a compiled step another number of lanes is
-    another graph.
+    Lanes that have ended leave at once where it `shrinks`; for a compiled step another number of
+    lanes is another graph.
     """
-    chosen = lanes.begin()
-    slots = list(range(len(speakers)))  # which lane each speaker is
+    token_B = lanes.begin()
     while True:
-        going: list[int] = []
-        for index, speaker in enumerate(speakers):
-            token = chosen[slots[index]]
-            if speaker.fed and speaker.fed[0] != token:
-                token = speaker.fed[0]
-                lanes.put(slots[index], token)
-            piece = speaker.hear(token, vocabulary)
+        texts, going = lanes.texts, 0
+        columns = (texts.number_B, token_B, texts.open_B, texts.ended_B)
+        for lane, (number, token, is_open, ended) in enumerate(torch.stack(columns, 1).tolist()):
+            speaker = speakers[number]
+            if speaker.is_over:
+                continue
+            piece = speaker.hear(token, bool(is_open), bool(ended))
             yield piece
-            if piece.end is None:
-                going.append(index)
+            if piece.end == "stop":
+                lanes.close(lane)
+            going += not speaker.is_over
         if not going:
             return
-        speakers, slots = [speakers[index] for index in going], [slots[index] for index in going]
-        if shrinks and len(slots) < lanes.num:
-            lanes.keep(slots)
-            slots = list(range(len(speakers)))
-        chosen = lanes.step()
+        if shrinks and going < lanes.num:
+            lanes.leave()
+        token_B = lanes.step()
 
 
 def whole(pieces: Iterable[Piece], num: int) -> list[Continuation]:
@@ -157,20 +150,8 @@ def whole(pieces: Iterable[Piece], num: int) -> list[Continuation]:
     return found
 
 
-def _speaker(
-    lane: int,
-    ids: list[int],
-    context: int,
-    limit: int,
-    vocabulary: Vocabulary,
-    stops: Sequence[str],
-) -> _Speaker:
-    most = context + 1 - len(ids)
-    return _Speaker(lane, Writer(vocabulary, ids, stops), list(ids), min(limit, most), most < limit)
-
-
 def _check(model: LanguageModel, texts: Sequence[Sequence[int]]) -> None:
-    if model.given.mask == "full":
+    if not model.given.predicts_next:
         raise UserError(
             "a model with the mask `full` fills gaps and predicts no next token",
             cure="take a trial with another mask",

@@ -1,9 +1,27 @@
 """What a trial's tokens say: from a prompt to tokens, from tokens to text, and which tokens end a
-text.
+text or call a tool.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """What answers a model in the middle of its text."""
+
+    call: int
+    """The token that calls it."""
+    answer: Callable[[Sequence[Ids], Sequence[int]], Sequence[Ids]]
+    """Texts that end in a call, with their prompts, and the indices of these prompts -> the tokens
+    that are fed behind each text.
+    """
 
 
 class Vocabulary(Protocol):
@@ -18,7 +36,7 @@ class Vocabulary(Protocol):
 
     @property
     def ends(self) -> frozenset[int]:
-        """Tokens that end a text."""
+        """Tokens that end a text, unless they call the tool."""
         ...
 
     def encode(self, prompt: str) -> list[int]:
@@ -33,8 +51,9 @@ class Vocabulary(Protocol):
         """A prompt for who gives none."""
         ...
 
-    def reply(self, ids: Sequence[int]) -> list[int]:
-        """Tokens that are fed after a text, such as a tool's answer; mostly none."""
+    @property
+    def tool(self) -> Tool | None:
+        """The tool that a text may call; mostly none."""
         ...
 
 
@@ -58,6 +77,8 @@ class Tokenizer(Protocol):
 class Documents:
     """Running text. A text without a prompt begins where documents do, after an end."""
 
+    tool: Tool | None = None
+
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.ends = tokenizer, frozenset([tokenizer.eos])
 
@@ -73,6 +94,3 @@ class Documents:
 
     def example(self) -> str:
         return ""
-
-    def reply(self, ids: Sequence[int]) -> list[int]:
-        return []

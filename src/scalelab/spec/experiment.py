@@ -58,19 +58,19 @@ class Trial(Spec):
                 cure="write `execution.micro_batch`",
                 paths=["micro_batch"],
             )
-        if self.evaluation.decoding is not None and not self.task.generates_text:
-            raise UserError(
-                "`evaluation.decoding` times how text is written, which this task does not do",
-                cure="leave it out",
-                paths=["evaluation.decoding"],
-            )
-        self._check_decoding()
         self.task.check_model(self.model)
+        self._check_decoding()
         return self
 
     def _check_decoding(self) -> None:
         if self.evaluation.decoding is None:
             return
+        if not (self.task.has_running_text and self.model.predicts_next):
+            raise UserError(
+                "`evaluation.decoding` times how text is written, which this task does not do",
+                cure="leave it out",
+                paths=["evaluation.decoding"],
+            )
         if self.model.leaks_future:
             raise UserError(
                 "experts that choose their tokens see whole texts, so the model writes none",

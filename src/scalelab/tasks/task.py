@@ -73,6 +73,8 @@ class TaskSpec(Spec):
     """Whether it tells which tokens occur, so that `params.used` is known."""
     temperature: ClassVar[float] = 1.0
     """Sampling temperature unless one is given; 0 if answers are right or wrong."""
+    has_running_text: ClassVar[bool] = False
+    """Whether a model that predicts the next token writes running text, so that it can be timed."""
     measures_routes: ClassVar[bool] = False
     """Whether its test counts the routes of tokens through a pool of layers."""
     measures_load: ClassVar[bool] = False
@@ -88,14 +90,9 @@ class TaskSpec(Spec):
     def concludes(self) -> tuple[str, ...]:
         """Metrics that a trial ends with, whatever the model."""
 
-    @property
-    def generates_text(self) -> bool:
-        """Whether a trained model writes running text, so that its speed can be timed."""
-        return False
-
     def check_model(self, model: "Model") -> None:
         """Raise UserError if the model cannot be trained on this task."""
-        if model.mask == "full":
+        if not model.predicts_next:
             raise UserError(
                 "under the mask `full` a token sees what it should predict",
                 cure="it is for text with the masked objective",

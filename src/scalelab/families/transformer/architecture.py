@@ -77,7 +77,7 @@ class Architecture(LanguageModel[Given]):
         assert (
             length <= self.context and given.kv_heads is not None and given.head_width is not None
         )
-        assert given.mask != "full", "a model whose positions all see each other does not decode"
+        assert given.predicts_next, "a model whose positions all see each other does not decode"
         slots = {place: reach(self.plain, place[0], length) or length for place in places}
         weight = self.embedding.weight
         device = weight.device.type

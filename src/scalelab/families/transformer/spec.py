@@ -110,6 +110,11 @@ class Architecture(Family):
         return self
 
     @property
+    def predicts_next(self) -> bool:
+        """Not where all positions see each other."""
+        return self.mask != "full"
+
+    @property
     def mixture(self) -> Moe | None:
         """The mixture of experts in its layers, or None."""
         return self.ffn if isinstance(self.ffn, Moe) else None

@@ -15,11 +15,12 @@ from scalelab.data.hashing import words
 from scalelab.data.tokens import Tokens
 from scalelab.evaluate.mode import evaluating
 from scalelab.families.language_model import LanguageModel
+from scalelab.generate import complete
 from scalelab.tasks.facts.bits import missing_bits
 from scalelab.tasks.facts.data import FactsData, Questions
 from scalelab.tasks.facts.database import Database
-from scalelab.tasks.facts.greedy import greedy
-from scalelab.tasks.facts.tokens import ASSISTANT, EOD, USER, decode
+from scalelab.tasks.facts.tokens import ASSISTANT, EOD, TURNS, USER, decode
+from scalelab.tasks.facts.tool import database_tool
 from scalelab.tasks.task import Test
 
 if TYPE_CHECKING:
@@ -150,18 +151,16 @@ class RecallTest(Test):
     def _exact(self, model: LanguageModel, asked: Sequence[_Question]) -> list[bool]:
         """Which of the questions the model answers exactly."""
 
-        def reply(queries: list[str], at: list[int]) -> list[str]:
-            databases = [asked[index].database for index in at]
-            return [
-                "" if database is None else database.query(query)
-                for query, database in zip(queries, databases, strict=True)
-            ]
+        def query(text: str, index: int) -> str:
+            database = asked[index].database
+            return "" if database is None else database.query(text)
 
-        texts = greedy(
+        texts = complete(
             model,
             [question.prompt for question in asked],
-            limit=self.data.shape.context,
-            reply=reply if self._in_tool else None,
+            room=self.data.shape.context,
+            ends=TURNS,
+            tool=database_tool(query) if self._in_tool else None,
             device=self.device,
             lanes=_LANES.get(self.device.type, 512),
             stopping=self.stopping,

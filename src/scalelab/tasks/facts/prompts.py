@@ -5,7 +5,8 @@ from itertools import groupby
 
 from scalelab.generate.vocabulary import Vocabulary
 from scalelab.tasks.facts.data import FactsData
-from scalelab.tasks.facts.tokens import ASSISTANT, DATABASE, EOD, USER, encode
+from scalelab.tasks.facts.tokens import ASSISTANT, DATABASE, EOD, TURNS, USER, encode
+from scalelab.tasks.facts.tool import database_tool
 
 
 def vocabulary(data: FactsData) -> Vocabulary:
@@ -20,13 +21,12 @@ class Dialogs:
     """Questions about people; in-tool, the task's database answers the model's queries."""
 
     gap: int | None = None
+    ends = TURNS
 
     def __init__(self, data: FactsData) -> None:
         self._data = data
-        self._database = data.database() if data.task.recall == "in_tool" else None
-        self.ends = frozenset(
-            [USER, ASSISTANT, EOD] if self._database else [USER, ASSISTANT, DATABASE, EOD]
-        )
+        database = data.database() if data.task.recall == "in_tool" else None
+        self.tool = database and database_tool(lambda text, _: database.query(text))
 
     def encode(self, prompt: str) -> list[int]:
         return [USER, *encode(prompt).tolist(), ASSISTANT]
@@ -39,12 +39,6 @@ class Dialogs:
 
     def example(self) -> str:
         return _text(self._data.questions().prompts[0].tolist()[1:-1])
-
-    def reply(self, ids: Sequence[int]) -> list[int]:
-        if self._database is None or ids[-1] != DATABASE:
-            return []
-        opens = len(ids) - 1 - ids[::-1].index(ASSISTANT)
-        return [*encode(self._database.query(_text(ids[opens + 1 : -1]))).tolist(), ASSISTANT]
 
 
 def _text(ids: Iterable[int]) -> str:

@@ -8,6 +8,8 @@ from scalelab.data.tokens import Tokens
 USER, ASSISTANT, DATABASE, EOD = 256, 257, 258, 259
 VOCAB = 260
 
+TURNS = frozenset([USER, ASSISTANT, DATABASE, EOD])
+
 
 def encode(text: str) -> Tokens:
     """The bytes of a text, without a turn token."""

@@ -64,6 +64,7 @@ class Text(TaskSpec):
     )
     measures_routes: ClassVar[bool] = True
     measures_load: ClassVar[bool] = True
+    has_running_text: ClassVar[bool] = True
 
     kind: Literal["text"] = "text"
     corpus: Corpus = Corpus()
@@ -96,11 +97,6 @@ class Text(TaskSpec):
     def predicts_all(self) -> bool:
         """Whether every token of a text is predicted, from all before it."""
         return self.objective.kind == "causal" and self.documents == "joined"
-
-    @property
-    def generates_text(self) -> bool:
-        """Unless tokens are hidden."""
-        return self.objective.kind != "masked"
 
     def check_model(self, model: "Model") -> None:
         """The mask follows from the objective."""
