@@ -69,7 +69,7 @@ def step(model: Transformer | LayerRouter, tokens_BT: torch.Tensor) -> int:
     """One forward and backward pass; returns the FLOPs of the forward one."""
     model.zero_grad(set_to_none=True)
     if isinstance(model, LayerRouter):
-        reading = model.read(tokens_BT)
+        reading = model.run_steps(tokens_BT)
         x_BTD, flops = reading.final_BMD, reading.flops
     else:
         x_BTD, flops = (

@@ -25,6 +25,7 @@ from scalelab.families import Model, build
 from scalelab.families.cost import forward_flops, parameters
 from scalelab.families.language_model import LanguageModel
 from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.layout import Layout
 from scalelab.families.lstm.spec import Lstm
 from scalelab.layers.roles import roles
 
@@ -97,7 +98,7 @@ def test_flops_are_as_counted(name: str, vocab: int, context: int):
             torch.zeros(LANES, TARGETS, dtype=torch.long),
         )
     with FlopCounterMode(display=False, custom_mapping=EXPERTS) as forward:
-        logits = model.head(model.trunk(tokens_BT, at_BM=at_BM))
+        logits = model.head(model.trunk(tokens_BT, Layout(at_BM)))
     with FlopCounterMode(display=False, custom_mapping=EXPERTS) as backward:
         logits.sum().backward()
     with FlopCounterMode(display=False, custom_mapping=EXPERTS) as everywhere:
@@ -153,25 +154,27 @@ def test_a_prefix_mask_opens_the_given_text_and_nothing_else(
     decoder: LanguageModel, tokens_BT: Tensor, vocab: int
 ):
     model = decoder
-    given_B = torch.tensor([4, 9, 1])
-    before = model(tokens_BT, given_B)
+    layout = Layout(prefix_B=torch.tensor([4, 9, 1]))
+    before = model(tokens_BT, layout)
     changed = tokens_BT.clone()
     changed[:, 3] = (changed[:, 3] + 1) % vocab
-    sees = ((model(changed, given_B)[:, 0] - before[:, 0]).abs().amax(-1) > 1e-5).tolist()
+    sees = ((model(changed, layout)[:, 0] - before[:, 0]).abs().amax(-1) > 1e-5).tolist()
     assert sees == ([True, True, False] if model.given.mask == "prefix" else [False] * 3)
     changed = tokens_BT.clone()
     changed[:, 9] = (changed[:, 9] + 1) % vocab
-    torch.testing.assert_close(model(changed, given_B)[:, :9], before[:, :9], **_bits(model))
+    torch.testing.assert_close(model(changed, layout)[:, :9], before[:, :9], **_bits(model))
 
 
 def test_the_trunk_gives_the_positions_asked_for(
     decoder: LanguageModel, tokens_BT: Tensor, at_BM: Tensor
 ):
     model = decoder
-    for given_B in (None, torch.tensor([4, 9, 1])):
-        whole_BTD = model.trunk(tokens_BT, given_B)
+    for prefix_B in (None, torch.tensor([4, 9, 1])):
+        whole_BTD = model.trunk(tokens_BT, Layout(prefix_B=prefix_B))
         expected = whole_BTD.gather(1, at_BM.unsqueeze(-1).expand(-1, -1, whole_BTD.shape[-1]))
-        torch.testing.assert_close(model.trunk(tokens_BT, given_B, at_BM), expected, **CLOSE)
+        torch.testing.assert_close(
+            model.trunk(tokens_BT, Layout(at_BM, prefix_B)), expected, **CLOSE
+        )
 
 
 def test_gradients_do_not_depend_on_the_way(
@@ -179,7 +182,7 @@ def test_gradients_do_not_depend_on_the_way(
 ):
     """By hand and at some positions, or by the fused kernels and everywhere."""
     model = decoder
-    scalar(model.trunk(tokens_BT, at_BM=at_BM)).backward()
+    scalar(model.trunk(tokens_BT, Layout(at_BM))).backward()
     by_hand = {
         name: weight.grad.clone()
         for name, weight in model.named_parameters()
@@ -213,13 +216,13 @@ def test_a_document_does_not_depend_on_the_others(
     except ValueError as refused:
         pytest.skip(str(refused))
     before, after = (
-        model.trunk(tokens, document_BT=document_BT) for tokens in (tokens_BT, changed)
+        model.trunk(tokens, Layout(document_BT=document_BT)) for tokens in (tokens_BT, changed)
     )
     torch.testing.assert_close(after[:, inside_T], before[:, inside_T], **_bits(model))
     assert not torch.allclose(after[:, ~inside_T], before[:, ~inside_T])
     expected = before.gather(1, at_BM.unsqueeze(-1).expand(-1, -1, before.shape[-1]))
     torch.testing.assert_close(
-        model.trunk(tokens_BT, at_BM=at_BM, document_BT=document_BT), expected, **CLOSE
+        model.trunk(tokens_BT, Layout(at_BM, document_BT=document_BT)), expected, **CLOSE
     )
 
 
@@ -244,7 +247,7 @@ def test_recomputed_activations_have_the_same_bits(
 ):
     found = []
     for model.recompute in (False, True):
-        x_BMD, routings = model.run(tokens_BT, at_BM=at_BM)
+        x_BMD, routings = model.run(tokens_BT, Layout(at_BM))
         penalty = sum((routing.penalty for routing in routings), torch.zeros(()))
         found.append(
             (
@@ -288,10 +291,10 @@ def test_a_gpu_computes_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr("scalelab.layers.attend.DENSE", scores_by_hand)
-    value, grads = value_and_grads(model, scalar(model.head(model.trunk(tokens_BT, at_BM=at_BM))))
+    value, grads = value_and_grads(model, scalar(model.head(model.trunk(tokens_BT, Layout(at_BM)))))
     model = model.cuda()
     found, found_grads = value_and_grads(
-        model, scalar(model.head(model.trunk(tokens_BT.cuda(), at_BM=at_BM.cuda())))
+        model, scalar(model.head(model.trunk(tokens_BT.cuda(), Layout(at_BM.cuda()))))
     )
     torch.testing.assert_close(found.cpu(), value, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close([grad.cpu() for grad in found_grads], grads, rtol=1e-3, atol=1e-4)
@@ -300,9 +303,9 @@ def test_a_gpu_computes_the_same(
 
 
 def test_bf16_stays_near_fp32(model: LanguageModel, tokens_BT: Tensor, at_BM: Tensor):
-    expected = model.trunk(tokens_BT, at_BM=at_BM)
+    expected = model.trunk(tokens_BT, Layout(at_BM))
     with torch.autocast("cpu", torch.bfloat16):
-        found = model.trunk(tokens_BT, at_BM=at_BM)
+        found = model.trunk(tokens_BT, Layout(at_BM))
         assert model.head(found).dtype == torch.bfloat16
     scalar(found.float()).backward()
     assert all(

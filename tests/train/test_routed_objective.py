@@ -15,6 +15,7 @@ from torch import Tensor
 from scalelab.families.layer_router.objective import routed_loss
 from scalelab.families.layer_router.reading import Reading, Route
 from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.layout import Layout
 from scalelab.families.objective import Batch, Loss, mean_loss
 from scalelab.layers.moe import Routing
 
@@ -29,7 +30,7 @@ class Told(NamedTuple):
     reading: Reading
     head_is_product: bool = True
 
-    def read(self, *_: Any, real_BT: Tensor | None) -> Reading:
+    def run_steps(self, *_: Any) -> Reading:
         return self.reading
 
     def head(self, x: Tensor) -> Tensor:
@@ -172,7 +173,8 @@ def test_the_policy_has_the_gradient_of_the_expected_loss(
     given = REINFORCE.model_copy(update={"mask": mask})
     told = batch(1, LENGTH)
     if targets_BM is not None:
-        told = Batch(told.tokens_BT, told.labels_BM.gather(1, targets_BM), targets_BM)
+        labels_BM = told.labels_BM.gather(1, targets_BM)
+        told = Batch(told.tokens_BT, labels_BM, layout=Layout(targets_BM))
     scores_TSE = drawn(LENGTH, STEPS, LAYERS).requires_grad_()
 
     def log_prob(chosen_TS: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from scalelab.evaluate.token_kinds import KINDS
 from scalelab.families.family import LayerPool
 from scalelab.families.layer_router.reading import Reading
+from scalelab.families.layout import PLAIN, Layout
 
 Counts = npt.NDArray[np.int64]
 
@@ -23,12 +24,10 @@ Counts = npt.NDArray[np.int64]
 class Reads(Protocol):
     """What is asked of a router over layers; see `families.layer_router.model.LayerRouter`."""
 
-    def read(
+    def run_steps(
         self,
         tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
+        layout: Layout = PLAIN,
         *,
         each_step: bool = False,
     ) -> Reading:

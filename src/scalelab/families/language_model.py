@@ -1,6 +1,6 @@
 """What other packages may ask of a language model, whatever its family.
 
-B lanes, T positions of a call, M positions asked for, D width, V vocabulary.
+B lanes, T positions of a call, M targets, D width, V vocabulary.
 """
 
 from abc import ABC, abstractmethod
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalelab.families.family import Family
+from scalelab.families.layout import PLAIN, Layout
 from scalelab.families.objective import Batch, Loss, summed_loss
 from scalelab.layers.linear import Embedding, Linear, initialise
 from scalelab.layers.moe import Routing
@@ -61,38 +62,21 @@ class LanguageModel(nn.Module, Generic[Given], ABC):
         initialise(self, self.given.init, self.depth, seed, self.wider)
         return self
 
-    def forward(self, tokens_BT: Tensor, given_B: Tensor | None = None) -> Tensor:
-        """int64 tokens [B, T] -> logits of the next token [B, T, V].
-
-        `given_B`, under a prefix mask, is how many leading positions of a lane see each other in
-        both directions; without it none do.
+    def forward(self, tokens_BT: Tensor, layout: Layout = PLAIN) -> Tensor:
+        """int64 tokens [B, T] -> logits of the next token [B, T, V], or [B, M, V] at the layout's
+        targets.
         """
-        return self.head(self.trunk(tokens_BT, given_B))
+        return self.head(self.trunk(tokens_BT, layout))
 
-    def trunk(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
-    ) -> Tensor:
+    def trunk(self, tokens_BT: Tensor, layout: Layout = PLAIN) -> Tensor:
         """The features of `run` alone."""
-        return self.run(tokens_BT, given_B, at_BM, document_BT)[0]
+        return self.run(tokens_BT, layout)[0]
 
     @abstractmethod
-    def run(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
-    ) -> tuple[Tensor, list[Routing]]:
+    def run(self, tokens_BT: Tensor, layout: Layout = PLAIN) -> tuple[Tensor, list[Routing]]:
         """tokens [B, T] -> features [B, T, D] after the last norm, to which `head` may be applied
-        where a loss falls; and how the tokens were routed, layer by layer or step by step.
-
-        With `at_BM`, the features [B, M, D] at these positions alone: the last layer computes no
-        others. With `document_BT`, the number of the document that each position belongs to, a
-        token sees its own document alone.
+        where a loss falls; and how the tokens were routed, layer by layer or step by step. Where
+        the layout has targets, the features at these alone, [B, M, D].
         """
 
     def head(self, x: Tensor) -> Tensor:
@@ -125,18 +109,10 @@ class LanguageModel(nn.Module, Generic[Given], ABC):
         """
 
     @abstractmethod
-    def decode(
-        self,
-        tokens_BT: Tensor,
-        start_B: Tensor,
-        cache: Any,
-        given_B: Tensor | None = None,
-        length_B: Tensor | None = None,
-    ) -> Tensor:
-        """Logits [B, T, V] of tokens that stand at positions `start_B`, `start_B` + 1, ... of their
-        lanes; writes the cache, which `new_cache` made.
+    def decode(self, tokens_BT: Tensor, cache: Any, layout: Layout = PLAIN) -> Tensor:
+        """Logits [B, T, V] of the tokens that follow those in the cache, which `new_cache` made;
+        writes it.
 
-        The first `length_B` tokens of a lane are real, all of them where it is None; the padding
-        behind them is not written, and its logits mean nothing. Under a prefix mask `given_B`
-        belongs to the call that brings the given text, which must hold all of it.
+        Of the layout, `start_B`, `length_B` and `prefix_B` have a meaning. A call that brings the
+        beginning of a prefix must bring all of it.
         """

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scalelab.families.language_model import LanguageModel
+from scalelab.families.layout import Layout
 from scalelab.generate.sampling import Sampling, choose, keys
 
 
@@ -58,8 +59,8 @@ class Lanes:
         if self.cache is None:
             return self.step()
         prompt_BT = self.text_BL[:, : int(self.given_B.max())]
-        start_B = torch.zeros_like(self.given_B)
-        logits_BTV = self.model.decode(prompt_BT, start_B, self.cache, self.given_B, self.length_B)
+        layout = Layout(prefix_B=self.given_B, length_B=self.length_B)
+        logits_BTV = self.model.decode(prompt_BT, self.cache, layout)
         return self._take(_at(logits_BTV, self.length_B - 1)).tolist()
 
     @torch.inference_mode()
@@ -68,7 +69,8 @@ class Lanes:
         if self.cache is None:
             prompt_BT = self.text_BL[:, : int(self.length_B.max())]
             # Not `trunk`, which a trial may compile anew for every length.
-            x_B1D, _ = self.model.run(prompt_BT, self.given_B, self.length_B[:, None] - 1)
+            layout = Layout(targets_BM=self.length_B[:, None] - 1, prefix_B=self.given_B)
+            x_B1D, _ = self.model.run(prompt_BT, layout)
             return self._take(self.model.head(x_B1D)[:, 0]).tolist()
         chosen_B = self._step(
             self.model,
@@ -121,7 +123,7 @@ def eager_step(
     token_B1 = text_BL.gather(1, last_B[:, None])
     if seen_BV is not None:
         seen_BV.scatter_(1, token_B1, True)
-    logits_BV = model.decode(token_B1, last_B, cache)[:, 0]
+    logits_BV = model.decode(token_B1, cache, Layout(start_B=last_B))[:, 0]
     return _taken(logits_BV, sampling, text_BL, length_B, key_B2, seen_BV)
 
 

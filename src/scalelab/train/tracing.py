@@ -20,6 +20,7 @@ from torch._dynamo.utils import (
 )
 
 from scalelab.evaluate.mode import evaluating
+from scalelab.families.layout import Layout
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import micro_batch
@@ -111,9 +112,9 @@ def _decoding(attempt: Attempt) -> Callable[[], None]:
             evaluating(model),
             torch.autocast(device.type, torch.bfloat16, enabled=attempt.trial.precision == "bf16"),
         ):
-            decode(tokens_BT, start_B, cache)
+            decode(tokens_BT, cache)
             for position in range(tokens_BT.shape[1], length):
-                decode(tokens_BT[:, :1], start_B + position, cache)
+                decode(tokens_BT[:, :1], cache, Layout(start_B=start_B + position))
 
     return run
 

@@ -19,6 +19,7 @@ from scalelab.families.layer_router.outlook import Outlook
 from scalelab.families.layer_router.reading import Reading, Route
 from scalelab.families.layer_router.similarity import similarity
 from scalelab.families.layer_router.walk import Walk
+from scalelab.families.layout import PLAIN, Layout
 from scalelab.families.objective import Batch, Loss
 from scalelab.families.transformer.architecture import Architecture
 from scalelab.families.transformer.layer import Layer
@@ -53,34 +54,20 @@ class LayerRouter(Architecture[spec.LayerRouter]):
         self.chooser = None if given.policy == "fixed" else Chooser(self.meant)
         self.halting = None if given.halting.kind == "none" else Halting(self.meant)
 
-    def run(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
-    ) -> tuple[Tensor, list[Routing]]:
-        """The features of `read` that the model predicts from, and how its steps routed the tokens:
-        a layer of the pool is an expert.
+    def run(self, tokens_BT: Tensor, layout: Layout = PLAIN) -> tuple[Tensor, list[Routing]]:
+        """The features that the model predicts from, and how its steps routed the tokens: a layer
+        of the pool is an expert.
         """
-        reading = self.read(tokens_BT, given_B, at_BM, document_BT)
+        reading = self.run_steps(tokens_BT, layout)
         return reading.final_BMD, [route.routing for route in reading.routes]
 
-    def read(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
-        *,
-        real_BT: Tensor | None = None,
-        each_step: bool = False,
+    def run_steps(
+        self, tokens_BT: Tensor, layout: Layout = PLAIN, *, each_step: bool = False
     ) -> Reading:
         """tokens [B, T] -> the features [B, T, D] that it predicts from, or [B, M, D] at the
-        positions `at_BM`, and the routes that led there; with `each_step` also what it would
-        predict from after each step. The other arguments are those of `run`. Padding, where
-        `real_BT` is false, is computed like the rest, and counts in no penalty, load or entropy;
-        its routes are -1.
+        layout's targets, and the routes that led there; with `each_step` also what it would predict
+        from after each step. Padding is computed like the rest, and counts in no penalty, load or
+        entropy; its routes are -1.
 
         While training (gradients are wanted) the routes are drawn as the spec says, REINFORCE has
         several roll-outs of each sequence, and the random numbers come from the CPU's global
@@ -92,12 +79,13 @@ class LayerRouter(Architecture[spec.LayerRouter]):
             f"{tokens_BT.shape[1]} positions exceed the context of {self.context}"
         )
         trains = self.training and torch.is_grad_enabled()
-        walk = self._begun(tokens_BT, given_B, at_BM, document_BT, trains)
+        walk = self._begun(tokens_BT, layout, trains)
         outlook = Outlook(self.meant, self.norm, trains, each_step)
         routes: list[Route] = []
         lanes, length, _ = walk.x_BTD.shape
         everybody_BT = torch.ones(lanes, length, dtype=torch.bool, device=tokens_BT.device)
-        everybody_BT = everybody_BT if real_BT is None else _again(real_BT, lanes // len(tokens_BT))
+        if (real_BT := layout.real(length)) is not None:
+            everybody_BT = real_BT.repeat(lanes // len(tokens_BT), 1)
         for step in range(self.given.num_steps):
             alive_BT = everybody_BT if walk.alive_BU is None else everybody_BT & walk.alive_BU
             choice = walk.step(step)
@@ -150,32 +138,24 @@ class LayerRouter(Architecture[spec.LayerRouter]):
         ]
         return RoutedCache(self.empty(lanes, length, places or [(0, 0)]), self.given.num_steps)
 
-    def decode(
-        self,
-        tokens_BT: Tensor,
-        start_B: Tensor,
-        cache: RoutedCache,
-        given_B: Tensor | None = None,
-        length_B: Tensor | None = None,
-    ) -> Tensor:
-        """Logits [B, T, V] of tokens that stand at positions `start_B`, `start_B` + 1, ... of their
-        lanes; writes the cache.
+    def decode(self, tokens_BT: Tensor, cache: RoutedCache, layout: Layout = PLAIN) -> Tensor:
+        """Logits [B, T, V] of tokens that follow those in the cache; writes it.
 
-        The arguments are those of `Transformer.decode`. A sequence's one route is settled by the
-        call that brings its first token.
+        A sequence's one route is settled by the call that brings its first token.
         """
-        x_BTD, sights = self.visit(tokens_BT, start_B, cache.keys, given_B, length_B)
+        x_BTD, sights = self.visit(tokens_BT, cache.keys, layout)
         (sight,) = sights.values()
-        begins_B = (start_B == 0) if length_B is None else (start_B == 0) & (length_B > 0)
-        position_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        given_B = given_B if self.given.mask == "prefix" else None
+        position_BT = self.positions_of(tokens_BT, layout)
+        begins_B = position_BT[:, 0] == 0
+        if layout.length_B is not None:
+            begins_B = begins_B & (layout.length_B > 0)
         walk = Walk(
             self.meant,
             self.chooser,
             self.halting,
             self._dispatch(sight, sight),
             x_BTD,
-            given_B=given_B,
+            prefix_B=self.prefix(layout),
             position_BT=position_BT,
             cache=cache,
             begins_B=begins_B,
@@ -186,37 +166,24 @@ class LayerRouter(Architecture[spec.LayerRouter]):
             outlook.add(*walk.asked(step))
         return self.head(outlook.final())
 
-    def _begun(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None,
-        at_BM: Tensor | None,
-        document_BT: Tensor | None,
-        trains: bool,
-    ) -> Walk:
+    def _begun(self, tokens_BT: Tensor, layout: Layout, trains: bool) -> Walk:
         """Before the first step, in as many lanes as there are sequences or roll-outs."""
-        times, given_B = (
-            self.meant.num_rollouts if trains else 1,
-            given_B if self.given.mask == "prefix" else None,
+        x_BTD = self.embed(
+            tokens_BT, torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[None]
         )
-        x_BTD = _again(
-            self.embed(tokens_BT, torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[None]),
-            times,
-        )
-        tokens_BT = _again(tokens_BT, times)
-        given_B, at_BM, document_BT = (
-            None if part is None else _again(part, times) for part in (given_B, at_BM, document_BT)
-        )
+        times = self.meant.num_rollouts if trains else 1
+        if times > 1:
+            # The embedding's dropout is that of the sequence: its roll-outs begin alike.
+            x_BTD, tokens_BT = x_BTD.repeat(times, 1, 1), tokens_BT.repeat(times, 1)
+            layout = layout.repeated(times)
         draws = (
             draw(self.meant, len(x_BTD), x_BTD.shape[1], x_BTD.device)
             if trains and self.chooser is not None
             else None
         )
-        window = reach(self.plain, 0, x_BTD.shape[1])
-        sight = self.sight(tokens_BT, window, given_B, None, document_BT)
-        asked = (
-            sight if at_BM is None else self.sight(tokens_BT, window, given_B, at_BM, document_BT)
-        )
+        at_BM, window = layout.targets_BM, reach(self.plain, 0, x_BTD.shape[1])
+        sight = self.sight(tokens_BT, window, layout, None)
+        asked = sight if at_BM is None else self.sight(tokens_BT, window, layout, at_BM)
         return Walk(
             self.meant,
             self.chooser,
@@ -224,7 +191,7 @@ class LayerRouter(Architecture[spec.LayerRouter]):
             self._dispatch(sight, asked),
             x_BTD,
             at_BM,
-            given_B,
+            self.prefix(layout),
             draws,
         )
 
@@ -271,8 +238,3 @@ class LayerRouter(Architecture[spec.LayerRouter]):
         units = lanes * (1 if self.meant.granularity == "sequence" else length)
         head = heads * final_BMD[..., 0].numel() * self.head_weight.numel()
         return 2 * (self.given.num_steps * units * deciding + head)
-
-
-def _again(x: Tensor, times: int) -> Tensor:
-    """So many times one after the other."""
-    return x if times == 1 else x.repeat(times, *[1] * (x.ndim - 1))

@@ -24,10 +24,11 @@ def routed_loss(model: "LayerRouter", batch: Batch, z_loss: bool = False) -> Los
     """The parts of the loss over a micro-batch: if every step bears loss, the weighted sum over the
     steps; of several roll-outs the mean.
     """
-    real_BT = None if model.given.mask == "full" else _real(batch)
-    reading = model.read(
-        batch.tokens_BT, batch.given_B, batch.targets_BM, batch.document_BT, real_BT=real_BT
-    )
+    layout = batch.layout
+    if model.given.mask != "full":
+        layout = replace(layout, length_B=_lengths(batch))
+    reading = model.run_steps(batch.tokens_BT, layout)
+    real_BT = layout.real(batch.tokens_BT.shape[1])
     rollouts, policy = len(reading.final_BMD) // len(batch.tokens_BT), None
     routings = [route.routing for route in reading.routes]
     penalty = torch.stack([reading.penalty, *(routing.penalty for routing in routings)]).sum()
@@ -84,10 +85,11 @@ def _policy(model: "LayerRouter", reading: Reading, lost_RBT: Tensor) -> Tensor:
 
 def _placed(nats_RBM: Tensor, batch: Batch) -> Tensor:
     """The nats of the targets at their positions, [R, B, T]."""
-    if batch.targets_BM is None:
+    targets_BM = batch.layout.targets_BM
+    if targets_BM is None:
         return nats_RBM
     lost_RBT = nats_RBM.new_zeros(*nats_RBM.shape[:2], batch.tokens_BT.shape[1])
-    return lost_RBT.scatter_add_(2, batch.targets_BM.expand_as(nats_RBM), nats_RBM)
+    return lost_RBT.scatter_add_(2, targets_BM.expand_as(nats_RBM), nats_RBM)
 
 
 def _costs(reading: Reading, rollouts: int, real_BT: Tensor | None) -> Tensor:
@@ -103,16 +105,16 @@ def _steps_of(reading: Reading, rollouts: int, real_BT: Tensor | None) -> Tensor
     return steps_BT.flatten() if real_BT is None else steps_BT[real_BT.repeat(rollouts, 1)]
 
 
-def _real(batch: Batch) -> Tensor | None:
-    """[B, T]: true up to the last target of a row, behind which padding fills the window; None
-    where all positions bear loss.
+def _lengths(batch: Batch) -> Tensor | None:
+    """Tokens up to the last target of a row, [B], behind which padding fills the window; None where
+    all positions bear loss.
     """
-    if batch.targets_BM is None:
+    targets_BM = batch.layout.targets_BM
+    if targets_BM is None:
         return None
-    last_B1 = (
-        batch.targets_BM if batch.weights_BM is None else batch.targets_BM * (batch.weights_BM > 0)
-    ).amax(1, keepdim=True)
-    return torch.arange(batch.tokens_BT.shape[1], device=last_B1.device) <= last_B1
+    if batch.weights_BM is not None:
+        targets_BM = targets_BM * (batch.weights_BM > 0)
+    return targets_BM.amax(1) + 1
 
 
 def _over_steps(model: "LayerRouter", reading: Reading, batch: Batch) -> tuple[Tensor, Tensor]:

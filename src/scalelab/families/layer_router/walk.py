@@ -33,7 +33,7 @@ class Walk:
     dispatch: Dispatch
     x_BTD: Tensor
     at_BM: Tensor | None = None
-    given_B: Tensor | None = None
+    prefix_B: Tensor | None = None
     draws: Draws | None = None
     position_BT: Tensor | None = None
     """Where the tokens stand; from 0 on where it is None."""
@@ -108,10 +108,10 @@ class Walk:
             return x_BTD
         if self.given.mask == "full":
             return x_BTD.mean(1, keepdim=True)
-        if self.given_B is None:
+        if self.prefix_B is None:
             return x_BTD[:, :1]
         inside_BT = (
-            torch.arange(x_BTD.shape[1], device=x_BTD.device) < self.given_B.clamp(min=1)[:, None]
+            torch.arange(x_BTD.shape[1], device=x_BTD.device) < self.prefix_B.clamp(min=1)[:, None]
         )
         share_BT = inside_BT / inside_BT.sum(1, keepdim=True)
         return (share_BT[..., None] * x_BTD).sum(1, keepdim=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from scalelab.families.language_model import LanguageModel
+from scalelab.families.layout import Layout
 from scalelab.families.transformer import spec
 from scalelab.families.transformer.layer import Layer
 from scalelab.families.transformer.sight import Sight, hide, hide_at, reach
@@ -89,27 +90,21 @@ class Architecture(LanguageModel[Given]):
         )
 
     def visit(
-        self,
-        tokens_BT: Tensor,
-        start_B: Tensor,
-        cache: KvCache,
-        given_B: Tensor | None,
-        length_B: Tensor | None,
+        self, tokens_BT: Tensor, cache: KvCache, layout: Layout
     ) -> tuple[Tensor, dict[int, Sight]]:
         """What the first layer gets of tokens that come to a cache (see `decode`), and what they
         see there, by its number of slots.
         """
-        position_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        given_B = given_B if self.given.mask == "prefix" else None
+        position_BT = self.positions_of(tokens_BT, layout)
         near_BT = (
-            position_BT if length_B is None else position_BT.clamp(max=self.context - 1)
+            position_BT if layout.length_B is None else position_BT.clamp(max=self.context - 1)
         )  # padding may stand beyond the end
         turn = self.turn(near_BT)
-        visits = cache.visit(position_BT, length_B)
+        visits = cache.visit(position_BT, layout.length_B)
         sights: dict[int, Sight] = {}
         for slots, visit in visits.items():
             window = None if slots == cache.length else slots
-            bias = hide(position_BT, visit.position_BS, window=window, given_B=given_B)
+            bias = hide(position_BT, visit.position_BS, window=window, prefix_B=self.prefix(layout))
             sights[slots] = Sight(
                 tokens_BT, bias, query_turn=turn, key_turn=turn, cache=cache, visit=visit
             )
@@ -142,20 +137,28 @@ class Architecture(LanguageModel[Given]):
             )
         return layer(x_BTD, first_BTD, sight, place, *asked)
 
+    def prefix(self, layout: Layout) -> Tensor | None:
+        """The prefix of each lane, if the mask has one."""
+        return layout.prefix_B if self.given.mask == "prefix" else None
+
+    @staticmethod
+    def positions_of(tokens_BT: Tensor, layout: Layout) -> Tensor:
+        """Where the tokens of a call stand, [B, T]."""
+        lanes, length = tokens_BT.shape
+        position_T = torch.arange(length, device=tokens_BT.device)
+        if layout.start_B is None:
+            return position_T.expand(lanes, length)
+        return layout.start_B[:, None] + position_T
+
     def sight(
-        self,
-        tokens_BT: Tensor,
-        window: int | None,
-        given_B: Tensor | None,
-        at_BM: Tensor | None,
-        document_BT: Tensor | None,
+        self, tokens_BT: Tensor, window: int | None, layout: Layout, at_BM: Tensor | None
     ) -> Sight:
         """What the queries of a layer see, at every position or at those asked for."""
         length, causal = tokens_BT.shape[1], self.given.mask != "full"
         position_1T = torch.arange(length, device=tokens_BT.device)[None]
         query_BM = position_1T if at_BM is None else at_BM
-        bias = None
-        if document_BT is not None or given_B is not None:
+        bias, document_BT, prefix_B = None, layout.document_BT, self.prefix(layout)
+        if document_BT is not None or prefix_B is not None:
             document_BM = (
                 document_BT
                 if document_BT is None or at_BM is None
@@ -169,7 +172,7 @@ class Architecture(LanguageModel[Given]):
                 position_1T,
                 causal=causal,
                 window=window,
-                given_B=given_B,
+                prefix_B=prefix_B,
                 documents=documents,
             )
         elif at_BM is not None and causal:

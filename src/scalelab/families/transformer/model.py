@@ -7,6 +7,7 @@ experts.
 import torch
 from torch import Tensor
 
+from scalelab.families.layout import PLAIN, Layout
 from scalelab.families.transformer import spec
 from scalelab.families.transformer.architecture import Architecture
 from scalelab.families.transformer.layer import Layer
@@ -32,32 +33,21 @@ class Transformer(Architecture[spec.Transformer]):
     def __init__(self, given: spec.Transformer, vocab: int, context: int) -> None:
         super().__init__(given, given, given.layers, vocab, context)
 
-    def run(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
-    ) -> tuple[Tensor, list[Routing]]:
+    def run(self, tokens_BT: Tensor, layout: Layout = PLAIN) -> tuple[Tensor, list[Routing]]:
         """tokens [B, T] -> features [B, T, D] after the last norm, to which `head` may be applied
         where a loss falls; and how each mixture of experts routed the tokens, layer by layer.
-
-        With `at_BM`, the features [B, M, D] at these positions alone: the last layer computes no
-        others. With `document_BT`, the number of the document that each position belongs to, a
-        token sees its own document alone.
         """
         length = tokens_BT.shape[1]
         assert length <= self.context, f"{length} positions exceed the context of {self.context}"
-        given_B = given_B if self.given.mask == "prefix" else None
         position_1T = torch.arange(length, device=tokens_BT.device)[None]
         x_BTD = first_BTD = self.embed(tokens_BT, position_1T)
         sights: dict[tuple[int | None, bool], Sight] = {}
         routings: list[Routing] = []
         for index, layer in enumerate(self.layers):
-            at = at_BM if index == len(self.layers) - 1 else None
+            at = layout.targets_BM if index == len(self.layers) - 1 else None
             window = reach(self.given, index, length)
             if (window, at is None) not in sights:
-                sights[window, at is None] = self.sight(tokens_BT, window, given_B, at, document_BT)
+                sights[window, at is None] = self.sight(tokens_BT, window, layout, at)
             x_BTD, routing = self.pass_through(
                 layer, x_BTD, first_BTD, sights[window, at is None], (index, 0), at
             )
@@ -82,23 +72,12 @@ class Transformer(Architecture[spec.Transformer]):
         """
         return self.empty(lanes, length, [(layer, 0) for layer in range(self.given.layers)])
 
-    def decode(
-        self,
-        tokens_BT: Tensor,
-        start_B: Tensor,
-        cache: KvCache,
-        given_B: Tensor | None = None,
-        length_B: Tensor | None = None,
-    ) -> Tensor:
-        """Logits [B, T, V] of tokens that stand at positions `start_B`, `start_B` + 1, ... of their
-        lanes; writes the cache.
+    def decode(self, tokens_BT: Tensor, cache: KvCache, layout: Layout = PLAIN) -> Tensor:
+        """Logits [B, T, V] of tokens that follow those in the cache; writes it.
 
-        A token sees every cached position up to its own, as far as its layer's window goes. The
-        first `length_B` tokens of a lane are real, all of them where it is None; the padding behind
-        them is not written, and its logits mean nothing. Under a prefix mask `given_B` belongs to
-        the call that brings the given text, which must hold all of it.
+        A token sees every cached position up to its own, as far as its layer's window goes.
         """
-        x_BTD, sights = self.visit(tokens_BT, start_B, cache, given_B, length_B)
+        x_BTD, sights = self.visit(tokens_BT, cache, layout)
         first_BTD = x_BTD
         for index, layer in enumerate(self.layers):
             slots = reach(self.given, index, cache.length) or cache.length

@@ -97,22 +97,22 @@ def hide(
     *,
     causal: bool = True,
     window: int | None = None,
-    given_B: Tensor | None = None,
+    prefix_B: Tensor | None = None,
     documents: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """[B or 1, T, S]: 0 where a query may look, -inf elsewhere, by the positions of queries and
     keys.
 
     Under a causal mask it sees positions up to its own, the last `window` of them, and from within
-    the given text all of that. `documents` are those of the queries [B, T] and of the keys [B, S]:
+    the prefix all of that. `documents` are those of the queries [B, T] and of the keys [B, S]:
     it sees its own alone.
     """
     query_BT1, key_B1S = query_BT[:, :, None], key_BS[:, None, :]
     hidden_BTS = key_B1S > query_BT1 if causal else torch.zeros_like(key_B1S > query_BT1)
     if window is not None:
         hidden_BTS = hidden_BTS | (key_B1S <= query_BT1 - window)
-    if given_B is not None:
-        hidden_BTS = hidden_BTS & (key_B1S >= given_B[:, None, None])
+    if prefix_B is not None:
+        hidden_BTS = hidden_BTS & (key_B1S >= prefix_B[:, None, None])
     if documents is not None:
         hidden_BTS = hidden_BTS | (documents[0][:, :, None] != documents[1][:, None, :])
     return torch.zeros(hidden_BTS.shape, device=hidden_BTS.device).masked_fill_(

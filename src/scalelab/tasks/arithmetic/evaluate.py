@@ -24,6 +24,7 @@ from scalelab.evaluate.token_kinds import kinds
 from scalelab.families.cost import forward_flops
 from scalelab.families.language_model import LanguageModel
 from scalelab.families.layer_router.reading import Reading
+from scalelab.families.layout import Layout
 from scalelab.tasks.arithmetic.data import ArithmeticData, Sums
 from scalelab.tasks.arithmetic.numbers import Ids
 from scalelab.tasks.task import Test
@@ -42,11 +43,9 @@ class _Seen:
     """Some questions with their answers, on the device."""
 
     tokens_BS: Tensor
-    given_B: Tensor
-    """Tokens of each question, its `=` counted in."""
     targets_BM: Tensor
     bears_BM: Tensor
-    """False where `targets_BM` is padding."""
+    """False where a row of targets is filled up."""
 
     @property
     def tokens_BT(self) -> Tensor:
@@ -54,11 +53,15 @@ class _Seen:
         return self.tokens_BS[:, :-1]
 
     @property
-    def real_BT(self) -> Tensor:
-        """False where a window is filled: behind the answer."""
-        return torch.arange(
-            self.tokens_BT.shape[1], device=self.tokens_BS.device
-        ) <= self.targets_BM.amax(1, keepdim=True)
+    def layout(self) -> Layout:
+        """The prefix is the question with its `=`; windows are filled up behind the answer."""
+        first_B, last_B = self.targets_BM[:, 0], self.targets_BM.amax(1)
+        return Layout(self.targets_BM, prefix_B=first_B + 1, length_B=last_B + 1)
+
+    @property
+    def real_BT(self) -> Tensor | None:
+        """False behind the answer."""
+        return self.layout.real(self.tokens_BT.shape[1])
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class ArithmeticTest(Test):
             seen = self._seen(rows, np.arange(min(each, len(rows.tokens_RS))))
             with self._evaluating(model):
                 found.append(routes(self._read(model, seen), seen.tokens_BT.shape))
-            ends = seen.real_BT.sum(1).tolist()
+            ends = (seen.targets_BM.amax(1) + 1).tolist()
             tokens += [row[:end] for row, end in zip(seen.tokens_BS.tolist(), ends, strict=True)]
         return {
             "routes": excerpt(pool, texts_of(self.data.tokenizer, tokens), np.concatenate(found))
@@ -188,7 +191,7 @@ class ArithmeticTest(Test):
         once or also after each step.
         """
         if tally is None:
-            features = [model.trunk(seen.tokens_BT, seen.given_B, seen.targets_BM)]
+            features = [model.trunk(seen.tokens_BT, seen.layout)]
         else:
             reading = self._read(model, seen, each_step=True)
             tally.add(reading, seen.tokens_BT, seen.real_BT)
@@ -217,12 +220,10 @@ class ArithmeticTest(Test):
             rows.weights_RM[row_B] > 0,
         )
         tokens_BS, targets_BM, bears_BM = (torch.from_numpy(part).to(self.device) for part in parts)
-        return _Seen(tokens_BS, targets_BM[:, 0] + 1, targets_BM, bears_BM)
+        return _Seen(tokens_BS, targets_BM, bears_BM)
 
     def _read(self, model: LanguageModel, seen: _Seen, *, each_step: bool = False) -> Reading:
-        return cast(Reads, model).read(
-            seen.tokens_BT, seen.given_B, seen.targets_BM, each_step=each_step
-        )
+        return cast(Reads, model).run_steps(seen.tokens_BT, seen.layout, each_step=each_step)
 
     def _tally(self) -> Tally | None:
         given = self.trial.model

@@ -12,6 +12,7 @@ from torch import Tensor
 from scalelab.core.events import Interrupted
 from scalelab.data.tokens import Tokens
 from scalelab.families.language_model import LanguageModel
+from scalelab.families.layout import Layout
 from scalelab.tasks.facts.tokens import ASSISTANT, DATABASE, EOD, USER, decode, encode
 
 Reply = Callable[[list[str], list[int]], list[str]]
@@ -86,8 +87,9 @@ class _Batch:
         self.open_B = torch.ones_like(self.given_B, dtype=torch.bool)
         self.cache = model.new_cache(len(prompts), limit)
         # Shorter prompts are read with padding behind them.
-        prompt_BT, start_B = self.text_BL[:, : lengths.max()], torch.zeros_like(self.given_B)
-        logits_BTV = model.decode(prompt_BT, start_B, self.cache, self.given_B, self.given_B)
+        prompt_BT = self.text_BL[:, : lengths.max()]
+        layout = Layout(prefix_B=self.given_B, length_B=self.given_B)
+        logits_BTV = model.decode(prompt_BT, self.cache, layout)
         self._take(logits_BTV[self.lane_B, self.given_B - 1])
 
     def step(self) -> None:
@@ -96,7 +98,8 @@ class _Batch:
         A lane that has ended reads some token again, which changes nothing.
         """
         at_B = self.read_B.clamp(max=self.limit - 1)
-        logits_BTV = self.model.decode(self.text_BL.gather(1, at_B[:, None]), at_B, self.cache)
+        token_B1, layout = self.text_BL.gather(1, at_B[:, None]), Layout(start_B=at_B)
+        logits_BTV = self.model.decode(token_B1, self.cache, layout)
         self.read_B = self.read_B + self.open_B
         self._take(logits_BTV[:, 0])
 
