@@ -144,7 +144,7 @@ def by_tool(text: Text) -> dict[int, float]:
 
 
 def by_guess(text: Text) -> dict[int, float]:
-    """Draws a value from the right pool."""
+    """RoutingNoise a value from the right pool."""
     question, answer = turns(text)
     following = letters(asked(question)[0], answer)
     return {

@@ -27,7 +27,7 @@ from scalelab.families.language_model import LanguageModel
 from scalelab.families.layer_router.spec import LayerRouter
 from scalelab.families.layout import Layout
 from scalelab.families.lstm.spec import Lstm
-from scalelab.layers.roles import roles
+from scalelab.layers.parameters import roles
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 EXACT = {"rtol": 0, "atol": 0}
@@ -117,12 +117,17 @@ def test_flops_are_as_counted(name: str, vocab: int, context: int):
     assert everywhere.get_total_flops() == LANES * forward_flops(variant, vocab, context, context)
 
 
+def _mask(model: LanguageModel) -> str:
+    """A model without masks is causal."""
+    return getattr(model.config, "mask", "causal")
+
+
 def _bits(model: LanguageModel) -> dict[str, float]:
     """Equal bits, but where an expert's or a layer's batch has another size, and its products
     another order of summing.
     """
-    routes = isinstance(model.given, LayerRouter) and model.given.policy != "fixed"
-    return CLOSE if routes or model.given.mixture is not None else EXACT
+    routes = isinstance(model.config, LayerRouter) and model.config.policy != "fixed"
+    return CLOSE if routes or model.config.mixture is not None else EXACT
 
 
 def test_no_position_sees_a_later_token(
@@ -159,7 +164,7 @@ def test_a_prefix_mask_opens_the_given_text_and_nothing_else(
     changed = tokens_BT.clone()
     changed[:, 3] = (changed[:, 3] + 1) % vocab
     sees = ((model(changed, layout)[:, 0] - before[:, 0]).abs().amax(-1) > 1e-5).tolist()
-    assert sees == ([True, True, False] if model.given.mask == "prefix" else [False] * 3)
+    assert sees == ([True, True, False] if _mask(model) == "prefix" else [False] * 3)
     changed = tokens_BT.clone()
     changed[:, 9] = (changed[:, 9] + 1) % vocab
     torch.testing.assert_close(model(changed, layout)[:, :9], before[:, :9], **_bits(model))
@@ -189,7 +194,7 @@ def test_gradients_do_not_depend_on_the_way(
         if weight.grad is not None
     }
     model.zero_grad()
-    monkeypatch.setattr("scalelab.layers.attend.DENSE", 0)
+    monkeypatch.setattr("scalelab.layers.attention.DENSE", 0)
     whole_BTD = model.trunk(tokens_BT)
     scalar(whole_BTD.gather(1, at_BM.unsqueeze(-1).expand(-1, -1, whole_BTD.shape[-1]))).backward()
     assert by_hand
@@ -209,10 +214,11 @@ def test_a_document_does_not_depend_on_the_others(
     document_BT = torch.tensor([0] * 6 + [1] * 9 + [2] * 5).expand_as(tokens_BT)
     inside_T = document_BT[0] == 1
     changed = torch.where(inside_T, tokens_BT, (tokens_BT + 1) % vocab)
-    if model.given.mixture is not None and model.given.mixture.choice == "expert":
+    if model.config.mixture is not None and model.config.mixture.choice == "expert":
         pytest.skip("an expert chooses among the tokens of all documents")
+    objective = {"causal": "causal", "prefix": "prefix", "full": "masked"}[_mask(model)]
     try:
-        model.given.check_text("causal", "apart")
+        model.config.check_text(objective, "apart")
     except ValueError as refused:
         pytest.skip(str(refused))
     before, after = (
@@ -230,7 +236,7 @@ def test_what_is_out_of_reach_changes_nothing(
     model: LanguageModel, tokens_BT: Tensor, vocab: int, context: int
 ):
     """Each layer carries a token as far as its window, and to the end where it is global."""
-    given = model.given
+    given = model.config
     changed = tokens_BT.clone()
     changed[:, 2] = (changed[:, 2] + 1) % vocab
     far = ((model.trunk(changed) - model.trunk(tokens_BT)).abs().amax((0, 2)) > 1e-6).tolist()
@@ -260,11 +266,11 @@ def test_recomputed_activations_have_the_same_bits(
 
 
 def test_a_mixture_says_how_it_routed(model: LanguageModel, tokens_BT: Tensor):
-    if isinstance(model.given, LayerRouter):
+    if isinstance(model.config, LayerRouter):
         pytest.skip("it says how its steps routed the tokens, see test_layer_router.py")
     routings = model.run(tokens_BT)[1]
-    mixture = model.given.mixture
-    assert len(routings) == (0 if mixture is None else model.given.layers)
+    mixture = model.config.mixture
+    assert len(routings) == (0 if mixture is None else model.config.layers)
     for routing in routings:
         assert mixture is not None
         assert routing.load_E.sum() == tokens_BT.numel() * mixture.chosen
@@ -290,7 +296,7 @@ def test_a_gpu_computes_the_same(
     scores_by_hand: int,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("scalelab.layers.attend.DENSE", scores_by_hand)
+    monkeypatch.setattr("scalelab.layers.attention.DENSE", scores_by_hand)
     value, grads = value_and_grads(model, scalar(model.head(model.trunk(tokens_BT, Layout(at_BM)))))
     model = model.cuda()
     found, found_grads = value_and_grads(

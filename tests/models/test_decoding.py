@@ -20,7 +20,7 @@ GIVEN_B = torch.tensor([5, 11, 8])
 
 @pytest.fixture(params=[0, 2**24], ids=["fused", "by_hand"], autouse=True)
 def _scores_by_hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalelab.layers.attend.DENSE", request.param)
+    monkeypatch.setattr("scalelab.layers.attention.DENSE", request.param)
 
 
 def read_prompts(model: LanguageModel, tokens_BT: Tensor, cache: Any, expected: Tensor) -> None:

@@ -10,11 +10,11 @@ from tests.models.variants import CONTEXT, LANES, TARGETS, made, scalar
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from scalelab.families.language_model import pick
 from scalelab.families.layer_router.dispatch import Dispatch, by_layer, mix, put_back
 from scalelab.families.layer_router.model import LayerRouter
 from scalelab.families.layer_router.spec import LayerRouter as Spec
 from scalelab.families.layout import Layout
-from scalelab.families.transformer.layer import pick
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 LAYERS, POOL = 3, 5
@@ -40,7 +40,7 @@ def dispatch_of(
 ) -> Dispatch:
     """The layers of a pass over these tokens."""
     layout = Layout(at_BM, GIVEN_B, DOCUMENT_BT if documents else None)
-    return model._begun(tokens_BT, layout, trains=False).dispatch
+    return model.begin(tokens_BT, layout).dispatch
 
 
 def dense(

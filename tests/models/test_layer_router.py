@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from scalelab.families import build
+from scalelab.families.language_model import RouterOutput
 from scalelab.families.layer_router.model import LayerRouter
-from scalelab.families.layer_router.reading import Reading
 from scalelab.families.layer_router.spec import LayerRouter as Spec
 from scalelab.families.layout import Layout
 from scalelab.families.transformer.model import Transformer
@@ -55,7 +55,7 @@ def router(**given: Any) -> LayerRouter:
     return model
 
 
-def routes(reading: Reading) -> Tensor:
+def routes(reading: RouterOutput) -> Tensor:
     """[S, B, T, K]."""
     return torch.stack([route.chosen_BTK for route in reading.routes])
 
@@ -73,9 +73,9 @@ def test_the_fixed_order_is_the_plain_transformer(
 ):
     """Bit for bit, from the same weights by the same names, and in its gradients."""
     model = router(policy="fixed", layers=3, identity=0, steps=None, **given)
-    plain = build(model.given.plain(), VOCAB, CONTEXT).initialise(0)
+    plain = build(model.config.plain(), VOCAB, CONTEXT).initialise(0)
     assert isinstance(plain, Transformer)
-    fresh = build(model.given, VOCAB, CONTEXT).initialise(0)
+    fresh = build(model.config, VOCAB, CONTEXT).initialise(0)
     assert all(
         torch.equal(weight, fresh.state_dict()[name]) for name, weight in plain.state_dict().items()
     )
@@ -104,9 +104,9 @@ def test_the_fixed_order_is_the_plain_transformer(
 def test_a_fixed_order_applies_the_layers_that_it_names(tokens_BT: Tensor):
     model, expected = router(policy="fixed", order=(3, 1, 4, 1)), []
     x_BTD = model.embed(tokens_BT, torch.arange(CONTEXT)[None])
-    sight = model.sight(tokens_BT, None, None, None, None)
+    context = model.attention_context(tokens_BT, None, Layout(), None)
     for layer in (2, 0, None, 0):
-        x_BTD = x_BTD if layer is None else model.layers[layer](x_BTD, x_BTD, sight, (0, 0))[0]
+        x_BTD = x_BTD if layer is None else model.layers[layer](x_BTD, x_BTD, context, (0, 0))[0]
         expected.append(model.norm(x_BTD))
     reading = model.run_steps(tokens_BT, each_step=True)
     assert all(
@@ -198,7 +198,7 @@ def test_micro_batches_take_the_routes_of_the_batch(
     policy: str, selects: str, grain: str, tokens_BT: Tensor
 ):
     model = router(policy=policy, granularity=grain, **SELECTS[selects]).train()
-    rollouts = model.meant.num_rollouts
+    rollouts = model.num_rollouts
     torch.manual_seed(5)
     whole = routes(model.run_steps(tokens_BT)).unflatten(1, (rollouts, LANES))
     torch.manual_seed(5)
@@ -299,10 +299,10 @@ def test_a_cumulated_loss_adds_up_logits(tokens_BT: Tensor):
 def test_one_who_halted_stays_as_it_is_and_stays_visible(halts: str, grain: str, tokens_BT: Tensor):
     model = router(**HALTS[halts], granularity=grain, norm={"place": "post"}).eval()
     states = []
-    walk = model._begun(tokens_BT, Layout(), trains=False)
+    routed = model.begin(tokens_BT, Layout())
     for step in range(4):
-        walk.step(step)
-        states.append(walk.x_BTD)
+        routed.step(step)
+        states.append(routed.x_BTD)
     reading = model.run_steps(tokens_BT, each_step=True)
     steps_BT = reading.steps_BT
     assert 1 <= steps_BT.min() < steps_BT.max() <= 4
@@ -370,10 +370,10 @@ def test_flops_of_training_are_those_that_run(selects: str, loss: str, tokens_BT
 def test_flops_stay_within_the_plans_bounds(tokens_BT: Tensor):
     for given in ({}, {"granularity": "sequence"}, {"policy": "random"}, {"top": 2}, HALTS["act"]):
         model = router(**given).eval()
-        bounds = model.given.forward_bounds(VOCAB, CONTEXT, CONTEXT) * LANES
+        bounds = model.config.forward_bounds(VOCAB, CONTEXT, CONTEXT) * LANES
         assert bounds.least <= model.run_steps(tokens_BT).flops <= bounds.most
     model = router(selection={"kind": "reinforce", "rollouts": 3}).train()
-    bounds = model.given.train_bounds(VOCAB, CONTEXT, CONTEXT) * LANES
+    bounds = model.config.train_bounds(VOCAB, CONTEXT, CONTEXT) * LANES
     assert bounds.least <= 3 * model.run_steps(tokens_BT).flops <= bounds.most
 
 

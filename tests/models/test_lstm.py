@@ -15,7 +15,7 @@ from scalelab.families.lstm.model import Lstm
 from scalelab.families.lstm.spec import Lstm as Spec
 from scalelab.generate.lanes import Lanes
 from scalelab.generate.sampling import GREEDY
-from scalelab.layers.roles import roles
+from scalelab.layers.parameters import roles
 from scalelab.layers.spec import Init
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
@@ -68,8 +68,8 @@ def test_it_is_torchs_lstm_with_residual_connections(lstm: Lstm, tokens_BT: Tens
 
 
 def test_a_tied_head_is_the_embedding(lstm: Lstm):
-    assert (lstm.head_weight is lstm.embedding.weight) == lstm.given.tied
-    assert ("output.weight" in lstm.state_dict()) != lstm.given.tied
+    assert (lstm.head_weight is lstm.embedding.weight) == lstm.config.tied
+    assert ("output.weight" in lstm.state_dict()) != lstm.config.tied
 
 
 @pytest.mark.parametrize("forget", [1.0, -0.5])
@@ -97,7 +97,7 @@ def test_weights_are_drawn_as_told():
 
 def test_roles_and_sizes(lstm: Lstm):
     """For each layer 8 D^2 in matrices and 8 D in biases."""
-    given, role_of = lstm.given, roles(lstm)
+    given, role_of = lstm.config, roles(lstm)
     sizes = {
         role: sum(
             weight.numel() for name, weight in lstm.named_parameters() if role_of[name] == role
@@ -159,7 +159,7 @@ def test_embeddings_are_dropped_in_training_alone(tokens_BT: Tensor):
 
 
 def test_saved_weights_load_into_a_fresh_model(lstm: Lstm, tokens_BT: Tensor):
-    fresh = build(lstm.given, VOCAB, CONTEXT).initialise(1)
+    fresh = build(lstm.config, VOCAB, CONTEXT).initialise(1)
     fresh.load_state_dict(lstm.state_dict())
     assert torch.equal(fresh(tokens_BT), lstm(tokens_BT))
 

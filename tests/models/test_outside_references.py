@@ -41,7 +41,7 @@ def _no_torchvision() -> Iterator[None]:
 
 @pytest.fixture(params=[0, 2**24], ids=["fused", "by_hand"])
 def _scores_by_hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalelab.layers.attend.DENSE", request.param)
+    monkeypatch.setattr("scalelab.layers.attention.DENSE", request.param)
 
 
 @pytest.fixture

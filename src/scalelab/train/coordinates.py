@@ -203,7 +203,7 @@ def _recorded(model: LanguageModel, found: dict[str, _Activation]) -> Iterator[N
     chosen = [
         (name, module)
         for name, module in model.named_modules()
-        if name.rpartition(".")[2] in model.given.compared
+        if name.rpartition(".")[2] in model.config.compared
     ]
     handles = [
         module.register_forward_hook(record(name), with_kwargs=True) for name, module in chosen

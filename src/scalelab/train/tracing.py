@@ -75,7 +75,7 @@ def _examine(trial: Trial, execution: Execution) -> list[Fault]:
         "train": attempt.update,
         "eval": lambda: attempt.test.quick(attempt.model),
     }
-    if trial.model.mask != "full":  # a model that sees both sides does not decode
+    if trial.model.is_autoregressive:
         phases["decode"] = _decoding(attempt)
     faults = [fault for phase, run in phases.items() for fault in _warm_up(phase, run)]
     broken = {fault.phase for fault in faults if fault.kind == "failure"}
@@ -96,7 +96,7 @@ def small(trial: Trial, execution: Execution) -> Trial:
 def _decoding(attempt: Attempt) -> Callable[[], None]:
     model, device = attempt.model, attempt.device
     decode: Callable[..., Any] = model.decode  # each family takes its own cache
-    decode = decode if model.given.compiles == "layers" else compiled(decode, **TRACED)
+    decode = decode if model.config.compiles == "layers" else compiled(decode, **TRACED)
     tokens_BT = torch.zeros(
         LANES, min(PROMPT, attempt.shape.context), dtype=torch.int64, device=device
     )

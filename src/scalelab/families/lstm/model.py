@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scalelab.families.language_model import LanguageModel
+from scalelab.families.language_model import LanguageModel, pick
 from scalelab.families.layout import PLAIN, Layout
 from scalelab.families.lstm import spec
-from scalelab.layers.gather import pick
-from scalelab.layers.linear import Embedding, Linear
 from scalelab.layers.moe import Routing
+from scalelab.layers.parameters import Embedding, Linear
 from scalelab.layers.spec import Role
 
 
@@ -121,28 +120,23 @@ class LstmLayer(nn.Module):
         return F.linear(x_BTD, self.input.weight, self.input_bias.weight)
 
 
-def build(given: spec.Lstm, vocab: int, context: int) -> "Lstm":
+def build(config: spec.Lstm, vocab: int, context: int) -> "Lstm":
     """The module of a resolved spec."""
-    return Lstm(given, vocab, context)
+    return Lstm(config, vocab, context)
 
 
 class Lstm(LanguageModel[spec.Lstm]):
-    """A stack of LSTMs over at most `context` positions. The weights are drawn by `initialise`.
+    """A stack of LSTMs over at most `context` positions. The weights are drawn by `initialise`."""
 
-    Set `recompute` to keep each layer's input alone while training, and compute the rest again in
-    the backward pass.
-    """
-
-    def __init__(self, given: spec.Lstm, vocab: int, context: int) -> None:
+    def __init__(self, config: spec.Lstm, vocab: int, context: int) -> None:
         super().__init__()
-        assert isinstance(given.width, int), "a module is built from a resolved spec"
-        self.given, self.context, self.recompute = given, context, False
-        self.depth, self.wider = given.layers, 1.0
-        self.embedding = Embedding(vocab, given.width)
+        assert isinstance(config.width, int), "a module is built from a resolved spec"
+        self.config, self.context, self.recompute = config, context, False
+        self.embedding = Embedding(vocab, config.width)
         self.layers = nn.ModuleList(
-            LstmLayer(given.width, given.forget) for _ in range(given.layers)
+            LstmLayer(config.width, config.forget) for _ in range(config.layers)
         )
-        self.output = None if given.tied else Linear(given.width, vocab, role="head")
+        self.output = None if config.tied else Linear(config.width, vocab, role="head")
 
     def run(self, tokens_BT: Tensor, layout: Layout = PLAIN) -> tuple[Tensor, list[Routing]]:
         """tokens [B, T] -> features [B, T, D], to which `head` may be applied; and no routings.
@@ -161,7 +155,7 @@ class Lstm(LanguageModel[spec.Lstm]):
     def new_cache(self, lanes: int, length: int) -> LstmCache:
         """An empty cache for `lanes` sequences of at most `length` positions."""
         assert length <= self.context
-        shape = (self.given.layers, lanes, self.embedding.weight.shape[1])
+        shape = (self.config.layers, lanes, self.embedding.weight.shape[1])
         weight = self.embedding.weight.detach()
         return LstmCache(length, weight.new_zeros(shape), weight.new_zeros(shape))
 
@@ -186,8 +180,8 @@ class Lstm(LanguageModel[spec.Lstm]):
     def _embed(self, tokens_BT: Tensor) -> Tensor:
         x_BTD = self.embedding(tokens_BT)
         # An evaluation has no gradients: nothing is dropped there, whatever mode the model is in.
-        drops = self.given.embedding_dropout > 0 and self.training and torch.is_grad_enabled()
-        return F.dropout(x_BTD, self.given.embedding_dropout) if drops else x_BTD
+        drops = self.config.embedding_dropout > 0 and self.training and torch.is_grad_enabled()
+        return F.dropout(x_BTD, self.config.embedding_dropout) if drops else x_BTD
 
 
 def _follow(

@@ -105,6 +105,20 @@ class Architecture(Family):
             )
         return self
 
+    def check_text(self, objective: str, documents: str) -> None:
+        """The mask follows from the objective."""
+        wanted = {"causal": "causal", "prefix": "prefix", "masked": "full"}[objective]
+        if self.mask != wanted:
+            raise ValueError(
+                f"the {objective} objective needs the mask `{wanted}`, and `model.mask`"
+                f" is `{self.mask}`; write `model.mask: {wanted}`"
+            )
+
+    @property
+    def is_autoregressive(self) -> bool:
+        """Unless every position sees all."""
+        return self.mask != "full"
+
     @property
     def mixture(self) -> Moe | None:
         """The mixture of experts in its layers, or None."""
@@ -224,6 +238,11 @@ class Transformer(Architecture):
                 " give one"
             )
         return self
+
+    @property
+    def uses_mup(self) -> bool:
+        """With a base width."""
+        return self.mup is not None
 
     @property
     def mup_factor(self) -> float:

@@ -8,7 +8,7 @@ vocabulary.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,10 @@ from torch import Tensor
 from scalelab.core.events import Interrupted
 from scalelab.evaluate.excerpt import QUESTIONS, excerpt, texts_of
 from scalelab.evaluate.mode import evaluating
-from scalelab.evaluate.routes import Reads, Tally, routes
+from scalelab.evaluate.routes import Tally, routes
 from scalelab.evaluate.token_kinds import kinds
 from scalelab.families.cost import forward_flops
 from scalelab.families.language_model import LanguageModel
-from scalelab.families.layer_router.reading import Reading
 from scalelab.families.layout import Layout
 from scalelab.tasks.arithmetic.data import ArithmeticData, Sums
 from scalelab.tasks.arithmetic.numbers import Ids
@@ -153,7 +152,8 @@ class ArithmeticTest(Test):
         for rows in map(self.data.questions, range(1, longest + 1)):
             seen = self._seen(rows, np.arange(min(each, len(rows.tokens_RS))))
             with self._evaluating(model):
-                found.append(routes(self._read(model, seen), seen.tokens_BT.shape))
+                output = model.run_steps(seen.tokens_BT, seen.layout)
+            found.append(routes(output, seen.tokens_BT.shape))
             ends = (seen.targets_BM.amax(1) + 1).tolist()
             tokens += [row[:end] for row, end in zip(seen.tokens_BS.tolist(), ends, strict=True)]
         return {
@@ -193,9 +193,9 @@ class ArithmeticTest(Test):
         if tally is None:
             features = [model.trunk(seen.tokens_BT, seen.layout)]
         else:
-            reading = self._read(model, seen, each_step=True)
-            tally.add(reading, seen.tokens_BT, seen.real_BT)
-            features = [reading.final_BMD, *reading.each_step]
+            output = model.run_steps(seen.tokens_BT, seen.layout, each_step=True)
+            tally.add(output, seen.tokens_BT, seen.real_BT)
+            features = [output.final_BMD, *output.each_step]
         label_BM = seen.tokens_BS.gather(1, seen.targets_BM + 1)
         scored = [
             self._of_answers(model.head(x_BMD), label_BM, seen.bears_BM, real) for x_BMD in features
@@ -221,9 +221,6 @@ class ArithmeticTest(Test):
         )
         tokens_BS, targets_BM, bears_BM = (torch.from_numpy(part).to(self.device) for part in parts)
         return _Seen(tokens_BS, targets_BM, bears_BM)
-
-    def _read(self, model: LanguageModel, seen: _Seen, *, each_step: bool = False) -> Reading:
-        return cast(Reads, model).run_steps(seen.tokens_BT, seen.layout, each_step=each_step)
 
     def _tally(self) -> Tally | None:
         given = self.trial.model

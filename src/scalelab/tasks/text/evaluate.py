@@ -8,7 +8,7 @@ of a layer.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from scalelab.core.seeds import derive
 from scalelab.data.hashing import words
 from scalelab.evaluate.excerpt import BYTES, excerpt, texts_of
 from scalelab.evaluate.mode import evaluating
-from scalelab.evaluate.routes import Reads, Tally, routes
+from scalelab.evaluate.routes import Tally, routes
 from scalelab.evaluate.token_kinds import kinds
 from scalelab.families.cost import forward_flops
 from scalelab.families.language_model import LanguageModel
@@ -144,8 +144,8 @@ class TextTest(Test):
 
         def drawn(seen: Batch) -> Sequence[Tensor]:
             texts = texts_of(self.data.tokenizer, seen.tokens_BT.tolist())
-            reading = cast(Reads, model).run_steps(seen.tokens_BT, seen.layout)
-            found["routes"] = excerpt(pool, texts, routes(reading, seen.tokens_BT.shape))
+            output = model.run_steps(seen.tokens_BT, seen.layout)
+            found["routes"] = excerpt(pool, texts, routes(output, seen.tokens_BT.shape))
             return ()
 
         self._losses(model, self._passages("validation", windows_RS), drawn)
@@ -166,15 +166,12 @@ class TextTest(Test):
                 )
             }
         assert self._kind_V is not None
-        router, tally = (
-            cast(Reads, model),
-            Tally(given.layer_pool, self._kind_V, self._exact),
-        )
+        tally = Tally(given.layer_pool, self._kind_V, self._exact)
 
         def counted(seen: Batch) -> Sequence[Tensor]:
-            reading = router.run_steps(seen.tokens_BT, seen.layout, each_step=True)
-            tally.add(reading, seen.tokens_BT)
-            return reading.each_step
+            output = model.run_steps(seen.tokens_BT, seen.layout, each_step=True)
+            tally.add(output, seen.tokens_BT)
+            return output.each_step
 
         after = self._losses(
             model, self._passages("validation", self.data.held_out("validation")), counted
