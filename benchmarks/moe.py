@@ -26,8 +26,8 @@ from scalelab.families.objective import Batch, mean_loss, summed_loss
 from scalelab.families.transformer.spec import Transformer
 from scalelab.layers import spec
 from scalelab.layers.ffn import ffn
-from scalelab.layers.linear import initialise
 from scalelab.layers.moe import Moe
+from scalelab.layers.parameters import initialise
 from scalelab.layers.spec import Init
 from scalelab.train.process import prepare
 

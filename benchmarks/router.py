@@ -22,8 +22,8 @@ import torch
 from scalelab import families as spec
 from scalelab.families import build
 from scalelab.families.cost import forward_flops
+from scalelab.families.layer_router.chooser import Router
 from scalelab.families.layer_router.model import LayerRouter
-from scalelab.families.layer_router.scoring import Router
 from scalelab.families.transformer.model import Transformer
 from scalelab.layers.cross_entropy import summed_cross_entropy
 from scalelab.train.process import prepare
@@ -69,12 +69,12 @@ def step(model: Transformer | LayerRouter, tokens_BT: torch.Tensor) -> int:
     """One forward and backward pass; returns the FLOPs of the forward one."""
     model.zero_grad(set_to_none=True)
     if isinstance(model, LayerRouter):
-        reading = model.read(tokens_BT)
+        reading = model.run_steps(tokens_BT)
         x_BTD, flops = reading.final_BMD, reading.flops
     else:
         x_BTD, flops = (
             model.trunk(tokens_BT),
-            BATCH * forward_flops(model.given, VOCAB, CONTEXT, CONTEXT),
+            BATCH * forward_flops(model.config, VOCAB, CONTEXT, CONTEXT),
         )
     nats = summed_cross_entropy(
         x_BTD.flatten(0, 1), model.head_weight, tokens_BT.roll(-1, 1).flatten()

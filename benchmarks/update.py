@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 
 from scalelab.families import build
+from scalelab.families.layout import Layout
 from scalelab.families.objective import Batch, Loss, summed_loss
 from scalelab.families.transformer.spec import Transformer
 from scalelab.spec.optim import AdamW
@@ -64,11 +65,10 @@ def random_batch() -> Batch:
     torch.manual_seed(0)
     targets_BM = torch.arange(POSITIONS - TARGETS, POSITIONS).expand(SEQUENCES, -1).contiguous()
     return Batch(
-        tokens_BT=torch.randint(0, 256, (SEQUENCES, POSITIONS)),
-        targets_BM=targets_BM,
-        labels_BM=torch.randint(0, 256, targets_BM.shape),
-        weights_BM=torch.ones(targets_BM.shape),
-        given_B=torch.zeros(SEQUENCES, dtype=torch.long),
+        torch.randint(0, 256, (SEQUENCES, POSITIONS)),
+        torch.randint(0, 256, targets_BM.shape),
+        torch.ones(targets_BM.shape),
+        Layout(targets_BM, prefix_B=torch.zeros(SEQUENCES, dtype=torch.long)),
     )
 
 

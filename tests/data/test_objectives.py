@@ -45,7 +45,7 @@ OBJECTIVES = {
 def test_a_causal_window_predicts_every_token_from_the_one_before() -> None:
     tokens_BS = windows()
     found = seen(tokens_BS)
-    assert found.targets_BM is found.weights_BM is found.given_B is found.document_BT is None
+    assert found.targets_BM is found.weights_BM is found.prefix_B is found.document_BT is None
     assert np.array_equal(found.tokens_BT, tokens_BS[:, :-1])
     assert np.array_equal(found.labels_BM, tokens_BS[:, 1:])
     assert found.targets == 40 * CONTEXT
@@ -104,7 +104,7 @@ def test_documents_apart_are_those_of_a_walk_over_the_tokens(
         assert found.weights_BM is None
         return
     assert found.weights_BM is not None
-    begins = 0 if found.given_B is None else found.given_B[0] - 1
+    begins = 0 if found.prefix_B is None else found.prefix_B[0] - 1
     # The token after an end of document is the first of another one, and not predicted.
     assert found.weights_BM[0].tolist() == [
         float(at >= begins and tokens[at] != EOS) for at in range(CONTEXT)
@@ -128,10 +128,10 @@ def test_the_given_part_is_uniform_up_to_its_share() -> None:
 def test_a_prefix_window_predicts_what_is_not_given() -> None:
     tokens_BS = windows()
     found = seen(tokens_BS, objective={"kind": "prefix", "share": 0.7})
-    assert found.given_B is not None
+    assert found.prefix_B is not None
     assert found.weights_BM is not None
     assert found.targets_BM is None
-    for row, prefix in enumerate(found.given_B.tolist()):
+    for row, prefix in enumerate(found.prefix_B.tolist()):
         predicted = found.labels_BM[row][found.weights_BM[row] > 0]
         assert predicted.tolist() == tokens_BS[row, prefix:].tolist()
 

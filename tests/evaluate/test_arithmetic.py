@@ -20,6 +20,7 @@ from scalelab.evaluate.token_kinds import kinds
 from scalelab.families import build as build_model
 from scalelab.families.cost import forward_flops
 from scalelab.families.layer_router.model import LayerRouter
+from scalelab.families.layout import Layout
 from scalelab.spec.experiment import Trial
 from scalelab.tasks.arithmetic.data import ASKED, END, VOCAB, ArithmeticData, Sums
 from scalelab.tasks.arithmetic.evaluate import SAMPLE, ArithmeticTest
@@ -42,14 +43,13 @@ class Calculator:
     task: Arithmetic
     errs: Callable[[str], bool] = lambda text: False
 
-    def trunk(
-        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
-    ) -> Tensor:
-        assert given_B is not None
+    def trunk(self, tokens_BT: Tensor, layout: Layout) -> Tensor:
+        prefix_B, at_BM = layout.prefix_B, layout.targets_BM
+        assert prefix_B is not None
         assert at_BM is not None
         logits_BMV = torch.zeros(*at_BM.shape, VOCAB)
         for row, places in enumerate(at_BM.tolist()):
-            assert tokens_BT[row, given_B[row] - 1] == ord(
+            assert tokens_BT[row, prefix_B[row] - 1] == ord(
                 "="
             )  # a prefix mask shows the question, and no more
             for column, place in enumerate(places):
@@ -318,8 +318,8 @@ def test_the_routes_are_those_of_all_questions_without_what_fills_their_windows(
             torch.from_numpy(rows.targets_RM),
         )
         with torch.no_grad():
-            reading = router.eval().read(
-                tokens_RT, targets_RM[:, 0] + 1, targets_RM, each_step=True
+            reading = router.eval().run_steps(
+                tokens_RT, Layout(targets_RM, targets_RM[:, 0] + 1), each_step=True
             )
         ends_R = torch.tensor([len(text) for text in rows.texts()])
         tally.add(reading, tokens_RT, torch.arange(tokens_RT.shape[1]) < ends_R[:, None])

@@ -14,6 +14,7 @@ from torch import Tensor
 from scalelab.core.events import Interrupted
 from scalelab.families import build as build_model
 from scalelab.families.cost import Parameters, parameters
+from scalelab.families.layout import PLAIN, Layout
 from scalelab.families.transformer.spec import Transformer
 from scalelab.spec.experiment import Trial
 from scalelab.tasks import build, open_test
@@ -55,9 +56,7 @@ class Oracle:
                 known[text[:end]][text[end]] += 1
         return cls(known, vocab)
 
-    def trunk(
-        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
-    ) -> Tensor:
+    def trunk(self, tokens_BT: Tensor, layout: Layout = PLAIN) -> Tensor:
         logits_BTV = torch.full((*tokens_BT.shape, self.vocab), -math.inf, dtype=torch.float64)
         for row, text in enumerate(tokens_BT.tolist()):
             for place in range(len(text)):
@@ -104,9 +103,7 @@ class Guesser:
     values: dict[int, Oracle]
     """By piece."""
 
-    def trunk(
-        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
-    ) -> Tensor:
+    def trunk(self, tokens_BT: Tensor, layout: Layout = PLAIN) -> Tensor:
         logits_BTV = torch.zeros(*tokens_BT.shape, self.data.shape.vocab, dtype=torch.float64)
         for row, pieces in enumerate(self.data.probes().piece_RT.tolist()):
             tokens = tokens_BT[row].tolist()
@@ -203,9 +200,7 @@ def test_while_a_model_trains_a_sample_is_scored() -> None:
     scored = list[int]()
 
     class Counting(Oracle):
-        def trunk(
-            self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
-        ) -> Tensor:
+        def trunk(self, tokens_BT: Tensor, layout: Layout = PLAIN) -> Tensor:
             scored.append(len(tokens_BT))
             return torch.zeros(*tokens_BT.shape, self.vocab, dtype=torch.float64)
 

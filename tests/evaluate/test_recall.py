@@ -20,6 +20,7 @@ from torch import Tensor
 from scalelab.core.events import Interrupted
 from scalelab.families import build as build_model
 from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.layout import Layout
 from scalelab.families.transformer.spec import Transformer
 from scalelab.tasks import build
 from scalelab.tasks.facts.bits import missing_bits
@@ -56,21 +57,14 @@ class Oracle:
     def new_cache(self, lanes: int, length: int) -> Heard:
         return Heard(torch.zeros(lanes, length, dtype=torch.int64))
 
-    def decode(
-        self,
-        tokens_BT: Tensor,
-        start_B: Tensor,
-        cache: Heard,
-        given_B: Tensor | None = None,
-        length_B: Tensor | None = None,
-    ) -> Tensor:
-        at_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1])
+    def decode(self, tokens_BT: Tensor, cache: Heard, layout: Layout) -> Tensor:
+        start_B = torch.zeros(1, dtype=torch.int64) if layout.start_B is None else layout.start_B
+        at_BT = start_B[:, None] + torch.arange(tokens_BT.shape[1]).expand(len(tokens_BT), -1)
         cache.tokens_BL.scatter_(1, at_BT, tokens_BT)
-        return self.trunk(cache.tokens_BL, at_BM=at_BT)
+        return self.trunk(cache.tokens_BL, Layout(at_BT))
 
-    def trunk(
-        self, tokens_BT: Tensor, given_B: Tensor | None = None, at_BM: Tensor | None = None
-    ) -> Tensor:
+    def trunk(self, tokens_BT: Tensor, layout: Layout) -> Tensor:
+        at_BM = layout.targets_BM
         assert at_BM is not None
         logits_BMV = torch.full((*at_BM.shape, VOCAB), -SURE)
         for lane, (text, positions) in enumerate(
@@ -150,7 +144,7 @@ def by_tool(text: Text) -> dict[int, float]:
 
 
 def by_guess(text: Text) -> dict[int, float]:
-    """Draws a value from the right pool."""
+    """RoutingNoise a value from the right pool."""
     question, answer = turns(text)
     following = letters(asked(question)[0], answer)
     return {

@@ -16,7 +16,7 @@ from scalelab.data.text.tokenizers.bytes import Bytes
 from scalelab.evaluate.excerpt import BYTES, excerpt, texts_of
 from scalelab.evaluate.routes import Tally, distances, routes
 from scalelab.evaluate.token_kinds import KINDS, kind_of, kinds
-from scalelab.families.layer_router.reading import Reading, Route
+from scalelab.families.language_model import Route, RouterOutput
 from scalelab.families.layer_router.spec import LayerRouter
 from scalelab.layers.moe import Routing
 
@@ -32,7 +32,7 @@ def router(**given: object) -> LayerRouter:
 
 def read(
     given: LayerRouter, route_BTS: Tensor, probability_BTSE: Tensor | None = None, flops: int = 0
-) -> Reading:
+) -> RouterOutput:
     """A pass in which each token took this route, from 0.
 
     Where no probabilities are given they are even.
@@ -49,7 +49,7 @@ def read(
         )
         for step in range(route_BTS.shape[2])
     ]
-    return Reading(
+    return RouterOutput(
         torch.zeros(*route_BTS.shape[:2], 1),
         (),
         (),
@@ -233,7 +233,7 @@ def test_a_sequences_route_is_that_of_its_tokens_and_the_first_of_several_layers
     given = router(granularity="sequence", top=2)
     mixed = torch.tensor([[[0, 1]], [[1, 2]]])  # [B, 1, K] at each of three steps
     route = Route(mixed, torch.full((2, 1, 3), 1 / 3), torch.zeros(2, 1), Routing(*[NOTHING] * 5))
-    reading = Reading(
+    reading = RouterOutput(
         torch.zeros(2, 4, 1), (), (), [route] * 3, torch.full((2, 4), 3.0), None, NOTHING, 0
     )
     assert routes(reading, (2, 4)).tolist() == [[[0, 0, 0]] * 4, [[1, 1, 1]] * 4]

@@ -27,6 +27,7 @@ from scalelab.families import build as build_model
 from scalelab.families.cost import forward_flops
 from scalelab.families.language_model import LanguageModel
 from scalelab.families.layer_router.model import LayerRouter
+from scalelab.families.layout import Layout
 from scalelab.spec.experiment import Trial
 from scalelab.tasks.text.evaluate import PROBE, SAMPLE, TEST, TextTest
 from scalelab.tasks.text.objectives import documents, examples, targets
@@ -133,9 +134,10 @@ def told(model: LanguageModel, given: Trial, data: Corpus, split: str) -> Iterat
             data.task, data, window_S[None], np.array([row]), derive(0, "held out", split)
         )
         tokens_1T = torch.from_numpy(seen.tokens_BT.astype(np.int64))
-        given_B = None if seen.given_B is None else torch.from_numpy(seen.given_B)
+        prefix_1 = None if seen.prefix_B is None else torch.from_numpy(seen.prefix_B)
         document_1T = None if seen.document_BT is None else torch.from_numpy(seen.document_BT)
-        logits_TV = model.head(model.trunk(tokens_1T, given_B, None, document_1T))[0]
+        layout = Layout(prefix_B=prefix_1, document_BT=document_1T)
+        logits_TV = model.head(model.trunk(tokens_1T, layout))[0]
         at_M = np.arange(CONTEXT) if seen.targets_BM is None else seen.targets_BM[0]
         for column, position in enumerate(at_M):
             if seen.weights_BM is None or seen.weights_BM[0, column]:
@@ -178,12 +180,12 @@ def test_tokens_of_a_masked_model_are_predicted_one_at_a_time() -> None:
     found = measuring(given, data).full(model)["pseudo_perplexity"]
     nats, model = [], model.double()
     for window_S in data.held_out("test"):
-        document_1T = torch.from_numpy(documents(window_S[None, :-1], EOS))
+        layout = Layout(document_BT=torch.from_numpy(documents(window_S[None, :-1], EOS)))
         for position in range(CONTEXT):
             tokens_1T = torch.from_numpy(window_S[None, :-1].astype(np.int64))
             label, tokens_1T[0, position] = tokens_1T[0, position].clone(), VOCAB
             with torch.no_grad():
-                logits_V = model.head(model.trunk(tokens_1T, None, None, document_1T))[0, position]
+                logits_V = model.head(model.trunk(tokens_1T, layout))[0, position]
             nats.append(F.cross_entropy(logits_V, label).item())
     assert found == pytest.approx(math.exp(np.mean(nats)), rel=1e-6)
 
@@ -195,13 +197,8 @@ class Bigrams:
     logits_VV: Tensor
     most: int = 0
 
-    def trunk(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
-    ) -> Tensor:
+    def trunk(self, tokens_BT: Tensor, layout: Layout) -> Tensor:
+        at_BM = layout.targets_BM
         return tokens_BT if at_BM is None else tokens_BT.gather(1, at_BM)
 
     def head(self, x: Tensor) -> Tensor:
@@ -298,7 +295,7 @@ def test_the_experts_are_told_of_the_whole_test_split(
     at_BM = None if seen.targets_BM is None else torch.from_numpy(seen.targets_BM)
     with torch.no_grad():
         _, routings = model.eval().run(
-            torch.from_numpy(seen.tokens_BT.astype(np.int64)), None, at_BM
+            torch.from_numpy(seen.tokens_BT.astype(np.int64)), Layout(at_BM)
         )
     load_LE = torch.stack([routing.load_E for routing in routings])
     share_LE = load_LE / load_LE.sum(1, keepdim=True)
@@ -357,7 +354,8 @@ def test_the_routes_are_those_of_the_whole_validation_split(
     )
     assert tokens_BT is not None
     with torch.no_grad():
-        reading = router.eval().read(tokens_BT, None, at_BM, document_BT, each_step=True)
+        layout = Layout(at_BM, document_BT=document_BT)
+        reading = router.eval().run_steps(tokens_BT, layout, each_step=True)
     tally.add(reading, tokens_BT)
     bears_BM = (
         torch.ones(seen.labels_BM.shape, dtype=torch.bool)
@@ -402,7 +400,7 @@ def test_a_router_leaves_an_excerpt_and_others_leave_none() -> None:
     shown = data.held_out("validation")[: len(told["rows"])]
     assert sum(len(row["tokens"]) for row in told["rows"]) == BYTES
     with torch.no_grad():
-        reading = router.eval().read(torch.from_numpy(shown[:, :-1].astype(np.int64)))
+        reading = router.eval().run_steps(torch.from_numpy(shown[:, :-1].astype(np.int64)))
     route_RTS = routes(reading, shown[:, :-1].shape)
     for row, tokens_S, route_TS in zip(told["rows"], shown, route_RTS, strict=True):
         assert row["tokens"] == [chr(token) for token in tokens_S[: len(row["tokens"])]]

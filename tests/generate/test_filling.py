@@ -9,6 +9,7 @@ from torch import Tensor
 from scalelab.core.errors import UserError
 from scalelab.data.text.prepare import prepare
 from scalelab.families import build
+from scalelab.families.layout import Layout
 from scalelab.families.transformer.spec import Transformer
 from scalelab.generate import GREEDY, Sampling, fill
 from scalelab.tasks import build as build_data
@@ -37,7 +38,8 @@ class Alphabet:
 
     context = CONTEXT
 
-    def run(self, tokens_BT: Tensor, at_BM: Tensor) -> tuple[Tensor, None]:
+    def run(self, tokens_BT: Tensor, layout: Layout) -> tuple[Tensor, None]:
+        at_BM = layout.targets_BM
         self.read_BT = tokens_BT.clone()
         return tokens_BT.gather(1, at_BM - 1), None
 

@@ -17,6 +17,7 @@ from scalelab.core.events import Interrupted
 from scalelab.core.seeds import derive
 from scalelab.data.tokens import Tokens
 from scalelab.families import build as build_model
+from scalelab.families.layout import Layout
 from scalelab.families.transformer.spec import Transformer
 from scalelab.generate import complete
 from scalelab.tasks import build
@@ -63,9 +64,10 @@ class Scripted:
     def new_cache(self, lanes: int, length: int) -> Heard:
         return Heard(torch.full((lanes, length), -1))
 
-    def decode(self, tokens_BT: Tensor, start_B: Tensor, cache: Heard, *rest: Any) -> Tensor:
+    def decode(self, tokens_BT: Tensor, cache: Heard, layout: Layout) -> Tensor:
         logits_BTV = torch.zeros(*tokens_BT.shape, VOCAB)
-        for lane, (tokens, start) in enumerate(zip(tokens_BT, start_B.tolist(), strict=True)):
+        start_B = torch.zeros(len(tokens_BT)) if layout.start_B is None else layout.start_B
+        for lane, (tokens, start) in enumerate(zip(tokens_BT, start_B.int().tolist(), strict=True)):
             cache.tokens_BL[lane, start : start + len(tokens)] = tokens
             text = cache.tokens_BL[lane, : start + len(tokens)].tolist()
             for step in range(len(tokens)):

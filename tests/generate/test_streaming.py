@@ -10,6 +10,7 @@ from torch import Tensor
 from scalelab.core.errors import UserError
 from scalelab.data.text.tokenizers import Bytes
 from scalelab.families import build
+from scalelab.families.layout import Layout
 from scalelab.families.transformer.spec import Transformer
 from scalelab.generate import GREEDY, Continuation, Piece, Sampling, compiled_step, stream, whole
 from scalelab.generate.lanes import Lanes, eager_step
@@ -177,17 +178,11 @@ class Scripted:
     def select(self, lanes: Tensor) -> "Scripted":
         return self
 
-    def decode(
-        self,
-        tokens_BT: Tensor,
-        start_B: Tensor,
-        cache: Any,
-        given_B: Tensor | None = None,
-        length_B: Tensor | None = None,
-    ) -> Tensor:
+    def decode(self, tokens_BT: Tensor, cache: Any, layout: Layout) -> Tensor:
         self.start = tokens_BT.shape[1] if self.start is None else self.start
         logits_BTV = torch.zeros(*tokens_BT.shape, self.vocab)
-        at = int(start_B[0]) + tokens_BT.shape[1] - self.start
+        start = 0 if layout.start_B is None else int(layout.start_B[0])
+        at = start + tokens_BT.shape[1] - self.start
         logits_BTV[:, -1, self.script[at]] = 1
         return logits_BTV
 

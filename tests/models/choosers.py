@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from scalelab.families.layer_router.choosing import Choice, Chooser
-from scalelab.families.layer_router.drawing import draw
+from scalelab.families.layer_router.chooser import Choice, Chooser
+from scalelab.families.layer_router.routing_noise import draw
 from scalelab.families.layer_router.spec import LayerRouter
-from scalelab.layers.linear import Embedding, initialise
+from scalelab.layers.parameters import Embedding, initialise
 
 LANES, LENGTH, WIDTH, STEPS, POOL = 4, 6, 16, 3, 4
 
@@ -39,9 +39,9 @@ def choices(
 ) -> list[Choice]:
     """The choices of all steps for the same states."""
     torch.manual_seed(seed)
-    draws = draw(chooser.given, len(x_BTD), x_BTD.shape[1], "cpu") if chooser.training else None
+    draws = draw(chooser.config, len(x_BTD), x_BTD.shape[1], "cpu") if chooser.training else None
     state, made = chooser.start(x_BTD.shape[0], x_BTD.shape[1], x_BTD), []
-    for step in range(chooser.given.num_steps):
+    for step in range(chooser.config.num_steps):
         choice, state = chooser(x_BTD, step, state, draws, position_BT)
         made.append(choice)
     return made

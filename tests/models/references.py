@@ -22,7 +22,7 @@ from tests.models.reference_weights import (
     inside,
 )
 
-from scalelab.families.transformer.attention import MUP_SCALE
+from scalelab.families.transformer.layer import MUP_SCALE
 from scalelab.families.transformer.spec import Transformer
 from scalelab.layers.spec import Balance, Ffn, LearnedPositions, Moe, Norm, Rope
 

@@ -23,9 +23,9 @@ from tests.models.choosers import (
 )
 from torch import Tensor
 
-from scalelab.families.layer_router.choosing import Choice
-from scalelab.families.layer_router.drawing import draw
-from scalelab.layers.roles import roles
+from scalelab.families.layer_router.chooser import Choice
+from scalelab.families.layer_router.routing_noise import draw
+from scalelab.layers.parameters import roles
 
 
 def _words(given: Given) -> list[str]:
@@ -46,7 +46,7 @@ def test_weights_sum_to_1_and_only_allowed_layers_are_chosen(given: Given):
     for step, (soft, fixed) in enumerate(
         zip(choices(chooser, states()), hard(chooser, states()), strict=True)
     ):
-        allowed = set(chooser.given.allowed[step])
+        allowed = set(chooser.config.allowed[step])
         for choice in (soft, fixed):
             assert set(choice.chosen_BTK.unique().tolist()) <= allowed
             assert choice.probability_BTE[..., sorted(set(range(POOL)) - allowed)].eq(0).all()
@@ -69,7 +69,7 @@ def test_every_parameter_of_the_router_gets_a_gradient(given: Given):
             + (choice.weight_BTK * worth_BTK).sum()
             + (choice.log_prob_BT * worth_BTK[..., 0]).sum()
         )
-    if chooser.given.policy == "random":
+    if chooser.config.policy == "random":
         assert not value.requires_grad
         assert not list(chooser.parameters())
         return
@@ -100,7 +100,7 @@ def test_a_token_is_routed_by_itself_alone(given: Given):
 @pytest.mark.parametrize("given", EACH)
 def test_a_split_batch_is_routed_as_the_whole(given: Given):
     chooser, x_BTD = built({**given, "layer_dropout": 0.3}), states(8)
-    rollouts = 4 if chooser.given.selection.kind == "reinforce" else 1
+    rollouts = 4 if chooser.config.selection.kind == "reinforce" else 1
     whole = choices(chooser, x_BTD)
     if (
         rollouts > 1
@@ -112,7 +112,7 @@ def test_a_split_batch_is_routed_as_the_whole(given: Given):
         parts: list[list[Choice]] = [[], []]
         for part, x_3TD in zip(parts, (x_BTD[:3], x_BTD[3:]), strict=True):
             draws, state = (
-                draw(chooser.given, len(x_3TD), LENGTH, "cpu"),
+                draw(chooser.config, len(x_3TD), LENGTH, "cpu"),
                 chooser.start(len(x_3TD), LENGTH, x_BTD),
             )
             for step in range(STEPS):
@@ -172,7 +172,7 @@ def test_gumbel_draws_by_probability_and_passes_the_gradient_of_its_relaxation()
     assert choice.weight_BTK.eq(1).all()
     choice.weight_BTK.sum().backward()
     torch.manual_seed(0)
-    draws = draw(chooser.given, 200, 50, "cpu")
+    draws = draw(chooser.config, 200, 50, "cpu")
     assert draws is not None
     q_BTE, took_BTE = (
         (logits_BTE.detach() + draws.gumbel(1)).softmax(-1),
@@ -214,7 +214,7 @@ def test_the_log_prob_of_reinforce_is_that_of_the_distribution_it_drew_from(nois
     chooser = built(of("open") | {"selection": {"kind": "reinforce", "noise": noise}})
     choice = choices(chooser, states())[2]
     torch.manual_seed(0)
-    draws = draw(chooser.given, LANES, LENGTH, "cpu")
+    draws = draw(chooser.config, LANES, LENGTH, "cpu")
     assert draws is not None
     logits_BTE = logits_of(choice)
     p_BTE = (logits_BTE.detach() + (noise * draws.normal(2) if noise else 0)).softmax(-1)
@@ -265,11 +265,11 @@ def test_a_dropped_layer_is_chosen_nowhere_in_its_lane(given: Given):
     chooser = built({**given, "identity": 2, "layer_dropout": 0.6})
     x_BTD = states(64)
     torch.manual_seed(0)
-    draws = draw(chooser.given, 64, LENGTH, "cpu")
+    draws = draw(chooser.config, 64, LENGTH, "cpu")
     assert draws is not None
     for choice in choices(chooser, x_BTD):
         barred_E = chooser.barred_SE[choice.step]
-        dropped_BTE = draws.dropped(choice.step, 0.6, barred_E, chooser.given.top).expand(
+        dropped_BTE = draws.dropped(choice.step, 0.6, barred_E, chooser.config.top).expand(
             -1, LENGTH, -1
         )
         assert dropped_BTE.any()

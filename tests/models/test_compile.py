@@ -13,6 +13,7 @@ from torch import Tensor
 from torch._dynamo import config
 
 from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.layout import Layout
 from scalelab.families.lstm.spec import Lstm
 
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
@@ -75,7 +76,7 @@ def trains(name: str, recompute: bool, tokens_BT: Tensor, at_BM: Tensor, backend
     model.recompute = recompute
 
     def value(tokens_BT: Tensor) -> Tensor:
-        return scalar(model.head(model.trunk(tokens_BT, at_BM=at_BM)))
+        return scalar(model.head(model.trunk(tokens_BT, Layout(at_BM))))
 
     compiled = torch.compile(value, fullgraph=True, dynamic=False, backend=backend)
     for tokens in (tokens_BT, tokens_BT.flip(0), tokens_BT.flip(1)):
@@ -100,16 +101,11 @@ def decodes(name: str, tokens_BT: Tensor, backend: str) -> None:
     expected = model(tokens_BT)
     step = torch.compile(model.decode, fullgraph=True, dynamic=False, backend=backend)
     with torch.inference_mode():
-        cache, at_B = model.new_cache(LANES, CONTEXT), torch.zeros(LANES, dtype=torch.long)
-        found = step(tokens_BT[:, :8].clone(), at_B, cache, None, torch.full((LANES,), 8))
+        cache, one_B = model.new_cache(LANES, CONTEXT), torch.ones(LANES, dtype=torch.long)
+        found = step(tokens_BT[:, :8].clone(), cache, Layout(length_B=8 * one_B))
         torch.testing.assert_close(found, expected[:, :8], **CLOSE)
         torch._dynamo.reset()
         for place in range(8, CONTEXT):
-            found = step(
-                tokens_BT[:, place : place + 1].clone(),
-                at_B + place,
-                cache,
-                None,
-                torch.ones_like(at_B),
-            )
+            layout = Layout(length_B=one_B, start_B=place * one_B)
+            found = step(tokens_BT[:, place : place + 1].clone(), cache, layout)
             torch.testing.assert_close(found[:, 0], expected[:, place], **CLOSE)

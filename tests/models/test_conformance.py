@@ -26,8 +26,9 @@ from scalelab.families import Model, build, read
 from scalelab.families.cost import forward_flops, parameters
 from scalelab.families.language_model import LanguageModel
 from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.layout import Layout
 from scalelab.families.lstm.spec import Lstm
-from scalelab.layers.roles import roles
+from scalelab.layers.parameters import roles
 from scalelab.plan.diff import flatten
 from scalelab.store.frames import part_of
 
@@ -106,7 +107,7 @@ def test_flops_are_as_counted(name: str, vocab: int, context: int):
             torch.zeros(LANES, TARGETS, dtype=torch.long),
         )
     with FlopCounterMode(display=False, custom_mapping=EXPERTS) as forward:
-        logits = model.head(model.trunk(tokens_BT, at_BM=at_BM))
+        logits = model.head(model.trunk(tokens_BT, Layout(at_BM)))
     with FlopCounterMode(display=False, custom_mapping=EXPERTS) as backward:
         logits.sum().backward()
     with FlopCounterMode(display=False, custom_mapping=EXPERTS) as everywhere:
@@ -125,12 +126,17 @@ def test_flops_are_as_counted(name: str, vocab: int, context: int):
     assert everywhere.get_total_flops() == LANES * forward_flops(variant, vocab, context, context)
 
 
+def _mask(model: LanguageModel) -> str:
+    """A model without masks is causal."""
+    return getattr(model.config, "mask", "causal")
+
+
 def _bits(model: LanguageModel) -> dict[str, float]:
     """Equal bits, but where an expert's or a layer's batch has another size, and its products
     another order of summing.
     """
-    routes = isinstance(model.given, LayerRouter) and model.given.policy != "fixed"
-    return CLOSE if routes or model.given.mixture is not None else EXACT
+    routes = isinstance(model.config, LayerRouter) and model.config.policy != "fixed"
+    return CLOSE if routes or model.config.mixture is not None else EXACT
 
 
 def test_no_position_sees_a_later_token(
@@ -162,25 +168,27 @@ def test_a_prefix_mask_opens_the_given_text_and_nothing_else(
     decoder: LanguageModel, tokens_BT: Tensor, vocab: int
 ):
     model = decoder
-    given_B = torch.tensor([4, 9, 1])
-    before = model(tokens_BT, given_B)
+    layout = Layout(prefix_B=torch.tensor([4, 9, 1]))
+    before = model(tokens_BT, layout)
     changed = tokens_BT.clone()
     changed[:, 3] = (changed[:, 3] + 1) % vocab
-    sees = ((model(changed, given_B)[:, 0] - before[:, 0]).abs().amax(-1) > 1e-5).tolist()
-    assert sees == ([True, True, False] if model.given.mask == "prefix" else [False] * 3)
+    sees = ((model(changed, layout)[:, 0] - before[:, 0]).abs().amax(-1) > 1e-5).tolist()
+    assert sees == ([True, True, False] if _mask(model) == "prefix" else [False] * 3)
     changed = tokens_BT.clone()
     changed[:, 9] = (changed[:, 9] + 1) % vocab
-    torch.testing.assert_close(model(changed, given_B)[:, :9], before[:, :9], **_bits(model))
+    torch.testing.assert_close(model(changed, layout)[:, :9], before[:, :9], **_bits(model))
 
 
 def test_the_trunk_gives_the_positions_asked_for(
     decoder: LanguageModel, tokens_BT: Tensor, at_BM: Tensor
 ):
     model = decoder
-    for given_B in (None, torch.tensor([4, 9, 1])):
-        whole_BTD = model.trunk(tokens_BT, given_B)
+    for prefix_B in (None, torch.tensor([4, 9, 1])):
+        whole_BTD = model.trunk(tokens_BT, Layout(prefix_B=prefix_B))
         expected = whole_BTD.gather(1, at_BM.unsqueeze(-1).expand(-1, -1, whole_BTD.shape[-1]))
-        torch.testing.assert_close(model.trunk(tokens_BT, given_B, at_BM), expected, **CLOSE)
+        torch.testing.assert_close(
+            model.trunk(tokens_BT, Layout(at_BM, prefix_B)), expected, **CLOSE
+        )
 
 
 def test_gradients_do_not_depend_on_the_way(
@@ -188,14 +196,14 @@ def test_gradients_do_not_depend_on_the_way(
 ):
     """By hand and at some positions, or by the fused kernels and everywhere."""
     model = decoder
-    scalar(model.trunk(tokens_BT, at_BM=at_BM)).backward()
+    scalar(model.trunk(tokens_BT, Layout(at_BM))).backward()
     by_hand = {
         name: weight.grad.clone()
         for name, weight in model.named_parameters()
         if weight.grad is not None
     }
     model.zero_grad()
-    monkeypatch.setattr("scalelab.layers.attend.DENSE", 0)
+    monkeypatch.setattr("scalelab.layers.attention.DENSE", 0)
     whole_BTD = model.trunk(tokens_BT)
     scalar(whole_BTD.gather(1, at_BM.unsqueeze(-1).expand(-1, -1, whole_BTD.shape[-1]))).backward()
     assert by_hand
@@ -215,20 +223,21 @@ def test_a_document_does_not_depend_on_the_others(
     document_BT = torch.tensor([0] * 6 + [1] * 9 + [2] * 5).expand_as(tokens_BT)
     inside_T = document_BT[0] == 1
     changed = torch.where(inside_T, tokens_BT, (tokens_BT + 1) % vocab)
-    if model.given.mixture is not None and model.given.mixture.choice == "expert":
+    if model.config.mixture is not None and model.config.mixture.choice == "expert":
         pytest.skip("an expert chooses among the tokens of all documents")
+    objective = {"causal": "causal", "prefix": "prefix", "full": "masked"}[_mask(model)]
     try:
-        model.given.check_text("causal", "apart")
+        model.config.check_text(objective, "apart")
     except ValueError as refused:
         pytest.skip(str(refused))
     before, after = (
-        model.trunk(tokens, document_BT=document_BT) for tokens in (tokens_BT, changed)
+        model.trunk(tokens, Layout(document_BT=document_BT)) for tokens in (tokens_BT, changed)
     )
     torch.testing.assert_close(after[:, inside_T], before[:, inside_T], **_bits(model))
     assert not torch.allclose(after[:, ~inside_T], before[:, ~inside_T])
     expected = before.gather(1, at_BM.unsqueeze(-1).expand(-1, -1, before.shape[-1]))
     torch.testing.assert_close(
-        model.trunk(tokens_BT, at_BM=at_BM, document_BT=document_BT), expected, **CLOSE
+        model.trunk(tokens_BT, Layout(at_BM, document_BT=document_BT)), expected, **CLOSE
     )
 
 
@@ -236,7 +245,7 @@ def test_what_is_out_of_reach_changes_nothing(
     model: LanguageModel, tokens_BT: Tensor, vocab: int, context: int
 ):
     """Each layer carries a token as far as its window, and to the end where it is global."""
-    given = model.given
+    given = model.config
     changed = tokens_BT.clone()
     changed[:, 2] = (changed[:, 2] + 1) % vocab
     far = ((model.trunk(changed) - model.trunk(tokens_BT)).abs().amax((0, 2)) > 1e-6).tolist()
@@ -253,7 +262,7 @@ def test_recomputed_activations_have_the_same_bits(
 ):
     found = []
     for model.recompute in (False, True):
-        x_BMD, routings = model.run(tokens_BT, at_BM=at_BM)
+        x_BMD, routings = model.run(tokens_BT, Layout(at_BM))
         penalty = sum((routing.penalty for routing in routings), torch.zeros(()))
         found.append(
             (
@@ -266,11 +275,11 @@ def test_recomputed_activations_have_the_same_bits(
 
 
 def test_a_mixture_says_how_it_routed(model: LanguageModel, tokens_BT: Tensor):
-    if isinstance(model.given, LayerRouter):
+    if isinstance(model.config, LayerRouter):
         pytest.skip("it says how its steps routed the tokens, see test_layer_router.py")
     routings = model.run(tokens_BT)[1]
-    mixture = model.given.mixture
-    assert len(routings) == (0 if mixture is None else model.given.layers)
+    mixture = model.config.mixture
+    assert len(routings) == (0 if mixture is None else model.config.layers)
     for routing in routings:
         assert mixture is not None
         assert routing.load_E.sum() == tokens_BT.numel() * mixture.chosen
@@ -296,11 +305,11 @@ def test_a_gpu_computes_the_same(
     scores_by_hand: int,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("scalelab.layers.attend.DENSE", scores_by_hand)
-    value, grads = value_and_grads(model, scalar(model.head(model.trunk(tokens_BT, at_BM=at_BM))))
+    monkeypatch.setattr("scalelab.layers.attention.DENSE", scores_by_hand)
+    value, grads = value_and_grads(model, scalar(model.head(model.trunk(tokens_BT, Layout(at_BM)))))
     model = model.cuda()
     found, found_grads = value_and_grads(
-        model, scalar(model.head(model.trunk(tokens_BT.cuda(), at_BM=at_BM.cuda())))
+        model, scalar(model.head(model.trunk(tokens_BT.cuda(), Layout(at_BM.cuda()))))
     )
     torch.testing.assert_close(found.cpu(), value, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close([grad.cpu() for grad in found_grads], grads, rtol=1e-3, atol=1e-4)
@@ -309,9 +318,9 @@ def test_a_gpu_computes_the_same(
 
 
 def test_bf16_stays_near_fp32(model: LanguageModel, tokens_BT: Tensor, at_BM: Tensor):
-    expected = model.trunk(tokens_BT, at_BM=at_BM)
+    expected = model.trunk(tokens_BT, Layout(at_BM))
     with torch.autocast("cpu", torch.bfloat16):
-        found = model.trunk(tokens_BT, at_BM=at_BM)
+        found = model.trunk(tokens_BT, Layout(at_BM))
         assert model.head(found).dtype == torch.bfloat16
     scalar(found.float()).backward()
     assert all(

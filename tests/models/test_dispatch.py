@@ -10,10 +10,11 @@ from tests.models.variants import CONTEXT, LANES, TARGETS, made, scalar
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from scalelab.families.language_model import pick
 from scalelab.families.layer_router.dispatch import Dispatch, by_layer, mix, put_back
 from scalelab.families.layer_router.model import LayerRouter
 from scalelab.families.layer_router.spec import LayerRouter as Spec
-from scalelab.families.transformer.layer import pick
+from scalelab.families.layout import Layout
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 LAYERS, POOL = 3, 5
@@ -38,9 +39,8 @@ def dispatch_of(
     model: LayerRouter, tokens_BT: Tensor, at_BM: Tensor | None, documents: bool = False
 ) -> Dispatch:
     """The layers of a pass over these tokens."""
-    return model._begun(
-        tokens_BT, GIVEN_B, at_BM, DOCUMENT_BT if documents else None, trains=False
-    ).dispatch
+    layout = Layout(at_BM, GIVEN_B, DOCUMENT_BT if documents else None)
+    return model.begin(tokens_BT, layout).dispatch
 
 
 def dense(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalelab.families.layer_router.drawing import Draws, draw, hashed
+from scalelab.families.layer_router.routing_noise import RoutingNoise, draw, hashed
 from scalelab.families.layer_router.spec import LayerRouter
 
 LANES, LENGTH, POOL = 8, 5, 4
@@ -19,7 +19,7 @@ def spec(given: Mapping[str, object]) -> LayerRouter:
     return LayerRouter.model_validate({"layers": 3, "identity": 1, "steps": 2, **given}).resolved()
 
 
-def drawn(given: Mapping[str, object], lanes: int = LANES, length: int = LENGTH) -> Draws:
+def drawn(given: Mapping[str, object], lanes: int = LANES, length: int = LENGTH) -> RoutingNoise:
     draws = draw(spec(given), lanes, length, "cpu")
     assert draws is not None
     return draws
@@ -95,7 +95,7 @@ def test_normal_noise_is_normal():
 
 def test_the_ends_of_the_uniform_numbers_are_finite():
     ends = torch.tensor([2.0**-25, 1 - 2.0**-24]).view(1, 1, 1, 2)
-    draws = Draws(ends, ends, None)
+    draws = RoutingNoise(ends, ends, None)
     assert draws.gumbel(0).isfinite().all()
     assert draws.normal(0).isfinite().all()
 

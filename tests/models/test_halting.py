@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scalelab.families.layer_router.halting import Halting, HaltState
 from scalelab.families.layer_router.spec import Act, LayerRouter, Ponder, Threshold
-from scalelab.layers.roles import roles
+from scalelab.layers.parameters import roles
 
 Rule = Act | Ponder | Threshold
 RULES: list[Rule] = [

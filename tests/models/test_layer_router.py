@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from scalelab.families import build
+from scalelab.families.language_model import RouterOutput
 from scalelab.families.layer_router.model import LayerRouter
-from scalelab.families.layer_router.reading import Reading
 from scalelab.families.layer_router.spec import LayerRouter as Spec
+from scalelab.families.layout import Layout
 from scalelab.families.transformer.model import Transformer
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
@@ -54,7 +55,7 @@ def router(**given: Any) -> LayerRouter:
     return model
 
 
-def routes(reading: Reading) -> Tensor:
+def routes(reading: RouterOutput) -> Tensor:
     """[S, B, T, K]."""
     return torch.stack([route.chosen_BTK for route in reading.routes])
 
@@ -72,15 +73,16 @@ def test_the_fixed_order_is_the_plain_transformer(
 ):
     """Bit for bit, from the same weights by the same names, and in its gradients."""
     model = router(policy="fixed", layers=3, identity=0, steps=None, **given)
-    plain = build(model.given.plain(), VOCAB, CONTEXT).initialise(0)
+    plain = build(model.config.plain(), VOCAB, CONTEXT).initialise(0)
     assert isinstance(plain, Transformer)
-    fresh = build(model.given, VOCAB, CONTEXT).initialise(0)
+    fresh = build(model.config, VOCAB, CONTEXT).initialise(0)
     assert all(
         torch.equal(weight, fresh.state_dict()[name]) for name, weight in plain.state_dict().items()
     )
     plain.load_state_dict(model.state_dict())
-    for given_B, at in ((None, None), (GIVEN_B, None), (GIVEN_B, at_BM)):
-        found, expected = model.trunk(tokens_BT, given_B, at), plain.trunk(tokens_BT, given_B, at)
+    for prefix_B, at in ((None, None), (GIVEN_B, None), (GIVEN_B, at_BM)):
+        layout = Layout(at, prefix_B)
+        found, expected = model.trunk(tokens_BT, layout), plain.trunk(tokens_BT, layout)
         assert torch.equal(found, expected)
         grads = (
             torch.autograd.grad(scalar(x), list(m.parameters()), allow_unused=True)
@@ -92,22 +94,21 @@ def test_the_fixed_order_is_the_plain_transformer(
         )
     cache, own = plain.new_cache(LANES, CONTEXT), model.new_cache(LANES, CONTEXT)
     assert cache.nbytes == own.nbytes
-    at_B = torch.zeros(LANES, dtype=torch.long)
+    layout = Layout(prefix_B=GIVEN_B)
     with torch.inference_mode():
         assert torch.equal(
-            model.decode(tokens_BT, at_B, own, GIVEN_B),
-            plain.decode(tokens_BT, at_B, cache, GIVEN_B),
+            model.decode(tokens_BT, own, layout), plain.decode(tokens_BT, cache, layout)
         )
 
 
 def test_a_fixed_order_applies_the_layers_that_it_names(tokens_BT: Tensor):
     model, expected = router(policy="fixed", order=(3, 1, 4, 1)), []
     x_BTD = model.embed(tokens_BT, torch.arange(CONTEXT)[None])
-    sight = model.sight(tokens_BT, None, None, None, None)
+    context = model.attention_context(tokens_BT, None, Layout(), None)
     for layer in (2, 0, None, 0):
-        x_BTD = x_BTD if layer is None else model.layers[layer](x_BTD, x_BTD, sight, (0, 0))[0]
+        x_BTD = x_BTD if layer is None else model.layers[layer](x_BTD, x_BTD, context, (0, 0))[0]
         expected.append(model.norm(x_BTD))
-    reading = model.read(tokens_BT, each_step=True)
+    reading = model.run_steps(tokens_BT, each_step=True)
     assert all(
         torch.equal(one, other) for one, other in zip(reading.each_step, expected, strict=True)
     )
@@ -124,11 +125,11 @@ def test_neither_logits_nor_routes_depend_on_later_tokens(
     decides: str, halts: str, grain: str, mask: str, tokens_BT: Tensor
 ):
     model = router(**DECIDES[decides], **HALTS[halts], granularity=grain, mask=mask)
-    before = model.read(tokens_BT, GIVEN_B)
+    before = model.run_steps(tokens_BT, Layout(prefix_B=GIVEN_B))
     for place in (9, CONTEXT - 1):
         changed = tokens_BT.clone()
         changed[:, place] = (changed[:, place] + 1) % VOCAB
-        after = model.read(changed, GIVEN_B)
+        after = model.run_steps(changed, Layout(prefix_B=GIVEN_B))
         torch.testing.assert_close(after.final_BMD[:, :place], before.final_BMD[:, :place], **CLOSE)
         assert torch.equal(routes(after)[:, :, :place], routes(before)[:, :, :place])
         assert torch.equal(after.steps_BT[:, :place], before.steps_BT[:, :place])
@@ -144,7 +145,7 @@ def test_nor_do_they_while_training(selects: str, halts: str, grain: str, tokens
         torch.manual_seed(3)
         changed = tokens_BT.clone()
         changed[:, 9:] = (changed[:, 9:] + step) % VOCAB
-        found.append(model.read(changed))
+        found.append(model.run_steps(changed))
     torch.testing.assert_close(found[1].final_BMD[:, :9], found[0].final_BMD[:, :9], **CLOSE)
     assert torch.equal(routes(found[1])[:, :, :9], routes(found[0])[:, :, :9])
     assert not torch.allclose(found[1].final_BMD[:, 9:], found[0].final_BMD[:, 9:])
@@ -156,11 +157,11 @@ def test_nor_do_they_while_training(selects: str, halts: str, grain: str, tokens
 )
 def test_routes_are_those_of_training_without_noise(decides: str, grain: str, tokens_BT: Tensor):
     model = router(**DECIDES[decides], granularity=grain)
-    trained, used = model.train().read(tokens_BT), model.eval().read(tokens_BT)
+    trained, used = model.train().run_steps(tokens_BT), model.eval().run_steps(tokens_BT)
     assert torch.equal(routes(trained), routes(used))
     torch.testing.assert_close(trained.final_BMD, used.final_BMD, **CLOSE)
     with torch.no_grad():
-        assert torch.equal(routes(model.train().read(tokens_BT)), routes(used))
+        assert torch.equal(routes(model.train().run_steps(tokens_BT)), routes(used))
 
 
 def test_a_sequence_goes_by_what_all_of_it_may_see(tokens_BT: Tensor):
@@ -169,13 +170,19 @@ def test_a_sequence_goes_by_what_all_of_it_may_see(tokens_BT: Tensor):
     for mask in ("causal", "prefix", "full"):
         model = router(granularity="sequence", mask=mask)
         before = torch.stack(
-            [route.probability_BTE[:, 0] for route in model.read(tokens_BT, GIVEN_B).routes]
+            [
+                route.probability_BTE[:, 0]
+                for route in model.run_steps(tokens_BT, Layout(prefix_B=GIVEN_B)).routes
+            ]
         )
         for place in (0, 3, 8):
             changed = tokens_BT.clone()
             changed[:, place] = (changed[:, place] + 1) % VOCAB
             after = torch.stack(
-                [route.probability_BTE[:, 0] for route in model.read(changed, GIVEN_B).routes]
+                [
+                    route.probability_BTE[:, 0]
+                    for route in model.run_steps(changed, Layout(prefix_B=GIVEN_B)).routes
+                ]
             )
             seen[mask, place] = (~torch.isclose(after, before).all(-1).all(0)).tolist()
     assert all(seen[mask, 0] == [True] * LANES for mask in ("causal", "prefix", "full"))
@@ -191,12 +198,13 @@ def test_micro_batches_take_the_routes_of_the_batch(
     policy: str, selects: str, grain: str, tokens_BT: Tensor
 ):
     model = router(policy=policy, granularity=grain, **SELECTS[selects]).train()
-    rollouts = model.meant.num_rollouts
+    rollouts = model.num_rollouts
     torch.manual_seed(5)
-    whole = routes(model.read(tokens_BT)).unflatten(1, (rollouts, LANES))
+    whole = routes(model.run_steps(tokens_BT)).unflatten(1, (rollouts, LANES))
     torch.manual_seed(5)
     parts = [
-        routes(model.read(part)).unflatten(1, (rollouts, -1)) for part in tokens_BT.split([1, 2])
+        routes(model.run_steps(part)).unflatten(1, (rollouts, -1))
+        for part in tokens_BT.split([1, 2])
     ]
     assert torch.equal(torch.cat(parts, 2), whole)
 
@@ -216,7 +224,7 @@ def test_everything_that_should_learn_does(
         **HALTS[halts],
     ).train()
     torch.manual_seed(0)
-    reading = model.read(tokens_BT, at_BM=at_BM)
+    reading = model.run_steps(tokens_BT, Layout(at_BM))
     idle = tuple(
         f"layers.{layer}." for layer in set(range(3)) - set(routes(reading).flatten().tolist())
     )
@@ -251,7 +259,7 @@ def test_a_recomputed_pass_has_the_same_bits(selects: str, tokens_BT: Tensor):
 
 def test_roll_outs_stand_one_after_the_other(tokens_BT: Tensor, at_BM: Tensor):
     model = router(selection={"kind": "reinforce", "rollouts": 3}, mask="prefix").train()
-    reading = model.read(tokens_BT, GIVEN_B, at_BM)
+    reading = model.run_steps(tokens_BT, Layout(at_BM, GIVEN_B))
     assert reading.final_BMD.shape[:2] == (3 * LANES, at_BM.shape[1])
     chosen_SRBT = routes(reading)[..., 0].unflatten(1, (3, LANES))
     assert not torch.equal(chosen_SRBT[:, 0], chosen_SRBT[:, 1])
@@ -264,23 +272,23 @@ def test_roll_outs_stand_one_after_the_other(tokens_BT: Tensor, at_BM: Tensor):
     )
     torch.testing.assert_close(first, again)
     with torch.no_grad():
-        assert len(model.read(tokens_BT).final_BMD) == LANES
+        assert len(model.run_steps(tokens_BT).final_BMD) == LANES
 
 
 def test_a_mean_loss_weighs_all_steps_alike(tokens_BT: Tensor, at_BM: Tensor):
     model = router(loss="mean")
-    reading = model.read(tokens_BT, at_BM=at_BM)
+    reading = model.run_steps(tokens_BT, Layout(at_BM))
     assert [weight.unique().item() for weight in reading.weights] == [0.25] * 4
     assert torch.equal(reading.each_step[-1], reading.final_BMD)
-    used = model.eval().read(tokens_BT)
+    used = model.eval().run_steps(tokens_BT)
     assert not used.weights
     assert not used.each_step
 
 
 def test_a_cumulated_loss_adds_up_logits(tokens_BT: Tensor):
     model = router(loss="cumulated", top=2)
-    cumulated = model.read(tokens_BT, each_step=True)
-    alone = router(loss="last", top=2).read(tokens_BT, each_step=True)
+    cumulated = model.run_steps(tokens_BT, each_step=True)
+    alone = router(loss="last", top=2).run_steps(tokens_BT, each_step=True)
     logits = [model.head(x) for x in alone.each_step]
     torch.testing.assert_close(model.head(cumulated.final_BMD), torch.stack(logits).sum(0), **CLOSE)
     torch.testing.assert_close(model.head(cumulated.each_step[1]), logits[0] + logits[1], **CLOSE)
@@ -291,11 +299,11 @@ def test_a_cumulated_loss_adds_up_logits(tokens_BT: Tensor):
 def test_one_who_halted_stays_as_it_is_and_stays_visible(halts: str, grain: str, tokens_BT: Tensor):
     model = router(**HALTS[halts], granularity=grain, norm={"place": "post"}).eval()
     states = []
-    walk = model._begun(tokens_BT, None, None, None, trains=False)
+    routed = model.begin(tokens_BT, Layout())
     for step in range(4):
-        walk.step(step)
-        states.append(walk.x_BTD)
-    reading = model.read(tokens_BT, each_step=True)
+        routed.step(step)
+        states.append(routed.x_BTD)
+    reading = model.run_steps(tokens_BT, each_step=True)
     steps_BT = reading.steps_BT
     assert 1 <= steps_BT.min() < steps_BT.max() <= 4
     for step in range(1, 4):
@@ -318,7 +326,7 @@ def test_one_who_halted_stays_as_it_is_and_stays_visible(halts: str, grain: str,
 @pytest.mark.parametrize("halts", ["act", "ponder", "threshold"])
 def test_weights_of_the_steps_are_a_mean(halts: str, tokens_BT: Tensor, at_BM: Tensor):
     model = router(**HALTS[halts]).train()
-    reading = model.read(tokens_BT, at_BM=at_BM)
+    reading = model.run_steps(tokens_BT, Layout(at_BM))
     assert len(reading.weights) == len(reading.each_step) == (4 if halts == "ponder" else 0)
     if reading.weights:
         torch.testing.assert_close(
@@ -336,15 +344,16 @@ def test_flops_are_those_that_run(
 ):
     """Lane by lane, since a lane alone has no padding, and in all lanes together."""
     model, alone = router(**DECIDES[decides], **HALTS[halts], granularity=grain), 0
+    layout = Layout(at_BM if somewhere else None)
     for lane in range(LANES):
         with FlopCounterMode(display=False) as counter:
-            reading = model.read(
-                tokens_BT[lane : lane + 1], at_BM=at_BM[lane : lane + 1] if somewhere else None
+            reading = model.run_steps(
+                tokens_BT[lane : lane + 1], layout.rows(slice(lane, lane + 1))
             )
             model.head(reading.final_BMD)
         assert reading.flops == counter.get_total_flops()
         alone += reading.flops
-    assert model.read(tokens_BT, at_BM=at_BM if somewhere else None).flops == alone
+    assert model.run_steps(tokens_BT, layout).flops == alone
 
 
 @pytest.mark.parametrize("selects", ["straight_through", "gumbel", "soft"])
@@ -352,7 +361,7 @@ def test_flops_are_those_that_run(
 def test_flops_of_training_are_those_that_run(selects: str, loss: str, tokens_BT: Tensor):
     model = router(**SELECTS[selects], loss=loss).train()
     with FlopCounterMode(display=False) as counter:
-        reading = model.read(tokens_BT[:1])
+        reading = model.run_steps(tokens_BT[:1])
         for x in reading.each_step or [reading.final_BMD]:
             model.head(x)
     assert reading.flops == counter.get_total_flops()
@@ -361,18 +370,18 @@ def test_flops_of_training_are_those_that_run(selects: str, loss: str, tokens_BT
 def test_flops_stay_within_the_plans_bounds(tokens_BT: Tensor):
     for given in ({}, {"granularity": "sequence"}, {"policy": "random"}, {"top": 2}, HALTS["act"]):
         model = router(**given).eval()
-        bounds = model.given.forward_bounds(VOCAB, CONTEXT, CONTEXT) * LANES
-        assert bounds.least <= model.read(tokens_BT).flops <= bounds.most
+        bounds = model.config.forward_bounds(VOCAB, CONTEXT, CONTEXT) * LANES
+        assert bounds.least <= model.run_steps(tokens_BT).flops <= bounds.most
     model = router(selection={"kind": "reinforce", "rollouts": 3}).train()
-    bounds = model.given.train_bounds(VOCAB, CONTEXT, CONTEXT) * LANES
-    assert bounds.least <= 3 * model.read(tokens_BT).flops <= bounds.most
+    bounds = model.config.train_bounds(VOCAB, CONTEXT, CONTEXT) * LANES
+    assert bounds.least <= 3 * model.run_steps(tokens_BT).flops <= bounds.most
 
 
 def test_layers_keep_their_distance(tokens_BT: Tensor):
     near, far = router(similarity=0.5), router()
-    assert far.read(tokens_BT).penalty == 0
-    assert near.read(tokens_BT).penalty > 0
-    assert near.eval().read(tokens_BT).penalty == 0
+    assert far.run_steps(tokens_BT).penalty == 0
+    assert near.run_steps(tokens_BT).penalty > 0
+    assert near.eval().run_steps(tokens_BT).penalty == 0
 
 
 def test_biases_move_towards_an_even_load():
@@ -387,9 +396,9 @@ def test_a_policy_minds_only_what_it_has(tokens_BT: Tensor):
     """What is said of a router does nothing where there is none."""
     spoken = router(policy="random", top=2, selection={"kind": "reinforce"}).train()
     torch.manual_seed(0)
-    found = spoken.read(tokens_BT)
+    found = spoken.run_steps(tokens_BT)
     torch.manual_seed(0)
-    expected = router(policy="random").train().read(tokens_BT)
+    expected = router(policy="random").train().run_steps(tokens_BT)
     assert torch.equal(found.final_BMD, expected.final_BMD)
 
 
@@ -408,14 +417,14 @@ def test_a_cache_has_room_for_every_layer_that_may_be_chosen():
 def test_a_sequence_keeps_the_route_that_its_first_token_settled(tokens_BT: Tensor):
     model = router(granularity="sequence", halting={"kind": "act", "epsilon": 0.3}).eval()
     cache, begin_B = model.new_cache(LANES, CONTEXT), torch.zeros(LANES, dtype=torch.long)
-    model.decode(tokens_BT[:, :1], begin_B, cache)
+    model.decode(tokens_BT[:, :1], cache)
     settled = {name: kept.clone() for name, kept in cache.settled.items()}
-    model.decode(tokens_BT[:, 1:3], begin_B + 1, cache)
+    model.decode(tokens_BT[:, 1:3], cache, Layout(start_B=begin_B + 1))
     # A lane that reads nothing, and begins, settles nothing.
-    model.decode(tokens_BT[:, :1], begin_B, cache, length_B=begin_B)
+    model.decode(tokens_BT[:, :1], cache, Layout(length_B=begin_B))
     assert settled.keys() == {"chosen", "mix", "alive", "weight"}
     assert all(torch.equal(cache.settled[name], kept) for name, kept in settled.items())
-    chosen_SB = routes(model.read(tokens_BT))[:, :, 0, 0]
+    chosen_SB = routes(model.run_steps(tokens_BT))[:, :, 0, 0]
     alive_SB = chosen_SB >= 0
     assert torch.equal(settled["alive"][..., 0].t(), alive_SB)
     assert torch.equal(settled["chosen"][..., 0, 0].t()[alive_SB], chosen_SB[alive_SB])

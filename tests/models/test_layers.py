@@ -9,12 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalelab.layers import cross_entropy as module
-from scalelab.layers.attend import attend
+from scalelab.layers.attention import Rope, attend, rotate
 from scalelab.layers.cross_entropy import cross_entropy, summed_cross_entropy
 from scalelab.layers.ffn import Swiglu
-from scalelab.layers.linear import Embedding
-from scalelab.layers.norm import RmsNorm
-from scalelab.layers.position import Rope, rotate
+from scalelab.layers.parameters import Embedding, RmsNorm
 
 
 def drawn(*shape: int, scale: float = 1.0, seed: int = 0) -> Tensor:
@@ -169,7 +167,7 @@ def test_masked_attention(scale: float):
 
 def test_rope_turns_pairs_by_the_published_angles():
     position = torch.tensor([[0, 1, 5]])
-    turn = Rope(head_width=4, context=6, theta=100.0).turn(position)
+    angles = Rope(head_width=4, context=6, theta=100.0).angles(position)
 
     def theirs(x_HWBT: Tensor) -> Tensor:
         pairs = torch.complex(*(half.double() for half in x_HWBT.chunk(2, dim=1)))
@@ -177,7 +175,7 @@ def test_rope_turns_pairs_by_the_published_angles():
         turned = pairs * torch.polar(torch.ones_like(angle), angle)[:, None]
         return torch.cat([turned.real, turned.imag], dim=1).float()
 
-    compare(lambda x: rotate(x, turn), theirs, drawn(2, 4, 3, 3))
+    compare(lambda x: rotate(x, angles), theirs, drawn(2, 4, 3, 3))
 
 
 def test_rope_scores_depend_on_the_distance_alone():
@@ -186,7 +184,7 @@ def test_rope_scores_depend_on_the_distance_alone():
 
     def score(query: int, key: int) -> Tensor:
         turned_q, turned_k = (
-            rotate(x, rope.turn(torch.tensor([[at]]))) for x, at in ((q, query), (k, key))
+            rotate(x, rope.angles(torch.tensor([[at]]))) for x, at in ((q, query), (k, key))
         )
         return (turned_q * turned_k).sum()
 

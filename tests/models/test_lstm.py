@@ -10,11 +10,12 @@ from tests.models.variants import CONTEXT, LANES, TARGETS, VOCAB, scalar, value_
 from torch import Tensor, nn
 
 from scalelab.families import build
+from scalelab.families.layout import Layout
 from scalelab.families.lstm.model import Lstm
 from scalelab.families.lstm.spec import Lstm as Spec
 from scalelab.generate.lanes import Lanes
 from scalelab.generate.sampling import GREEDY
-from scalelab.layers.roles import roles
+from scalelab.layers.parameters import roles
 from scalelab.layers.spec import Init
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
@@ -67,8 +68,8 @@ def test_it_is_torchs_lstm_with_residual_connections(lstm: Lstm, tokens_BT: Tens
 
 
 def test_a_tied_head_is_the_embedding(lstm: Lstm):
-    assert (lstm.head_weight is lstm.embedding.weight) == lstm.given.tied
-    assert ("output.weight" in lstm.state_dict()) != lstm.given.tied
+    assert (lstm.head_weight is lstm.embedding.weight) == lstm.config.tied
+    assert ("output.weight" in lstm.state_dict()) != lstm.config.tied
 
 
 @pytest.mark.parametrize("forget", [1.0, -0.5])
@@ -96,7 +97,7 @@ def test_weights_are_drawn_as_told():
 
 def test_roles_and_sizes(lstm: Lstm):
     """For each layer 8 D^2 in matrices and 8 D in biases."""
-    given, role_of = lstm.given, roles(lstm)
+    given, role_of = lstm.config, roles(lstm)
     sizes = {
         role: sum(
             weight.numel() for name, weight in lstm.named_parameters() if role_of[name] == role
@@ -122,16 +123,16 @@ def test_no_position_sees_a_later_token(lstm: Lstm, tokens_BT: Tensor):
 
 
 def test_the_positions_asked_for(lstm: Lstm, tokens_BT: Tensor, at_BM: Tensor):
-    x_BTD, routings = lstm.run(tokens_BT, given_B=torch.tensor([4, 9, 1]))
+    x_BTD, routings = lstm.run(tokens_BT, Layout(prefix_B=torch.tensor([4, 9, 1])))
     assert routings == []
     expected = x_BTD.gather(1, at_BM[..., None].expand(LANES, TARGETS, x_BTD.shape[-1]))
-    assert torch.equal(lstm.trunk(tokens_BT, at_BM=at_BM), expected)
+    assert torch.equal(lstm.trunk(tokens_BT, Layout(at_BM)), expected)
 
 
 def test_recomputed_activations_have_the_same_bits(lstm: Lstm, tokens_BT: Tensor, at_BM: Tensor):
     found = []
     for lstm.recompute in (False, True):
-        x_BMD = lstm.trunk(tokens_BT, at_BM=at_BM)
+        x_BMD = lstm.trunk(tokens_BT, Layout(at_BM))
         found.append((x_BMD.detach(), *value_and_grads(lstm, scalar(lstm.head(x_BMD)))))
     assert len(found[0][2]) == len(list(lstm.parameters()))
     torch.testing.assert_close(found[1], found[0], **EXACT)
@@ -158,7 +159,7 @@ def test_embeddings_are_dropped_in_training_alone(tokens_BT: Tensor):
 
 
 def test_saved_weights_load_into_a_fresh_model(lstm: Lstm, tokens_BT: Tensor):
-    fresh = build(lstm.given, VOCAB, CONTEXT).initialise(1)
+    fresh = build(lstm.config, VOCAB, CONTEXT).initialise(1)
     fresh.load_state_dict(lstm.state_dict())
     assert torch.equal(fresh(tokens_BT), lstm(tokens_BT))
 
@@ -176,7 +177,7 @@ def test_chunks_of_any_size_and_lanes_of_their_own_length(lstm: Lstm, tokens_BT:
             chunk_BT = torch.where(
                 torch.arange(size) < length_B[:, None], tokens_BT.gather(1, place_BT), VOCAB - 1
             )
-            found = lstm.decode(chunk_BT, at_B, cache, length_B=length_B)
+            found = lstm.decode(chunk_BT, cache, Layout(length_B=length_B))
             for lane, length in enumerate(length_B.tolist()):
                 begin = int(at_B[lane])
                 torch.testing.assert_close(
@@ -190,10 +191,10 @@ def test_lanes_leave_the_cache(lstm: Lstm, tokens_BT: Tensor):
     kept = torch.tensor([2, 0])
     with torch.inference_mode():
         cache = lstm.new_cache(LANES, CONTEXT)
-        lstm.decode(tokens_BT[:, :6], torch.zeros(LANES, dtype=torch.long), cache)
+        lstm.decode(tokens_BT[:, :6], cache)
         going = cache.select(kept)
         assert (cache.lanes, going.lanes, going.length) == (LANES, 2, CONTEXT)
-        found = lstm.decode(tokens_BT[kept, 6:8], torch.full((2,), 6), going)
+        found = lstm.decode(tokens_BT[kept, 6:8], going)
     torch.testing.assert_close(found, lstm(tokens_BT)[kept, 6:8], **CLOSE)
 
 
@@ -222,9 +223,7 @@ def test_lanes_write_the_same_with_a_cache_and_without(lstm: Lstm):
 def test_decoding_under_autocast(lstm: Lstm, tokens_BT: Tensor):
     expected = lstm(tokens_BT)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        found = lstm.decode(
-            tokens_BT, torch.zeros(LANES, dtype=torch.long), lstm.new_cache(LANES, CONTEXT)
-        )
+        found = lstm.decode(tokens_BT, lstm.new_cache(LANES, CONTEXT))
     assert float(((found - expected).abs().mean() / expected.abs().mean()).detach()) < 0.05
 
 
@@ -238,7 +237,7 @@ def test_it_compiles(recompute: bool, tokens_BT: Tensor, at_BM: Tensor):
     model.recompute = recompute
 
     def value(tokens_BT: Tensor) -> Tensor:
-        return scalar(model.head(model.trunk(tokens_BT, at_BM=at_BM)))
+        return scalar(model.head(model.trunk(tokens_BT, Layout(at_BM))))
 
     torch._dynamo.reset()
     compiled = torch.compile(value, fullgraph=True, dynamic=False, backend="aot_eager")
@@ -250,11 +249,11 @@ def test_it_compiles(recompute: bool, tokens_BT: Tensor, at_BM: Tensor):
 @pytest.mark.gpu
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_gpu_computes_the_same(lstm: Lstm, recompute: bool, tokens_BT: Tensor, at_BM: Tensor):
-    value, grads = value_and_grads(lstm, scalar(lstm.head(lstm.trunk(tokens_BT, at_BM=at_BM))))
+    value, grads = value_and_grads(lstm, scalar(lstm.head(lstm.trunk(tokens_BT, Layout(at_BM)))))
     model = lstm.cuda()
     model.recompute = recompute
     found, found_grads = value_and_grads(
-        model, scalar(model.head(model.trunk(tokens_BT.cuda(), at_BM=at_BM.cuda())))
+        model, scalar(model.head(model.trunk(tokens_BT.cuda(), Layout(at_BM.cuda()))))
     )
     torch.testing.assert_close(found.cpu(), value, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close([grad.cpu() for grad in found_grads], grads, rtol=1e-3, atol=1e-3)
@@ -263,12 +262,8 @@ def test_a_gpu_computes_the_same(lstm: Lstm, recompute: bool, tokens_BT: Tensor,
         assert half_BTD.dtype == torch.bfloat16
         scalar(half_BTD.float()).backward()
     with torch.inference_mode():
-        cache, start_B = (
-            model.new_cache(LANES, CONTEXT),
-            torch.zeros(LANES, dtype=torch.long, device="cuda"),
-        )
         torch.testing.assert_close(
-            model.decode(tokens_BT.cuda(), start_B, cache),
+            model.decode(tokens_BT.cuda(), model.new_cache(LANES, CONTEXT)),
             model(tokens_BT.cuda()),
             rtol=1e-3,
             atol=1e-3,

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from scalelab.layers import spec
-from scalelab.layers.linear import initialise
 from scalelab.layers.moe import Moe, Routing
+from scalelab.layers.parameters import initialise
 from scalelab.layers.spec import Balance, Init
 
 WIDTH, LANES, LENGTH = 16, 2, 7
@@ -53,7 +53,7 @@ def moe(request: pytest.FixtureRequest) -> Moe:
 
 def built(given: spec.Moe, width: int = WIDTH, init: Init = Init()) -> Moe:  # noqa: B008
     module = Moe(given, width)
-    initialise(module, init, layers=3, seed=11)
+    initialise(module, init, depth=3, seed=11)
     return module
 
 
@@ -67,7 +67,7 @@ def literal(moe: Moe, x_BTD: Tensor) -> Tensor:
     """Shared experts, and every routed expert on every token, by its gate (DeepSeek-V3, equations
     12 to 16).
     """
-    given, experts = moe.given, moe.given.experts
+    given, experts = moe.config, moe.config.experts
     logits_BTE = x_BTD @ moe.router.linear.weight.t()
     score_BTE = logits_BTE.softmax(-1) if given.gate == "softmax" else logits_BTE.sigmoid()
     if given.choice == "token":
@@ -110,7 +110,7 @@ def test_it_is_its_definition(moe: Moe):
 
 def test_what_it_says_of_its_routing(moe: Moe):
     _, routing = moe(tokens())
-    given = moe.given
+    given = moe.config
     taken = (
         given.chosen * LANES * LENGTH
         if given.choice == "token"
@@ -153,7 +153,7 @@ def test_one_token_is_routed_as_in_its_sequence(moe: Moe):
     whole_BTD, _ = moe(x_BTD)
     alone_BTD = torch.cat([moe(token_B1D)[0] for token_B1D in x_BTD.split(1, dim=1)], dim=1)
     assert torch.allclose(whole_BTD, alone_BTD, rtol=1e-4, atol=1e-5) == (
-        moe.given.choice == "token"
+        moe.config.choice == "token"
     )
 
 
@@ -162,12 +162,12 @@ def test_only_experts_that_choose_look_ahead(moe: Moe):
     later_BTD = x_BTD.clone()
     later_BTD[:, 6:] = tokens(length=12, seed=5).detach()[:, 6:]
     assert torch.allclose(moe(x_BTD)[0][:, :6], moe(later_BTD)[0][:, :6], atol=1e-5) == (
-        moe.given.choice == "token"
+        moe.config.choice == "token"
     )
 
 
 def test_parameters_are_as_the_plan_counts_them(moe: Moe):
-    given = moe.given
+    given = moe.config
     assert isinstance(given.width, int)
     network = (3 if given.expert == "swiglu" else 2) * WIDTH * given.width
     assert (
@@ -188,7 +188,7 @@ def test_weights_begin_by_the_fan_in_of_an_expert():
     )
     assert not torch.equal(moe.experts.up.weight[0], moe.experts.up.weight[1])
     assert torch.equal(
-        moe.experts.up.weight, built(moe.given.model_copy(update={"shared": 2})).experts.up.weight
+        moe.experts.up.weight, built(moe.config.model_copy(update={"shared": 2})).experts.up.weight
     )
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from scalelab.layers import spec
 from scalelab.layers.balance import entropy_of_mean, load_per_batch, load_per_sequence, penalty
-from scalelab.layers.linear import initialise
 from scalelab.layers.moe import Moe
+from scalelab.layers.parameters import initialise
 from scalelab.layers.router import Router, Scores
 from scalelab.layers.spec import Balance, Init
 
@@ -24,7 +24,7 @@ def built(balance: Balance = Balance(), width: int = WIDTH, seed: int = 0, **giv
         ),
         width,
     )
-    initialise(module, Init(), layers=1, seed=seed)
+    initialise(module, Init(), depth=1, seed=seed)
     return module
 
 
@@ -32,7 +32,7 @@ def built(balance: Balance = Balance(), width: int = WIDTH, seed: int = 0, **giv
 def scored(lanes: int = LANES) -> tuple[Scores, Tensor]:
     """A router's scores, and the load [B, E]."""
     router = Router(spec.Moe(experts=EXPERTS, chosen=CHOSEN), WIDTH)
-    initialise(router, Init(), layers=1, seed=1)
+    initialise(router, Init(), depth=1, seed=1)
     scores = router(tokens(lanes))
     return scores, router.send(scores, torch.zeros(EXPERTS)).load_BE
 
@@ -128,7 +128,7 @@ def test_the_spec_knows_what_couples_sequences(per: str, extra: dict[str, float]
     x_BTD = tokens()
     together = float(module(x_BTD)[1].penalty)
     alone = sum(float(module(lane_1TD)[1].penalty) for lane_1TD in x_BTD.split(1)) / LANES
-    assert (together == pytest.approx(alone, rel=1e-4)) == (not module.given.couples_batch)
+    assert (together == pytest.approx(alone, rel=1e-4)) == (not module.config.couples_batch)
 
 
 def test_penalties_pull_the_router_towards_an_even_load():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scalelab.layers.expert_loop import expert_loop
 from scalelab.layers.experts import Experts
-from scalelab.layers.linear import initialise
+from scalelab.layers.parameters import initialise
 from scalelab.layers.router import Router, Sent
 from scalelab.layers.spec import Activation, Init, Moe
 
@@ -36,7 +36,7 @@ def grouped(experts: Experts, x_ND: Tensor, sent: Sent, dtype: torch.dtype) -> T
 
 def built(kind: Activation, given: Moe) -> Experts:
     experts = Experts(kind, given.experts, WIDTH, HIDDEN)
-    initialise(experts, Init(depth_scaled=False), layers=1, seed=3)
+    initialise(experts, Init(depth_scaled=False), depth=1, seed=3)
     return experts
 
 
@@ -45,7 +45,7 @@ def routed(given: Moe) -> tuple[Tensor, Sent]:
     tokens from them.
     """
     router = Router(given, WIDTH)
-    initialise(router, Init(), layers=1, seed=5)
+    initialise(router, Init(), depth=1, seed=5)
     x_BTD = torch.randn(2, 7, WIDTH, generator=torch.Generator().manual_seed(1))
     bias_E = (
         torch.where(torch.arange(given.experts) % 2 == 1, 0.0, 9.0)
@@ -96,7 +96,7 @@ def test_rows_that_fill_up_an_expert_change_nothing(tokens: int):
     """In half precision an expert's rows are a multiple of 32."""
     given = Moe(experts=3, chosen=2, renormalise=False)
     experts, router = built("swiglu", given), Router(given, WIDTH)
-    initialise(router, Init(), layers=1, seed=5)
+    initialise(router, Init(), depth=1, seed=5)
     x_1ND = torch.randn(1, tokens, WIDTH, generator=torch.Generator().manual_seed(1))
     sent, x_ND = router.send(router(x_1ND), torch.zeros(3)), x_1ND[0].requires_grad_()
     sent = sent._replace(gate_R=sent.gate_R.detach().requires_grad_())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalelab.layers.linear import initialise
+from scalelab.layers.parameters import initialise
 from scalelab.layers.router import Router, Sent
 from scalelab.layers.spec import Init, Moe
 
@@ -19,7 +19,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 def built(given: Moe) -> Router:
     router = Router(given, WIDTH)
-    initialise(router, Init(), layers=1, seed=0)
+    initialise(router, Init(), depth=1, seed=0)
     return router
 
 

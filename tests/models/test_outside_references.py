@@ -15,6 +15,7 @@ from tests.models.reference_weights import WIDTH, Map, made_of
 from tests.models.references import CONTEXT, MIXTURES, MODELS, VOCAB
 from torch import Tensor, nn
 
+from scalelab.families.layout import Layout
 from scalelab.families.objective import Batch, mean_loss, summed_loss
 from scalelab.families.transformer.model import Transformer
 from scalelab.layers.moe import Moe
@@ -40,7 +41,7 @@ def _no_torchvision() -> Iterator[None]:
 
 @pytest.fixture(params=[0, 2**24], ids=["fused", "by_hand"])
 def _scores_by_hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalelab.layers.attend.DENSE", request.param)
+    monkeypatch.setattr("scalelab.layers.attention.DENSE", request.param)
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ def test_decoding_with_a_cache_has_their_logits(name: str, text_BT: Tensor):
         calls, start = [], 0
         for size in (PROMPT, *[1] * (CONTEXT - PROMPT)):
             chunk_BT = tokens_BT[:, start : start + size]
-            calls.append(ours.decode(chunk_BT, torch.full((LANES,), start), cache))
+            calls.append(ours.decode(chunk_BT, cache, Layout(start_B=torch.full((LANES,), start))))
             start += size
     assert_close(torch.cat(calls, dim=1), expected, "logits")
 

@@ -21,9 +21,10 @@ from tests.models.choosers import (
 )
 from torch import Tensor, nn
 
-from scalelab.families.layer_router.choosing import Chooser, to_route
-from scalelab.families.layer_router.reading import Route
-from scalelab.families.layer_router.similarity import similarity
+from scalelab.families.language_model import Route
+from scalelab.families.layer_router.chooser import Chooser
+from scalelab.families.layer_router.objective import similarity
+from scalelab.families.layer_router.routed_forward import to_route
 
 EVERYTHING = {"loss": 0.3, "entropy": 0.2, "z_loss": 0.1}
 
@@ -41,7 +42,7 @@ def everybody(lanes: int = LANES) -> Tensor:
 
 def routes(chooser: Chooser, alive_BT: Tensor) -> list[Route]:
     return [
-        to_route(chooser.given, choice, alive_BT)
+        to_route(chooser.config, choice, alive_BT)
         for choice in choices(chooser, states(len(alive_BT)))
     ]
 
@@ -145,7 +146,7 @@ def test_tokens_that_halted_move_no_penalty_of_the_load(extra: Mapping[str, obje
     alive_BT[:, LENGTH // 2 :] = False
     for choice, route in zip(choices(chooser, states()), routes(chooser, alive_BT), strict=True):
         short = part_of(choice, slice(None), slice(LENGTH // 2))
-        expected = to_route(chooser.given, short, everybody()[:, : LENGTH // 2]).routing.penalty
+        expected = to_route(chooser.config, short, everybody()[:, : LENGTH // 2]).routing.penalty
         torch.testing.assert_close(route.routing.penalty, expected)
 
 
@@ -162,7 +163,7 @@ def test_where_nobody_is_alive_all_is_finite_and_nothing_pulls(per: str, granula
     given = of("open", granularity=granularity, balance={**EVERYTHING, "per": per})
     chooser, length = built(given), 1 if granularity == "sequence" else LENGTH
     choice = choices(chooser, states(length=length))[0]
-    routing = to_route(chooser.given, choice, torch.zeros(LANES, LENGTH, dtype=torch.bool)).routing
+    routing = to_route(chooser.config, choice, torch.zeros(LANES, LENGTH, dtype=torch.bool)).routing
     assert [number(part.sum()) for part in routing] == [0, 0, 0, 0, 0]
     routing.penalty.backward()
     assert all(weight.grad is None or weight.grad.eq(0).all() for weight in chooser.parameters())
@@ -184,14 +185,14 @@ def test_the_spec_knows_what_couples_sequences(
     choice = choices(chooser, states(length=1 if granularity == "sequence" else LENGTH))[1]
     if granularity == "sequence":
         alive_BT = alive_BT.any(1, keepdim=True).expand(-1, LENGTH)
-    together = number(to_route(chooser.given, choice, alive_BT).routing.penalty)
+    together = number(to_route(chooser.config, choice, alive_BT).routing.penalty)
     lanes = [slice(lane, lane + 1) for lane in range(LANES)]
     alone = [
-        number(to_route(chooser.given, part_of(choice, lane), alive_BT[lane]).routing.penalty)
+        number(to_route(chooser.config, part_of(choice, lane), alive_BT[lane]).routing.penalty)
         for lane in lanes
     ]
     assert (together == pytest.approx(sum(alone) / LANES, rel=1e-4)) == (
-        not chooser.given.couples_batch
+        not chooser.config.couples_batch
     )
 
 
@@ -206,7 +207,7 @@ def test_a_route_of_a_sequence_is_that_of_all_its_tokens_and_is_balanced_over_se
     alive_BT = everybody()
     alive_BT[0] = False
     for choice in choices(chooser, states(length=1)):
-        route = to_route(chooser.given, choice, alive_BT)
+        route = to_route(chooser.config, choice, alive_BT)
         assert route.chosen_BTK.shape == (LANES, LENGTH, 1)
         assert torch.equal(route.chosen_BTK[1:], choice.chosen_BTK[1:].expand(-1, LENGTH, -1))
         assert float(route.routing.load_E.sum()) == (LANES - 1) * LENGTH

@@ -5,7 +5,7 @@ import torch
 from tests.models.choosers import KINDS, LANES, LENGTH, WIDTH, built, choices, hard, of, states
 from torch import nn
 
-from scalelab.families.layer_router.scoring import Gru, Lstm
+from scalelab.families.layer_router.chooser import Gru, Lstm
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,7 +11,7 @@ from torch import Tensor
 from scalelab.families import build
 from scalelab.families.transformer.model import Transformer
 from scalelab.families.transformer.spec import Transformer as Spec
-from scalelab.layers.roles import roles
+from scalelab.layers.parameters import roles
 from scalelab.layers.spec import Balance, Init, LearnedPositions, Moe, Norm
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from scalelab.families import Model, build
 from scalelab.families.language_model import LanguageModel
+from scalelab.families.layer_router.chooser import Learned
 from scalelab.families.layer_router.halting import Halting
-from scalelab.families.layer_router.scoring import Learned
 from scalelab.families.layer_router.spec import (
     Act,
     Gumbel,
@@ -23,8 +23,7 @@ from scalelab.families.layer_router.spec import (
 from scalelab.families.lstm.model import Bias
 from scalelab.families.lstm.spec import Lstm
 from scalelab.families.transformer.spec import Transformer
-from scalelab.layers.linear import Embedding
-from scalelab.layers.norm import Gain
+from scalelab.layers.parameters import Embedding, Gain
 from scalelab.layers.spec import Balance, Ffn, Init, LearnedPositions, Moe, NoPositions, Norm
 
 VOCAB, CONTEXT, LANES, TARGETS = 23, 20, 3, 7
@@ -152,7 +151,9 @@ def sees_the_future(given: Model) -> bool:
 
     An expert that chooses its tokens looks at all of them.
     """
-    return given.mask == "full" or (given.mixture is not None and given.mixture.choice == "expert")
+    return not given.is_autoregressive or (
+        given.mixture is not None and given.mixture.choice == "expert"
+    )
 
 
 def explores(given: Model) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scalelab.families import build
 from scalelab.families.cost import parameters
 from scalelab.families.layer_router import model as routers
-from scalelab.families.layer_router.reach import mixed
+from scalelab.families.layer_router.cost import mixed
 from scalelab.families.layer_router.spec import LayerRouter
 from scalelab.families.lstm.spec import Lstm
 from scalelab.families.transformer.spec import Transformer

@@ -9,7 +9,6 @@ import pytest
 from scalelab.core.canon import canonical_json, sha256
 from scalelab.core.spec import Spec
 from scalelab.data.spec import Bytes, Corpus, HuggingFace, SentencePiece, Tiktoken
-from scalelab.families.family import Pretrained
 from scalelab.families.layer_router.spec import (
     Act,
     Gumbel,
@@ -17,6 +16,7 @@ from scalelab.families.layer_router.spec import (
     LayerRouter,
     NoHalting,
     Ponder,
+    Pretrained,
     Reinforce,
     Router,
     Soft,

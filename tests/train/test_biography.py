@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from scalelab.core.events import Ended, Event, Interrupted, Measured
 from scalelab.core.metrics import is_speed
 from scalelab.families import build as build_model
+from scalelab.families.layout import Layout
 from scalelab.families.objective import Batch, summed_loss
 from scalelab.layers.cross_entropy import cross_entropy
 from scalelab.spec.execution import Execution
@@ -110,7 +111,7 @@ def test_a_loss_everywhere_is_the_loss_at_every_position() -> None:
     model = build_model(given.model, shape.vocab, shape.context).initialise(0)
     _, [batch] = open_batches(given, build(given.task), torch.device("cpu")).draw(0, 3)
     everywhere = torch.arange(127).expand(3, -1)
-    picked = Batch(batch.tokens_BT, batch.labels_BM, everywhere, torch.ones(3, 127))
+    picked = Batch(batch.tokens_BT, batch.labels_BM, torch.ones(3, 127), Layout(everywhere))
     nats = cross_entropy(model(batch.tokens_BT).flatten(0, 1), batch.labels_BM.flatten()).sum()
     torch.testing.assert_close(summed_loss(model, batch).nats, nats)
     torch.testing.assert_close(summed_loss(model, batch).nats, summed_loss(model, picked).nats)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from scalelab import families as spec
 from scalelab.families import build
+from scalelab.families.layout import Layout
 from scalelab.families.objective import Batch, mean_loss, summed_loss
 from scalelab.families.transformer.model import Transformer
 from scalelab.layers.cross_entropy import cross_entropy, cross_entropy_and_partition
@@ -39,7 +40,7 @@ def sparse(rows: int = 3) -> Batch:
         torch.tensor([[1, 4, 9], [0, 2, 0], [3, 8, 0]])[:rows],
     )
     weights_BM = torch.tensor([[1.0, 1, 1], [1, 1, 0], [1, 1, 0]])[:rows]
-    return Batch(tokens_BS[:, :-1], tokens_BS.gather(1, at_BM + 1), at_BM, weights_BM)
+    return Batch(tokens_BS[:, :-1], tokens_BS.gather(1, at_BM + 1), weights_BM, Layout(at_BM))
 
 
 def literal(of: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -47,8 +48,8 @@ def literal(of: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
     logits_BTV = of(batch.tokens_BT)
     at_BM = (
         torch.arange(CONTEXT).expand(len(logits_BTV), -1)
-        if batch.targets_BM is None
-        else batch.targets_BM
+        if batch.layout.targets_BM is None
+        else batch.layout.targets_BM
     )
     logits_BMV = logits_BTV.gather(1, at_BM[..., None].expand(-1, -1, VOCAB))
     weights_BM = torch.ones(at_BM.shape) if batch.weights_BM is None else batch.weights_BM

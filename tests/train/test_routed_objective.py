@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalelab.families.language_model import Route, RouterOutput
 from scalelab.families.layer_router.objective import routed_loss
-from scalelab.families.layer_router.reading import Reading, Route
 from scalelab.families.layer_router.spec import LayerRouter
+from scalelab.families.layout import Layout
 from scalelab.families.objective import Batch, Loss, mean_loss
 from scalelab.layers.moe import Routing
 
@@ -26,10 +27,10 @@ class Told(NamedTuple):
 
     given: LayerRouter
     head_weight: Tensor
-    reading: Reading
+    reading: RouterOutput
     head_is_product: bool = True
 
-    def read(self, *_: Any, real_BT: Tensor | None) -> Reading:
+    def run_steps(self, *_: Any) -> RouterOutput:
         return self.reading
 
     def head(self, x: Tensor) -> Tensor:
@@ -55,15 +56,15 @@ def route(log_prob_BT: Tensor, penalty: float = 0.0) -> Route:
     )
 
 
-def reading(final_BMD: Tensor, **changes: Any) -> Reading:
+def reading(final_BMD: Tensor, **changes: Any) -> RouterOutput:
     lanes, length = final_BMD.shape[:2]
     zero = torch.zeros((), dtype=torch.float64)
-    return Reading(final_BMD, (), (), (), torch.ones(lanes, length), None, zero, 100)._replace(
+    return RouterOutput(final_BMD, (), (), (), torch.ones(lanes, length), None, zero, 100)._replace(
         **changes
     )
 
 
-def loss(given: LayerRouter, made: Reading, batch: Batch, z_loss: bool = False) -> Loss:
+def loss(given: LayerRouter, made: RouterOutput, batch: Batch, z_loss: bool = False) -> Loss:
     weight_VD = torch.linspace(-2, 2, VOCAB * WIDTH, dtype=torch.float64).view(VOCAB, WIDTH)
     return routed_loss(cast(Any, Told(given, weight_VD, made)), batch, z_loss)
 
@@ -172,7 +173,8 @@ def test_the_policy_has_the_gradient_of_the_expected_loss(
     given = REINFORCE.model_copy(update={"mask": mask})
     told = batch(1, LENGTH)
     if targets_BM is not None:
-        told = Batch(told.tokens_BT, told.labels_BM.gather(1, targets_BM), targets_BM)
+        labels_BM = told.labels_BM.gather(1, targets_BM)
+        told = Batch(told.tokens_BT, labels_BM, layout=Layout(targets_BM))
     scores_TSE = drawn(LENGTH, STEPS, LAYERS).requires_grad_()
 
     def log_prob(chosen_TS: Tensor) -> Tensor:

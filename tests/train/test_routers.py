@@ -14,6 +14,7 @@ from scalelab.core.events import Ended, Event, Interrupted, Measured
 from scalelab.core.metrics import is_speed
 from scalelab.data.text.prepare import prepare
 from scalelab.families.layer_router.model import LayerRouter
+from scalelab.families.layout import Layout
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.tasks import describe
@@ -193,7 +194,7 @@ def test_what_is_metered_lies_between_the_bounds_of_the_plan(kind: str) -> None:
     assert isinstance(attempt.model, LayerRouter)
     for at_BM in (None, torch.tensor([[1, 3]] * 3)):
         with torch.no_grad():
-            reading = attempt.model.read(tokens_BT, at_BM=at_BM)
+            reading = attempt.model.run_steps(tokens_BT, Layout(at_BM))
         asked = shape.context if at_BM is None else 2
         bounds = given.model.forward_bounds(shape.vocab, shape.context, asked) * 3
         assert bounds.least <= reading.flops <= bounds.most

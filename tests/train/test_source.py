@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from scalelab.core.seeds import derive
+from scalelab.families.layout import Layout
 from scalelab.families.objective import Batch
 from scalelab.spec.experiment import Trial
 from scalelab.tasks import open_batches
@@ -126,7 +127,8 @@ def test_updates_and_seeds_draw_different_batches(mask: str, task: dict[str, Any
 def test_causal_text_lists_no_targets() -> None:
     """Where every position bears loss the head runs block by block, and nothing is picked."""
     _, [batch] = drawn(trial(), 0, BATCH)
-    assert batch.targets_BM is batch.weights_BM is batch.document_BT is batch.given_B is None
+    assert batch.weights_BM is None
+    assert batch.layout == Layout()
 
 
 @pytest.mark.parametrize("operation", ["addition", "multiplication", "chain"])
@@ -142,9 +144,8 @@ def test_the_loss_of_a_problem_falls_on_its_answer(operation: str) -> None:
         part.weights_BM.sum().item() for part in parts if part.weights_BM is not None
     )
     texts = ArithmeticData(task).stream(derive(0, "order"), BATCH).at(4).texts()
-    whole = {
-        name: joined(parts, name) for name in ("tokens_BT", "labels_BM", "weights_BM", "given_B")
-    }
+    whole = {name: joined(parts, name) for name in ("tokens_BT", "labels_BM", "weights_BM")}
+    whole["prefix_B"] = torch.cat([part.layout.prefix_B for part in parts])
     for row, text in enumerate(texts):
         tokens_T, labels_M, weights_M, given_1 = (
             part[row] for part in whole.values() if part is not None

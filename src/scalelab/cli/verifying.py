@@ -180,6 +180,6 @@ def _coordinates(spec: Path, store: str, as_json: bool) -> None:
             " it goes as; and that of what the sublayer's own weights change in the first update"
         )
         print_table(["activation", *map(str, widths), "slope", "own slope", ""], rows)
-    parametrised = plan.trials[0].trial.model.mup is not None
+    parametrised = plan.trials[0].trial.model.uses_mup
     failed = any(one.grows or one.vanishes for one in found)
     raise typer.Exit(1 if parametrised and failed else 0)

@@ -6,8 +6,6 @@ layers of the pool, n real layers among them, k kinds of token. Layers and steps
 in what is told; identity layers stand behind the real ones.
 """
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,35 +13,19 @@ from torch import Tensor
 
 from scalelab.evaluate.token_kinds import KINDS
 from scalelab.families.family import LayerPool
-from scalelab.families.layer_router.reading import Reading
+from scalelab.families.language_model import RouterOutput
 
 Counts = npt.NDArray[np.int64]
 
 
-class Reads(Protocol):
-    """What is asked of a router over layers; see `families.layer_router.model.LayerRouter`."""
-
-    def read(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
-        *,
-        each_step: bool = False,
-    ) -> Reading:
-        """The features that it predicts from, and the routes that lead there."""
-        ...
-
-
-def routes(reading: Reading, shape: torch.Size | tuple[int, ...]) -> Counts:
+def routes(output: RouterOutput, shape: torch.Size | tuple[int, ...]) -> Counts:
     """The layer that each token of `shape` [B, T] took at each step, [B, T, S], from 0; -1 where it
     had halted.
 
     Of several layers that are mixed it is the most probable one. A sequence's route is that of each
     of its tokens.
     """
-    chosen = [route.chosen_BTK[..., 0].expand(*shape) for route in reading.routes]
+    chosen = [route.chosen_BTK[..., 0].expand(*shape) for route in output.routes]
     return torch.stack(chosen, -1).cpu().numpy()
 
 
@@ -72,19 +54,19 @@ class Tally:
         self.sequence_entropy, self.sequences = 0.0, 0
         self.flops, self.positions = 0, 0
 
-    def add(self, reading: Reading, tokens_BT: Tensor, real_BT: Tensor | None = None) -> None:
+    def add(self, output: RouterOutput, tokens_BT: Tensor, real_BT: Tensor | None = None) -> None:
         """Count a pass over these tokens in, of which some may be padding."""
         real_BT = torch.ones_like(tokens_BT, dtype=torch.bool) if real_BT is None else real_BT
-        route_BTS, real = routes(reading, tokens_BT.shape), real_BT.cpu().numpy()
+        route_BTS, real = routes(output, tokens_BT.shape), real_BT.cpu().numpy()
         route_NS, kind_N = route_BTS[real], self.kind_V[tokens_BT.cpu().numpy()[real]]
         self._count_choices(route_NS, kind_N)
         self._count_sequences(np.where(real[..., None], route_BTS, -1))
-        steps_BT = reading.steps_BT.expand(*tokens_BT.shape).round().long().cpu().numpy()
+        steps_BT = output.steps_BT.expand(*tokens_BT.shape).round().long().cpu().numpy()
         self.used_S += np.bincount(steps_BT[real], minlength=len(self.used_S))
         edits_N, longer_N = distances(route_NS, self.pool.layers)
         np.add.at(self.edits_LL, (edits_N, longer_N), 1)
-        self.entropy_S += self._entropies(reading, real_BT)
-        self.flops += reading.flops
+        self.entropy_S += self._entropies(output, real_BT)
+        self.flops += output.flops
         self.positions += tokens_BT.numel()
 
     def _count_choices(self, route_NS: Counts, kind_N: Counts) -> None:
@@ -111,12 +93,12 @@ class Tally:
         )
         self.sequences += int(count_BE.any(1).sum())
 
-    def _entropies(self, reading: Reading, real_BT: Tensor) -> npt.NDArray[np.floating]:
+    def _entropies(self, output: RouterOutput, real_BT: Tensor) -> npt.NDArray[np.floating]:
         """Of the router's probabilities, step by step: the sum over the tokens that had
         not halted.
         """
         sums = []
-        for route in reading.routes:
+        for route in output.routes:
             entropy_BT = (
                 torch.special.entr(route.probability_BTE.to(self.exact))
                 .sum(-1)

@@ -6,47 +6,20 @@ A family is a folder:
     families/<kind>/cost.py     its parameters and FLOPs in closed form, without torch
     families/<kind>/model.py    its module: a subclass of `LanguageModel`, built by `build`
 
-and one entry in the union `Model` of `families/__init__.py`. Every spec has the fields `kind`,
-`layers`, `width`, `tied` and `init`, and either as a field or as a constant `mask` (what a position
-sees) and `mup` (the base width of maximal update parametrisation).
+and one entry in the union `Model` of `families/__init__.py`.
 """
 
-import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import field_validator
-
-from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec
 from scalelab.core.units import Count
 from scalelab.families.cost import BACKWARD, Bounds
 from scalelab.layers.spec import Init, Moe, Solved
 
 S = TypeVar("S", bound=Spec)
-
-
-class Pretrained(Spec):
-    """Weights of a finished plain transformer with the same layers: these become the pool;
-    embedding, norm and head are taken too.
-    """
-
-    trial: str
-    """Digest of that trial; eight or more of its first digits are enough."""
-    freeze: bool = True
-    """Whether what was taken stays as it is, so that the router alone learns."""
-
-    @field_validator("trial")
-    @classmethod
-    def _is_a_digest(cls, trial: str) -> str:
-        if not re.fullmatch(r"[0-9a-f]{8,64}", trial):
-            raise UserError(
-                f"`{trial}` is no digest",
-                cure="take one of `scalelab ls`, at least eight of its first digits",
-            )
-        return trial
 
 
 @dataclass(frozen=True)
@@ -74,10 +47,40 @@ class LayerPool:
         return self.layers + self.identity
 
 
+class Difference(NamedTuple):
+    """A field in which two specs differ."""
+
+    path: str
+    """Spec path, such as `model.ffn.width`."""
+    wanted: Any
+    found: Any
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Weights of another trial that a model begins with."""
+
+    trial: str
+    """Digest of that trial, or its first digits."""
+    freeze: bool
+    """Whether they stay as they are."""
+    model: "Family"
+    """The resolved model that they were trained in. Its state has names that the state of the model
+    which begins with them has too.
+    """
+    free: frozenset[str] = frozenset()
+    """Fields of `model` that may have been others."""
+
+    def difference(self, trained: "Family") -> Difference | None:
+        """The first field in which the model of that trial is not the one that is wanted."""
+        return _difference("model", self.model, trained, self.free)
+
+
 class Family(Spec):
     """A model's options, and what follows from them without torch."""
 
     if TYPE_CHECKING:  # each family declares these fields, in an order and with defaults of its own
+        kind: Any
         layers: Count
         width: Solved
         tied: bool
@@ -95,9 +98,26 @@ class Family(Spec):
     @property
     def layer_pool(self) -> LayerPool | None:
         """The layers that its module chooses from at each step; None if all tokens go through the
-        same ones. With a pool the module has a method `read`, which tells each token's route.
+        same ones. With a pool the module implements `run_steps`, which tells each token's route.
         """
         return None
+
+    @property
+    def is_autoregressive(self) -> bool:
+        """Whether a position predicts the next token from those before it, so that the model
+        generates text; else it fills gaps in a text that it sees as a whole.
+        """
+        return True
+
+    @property
+    def uses_mup(self) -> bool:
+        """Whether it has the maximal update parametrisation."""
+        return False
+
+    @property
+    def depth(self) -> int:
+        """Layers that a token goes through, by which depth scaling divides."""
+        return self.layers
 
     @property
     def mup_factor(self) -> float:
@@ -118,13 +138,6 @@ class Family(Spec):
         return False
 
     @property
-    def predicts_next(self) -> bool:
-        """Whether it predicts the token after a text, so that it is decoded token by token; a model
-        that does not fills gaps.
-        """
-        return True
-
-    @property
     def leaks_future(self) -> bool:
         """Whether a position under a causal mask depends on later ones, so that the model cannot
         generate text.
@@ -132,15 +145,9 @@ class Family(Spec):
         return self.mixture is not None and self.mixture.choice == "expert"
 
     @property
-    def initial_weights(self) -> Pretrained | None:
-        """The trial whose weights the model begins with, or None."""
+    def initial_weights(self) -> InitialWeights | None:
+        """The weights of another trial that the model begins with, or None."""
         return None
-
-    def initial_model(self) -> "Family":
-        """The resolved model that `initial_weights` were trained in; its state has names that this
-        model's state has too.
-        """
-        raise NotImplementedError(f"{type(self).__name__} takes no weights of another trial")
 
     def check_text(self, objective: str, documents: str) -> None:
         """Raise UserError if it cannot be trained on text with this objective (`causal`, `prefix`
@@ -195,6 +202,19 @@ class Family(Spec):
     def train_bounds(self, vocab: int, context: int, targets: int) -> Bounds:
         """FLOPs of the forward and the backward pass of one sequence in training."""
         return self.forward_bounds(vocab, context, targets) * BACKWARD
+
+
+def _difference(
+    path: str, wanted: Any, found: Any, free: frozenset[str] = frozenset()
+) -> Difference | None:
+    if not isinstance(wanted, Spec) or type(wanted) is not type(found):
+        return None if wanted == found else Difference(path, wanted, found)
+    for name in type(wanted).model_fields:
+        if name not in free:
+            below = getattr(wanted, name), getattr(found, name)
+            if (difference := _difference(f"{path}.{name}", *below)) is not None:
+                return difference
+    return None
 
 
 def _replaced(part: S, path: list[str], value: Any) -> S:

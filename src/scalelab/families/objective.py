@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from scalelab.families.layout import PLAIN, Layout
 from scalelab.layers.cross_entropy import (
     cross_entropy,
     cross_entropy_and_partition,
@@ -29,25 +30,21 @@ class Batch:
     tokens_BT: Tensor
     labels_BM: Tensor
     """The next token at each target."""
-    targets_BM: Tensor | None = None
-    """Positions whose next token bears loss, padded with 0; without it all of them do, in order."""
     weights_BM: Tensor | None = None
-    """1 where there is a target, 0 where there is padding; without it nothing is padding."""
-    given_B: Tensor | None = None
-    """How many leading positions are given text, for a prefix mask; without it none are."""
-    document_BT: Tensor | None = None
-    """The document that each position belongs to, where a token sees its own alone; without it a
-    window is one document.
-    """
+    """1 where there is a target, 0 where the row of targets is filled up; None: all are targets."""
+    layout: Layout = PLAIN
+    """Where the targets are, and what tokens may see."""
 
     def split(self, size: int) -> "Iterator[Batch]":
         """The sequences, `size` of them at a time."""
         for start in range(0, len(self.tokens_BT), size):
-            parts: dict[str, Any] = {
-                name: None if part is None else part[start : start + size]
-                for name, part in vars(self).items()
-            }
-            yield Batch(**parts)
+            rows = slice(start, start + size)
+            yield Batch(
+                self.tokens_BT[rows],
+                self.labels_BM[rows],
+                None if self.weights_BM is None else self.weights_BM[rows],
+                self.layout.rows(rows),
+            )
 
 
 class Loss(NamedTuple):
@@ -79,7 +76,7 @@ class Loss(NamedTuple):
 
 def summed_loss(model: "LanguageModel[Any]", batch: Batch, z_loss: bool = False) -> Loss:
     """The parts of the loss over a micro-batch, for `mean_loss` to put together."""
-    x_BMD, routings = model.run(batch.tokens_BT, batch.given_B, batch.targets_BM, batch.document_BT)
+    x_BMD, routings = model.run(batch.tokens_BT, batch.layout)
     nats, z = summed_nats(model, x_BMD, batch, z_loss)
     return Loss(
         nats,

@@ -9,6 +9,7 @@ import torch
 
 from scalelab.core.errors import UserError
 from scalelab.families.language_model import LanguageModel
+from scalelab.families.layout import Layout
 from scalelab.generate.sampling import Sampling, choose, keys
 from scalelab.generate.streaming import Continuation
 from scalelab.generate.vocabulary import Vocabulary
@@ -39,7 +40,7 @@ def fill(
     gaps = [at for at, token in enumerate(ids) if token == vocabulary.gap]
     for at in gaps[:limit]:
         at_B1 = torch.full((num, 1), at, device=device)
-        logits_BV = model.head(model.run(text_BT, at_BM=at_B1)[0])[:, 0]
+        logits_BV = model.head(model.run(text_BT, Layout(targets_BM=at_B1))[0])[:, 0]
         logits_BV[:, [vocabulary.gap, *vocabulary.ends]] = -torch.inf  # neither fills a gap
         seen_BV = torch.zeros_like(logits_BV, dtype=torch.bool).scatter_(1, text_BT, True)
         text_BT[:, at] = choose(logits_BV, sampling, key_B2, at_B1[:, 0], seen_BV)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from scalelab.families.language_model import LanguageModel
+from scalelab.families.layout import Layout
 from scalelab.generate.sampling import Sampling, choose, keys
 from scalelab.generate.vocabulary import Tool
 
@@ -120,11 +121,9 @@ class Lanes:
             logits_BV = self._read_all()
         else:
             prompt_BT = texts.text_BL[:, : int(texts.given_B.max())]
-            start_B = torch.zeros_like(texts.given_B)
-            logits_BTV = self.model.decode(
-                prompt_BT, start_B, self.cache, texts.given_B, texts.given_B
-            )
-            lane_B = torch.arange(self.num, device=start_B.device)
+            layout = Layout(prefix_B=texts.given_B, length_B=texts.given_B)
+            logits_BTV = self.model.decode(prompt_BT, self.cache, layout)
+            lane_B = torch.arange(self.num, device=prompt_BT.device)
             logits_BV = logits_BTV[lane_B, texts.given_B - 1]
         token_B = self._take(logits_BV)
         self._answer(token_B)
@@ -169,7 +168,8 @@ class Lanes:
         texts = self.texts
         read_BT = texts.text_BL[:, : int(texts.read_B.max())]
         # Not `trunk`, which a trial may compile anew for every length.
-        x_B1D, _ = self.model.run(read_BT, texts.given_B, texts.read_B[:, None] - 1)
+        layout = Layout(targets_BM=texts.read_B[:, None] - 1, prefix_B=texts.given_B)
+        x_B1D, _ = self.model.run(read_BT, layout)
         return self.model.head(x_B1D)[:, 0]
 
     def _take(self, logits_BV: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ def eager_step(
     token_B1 = texts.text_BL.gather(1, at_B[:, None])
     if texts.seen_BV is not None:
         texts.seen_BV.scatter_(1, token_B1, True)
-    logits_BV = model.decode(token_B1, at_B, cache)[:, 0]
+    logits_BV = model.decode(token_B1, cache, Layout(start_B=at_B))[:, 0]
     texts.read_B.add_(texts.open_B)
     return _take(texts, logits_BV, sampling, end_E)
 

@@ -151,7 +151,7 @@ def whole(pieces: Iterable[Piece], num: int) -> list[Continuation]:
 
 
 def _check(model: LanguageModel, texts: Sequence[Sequence[int]]) -> None:
-    if not model.given.predicts_next:
+    if not model.config.is_autoregressive:
         raise UserError(
             "a model with the mask `full` fills gaps and predicts no next token",
             cure="take a trial with another mask",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalelab.layers.expert_loop import expert_loop
-from scalelab.layers.linear import Stack
+from scalelab.layers.parameters import Stack
 from scalelab.layers.router import Sent
 from scalelab.layers.spec import Activation
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from scalelab.layers import spec
-from scalelab.layers.linear import Linear
+from scalelab.layers.parameters import Linear
 
 
 class Swiglu(nn.Module):
@@ -68,7 +68,7 @@ def feed_forward(kind: spec.Activation, width: int, hidden: int) -> nn.Module:
     return Swiglu(width, hidden) if kind == "swiglu" else Mlp(width, hidden, kind)
 
 
-def ffn(given: spec.Ffn, width: int) -> nn.Module:
+def ffn(config: spec.Ffn, width: int) -> nn.Module:
     """The feed-forward network of a resolved spec."""
-    assert isinstance(given.width, int)
-    return feed_forward(given.kind, width, given.width)
+    assert isinstance(config.width, int)
+    return feed_forward(config.kind, width, config.width)

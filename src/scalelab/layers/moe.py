@@ -52,16 +52,18 @@ class Moe(nn.Module):
 
     bias_E: Tensor
 
-    def __init__(self, given: spec.Moe, width: int) -> None:
+    def __init__(self, config: spec.Moe, width: int) -> None:
         super().__init__()
-        assert isinstance(given.width, int), "a module is built from a resolved spec"
-        self.given = given
-        self.router = Router(given, width)
-        self.experts = Experts(given.expert, given.experts, width, given.width)
+        assert isinstance(config.width, int), "a module is built from a resolved spec"
+        self.config = config
+        self.router = Router(config, width)
+        self.experts = Experts(config.expert, config.experts, width, config.width)
         self.shared = (
-            feed_forward(given.expert, width, given.shared * given.width) if given.shared else None
+            feed_forward(config.expert, width, config.shared * config.width)
+            if config.shared
+            else None
         )
-        self.register_buffer("bias_E", torch.zeros(given.experts))
+        self.register_buffer("bias_E", torch.zeros(config.experts))
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
         """[B, T, D] -> [B, T, D], and how the tokens were routed."""
@@ -73,7 +75,7 @@ class Moe(nn.Module):
         load_BE, dropped = sent.load_BE, sent.dropped
         tokens = load_BE.new_full((), x_BTD.shape[0] * x_BTD.shape[1])
         routing = Routing(
-            penalty(self.given.balance, scores, load_BE),
+            penalty(self.config.balance, scores, load_BE),
             load_BE.sum(0),
             scores.entropy().detach(),
             dropped,
@@ -89,5 +91,5 @@ class Moe(nn.Module):
         As in arXiv 2408.15664, algorithm 1: the moves are not centred (some trainers subtract their
         mean), which changes no choice.
         """
-        if self.given.balance.bias:
-            self.bias_E += self.given.balance.bias * torch.sign(load_E.mean() - load_E)
+        if self.config.balance.bias:
+            self.bias_E += self.config.balance.bias * torch.sign(load_E.mean() - load_E)

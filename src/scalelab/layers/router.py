@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalelab.layers import spec
-from scalelab.layers.linear import Linear
+from scalelab.layers.parameters import Linear
 
 TINY = 1e-20
 """Keeps a sum of scores from being zero, as in DeepSeek-V3's own code."""
@@ -55,16 +55,16 @@ class Router(nn.Module):
     choice would be noise.
     """
 
-    def __init__(self, given: spec.Moe, width: int) -> None:
+    def __init__(self, config: spec.Moe, width: int) -> None:
         super().__init__()
-        self.given = given
-        self.linear = Linear(width, given.experts, role="router")
+        self.config = config
+        self.linear = Linear(width, config.experts, role="router")
 
     def forward(self, x_BTD: Tensor) -> Scores:
         """[B, T, D] -> the scores of every expert."""
         with torch.autocast(x_BTD.device.type, enabled=False):
             logits_BTE = F.linear(x_BTD.float(), self.linear.weight.float())
-            if self.given.gate == "softmax":
+            if self.config.gate == "softmax":
                 score_BTE = share_BTE = logits_BTE.softmax(-1)
             else:
                 score_BTE = logits_BTE.sigmoid()
@@ -73,7 +73,7 @@ class Router(nn.Module):
 
     def send(self, scores: Scores, bias_E: Tensor) -> Sent:
         """The choice, on scores plus bias, and the gates, from the scores alone."""
-        if self.given.choice == "expert":
+        if self.config.choice == "expert":
             return self._experts_choose(scores.score_BTE)
         return self._tokens_choose(scores.score_BTE, bias_E)
 
@@ -82,11 +82,11 @@ class Router(nn.Module):
         ones the first.
         """
         lanes, length, experts = score_BTE.shape
-        chosen = self.given.chosen
+        chosen = self.config.chosen
         ranked_BTE = torch.sort(score_BTE.detach() + bias_E, stable=True, descending=True).indices
         expert_BTK = ranked_BTE[..., :chosen]
         gate_BTK = score_BTE.gather(-1, expert_BTK)
-        if self.given.renormalise:
+        if self.config.renormalise:
             gate_BTK = gate_BTK / (gate_BTK.sum(-1, keepdim=True) + TINY)
         order_R = expert_BTK.flatten().argsort(stable=True)
         slot_R = torch.empty_like(order_R).scatter_(
@@ -97,7 +97,7 @@ class Router(nn.Module):
         )
         return Sent(
             token_R=order_R // chosen,
-            gate_R=self.given.scale * gate_BTK.flatten().index_select(0, order_R),
+            gate_R=self.config.scale * gate_BTK.flatten().index_select(0, order_R),
             ends_E=load_BE.sum(0).to(torch.int32).cumsum(0, dtype=torch.int32),
             load_BE=load_BE,
             dropped=score_BTE.new_zeros(()),
@@ -112,7 +112,7 @@ class Router(nn.Module):
         Gates are renormalised over the experts that took a token.
         """
         lanes, length, experts = score_BTE.shape
-        capacity = math.ceil(length * self.given.chosen / experts)
+        capacity = math.ceil(length * self.config.chosen / experts)
         score_EBT = score_BTE.permute(2, 0, 1).contiguous()
         position_EBC = torch.sort(score_EBT.detach(), stable=True, descending=True).indices[
             ..., :capacity
@@ -122,14 +122,14 @@ class Router(nn.Module):
         taken_N = gate_EBC.new_zeros(lanes * length).index_add(
             0, token_EBC.flatten(), gate_EBC.new_ones(gate_EBC.numel())
         )
-        if self.given.renormalise:
+        if self.config.renormalise:
             sum_N = gate_EBC.new_zeros(lanes * length).index_add(
                 0, token_EBC.flatten(), gate_EBC.flatten()
             )
             gate_EBC = gate_EBC / (sum_N[token_EBC] + TINY)
         return Sent(
             token_R=token_EBC.flatten(),
-            gate_R=self.given.scale * gate_EBC.flatten(),
+            gate_R=self.config.scale * gate_EBC.flatten(),
             ends_E=lanes
             * capacity
             * torch.arange(1, experts + 1, device=score_BTE.device, dtype=torch.int32),

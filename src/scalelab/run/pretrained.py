@@ -17,7 +17,7 @@ from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED
 from scalelab.core.locations import child, file_system, is_missing
 from scalelab.core.spec import Spec
-from scalelab.families.transformer.spec import Architecture, Transformer
+from scalelab.families.transformer.spec import Transformer
 from scalelab.plan.plan import Plan, PlannedTrial, compile_plan
 from scalelab.spec.experiment import Experiment, Trial
 from scalelab.spec.load import Document, Loc, check
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from scalelab.store.reader import Reader
 
 PATH, MODEL = "model.pretrained.trial", "model.pt"
-
-FREE = ("init", "embedding_dropout")
-"""What may differ between a plain transformer and a pool of its layers."""
 
 
 class Giver(NamedTuple):
@@ -80,18 +77,19 @@ def fit(planned: PlannedTrial, givers: Mapping[str, Giver]) -> None:
 
     Raises UserError with the first difference.
     """
-    model, digest = planned.trial.model, taken(planned.trial)
-    if digest is None:
+    model = planned.trial.model
+    if (weights := model.initial_weights) is None:
         return
-    giver = givers[digest]
-    for name in Transformer.model_fields:
-        if name != "kind" and name not in FREE:
-            wanted = (
-                getattr(model, name)
-                if name in Architecture.model_fields
-                else Transformer.model_fields[name].default
-            )
-            _compare(giver, f"model.{name}", wanted, getattr(giver.model, name))
+    giver = givers[weights.trial]
+    if (difference := weights.difference(giver.model)) is not None:
+        ours, theirs = _shown(difference.wanted), _shown(difference.found)
+        what = (
+            f"the layers of {giver.digest[:SHORT]} are of another model: its `{difference.path}` is"
+            f" {theirs}, and this trial's is {ours}"
+        )
+        raise UserError(
+            what, cure="make the two alike, or take the layers of another trial", where=giver.place
+        )
     mine = planned.params.groups
     for name, words in (("embedding", "tokens"), ("positions", "learned positions")):
         if mine[name] != giver.params[name]:
@@ -237,22 +235,6 @@ def _giver(reader: "Reader", prefix: str, place: str) -> Giver:
     return Giver(
         stored.record.digest, Transformer.model_validate(model), stored.record.params, place
     )
-
-
-def _compare(giver: Giver, path: str, mine: Any, theirs: Any) -> None:
-    """Raise UserError with the first field that differs."""
-    if isinstance(mine, Spec) and type(mine) is type(theirs):
-        for name in type(mine).model_fields:
-            _compare(giver, f"{path}.{name}", getattr(mine, name), getattr(theirs, name))
-    elif mine != theirs:
-        ours, others = (_shown(value) for value in (mine, theirs))
-        what = (
-            f"the layers of {giver.digest[:SHORT]} are of another model: its `{path}` is {others},"
-            f" and this trial's is {ours}"
-        )
-        raise UserError(
-            what, cure="make the two alike, or take the layers of another trial", where=giver.place
-        )
 
 
 def _shown(value: Any) -> str:

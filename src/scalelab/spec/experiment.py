@@ -65,7 +65,7 @@ class Trial(Spec):
     def _check_decoding(self) -> None:
         if self.evaluation.decoding is None:
             return
-        if not (self.task.has_running_text and self.model.predicts_next):
+        if not (self.task.has_running_text and self.model.is_autoregressive):
             raise UserError(
                 "`evaluation.decoding` times how text is written, which this task does not do",
                 cure="leave it out",

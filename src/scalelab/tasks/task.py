@@ -92,7 +92,7 @@ class TaskSpec(Spec):
 
     def check_model(self, model: "Model") -> None:
         """Raise UserError if the model cannot be trained on this task."""
-        if not model.predicts_next:
+        if not model.is_autoregressive:
             raise UserError(
                 "under the mask `full` a token sees what it should predict",
                 cure="it is for text with the masked objective",

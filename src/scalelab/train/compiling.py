@@ -41,7 +41,7 @@ def compiled(function: F, **options: Any) -> F:
 def compiled_loss(model: LanguageModel, **options: Any) -> Callable[..., Loss]:
     """The loss of a model's training, compiled unless the model's layers are."""
     loss = type(model).loss
-    return loss if model.given.compiles == "layers" else compiled(loss, **options)
+    return loss if model.config.compiles == "layers" else compiled(loss, **options)
 
 
 def compile_evaluation(model: LanguageModel, **options: Any) -> None:
@@ -49,7 +49,7 @@ def compile_evaluation(model: LanguageModel, **options: Any) -> None:
 
     Weights, their names and the training of others stay as they are.
     """
-    if model.given.compiles == "layers":
+    if model.config.compiles == "layers":
         # One graph for all layers, which differ only in their weights; beyond torch's limit of
         # variants it runs as it is.
         layer_class = type(model.layers[0])

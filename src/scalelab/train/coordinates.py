@@ -25,6 +25,7 @@ from scalelab.core.seeds import derive
 from scalelab.evaluate.mode import evaluating
 from scalelab.families import build as build_model
 from scalelab.families.language_model import LanguageModel
+from scalelab.families.layout import Layout
 from scalelab.families.objective import Batch, mean_loss
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
@@ -185,7 +186,7 @@ def _activations(model: LanguageModel, batch: Batch) -> dict[str, _Activation]:
     """
     found: dict[str, _Activation] = {}
     with evaluating(model), _recorded(model, found):
-        features = model.trunk(batch.tokens_BT, batch.given_B).clone()
+        features = model.trunk(batch.tokens_BT, Layout(prefix_B=batch.layout.prefix_B)).clone()
         found["logits"] = _Activation(model.head(features), lambda: model.head(features))
     return found
 
@@ -202,7 +203,7 @@ def _recorded(model: LanguageModel, found: dict[str, _Activation]) -> Iterator[N
     chosen = [
         (name, module)
         for name, module in model.named_modules()
-        if name.rpartition(".")[2] in model.given.compared
+        if name.rpartition(".")[2] in model.config.compared
     ]
     handles = [
         module.register_forward_hook(record(name), with_kwargs=True) for name, module in chosen

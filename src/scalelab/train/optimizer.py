@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from scalelab.families import Model
 from scalelab.families.language_model import LanguageModel
-from scalelab.layers.linear import Linear, Stack
-from scalelab.layers.roles import roles
+from scalelab.layers.parameters import Linear, Stack, roles
 from scalelab.layers.spec import Role
 from scalelab.spec.experiment import Precision
 from scalelab.spec.optim import AdamW, Muon
@@ -126,7 +125,7 @@ def _treated(given: AdamW | Muon, model: LanguageModel) -> dict[Treatment, list[
     role_of = roles(model)
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            found.setdefault(treatment(given, model.given, role_of[name]), []).append(weight)
+            found.setdefault(treatment(given, model.config, role_of[name]), []).append(weight)
     return found
 
 

@@ -7,6 +7,7 @@ import torch
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import Unreadable
 from scalelab.families import build
+from scalelab.families.family import Family
 from scalelab.families.language_model import LanguageModel
 from scalelab.spec.experiment import Trial
 from scalelab.train import checkpoint
@@ -23,7 +24,7 @@ def take(model: LanguageModel, trial: Trial, folder: str | None, sha256: str | N
     given = trial.model.initial_weights
     if given is None:
         return
-    names = _initial_names(model)
+    names = _names(given.model, model)
     if folder is None or not any(checkpoint.exists(folder, one) for one in checkpoint.CHECKPOINTS):
         weights = _weights(given.trial, names, folder, model, sha256)
         model.load_state_dict(weights, strict=False)
@@ -31,11 +32,11 @@ def take(model: LanguageModel, trial: Trial, folder: str | None, sha256: str | N
         weight.requires_grad_(name not in names or not given.freeze)
 
 
-def _initial_names(model: LanguageModel) -> set[str]:
+def _names(source: Family, model: LanguageModel) -> set[str]:
     """The names of the weights that are taken, which both models' modules use."""
     with torch.device("meta"):
-        source = build(model.given.initial_model(), len(model.embedding.weight), model.context)
-    return set(source.state_dict())
+        module = build(source, len(model.embedding.weight), model.context)
+    return set(module.state_dict())
 
 
 def _weights(

@@ -20,6 +20,7 @@ from torch._dynamo.utils import (
 )
 
 from scalelab.evaluate.mode import evaluating
+from scalelab.families.layout import Layout
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
 from scalelab.train import micro_batch
@@ -74,7 +75,7 @@ def _examine(trial: Trial, execution: Execution) -> list[Fault]:
         "train": attempt.update,
         "eval": lambda: attempt.test.quick(attempt.model),
     }
-    if trial.model.predicts_next:
+    if trial.model.is_autoregressive:
         phases["decode"] = _decoding(attempt)
     faults = [fault for phase, run in phases.items() for fault in _warm_up(phase, run)]
     broken = {fault.phase for fault in faults if fault.kind == "failure"}
@@ -95,7 +96,7 @@ def small(trial: Trial, execution: Execution) -> Trial:
 def _decoding(attempt: Attempt) -> Callable[[], None]:
     model, device = attempt.model, attempt.device
     decode: Callable[..., Any] = model.decode  # each family takes its own cache
-    decode = decode if model.given.compiles == "layers" else compiled(decode, **TRACED)
+    decode = decode if model.config.compiles == "layers" else compiled(decode, **TRACED)
     tokens_BT = torch.zeros(
         LANES, min(PROMPT, attempt.shape.context), dtype=torch.int64, device=device
     )
@@ -111,9 +112,9 @@ def _decoding(attempt: Attempt) -> Callable[[], None]:
             evaluating(model),
             torch.autocast(device.type, torch.bfloat16, enabled=attempt.trial.precision == "bf16"),
         ):
-            decode(tokens_BT, start_B, cache)
+            decode(tokens_BT, cache)
             for position in range(tokens_BT.shape[1], length):
-                decode(tokens_BT[:, :1], start_B + position, cache)
+                decode(tokens_BT[:, :1], cache, Layout(start_B=start_B + position))
 
     return run
 

@@ -1,8 +1,8 @@
 """Each layer of a pool runs on the tokens that chose it, or on the sequences that did.
 
-B lanes, T positions, S positions looked at, M positions asked for, b lanes and m positions of one
-layer, D width, K layers of a unit. A unit is what chooses: a token, or a sequence whose tokens take
-one route. U units, R choices (U K), n of one layer.
+B lanes, T positions, S positions looked at, M targets, b lanes and m positions of one layer, D
+width, K layers of a unit. A unit is what chooses: a token, or a sequence whose tokens take one
+route. U units, R choices (U K), n of one layer.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,15 +14,14 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from scalelab.families.transformer.cost import active_ffn_matrices
-from scalelab.families.transformer.sight import Sight, hide
-from scalelab.families.transformer.spec import Transformer
+from scalelab.families.language_model import pick
+from scalelab.families.transformer.cost import LayerFlops
+from scalelab.families.transformer.layer import AttentionContext, mask_bias
 from scalelab.layers.cache import Place
-from scalelab.layers.gather import pick
 
-Layer = Callable[[Tensor, Sight, Place, Tensor | None, Tensor | None], Tensor]
+ApplyLayer = Callable[[Tensor, AttentionContext, Place, Tensor | None, Tensor | None], Tensor]
 """Runs the layer of a place on states [B, T, D], at some positions [B, M], of which some are real
-[R]: see `layer.Layer`.
+[R]: see `Layer.forward`.
 """
 
 
@@ -35,26 +34,27 @@ class Dispatch:
     padding.
     """
 
-    given: Transformer
-    """The plain transformer that the layers are those of."""
-    layer: Layer
-    remember: Callable[[Tensor, Sight, Place], None]
+    layers: int
+    """Layers of the pool, without identity layers."""
+    apply: ApplyLayer
+    write_cache: Callable[[Tensor, AttentionContext, Place], None]
     """Writes a layer's keys and values in the cache."""
-    sight: Sight
+    context: AttentionContext
     """What the queries at all positions see."""
-    asked: Sight
-    """What those at the positions asked for see."""
+    target_context: AttentionContext
+    """What those at the targets see."""
+    layer_flops: LayerFlops
     flops: int = 0
 
     def whole(self, x_BTD: Tensor, place: Place, at_BM: Tensor | None = None) -> Tensor:
-        """One layer for all tokens: [B, T, D] -> [B, T, D], or [B, M, D] at the positions asked
-        for.
-        """
-        sight, queries = (
-            (self.sight, x_BTD[..., 0].numel()) if at_BM is None else (self.asked, at_BM.numel())
+        """One layer for all tokens: [B, T, D] -> [B, T, D], or [B, M, D] at the targets."""
+        context, queries = (
+            (self.context, x_BTD[..., 0].numel())
+            if at_BM is None
+            else (self.target_context, at_BM.numel())
         )
-        self._count(x_BTD, queries, sight)
-        return self.layer(x_BTD, sight, place, at_BM, None)
+        self._count(x_BTD, queries, context)
+        return self.apply(x_BTD, context, place, at_BM, None)
 
     def tokens(
         self,
@@ -68,11 +68,11 @@ class Dispatch:
         """Each token through the layers that it chose, mixed by their weights: [B, M, D]. One that
         chose no layer (-1, or an identity layer) stays as it is.
 
-        `chosen_BMK` are of the positions asked for; `allowed` are the layers that the step may
-        choose, whose keys are cached.
+        `chosen_BMK` are of the targets; `allowed` are the layers that the step may choose, whose
+        keys are cached.
         """
         lanes, length, mixed = chosen_BMK.shape
-        order_R, counts = by_layer(chosen_BMK, self.given.layers)
+        order_R, counts = by_layer(chosen_BMK, self.layers)
         slots = (order_R // mixed).split(counts)
         here_UD = (x_BTD if at_BM is None else pick(x_BTD, at_BM)).flatten(0, 1)
         pieces: list[Tensor] = []
@@ -81,9 +81,9 @@ class Dispatch:
                 pieces.append(self.whole(x_BTD, (index, step), at_BM).flatten(0, 1))
             elif len(slot_n):
                 pieces.append(self._some(x_BTD, slot_n, (index, step), at_BM, length))
-            elif self.sight.cache is not None and index in allowed:
-                self._count(x_BTD, 0, self.sight)
-                self.remember(x_BTD, self.sight, (index, step))
+            elif self.context.cache is not None and index in allowed:
+                self._count(x_BTD, 0, self.context)
+                self.write_cache(x_BTD, self.context, (index, step))
         if len(slots[-1]):
             pieces.append(here_UD.index_select(0, slots[-1]))
         new_UKD = put_back(pieces, order_R).unflatten(0, (lanes * length, mixed))
@@ -101,7 +101,7 @@ class Dispatch:
     ) -> Tensor:
         """Each sequence through the layers that it chose, mixed by their weights: [B, M, D]."""
         lanes, mixed = chosen_BK.shape
-        order_R, counts = by_layer(chosen_BK, self.given.layers)
+        order_R, counts = by_layer(chosen_BK, self.layers)
         slots = (order_R // mixed).split(counts)
         here_BMD = x_BTD if at_BM is None else pick(x_BTD, at_BM)
         pieces: list[Tensor] = []
@@ -109,24 +109,19 @@ class Dispatch:
             x_BTD, [lane_b if len(lane_b) < lanes else lane_b[:0] for lane_b in slots[:-1]]
         )
         for index, (lane_b, x_bTD) in enumerate(zip(slots[:-1], parts, strict=True)):
+            place = index, step
             if len(lane_b) == lanes:
-                pieces.append(self.whole(x_BTD, (index, step), at_BM))
+                pieces.append(self.whole(x_BTD, place, at_BM))
             elif len(lane_b):
-                pieces.append(self._lanes(x_bTD, lane_b, (index, step), at_BM))
+                at_bM = None if at_BM is None else at_BM.index_select(0, lane_b)
+                context = self.context if at_bM is None else self.target_context
+                self._count(x_bTD, len(lane_b) * here_BMD.shape[1], context)
+                pieces.append(self.apply(x_bTD, context.of_lanes(lane_b), place, at_bM, None))
         if len(slots[-1]):
             pieces.append(here_BMD.index_select(0, slots[-1]))
         return mix(
             put_back(pieces, order_R).unflatten(0, (lanes, mixed)), here_BMD, chosen_BK, weight_BK
         )
-
-    def _lanes(self, x_bTD: Tensor, lane_b: Tensor, place: Place, at_BM: Tensor | None) -> Tensor:
-        """A layer for all tokens of these lanes: [b, M, D]."""
-        at_bM = None if at_BM is None else at_BM.index_select(0, lane_b)
-        sight, queries = (
-            (self.sight, x_bTD[..., 0].numel()) if at_bM is None else (self.asked, at_bM.numel())
-        )
-        self._count(x_bTD, queries, sight)
-        return self.layer(x_bTD, sight.of(lane_b), place, at_bM, None)
 
     def _some(
         self, x_BTD: Tensor, slot_n: Tensor, place: Place, at_BM: Tensor | None, width: int
@@ -142,7 +137,7 @@ class Dispatch:
         count_B = torch.bincount(lane_n, minlength=len(x_BTD))
         lane_b = (
             count_B.nonzero()[:, 0]
-            if self.sight.cache is None
+            if self.context.cache is None
             else torch.arange(len(x_BTD), device=x_BTD.device)
         )
         most = int(count_B.max())
@@ -157,39 +152,25 @@ class Dispatch:
             .view(len(lane_b), most)
         )
         x_bTD = x_BTD if len(lane_b) == len(x_BTD) else x_BTD.index_select(0, lane_b)
-        sight = self.sight.at(lane_b, at_bm, self._bias_BTS)
-        self._count(x_bTD, len(slot_n), sight)
-        return self.layer(x_bTD, sight, place, at_bm, row_n)[0]
+        context = self.context.of_queries(lane_b, at_bm, self._bias_BTS)
+        self._count(x_bTD, len(slot_n), context)
+        return self.apply(x_bTD, context, place, at_bm, row_n)[0]
 
     @cached_property
     def _bias_BTS(self) -> Tensor:
         """What the queries at all positions see, [B or 1, T, S], said by a bias in any case."""
-        if self.sight.bias is not None:
-            return self.sight.bias
-        position_1T = torch.arange(
-            self.sight.tokens_BS.shape[1], device=self.sight.tokens_BS.device
-        )[None]
-        return hide(position_1T, position_1T, causal=self.sight.causal, window=self.sight.window)
+        context = self.context
+        if context.bias is not None:
+            return context.bias
+        position_T = torch.arange(context.tokens_BS.shape[1], device=context.tokens_BS.device)
+        position_1T = position_T[None]
+        return mask_bias(position_1T, position_1T, causal=context.causal, window=context.window)
 
-    def _count(self, x_bTD: Tensor, queries: int, sight: Sight) -> None:
+    def _count(self, x_bTD: Tensor, queries: int, context: AttentionContext) -> None:
         """Count a layer in: keys and values of these states, and all else for so many tokens."""
-        seen = x_bTD.shape[1] if sight.visit is None else sight.visit.position_BS.shape[1]
-        self.flops += layer_flops(self.given, x_bTD[..., 0].numel(), queries, seen)
-
-
-def layer_flops(given: Transformer, keys: int, queries: int, seen: int) -> int:
-    """FLOPs of a layer with this many keys and values, and queries that look at `seen`
-    keys each.
-    """
-    assert isinstance(given.width, int) and isinstance(given.heads, int)
-    assert given.kv_heads is not None and given.head_width is not None
-    keys_and_values = 2 * given.width * given.kv_heads * given.head_width
-    query_and_out = 2 * given.width * given.heads * given.head_width
-    scores_and_mix = 2 * given.heads * seen * given.head_width
-    return 2 * (
-        keys * keys_and_values
-        + queries * (query_and_out + scores_and_mix + active_ffn_matrices(given))
-    )
+        flops, keys = self.layer_flops, x_bTD[..., 0].numel()
+        seen = x_bTD.shape[1] if context.visit is None else context.visit.position_BS.shape[1]
+        self.flops += keys * flops.key + queries * (flops.query + seen * flops.seen_key)
 
 
 def by_layer(chosen: Tensor, layers: int) -> tuple[Tensor, list[int]]:

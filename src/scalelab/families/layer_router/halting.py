@@ -59,15 +59,15 @@ class Halting(nn.Module):
 
     role: Role = "router"
 
-    def __init__(self, given: LayerRouter) -> None:
+    def __init__(self, config: LayerRouter) -> None:
         super().__init__()
-        assert isinstance(given.width, int) and not isinstance(given.halting, NoHalting), (
+        assert isinstance(config.width, int) and not isinstance(config.halting, NoHalting), (
             "a module is built from a resolved spec that halts"
         )
-        self.rule: Act | Ponder | Threshold = given.halting
-        self.num_steps, self.eps = given.num_steps, given.norm.eps
-        begin = self.rule.prior if isinstance(self.rule, Ponder) else 1 / given.num_steps
-        self.weight = nn.Parameter(torch.zeros(1, given.width))
+        self.rule: Act | Ponder | Threshold = config.halting
+        self.num_steps, self.eps = config.num_steps, config.norm.eps
+        begin = self.rule.prior if isinstance(self.rule, Ponder) else 1 / config.num_steps
+        self.weight = nn.Parameter(torch.zeros(1, config.width))
         self.bias = nn.Parameter(torch.full((1,), math.log(begin / (1 - begin))))
 
     def start(self, lanes: int, positions: int, like: Tensor) -> HaltState:
@@ -103,33 +103,33 @@ class Halting(nn.Module):
         return self.rule.cost * state.cost_BT
 
 
-def act(given: Act, logit_BT: Tensor, state: HaltState, last: bool) -> HaltState:
+def act(rule: Act, logit_BT: Tensor, state: HaltState, last: bool) -> HaltState:
     """A token halts once its halting probabilities sum to 1 - epsilon; that step takes the
     remainder R = 1 - the sum before it (arXiv 1603.08983). Its cost is N + R, of which R alone has
     a gradient.
     """
     halt_BT = logit_BT.sigmoid()
-    ends_BT = (state.left_BT - halt_BT <= given.epsilon) | last
+    ends_BT = (state.left_BT - halt_BT <= rule.epsilon) | last
     weight_BT = torch.where(ends_BT, state.left_BT, halt_BT)
     return state.went_on(
         weight_BT, state.left_BT - weight_BT, ends_BT, 1 + torch.where(ends_BT, state.left_BT, 0.0)
     )
 
 
-def threshold(given: Threshold, logit_BT: Tensor, state: HaltState, last: bool) -> HaltState:
+def threshold(rule: Threshold, logit_BT: Tensor, state: HaltState, last: bool) -> HaltState:
     """Stick-breaking: step n takes the share sigmoid(logit) of what the steps before left, and a
     token halts once what it has taken reaches the threshold; that step takes the rest (arXiv
     2310.07096). Its cost is the sum of n times the weight of step n, which is the sum of what was
     left before each.
     """
     left_BT = state.left_BT + F.logsigmoid(-logit_BT)
-    ends_BT = (-torch.expm1(left_BT) >= given.threshold) | last
+    ends_BT = (-torch.expm1(left_BT) >= rule.threshold) | last
     weight_BT = torch.where(ends_BT, state.left_BT, state.left_BT + F.logsigmoid(logit_BT)).exp()
     return state.went_on(weight_BT, left_BT, ends_BT, state.left_BT.exp())
 
 
 def ponder(
-    given: Ponder, logit_BT: Tensor, state: HaltState, step: int, num_steps: int, *, trains: bool
+    rule: Ponder, logit_BT: Tensor, state: HaltState, step: int, num_steps: int, *, trains: bool
 ) -> HaltState:
     """PonderNet (arXiv 2107.05407): p_n = lambda_n times what the steps before left; the last step
     takes the rest. The cost is the divergence of p from the geometric prior, cut off at the last
@@ -142,9 +142,9 @@ def ponder(
     left_BT = state.left_BT + F.logsigmoid(-logit_BT)
     log_p_BT = state.left_BT if last else state.left_BT + F.logsigmoid(logit_BT)
     log_prior = (
-        step * math.log1p(-given.prior)
-        + math.log(given.prior)
-        - math.log(-math.expm1(num_steps * math.log1p(-given.prior)))
+        step * math.log1p(-rule.prior)
+        + math.log(rule.prior)
+        - math.log(-math.expm1(num_steps * math.log1p(-rule.prior)))
     )
     cost_BT = log_p_BT.exp() * (log_p_BT - log_prior)
     if trains:
@@ -154,5 +154,5 @@ def ponder(
         return gone._replace(
             steps_BT=state.steps_BT + state.left_BT.detach().exp()
         )  # a step is taken where none before it was the last
-    ends_BT = (-torch.expm1(left_BT) >= given.halts_at) | last
+    ends_BT = (-torch.expm1(left_BT) >= rule.halts_at) | last
     return state.went_on(ends_BT.float(), left_BT, ends_BT, cost_BT)

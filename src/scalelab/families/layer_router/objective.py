@@ -1,18 +1,20 @@
 """The training loss of a router over layers: every step may bear loss, and REINFORCE has several
 roll-outs of each sequence.
 
-Shapes: B sequences, T positions, M targets in a row, N predictions, D width, R roll-outs of a
-sequence.
+B sequences, T positions, M targets in a row, N predictions, D width, R roll-outs of a sequence, L
+layers, W weights of a matrix.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from scalelab.families.cost import BACKWARD
-from scalelab.families.layer_router.reading import Reading
+from scalelab.families.language_model import RouterOutput
 from scalelab.families.layer_router.spec import Reinforce
 from scalelab.families.objective import Batch, Loss, each_nats, summed_nats
 
@@ -24,27 +26,28 @@ def routed_loss(model: "LayerRouter", batch: Batch, z_loss: bool = False) -> Los
     """The parts of the loss over a micro-batch: if every step bears loss, the weighted sum over the
     steps; of several roll-outs the mean.
     """
-    real_BT = None if model.given.mask == "full" else _real(batch)
-    reading = model.read(
-        batch.tokens_BT, batch.given_B, batch.targets_BM, batch.document_BT, real_BT=real_BT
-    )
-    rollouts, policy = len(reading.final_BMD) // len(batch.tokens_BT), None
-    routings = [route.routing for route in reading.routes]
-    penalty = torch.stack([reading.penalty, *(routing.penalty for routing in routings)]).sum()
-    if rollouts == 1 and not reading.weights:
-        nats, z = summed_nats(model, reading.final_BMD, batch, z_loss)
+    layout = batch.layout
+    if model.config.mask != "full":
+        layout = replace(layout, length_B=_lengths(batch))
+    output = model.run_steps(batch.tokens_BT, layout)
+    real_BT = layout.real(batch.tokens_BT.shape[1])
+    rollouts, policy = len(output.final_BMD) // len(batch.tokens_BT), None
+    routings = [route.routing for route in output.routes]
+    penalty = torch.stack([output.penalty, *(routing.penalty for routing in routings)]).sum()
+    if rollouts == 1 and not output.weights:
+        nats, z = summed_nats(model, output.final_BMD, batch, z_loss)
     else:
         nats_RBM, z_RBM = (
             part.unflatten(0, (rollouts, -1))
-            for part in _over_steps(model, reading, _repeated(batch, rollouts))
+            for part in _over_steps(model, output, _repeated(batch, rollouts))
         )
         nats, z = nats_RBM.sum() / rollouts, z_RBM.sum() / rollouts
         if rollouts > 1:
-            policy = _policy(model, reading, _placed(nats_RBM.detach(), batch))
+            policy = _policy(model, output, _placed(nats_RBM.detach(), batch))
             penalty = (
                 penalty
-                if reading.cost_BT is None
-                else penalty + _policy(model, reading, _costs(reading, rollouts, real_BT))
+                if output.cost_BT is None
+                else penalty + _policy(model, output, _costs(output, rollouts, real_BT))
             )
     return Loss(
         nats,
@@ -52,12 +55,12 @@ def routed_loss(model: "LayerRouter", batch: Batch, z_loss: bool = False) -> Los
         penalty,
         routings,
         policy,
-        None if reading.cost_BT is None else _steps_of(reading, rollouts, real_BT),
-        BACKWARD * reading.flops,
+        None if output.cost_BT is None else _steps_of(output, rollouts, real_BT),
+        BACKWARD * output.flops,
     )
 
 
-def _policy(model: "LayerRouter", reading: Reading, lost_RBT: Tensor) -> Tensor:
+def _policy(model: "LayerRouter", output: RouterOutput, lost_RBT: Tensor) -> Tensor:
     """REINFORCE (Williams 1992) of what is lost at each position: each choice's ln p times by how
     much the loss that it can change exceeds that of the other roll-outs.
 
@@ -65,18 +68,18 @@ def _policy(model: "LayerRouter", reading: Reading, lost_RBT: Tensor) -> Tensor:
     roll-outs lose, has no part in it but noise. Under a causal mask a token changes nothing before
     it.
     """
-    selection, rollouts = model.given.selection, len(lost_RBT)
+    selection, rollouts = model.config.selection, len(lost_RBT)
     assert isinstance(selection, Reinforce), "nothing else has roll-outs"
     ahead_RBT = lost_RBT.flip(2).cumsum(2).flip(2)
-    if model.given.mask == "full":
+    if model.config.mask == "full":
         ahead_RBT = ahead_RBT[..., :1].expand_as(ahead_RBT)
     excess_RBT = (ahead_RBT - ahead_RBT.mean(0)) * (rollouts / (rollouts - 1))
     log_prob_RBT = (
-        torch.stack([route.log_prob_BT for route in reading.routes])
+        torch.stack([route.log_prob_BT for route in output.routes])
         .sum(0)
         .unflatten(0, (rollouts, -1))
     )
-    if model.given.granularity == "sequence":  # one choice, told of every token
+    if model.config.granularity == "sequence":  # one choice, told of every token
         log_prob_RBT = log_prob_RBT[..., :1]
         excess_RBT = excess_RBT[..., :1]
     return selection.coefficient * (excess_RBT * log_prob_RBT).sum() / rollouts
@@ -84,46 +87,47 @@ def _policy(model: "LayerRouter", reading: Reading, lost_RBT: Tensor) -> Tensor:
 
 def _placed(nats_RBM: Tensor, batch: Batch) -> Tensor:
     """The nats of the targets at their positions, [R, B, T]."""
-    if batch.targets_BM is None:
+    targets_BM = batch.layout.targets_BM
+    if targets_BM is None:
         return nats_RBM
     lost_RBT = nats_RBM.new_zeros(*nats_RBM.shape[:2], batch.tokens_BT.shape[1])
-    return lost_RBT.scatter_add_(2, batch.targets_BM.expand_as(nats_RBM), nats_RBM)
+    return lost_RBT.scatter_add_(2, targets_BM.expand_as(nats_RBM), nats_RBM)
 
 
-def _costs(reading: Reading, rollouts: int, real_BT: Tensor | None) -> Tensor:
+def _costs(output: RouterOutput, rollouts: int, real_BT: Tensor | None) -> Tensor:
     """What thinking costs at each position, [R, B, T], as its mean over all positions counts it."""
-    assert reading.cost_BT is not None
-    cost_RBT = reading.cost_BT.detach().unflatten(0, (rollouts, -1))
+    assert output.cost_BT is not None
+    cost_RBT = output.cost_BT.detach().unflatten(0, (rollouts, -1))
     return (cost_RBT if real_BT is None else cost_RBT * real_BT) / cost_RBT[0].numel()
 
 
-def _steps_of(reading: Reading, rollouts: int, real_BT: Tensor | None) -> Tensor:
+def _steps_of(output: RouterOutput, rollouts: int, real_BT: Tensor | None) -> Tensor:
     """Steps of the tokens that are no padding, [N]."""
-    steps_BT = reading.steps_BT.detach()
+    steps_BT = output.steps_BT.detach()
     return steps_BT.flatten() if real_BT is None else steps_BT[real_BT.repeat(rollouts, 1)]
 
 
-def _real(batch: Batch) -> Tensor | None:
-    """[B, T]: true up to the last target of a row, behind which padding fills the window; None
-    where all positions bear loss.
+def _lengths(batch: Batch) -> Tensor | None:
+    """Tokens up to the last target of a row, [B], behind which padding fills the window; None where
+    all positions bear loss.
     """
-    if batch.targets_BM is None:
+    targets_BM = batch.layout.targets_BM
+    if targets_BM is None:
         return None
-    last_B1 = (
-        batch.targets_BM if batch.weights_BM is None else batch.targets_BM * (batch.weights_BM > 0)
-    ).amax(1, keepdim=True)
-    return torch.arange(batch.tokens_BT.shape[1], device=last_B1.device) <= last_B1
+    if batch.weights_BM is not None:
+        targets_BM = targets_BM * (batch.weights_BM > 0)
+    return targets_BM.amax(1) + 1
 
 
-def _over_steps(model: "LayerRouter", reading: Reading, batch: Batch) -> tuple[Tensor, Tensor]:
+def _over_steps(model: "LayerRouter", output: RouterOutput, batch: Batch) -> tuple[Tensor, Tensor]:
     """Nats and squared log-partition of each target, [B, M]: expected over the steps that bear
     loss.
     """
-    if not reading.weights:
-        return each_nats(model, reading.final_BMD, batch)
+    if not output.weights:
+        return each_nats(model, output.final_BMD, batch)
     parts = [
         each_nats(model, x_BMD, _weighed(batch, weight_BM))
-        for x_BMD, weight_BM in zip(reading.each_step, reading.weights, strict=True)
+        for x_BMD, weight_BM in zip(output.each_step, output.weights, strict=True)
     ]
     return torch.stack([nats_BM for nats_BM, _ in parts]).sum(0), torch.stack(
         [z_BM for _, z_BM in parts]
@@ -140,3 +144,26 @@ def _repeated(batch: Batch, rollouts: int) -> Batch:
     """The labels of every lane; of the rest what weighs them."""
     weights_BM = None if batch.weights_BM is None else batch.weights_BM.repeat(rollouts, 1)
     return replace(batch, labels_BM=batch.labels_BM.repeat(rollouts, 1), weights_BM=weights_BM)
+
+
+def similarity(layers: Sequence[nn.Module]) -> Tensor:
+    """The mean squared cosine between the weights of two layers: a scalar in fp32, 0 for fewer than
+    two layers, 1 for equal ones.
+
+    The cosine is taken matrix by matrix, in place of one for a whole layer that its largest
+    matrices would decide; gains, which begin alike, are left out.
+    """
+    matrices = [[weight for weight in layer.parameters() if weight.ndim > 1] for layer in layers]
+    if len(matrices) < 2:
+        return matrices[0][0].new_zeros((), dtype=torch.float32)
+    with torch.autocast(matrices[0][0].device.type, enabled=False):
+        return torch.stack(
+            [_likeness(torch.stack(same).flatten(1)) for same in zip(*matrices, strict=True)]
+        ).mean()
+
+
+def _likeness(weight_LW: Tensor) -> Tensor:
+    unit_LW = F.normalize(weight_LW.float(), dim=-1)
+    square_LL = (unit_LW @ unit_LW.t()).square()
+    layers = len(square_LL)
+    return (square_LL.sum() - square_LL.diagonal().sum()) / (layers * (layers - 1))

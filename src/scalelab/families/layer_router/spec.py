@@ -1,5 +1,6 @@
 """Routers over layers: a pool of layers, and who decides which of them is applied at each step."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -8,7 +9,7 @@ from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec, default_kind
 from scalelab.core.units import Count, Number, Whole
 from scalelab.families.cost import Bounds
-from scalelab.families.family import LayerPool, Pretrained
+from scalelab.families.family import InitialWeights, LayerPool
 from scalelab.families.layer_router import cost
 from scalelab.families.transformer.spec import Architecture, Transformer
 from scalelab.layers.spec import MOST_LAYERS, Balance, Coefficient, Ffn
@@ -143,6 +144,27 @@ class LayerBalance(Balance):
     """Whether the identity layers are counted in."""
 
 
+class Pretrained(Spec):
+    """Weights of a finished plain transformer with the same layers: these become the pool;
+    embedding, norm and head are taken too.
+    """
+
+    trial: str
+    """Digest of that trial; eight or more of its first digits are enough."""
+    freeze: bool = True
+    """Whether what was taken stays as it is, so that the router alone learns."""
+
+    @field_validator("trial")
+    @classmethod
+    def _is_a_digest(cls, trial: str) -> str:
+        if not re.fullmatch(r"[0-9a-f]{8,64}", trial):
+            raise UserError(
+                f"`{trial}` is no digest",
+                cure="take one of `scalelab ls`, at least eight of its first digits",
+            )
+        return trial
+
+
 class LayerRouter(Architecture):
     """A pool of layers of which a policy applies one (or a mixture of some) at each of
     some steps.
@@ -150,7 +172,6 @@ class LayerRouter(Architecture):
 
     compiles: ClassVar[Literal["model", "layers", "nothing"]] = "layers"
     compared: ClassVar[tuple[str, ...]] = ("embedding",)
-    mup: ClassVar[None] = None
 
     kind: Literal["layer_router"] = "layer_router"
     identity: Annotated[Whole, Field(le=MOST_LAYERS)] = 0
@@ -259,13 +280,12 @@ class LayerRouter(Architecture):
         )
 
     @property
-    def initial_weights(self) -> Pretrained | None:
-        """The trial whose layers are the pool."""
-        return self.pretrained
-
-    def initial_model(self) -> Transformer:
-        """The plain transformer of the same layers."""
-        return self.plain()
+    def initial_weights(self) -> InitialWeights | None:
+        """Those of the plain transformer whose layers are the pool."""
+        if self.pretrained is None:
+            return None
+        free = frozenset({"init", "embedding_dropout"})
+        return InitialWeights(self.pretrained.trial, self.pretrained.freeze, self.plain(), free)
 
     def check_text(self, objective: str, documents: str) -> None:
         """One route of a sequence is chosen by its first document."""
@@ -276,6 +296,12 @@ class LayerRouter(Architecture):
                 cure="take `model.granularity: token`, or `joined` documents",
                 paths=["task.documents"],
             )
+        super().check_text(objective, documents)
+
+    @property
+    def depth(self) -> int:
+        """Its steps."""
+        return self.num_steps
 
     @property
     def num_steps(self) -> int:
@@ -306,6 +332,12 @@ class LayerRouter(Architecture):
             return tuple(tuple(layer - 1 for layer in choice) for choice in self.choices)
         skips = range(self.layers, self.pool)
         return tuple(tuple(sorted({layer, (layer + 1) % self.layers, *skips})) for layer in cycle)
+
+    def balanced(self, step: int) -> list[int]:
+        """The layers, from 0, whose use is kept even at a step."""
+        return [
+            layer for layer in self.allowed[step] if self.balance.identity or layer < self.layers
+        ]
 
     @property
     def couples_batch(self) -> bool:

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scalelab.families.language_model import LanguageModel
+from scalelab.families.language_model import LanguageModel, pick
+from scalelab.families.layout import PLAIN, Layout
 from scalelab.families.lstm import spec
-from scalelab.layers.gather import pick
-from scalelab.layers.linear import Embedding, Linear
 from scalelab.layers.moe import Routing
+from scalelab.layers.parameters import Embedding, Linear
 from scalelab.layers.spec import Role
 
 
@@ -120,79 +120,55 @@ class LstmLayer(nn.Module):
         return F.linear(x_BTD, self.input.weight, self.input_bias.weight)
 
 
-def build(given: spec.Lstm, vocab: int, context: int) -> "Lstm":
+def build(config: spec.Lstm, vocab: int, context: int) -> "Lstm":
     """The module of a resolved spec."""
-    return Lstm(given, vocab, context)
+    return Lstm(config, vocab, context)
 
 
 class Lstm(LanguageModel[spec.Lstm]):
-    """A stack of LSTMs over at most `context` positions. The weights are drawn by `initialise`.
+    """A stack of LSTMs over at most `context` positions. The weights are drawn by `initialise`."""
 
-    Set `recompute` to keep each layer's input alone while training, and compute the rest again in
-    the backward pass.
-    """
-
-    def __init__(self, given: spec.Lstm, vocab: int, context: int) -> None:
+    def __init__(self, config: spec.Lstm, vocab: int, context: int) -> None:
         super().__init__()
-        assert isinstance(given.width, int), "a module is built from a resolved spec"
-        self.given, self.context, self.recompute = given, context, False
-        self.depth, self.wider = given.layers, 1.0
-        self.embedding = Embedding(vocab, given.width)
+        assert isinstance(config.width, int), "a module is built from a resolved spec"
+        self.config, self.context, self.recompute = config, context, False
+        self.embedding = Embedding(vocab, config.width)
         self.layers = nn.ModuleList(
-            LstmLayer(given.width, given.forget) for _ in range(given.layers)
+            LstmLayer(config.width, config.forget) for _ in range(config.layers)
         )
-        self.output = None if given.tied else Linear(given.width, vocab, role="head")
+        self.output = None if config.tied else Linear(config.width, vocab, role="head")
 
-    def run(
-        self,
-        tokens_BT: Tensor,
-        given_B: Tensor | None = None,
-        at_BM: Tensor | None = None,
-        document_BT: Tensor | None = None,
-    ) -> tuple[Tensor, list[Routing]]:
+    def run(self, tokens_BT: Tensor, layout: Layout = PLAIN) -> tuple[Tensor, list[Routing]]:
         """tokens [B, T] -> features [B, T, D], to which `head` may be applied; and no routings.
 
-        With `at_BM`, the features [B, M, D] at these positions alone; all are computed.
+        The features are computed at all positions, whatever the targets.
         """
         length = tokens_BT.shape[1]
         assert length <= self.context, f"{length} positions exceed the context of {self.context}"
-        assert document_BT is None, "a state is not reset between documents"
+        assert layout.document_BT is None, "a state is not reset between documents"
         x_BTD = self._embed(tokens_BT)
         for index, layer in enumerate(self.layers):
             y_BTD = self._pass(layer, x_BTD)
             x_BTD = y_BTD if index == 0 else x_BTD + y_BTD
-        return (x_BTD if at_BM is None else pick(x_BTD, at_BM)), []
+        return (x_BTD if layout.targets_BM is None else pick(x_BTD, layout.targets_BM)), []
 
     def new_cache(self, lanes: int, length: int) -> LstmCache:
         """An empty cache for `lanes` sequences of at most `length` positions."""
         assert length <= self.context
-        shape = (self.given.layers, lanes, self.embedding.weight.shape[1])
+        shape = (self.config.layers, lanes, self.embedding.weight.shape[1])
         weight = self.embedding.weight.detach()
         return LstmCache(length, weight.new_zeros(shape), weight.new_zeros(shape))
 
-    def decode(
-        self,
-        tokens_BT: Tensor,
-        start_B: Tensor,
-        cache: LstmCache,
-        given_B: Tensor | None = None,
-        length_B: Tensor | None = None,
-    ) -> Tensor:
-        """Logits [B, T, V] of the next tokens of their lanes; writes the cache.
+    def decode(self, tokens_BT: Tensor, cache: LstmCache, layout: Layout = PLAIN) -> Tensor:
+        """Logits [B, T, V] of tokens that follow those in the cache; writes it.
 
-        The tokens follow those that the cache has read, each once: `start_B` says nothing new. The
-        first `length_B` tokens of a lane are real, all of them where it is None; the padding behind
-        them leaves no trace, and its logits mean nothing.
+        The cache has every token before them, so `start_B` says nothing new.
         """
         x_BTD = self._embed(tokens_BT)
-        real_BT1 = None
-        if length_B is not None:
-            real_BT1 = (
-                torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < length_B[:, None]
-            )[..., None]
+        real_BT = layout.real(tokens_BT.shape[1])
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, LstmLayer)
-            y_BTD = _follow(layer, x_BTD, cache.output_LBD[index], cache.cell_LBD[index], real_BT1)
+            y_BTD = _follow(layer, x_BTD, cache.output_LBD[index], cache.cell_LBD[index], real_BT)
             x_BTD = y_BTD if index == 0 else x_BTD + y_BTD
         return self.head(x_BTD)
 
@@ -204,12 +180,12 @@ class Lstm(LanguageModel[spec.Lstm]):
     def _embed(self, tokens_BT: Tensor) -> Tensor:
         x_BTD = self.embedding(tokens_BT)
         # An evaluation has no gradients: nothing is dropped there, whatever mode the model is in.
-        drops = self.given.embedding_dropout > 0 and self.training and torch.is_grad_enabled()
-        return F.dropout(x_BTD, self.given.embedding_dropout) if drops else x_BTD
+        drops = self.config.embedding_dropout > 0 and self.training and torch.is_grad_enabled()
+        return F.dropout(x_BTD, self.config.embedding_dropout) if drops else x_BTD
 
 
 def _follow(
-    layer: LstmLayer, x_BTD: Tensor, output_BD: Tensor, cell_BD: Tensor, real_BT1: Tensor | None
+    layer: LstmLayer, x_BTD: Tensor, output_BD: Tensor, cell_BD: Tensor, real_BT: Tensor | None
 ) -> Tensor:
     """Token after token from a state, which is written; a fused kernel knows no padding behind some
     lanes.
@@ -218,10 +194,11 @@ def _follow(
     for place in range(x_BTD.shape[1]):
         after = layer.step(gates_BTG[:, place], *before)
         found.append(after[0])
-        if real_BT1 is not None:
+        if real_BT is not None:
+            real_B1 = real_BT[:, place, None]
             after = (
-                torch.where(real_BT1[:, place], after[0], before[0]),
-                torch.where(real_BT1[:, place], after[1], before[1]),
+                torch.where(real_B1, after[0], before[0]),
+                torch.where(real_B1, after[1], before[1]),
             )
         before = after
     output_BD.copy_(before[0])

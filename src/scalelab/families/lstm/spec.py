@@ -19,8 +19,6 @@ class Lstm(Family):
     """
 
     compiles: ClassVar[Literal["model", "layers", "nothing"]] = "nothing"
-    mask: ClassVar[Literal["causal"]] = "causal"
-    mup: ClassVar[None] = None
 
     kind: Literal["lstm"] = "lstm"
     layers: Annotated[Count, Field(le=MOST_LAYERS)] = 2

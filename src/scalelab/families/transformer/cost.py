@@ -4,7 +4,7 @@ D width, H query heads, K key heads, W width of a head, F hidden width, V vocabu
 layers, E routed experts, of which a token is sent to C, and S shared ones.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scalelab.layers.spec import Moe
 
@@ -31,7 +31,7 @@ def parameter_groups(model: "Transformer", vocab: int, context: int) -> dict[str
 
 def idle_parameters(model: "Transformer") -> int:
     """Those of the routed experts that a token is not sent to."""
-    return model.layers * (_ffn_matrices(model) - active_ffn_matrices(model))
+    return model.layers * (_ffn_matrices(model) - _active_ffn_matrices(model))
 
 
 def forward_flops(model: "Transformer", vocab: int, context: int, targets: int) -> int:
@@ -61,12 +61,29 @@ def query_flops(model: "Transformer", context: int) -> int:
     assert isinstance(model.heads, int) and model.head_width is not None
     query_and_out = 2 * 2 * width_of(model) * model.heads * model.head_width
     scores_and_mix = 2 * 2 * model.heads * context * model.head_width
-    return query_and_out + scores_and_mix + 2 * (active_ffn_matrices(model) + _router(model))
+    return query_and_out + scores_and_mix + 2 * (_active_ffn_matrices(model) + _router(model))
 
 
 def layer_parameters(model: "Transformer") -> int:
     """Parameters of one layer, without a router, gains and value embeddings."""
     return _attention_matrices(model) + _ffn_matrices(model) + _layer_norms(model)
+
+
+class LayerFlops(NamedTuple):
+    """FLOPs of a layer, by what they are counted by."""
+
+    key: int
+    """Of the key and value of a position."""
+    query: int
+    """Of all else at a position, but for what grows with the keys that it sees."""
+    seen_key: int
+    """Of a key that a query sees."""
+
+
+def layer_flops_by_part(model: "Transformer") -> LayerFlops:
+    """FLOPs of one layer."""
+    query, with_a_key = query_flops(model, 0), query_flops(model, 1)
+    return LayerFlops(key_value_flops(model, 1), query, with_a_key - query)
 
 
 def _attention_matrices(model: "Transformer") -> int:
@@ -84,7 +101,7 @@ def _ffn_matrices(model: "Transformer") -> int:
     return _network(model) * (ffn.shared + ffn.experts if isinstance(ffn, Moe) else 1)
 
 
-def active_ffn_matrices(model: "Transformer") -> int:
+def _active_ffn_matrices(model: "Transformer") -> int:
     """Of `_ffn_matrices` those that a token meets: S + C experts."""
     ffn = model.ffn
     return _network(model) * (ffn.shared + ffn.chosen if isinstance(ffn, Moe) else 1)

@@ -109,9 +109,20 @@ class Architecture(Family):
             )
         return self
 
+    def check_text(self, objective: str, documents: str) -> None:
+        """The mask follows from the objective."""
+        wanted = {"causal": "causal", "prefix": "prefix", "masked": "full"}[objective]
+        if self.mask != wanted:
+            raise UserError(
+                f"the {objective} objective needs the mask `{wanted}`, and `model.mask`"
+                f" is `{self.mask}`",
+                cure=f"write `model.mask: {wanted}`",
+                paths=["model.mask"],
+            )
+
     @property
-    def predicts_next(self) -> bool:
-        """Not where all positions see each other."""
+    def is_autoregressive(self) -> bool:
+        """Unless every position sees all."""
         return self.mask != "full"
 
     @property
@@ -233,6 +244,11 @@ class Transformer(Architecture):
                 cure="give one",
             )
         return self
+
+    @property
+    def uses_mup(self) -> bool:
+        """With a base width."""
+        return self.mup is not None
 
     @property
     def mup_factor(self) -> float:

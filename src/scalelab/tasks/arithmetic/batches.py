@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from scalelab.core.seeds import derive
+from scalelab.families.layout import Layout
 from scalelab.families.objective import Batch
 from scalelab.tasks.arithmetic.data import ArithmeticData
 
@@ -34,13 +35,10 @@ class ArithmeticBatches:
     def draw(self, step: int, size: int) -> tuple[Tensor, Iterator[Batch]]:
         """See `Batches`."""
         rows = self._stream.at(step)
-        tokens_BS = torch.from_numpy(rows.tokens_RS.astype(np.int64))
-        targets_BM, weights_BM = (
-            torch.from_numpy(rows.targets_RM),
-            torch.from_numpy(rows.weights_RM),
+        tokens_BS, targets_BM, weights_BM = (
+            torch.from_numpy(part).to(self._device)
+            for part in (rows.tokens_RS.astype(np.int64), rows.targets_RM, rows.weights_RM)
         )
-        labels_BM = tokens_BS.gather(1, targets_BM + 1)
-        parts = (tokens_BS[:, :-1], labels_BM, targets_BM, weights_BM, targets_BM[:, 0] + 1)
-        return weights_BM.sum().to(self._device), Batch(
-            *(part.to(self._device) for part in parts)
-        ).split(size)
+        layout = Layout(targets_BM=targets_BM, prefix_B=targets_BM[:, 0] + 1)
+        batch = Batch(tokens_BS[:, :-1], tokens_BS.gather(1, targets_BM + 1), weights_BM, layout)
+        return weights_BM.sum(), batch.split(size)

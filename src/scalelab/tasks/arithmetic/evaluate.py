@@ -8,7 +8,7 @@ vocabulary.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,11 @@ from torch import Tensor
 from scalelab.core.events import Interrupted
 from scalelab.evaluate.excerpt import QUESTIONS, excerpt, texts_of
 from scalelab.evaluate.mode import evaluating
-from scalelab.evaluate.routes import Reads, Tally, routes
+from scalelab.evaluate.routes import Tally, routes
 from scalelab.evaluate.token_kinds import kinds
 from scalelab.families.cost import forward_flops
 from scalelab.families.language_model import LanguageModel
-from scalelab.families.layer_router.reading import Reading
+from scalelab.families.layout import Layout
 from scalelab.tasks.arithmetic.data import ArithmeticData, Sums
 from scalelab.tasks.arithmetic.numbers import Ids
 from scalelab.tasks.task import Test
@@ -42,11 +42,9 @@ class _Seen:
     """Some questions with their answers, on the device."""
 
     tokens_BS: Tensor
-    given_B: Tensor
-    """Tokens of each question, its `=` counted in."""
     targets_BM: Tensor
     bears_BM: Tensor
-    """False where `targets_BM` is padding."""
+    """False where a row of targets is filled up."""
 
     @property
     def tokens_BT(self) -> Tensor:
@@ -54,11 +52,15 @@ class _Seen:
         return self.tokens_BS[:, :-1]
 
     @property
-    def real_BT(self) -> Tensor:
-        """False where a window is filled: behind the answer."""
-        return torch.arange(
-            self.tokens_BT.shape[1], device=self.tokens_BS.device
-        ) <= self.targets_BM.amax(1, keepdim=True)
+    def layout(self) -> Layout:
+        """The prefix is the question with its `=`; windows are filled up behind the answer."""
+        first_B, last_B = self.targets_BM[:, 0], self.targets_BM.amax(1)
+        return Layout(self.targets_BM, prefix_B=first_B + 1, length_B=last_B + 1)
+
+    @property
+    def real_BT(self) -> Tensor | None:
+        """False behind the answer."""
+        return self.layout.real(self.tokens_BT.shape[1])
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,9 @@ class ArithmeticTest(Test):
         for rows in map(self.data.questions, range(1, longest + 1)):
             seen = self._seen(rows, np.arange(min(each, len(rows.tokens_RS))))
             with self._evaluating(model):
-                found.append(routes(self._read(model, seen), seen.tokens_BT.shape))
-            ends = seen.real_BT.sum(1).tolist()
+                output = model.run_steps(seen.tokens_BT, seen.layout)
+            found.append(routes(output, seen.tokens_BT.shape))
+            ends = (seen.targets_BM.amax(1) + 1).tolist()
             tokens += [row[:end] for row, end in zip(seen.tokens_BS.tolist(), ends, strict=True)]
         return {
             "routes": excerpt(pool, texts_of(self.data.tokenizer, tokens), np.concatenate(found))
@@ -188,11 +191,11 @@ class ArithmeticTest(Test):
         once or also after each step.
         """
         if tally is None:
-            features = [model.trunk(seen.tokens_BT, seen.given_B, seen.targets_BM)]
+            features = [model.trunk(seen.tokens_BT, seen.layout)]
         else:
-            reading = self._read(model, seen, each_step=True)
-            tally.add(reading, seen.tokens_BT, seen.real_BT)
-            features = [reading.final_BMD, *reading.each_step]
+            output = model.run_steps(seen.tokens_BT, seen.layout, each_step=True)
+            tally.add(output, seen.tokens_BT, seen.real_BT)
+            features = [output.final_BMD, *output.each_step]
         label_BM = seen.tokens_BS.gather(1, seen.targets_BM + 1)
         scored = [
             self._of_answers(model.head(x_BMD), label_BM, seen.bears_BM, real) for x_BMD in features
@@ -217,12 +220,7 @@ class ArithmeticTest(Test):
             rows.weights_RM[row_B] > 0,
         )
         tokens_BS, targets_BM, bears_BM = (torch.from_numpy(part).to(self.device) for part in parts)
-        return _Seen(tokens_BS, targets_BM[:, 0] + 1, targets_BM, bears_BM)
-
-    def _read(self, model: LanguageModel, seen: _Seen, *, each_step: bool = False) -> Reading:
-        return cast(Reads, model).read(
-            seen.tokens_BT, seen.given_B, seen.targets_BM, each_step=each_step
-        )
+        return _Seen(tokens_BS, targets_BM, bears_BM)
 
     def _tally(self) -> Tally | None:
         given = self.trial.model

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from scalelab.core.seeds import derive
+from scalelab.families.layout import Layout
 from scalelab.families.objective import Batch
 from scalelab.tasks.facts.data import FactsData
 
@@ -46,9 +47,8 @@ class FactBatches:
 
     def _pick(self, rows_b: Tensor) -> Batch:
         return Batch(
-            tokens_BT=self._tokens_RT[rows_b].long(),
-            labels_BM=self._labels_RM[rows_b].long(),
-            targets_BM=self._targets_RM[rows_b],
-            weights_BM=self._weights_RM[rows_b],
-            given_B=self._given_R[rows_b],
+            self._tokens_RT[rows_b].long(),
+            self._labels_RM[rows_b].long(),
+            self._weights_RM[rows_b],
+            Layout(targets_BM=self._targets_RM[rows_b], prefix_B=self._given_R[rows_b]),
         )

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 from scalelab.core.events import Interrupted
 from scalelab.families.language_model import LanguageModel
+from scalelab.families.layout import Layout
 from scalelab.tasks.facts.data import Rows
 
 
@@ -65,9 +66,8 @@ def _nats(
     ).to(device)
     at_BS = torch.from_numpy(np.take_along_axis(rows.targets_RM[chosen_B], column_BS, 1)).to(device)
     tokens_BT = torch.from_numpy(rows.tokens_RT[chosen_B].astype(np.int64)).to(device)
-    x_BSD = model.trunk(
-        tokens_BT[:, :-1], torch.from_numpy(rows.given_R[chosen_B]).to(device), at_BS
-    )
+    prefix_B = torch.from_numpy(rows.given_R[chosen_B]).to(device)
+    x_BSD = model.trunk(tokens_BT[:, :-1], Layout(targets_BM=at_BS, prefix_B=prefix_B))
     nats_BS = F.cross_entropy(
         model.head(x_BSD).flatten(0, 1), tokens_BT.gather(1, at_BS + 1).flatten(), reduction="none"
     ).view_as(at_BS)

@@ -48,5 +48,5 @@ class TextBatches:
         seen = examples(
             self._data.task, self._data.manifest, self._stream.at(step), window_B, self._seed
         )
-        batch = Batch(**put(seen, self._device))
+        batch = put(seen, self._device)
         return torch.tensor(float(seen.targets), device=self._device), batch.split(size)

@@ -6,15 +6,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from scalelab.families.layout import Layout
+from scalelab.families.objective import Batch
 from scalelab.tasks.text.objectives import Examples
 
 
-def put(seen: Examples, device: torch.device) -> dict[str, Any]:
-    """The fields of windows on the device, a tensor or None by name; whole numbers as int64."""
-    return {
+def put(examples: Examples, device: torch.device) -> Batch:
+    """Windows on the device; whole numbers as int64."""
+    parts: dict[str, Any] = {
         name: None if array is None else torch.from_numpy(_wide(array)).to(device)
-        for name, array in vars(seen).items()
+        for name, array in vars(examples).items()
     }
+    layout = {name: parts.pop(name) for name in ("targets_BM", "prefix_B", "document_BT")}
+    return Batch(**parts, layout=Layout(**layout))
 
 
 def _wide(array: npt.NDArray[np.number]) -> npt.NDArray[np.number]:

@@ -8,7 +8,7 @@ of a layer.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,11 @@ from scalelab.core.seeds import derive
 from scalelab.data.hashing import words
 from scalelab.evaluate.excerpt import BYTES, excerpt, texts_of
 from scalelab.evaluate.mode import evaluating
-from scalelab.evaluate.routes import Reads, Tally, routes
+from scalelab.evaluate.routes import Tally, routes
 from scalelab.evaluate.token_kinds import kinds
 from scalelab.families.cost import forward_flops
 from scalelab.families.language_model import LanguageModel
+from scalelab.families.objective import Batch
 from scalelab.generate import decoding_speed
 from scalelab.tasks.task import Test
 from scalelab.tasks.text.data import TextData
@@ -141,11 +142,10 @@ class TextTest(Test):
             dict[str, str](),
         )
 
-        def drawn(seen: list[Any]) -> Sequence[Tensor]:
-            texts = texts_of(self.data.tokenizer, seen[0].tolist())
-            found["routes"] = excerpt(
-                pool, texts, routes(cast(Reads, model).read(*seen), seen[0].shape)
-            )
+        def drawn(seen: Batch) -> Sequence[Tensor]:
+            texts = texts_of(self.data.tokenizer, seen.tokens_BT.tolist())
+            output = model.run_steps(seen.tokens_BT, seen.layout)
+            found["routes"] = excerpt(pool, texts, routes(output, seen.tokens_BT.shape))
             return ()
 
         self._losses(model, self._passages("validation", windows_RS), drawn)
@@ -166,15 +166,12 @@ class TextTest(Test):
                 )
             }
         assert self._kind_V is not None
-        router, tally = (
-            cast(Reads, model),
-            Tally(given.layer_pool, self._kind_V, self._exact),
-        )
+        tally = Tally(given.layer_pool, self._kind_V, self._exact)
 
-        def counted(seen: list[Any]) -> Sequence[Tensor]:
-            reading = router.read(*seen, each_step=True)
-            tally.add(reading, seen[0])
-            return reading.each_step
+        def counted(seen: Batch) -> Sequence[Tensor]:
+            output = model.run_steps(seen.tokens_BT, seen.layout, each_step=True)
+            tally.add(output, seen.tokens_BT)
+            return output.each_step
 
         after = self._losses(
             model, self._passages("validation", self.data.held_out("validation")), counted
@@ -242,16 +239,10 @@ class TextTest(Test):
         self,
         model: LanguageModel,
         batches: Iterable[Examples],
-        read: Callable[[list[Any]], Sequence[Tensor]],
+        read: Callable[[Batch], Sequence[Tensor]],
     ) -> list[float]:
-        """Mean nats of a prediction from each of the features that `read` finds in some windows
-        (tokens, given, targets, documents).
-        """
-        nats, targets, names = (
-            list[Tensor](),
-            0,
-            ("tokens_BT", "given_B", "targets_BM", "document_BT"),
-        )
+        """Mean nats of a prediction from each of the features that `read` finds in some windows."""
+        nats, targets = list[Tensor](), 0
         with (
             evaluating(model),
             torch.autocast(
@@ -262,9 +253,7 @@ class TextTest(Test):
                 if self.stopping():
                     raise Interrupted
                 seen = put(batch, self.device)
-                found = [
-                    self._nats(model, x_BMD, seen) for x_BMD in read([seen[name] for name in names])
-                ]
+                found = [self._nats(model, x_BMD, seen) for x_BMD in read(seen)]
                 nats = (
                     [total + more for total, more in zip(nats, found, strict=True)]
                     if nats
@@ -273,13 +262,13 @@ class TextTest(Test):
                 targets += batch.targets
         return [total.item() / targets for total in nats]
 
-    def _nats(self, model: LanguageModel, x_BMD: Tensor, seen: dict[str, Any]) -> Tensor:
+    def _nats(self, model: LanguageModel, x_BMD: Tensor, seen: Batch) -> Tensor:
         """Sum over the predictions of some windows, block by block: the logits never stand in
         memory at once.
         """
-        x_ND, label_N = x_BMD.flatten(0, 1), seen["labels_BM"].flatten()
-        if seen["weights_BM"] is not None:
-            bears_N = seen["weights_BM"].flatten() > 0
+        x_ND, label_N = x_BMD.flatten(0, 1), seen.labels_BM.flatten()
+        if seen.weights_BM is not None:
+            bears_N = seen.weights_BM.flatten() > 0
             x_ND, label_N = x_ND[bears_N], label_N[bears_N]
         size, nats = (
             max(1, _LOGITS.get(self.device.type, 2**22) // self.data.shape.vocab),
@@ -291,28 +280,22 @@ class TextTest(Test):
             nats += F.cross_entropy(logits_nV, label_n, reduction="none").sum(dtype=self._exact)
         return nats
 
-    def _features(
-        self, model: LanguageModel, seen: list[Any], loads: list[Tensor] | None
-    ) -> Tensor:
+    def _features(self, model: LanguageModel, seen: Batch, loads: list[Tensor] | None) -> Tensor:
         """[B, T, D], or [B, M, D] at the targets.
 
         Where loads are asked for a short batch stays short: what fills it would be counted.
         """
         if loads is None or self.trial.model.mixture is None:
-            filled: list[Any] = [self._filled(part) for part in seen]
-            return model.trunk(*filled)[: len(seen[0])]
-        x_BMD, routings = model.run(*seen)
+            # A short batch is filled with its first window: one shape is compiled once.
+            tokens_BT, layout, windows = seen.tokens_BT, seen.layout, len(seen.tokens_BT)
+            if windows < self._lanes:
+                index_B = torch.arange(self._lanes, device=self.device)
+                index_B = index_B.where(index_B < windows, 0)
+                tokens_BT, layout = tokens_BT[index_B], layout.rows(index_B)
+            return model.trunk(tokens_BT, layout)[:windows]
+        x_BMD, routings = model.run(seen.tokens_BT, seen.layout)
         loads.append(torch.stack([routing.load_E for routing in routings]).to(self._exact))
         return x_BMD
-
-    def _filled(self, part: Tensor | None) -> Tensor | None:
-        """A short batch with its first window repeated: one shape is compiled once."""
-        short = 0 if part is None else self._lanes - len(part)
-        return (
-            part
-            if part is None or not short
-            else torch.cat([part, part[:1].expand(short, *part.shape[1:])])
-        )
 
     def _zero(self) -> Tensor:
         return torch.zeros((), dtype=self._exact, device=self.device)

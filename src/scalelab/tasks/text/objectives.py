@@ -21,14 +21,14 @@ Ids = npt.NDArray[np.integer]
 class Examples:
     """Windows as a model sees them.
 
-    The fields are those of `families.objective.Batch`, which says what they mean.
+    The fields are those of `families.objective.Batch` and its layout, which say what they mean.
     """
 
     tokens_BT: Ids
     labels_BM: Ids
     targets_BM: npt.NDArray[np.int64] | None = None
     weights_BM: npt.NDArray[np.float32] | None = None
-    given_B: npt.NDArray[np.int64] | None = None
+    prefix_B: npt.NDArray[np.int64] | None = None
     document_BT: npt.NDArray[np.int64] | None = None
 
     @property
@@ -71,13 +71,13 @@ def examples(task: Text, alphabet: Alphabet, windows_BS: Ids, window_B: Ids, see
     if isinstance(task.objective, Masked):
         return _masked(task.objective, alphabet, windows_BS[:, :-1], document_BT, window_B, seed)
     loss_BT = None if document_BT is None else windows_BS[:, :-1] != alphabet.eos
-    given_B = None
+    prefix_B = None
     if isinstance(task.objective, Prefix):
-        given_B = given(task.objective, task.context, window_B, seed)
-        after_BT = np.arange(task.context) >= given_B[:, None] - 1
+        prefix_B = given(task.objective, task.context, window_B, seed)
+        after_BT = np.arange(task.context) >= prefix_B[:, None] - 1
         loss_BT = after_BT if loss_BT is None else after_BT & loss_BT
     weights_BT = None if loss_BT is None else loss_BT.astype(np.float32)
-    return Examples(windows_BS[:, :-1], windows_BS[:, 1:], None, weights_BT, given_B, document_BT)
+    return Examples(windows_BS[:, :-1], windows_BS[:, 1:], None, weights_BT, prefix_B, document_BT)
 
 
 def documents(tokens_BT: Ids, eos: int) -> npt.NDArray[np.int64]:

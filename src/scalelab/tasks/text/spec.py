@@ -99,16 +99,8 @@ class Text(TaskSpec):
         return self.objective.kind == "causal" and self.documents == "joined"
 
     def check_model(self, model: "Model") -> None:
-        """The mask follows from the objective."""
+        """The model sees what the objective shows."""
         model.check_text(self.objective.kind, self.documents)
-        wanted = {"causal": "causal", "prefix": "prefix", "masked": "full"}[self.objective.kind]
-        if model.mask != wanted:
-            raise UserError(
-                f"the {self.objective.kind} objective needs the mask `{wanted}`, and `model.mask`"
-                f" is `{model.mask}`",
-                cure=f"write `model.mask: {wanted}`",
-                paths=["model.mask"],
-            )
 
     def settled(self, shape: TaskShape) -> Self:
         """The shards are written down: other text is another trial."""

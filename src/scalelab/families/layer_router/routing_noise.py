@@ -16,7 +16,7 @@ LEAST = 2.0**-25
 """Half the step between two uniform numbers in fp32: keeps logarithms finite."""
 
 
-class Draws(NamedTuple):
+class RoutingNoise(NamedTuple):
     """Uniform numbers in (0, 1) of a whole pass, those of a lane the same however a batch is split.
 
     None where nothing needs them.
@@ -52,7 +52,9 @@ class Draws(NamedTuple):
         return (number_BE < safe_B1.clamp(max=probability))[:, None]
 
 
-def draw(given: LayerRouter, lanes: int, length: int, device: torch.device | str) -> Draws | None:
+def draw(
+    config: LayerRouter, lanes: int, length: int, device: torch.device | str
+) -> RoutingNoise | None:
     """What a training pass over `lanes` lanes of `length` positions needs, or None where it draws
     nothing.
 
@@ -60,20 +62,20 @@ def draw(given: LayerRouter, lanes: int, length: int, device: torch.device | str
     roll-outs (roll-out r of sequence b is lane r * sequences + b), and as uniform numbers, which
     PyTorch draws one after the other: normal ones of a split batch differ.
     """
-    positions, rollouts = 1 if given.granularity == "sequence" else length, given.num_rollouts
+    positions, rollouts = 1 if config.granularity == "sequence" else length, config.num_rollouts
     assert lanes % rollouts == 0, f"{lanes} lanes are no multiple of {rollouts} roll-outs"
-    choices = positions * given.pool if given.draws_layers else 0
-    noises = positions * given.pool if given.selection.noise else 0
-    drops = given.pool if given.layer_dropout else 0
+    choices = positions * config.pool if config.draws_layers else 0
+    noises = positions * config.pool if config.selection.noise else 0
+    drops = config.pool if config.layer_dropout else 0
     if not choices + noises + drops:
         return None
     block = torch.rand(
-        lanes // rollouts, rollouts, given.num_steps, choices + noises + drops, device="cpu"
+        lanes // rollouts, rollouts, config.num_steps, choices + noises + drops, device="cpu"
     )
     lane_first = block.transpose(0, 1).flatten(0, 1).to(device).clamp(min=LEAST)
     choice, noise, dropout = lane_first.split([choices, noises, drops], dim=-1)
-    by_position = (positions, given.pool)
-    return Draws(
+    by_position = (positions, config.pool)
+    return RoutingNoise(
         choice.unflatten(-1, by_position) if choices else None,
         noise.unflatten(-1, by_position) if noises else None,
         dropout if drops else None,

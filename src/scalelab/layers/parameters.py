@@ -1,10 +1,10 @@
-"""Matrices and embeddings without biases, and how their weights begin.
+"""The modules that hold parameters, how these begin, and what each of them is for.
 
-B lanes, T positions, D width.
+B lanes, T positions, D features.
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from scalelab.core.seeds import derive
-from scalelab.layers.spec import Init, Role
+from scalelab.layers.spec import Init, Norm, Role
 
 
 class Linear(nn.Module):
@@ -98,10 +98,86 @@ class _Lookup(Function):
         )
 
 
-def initialise(model: nn.Module, init: Init, layers: int, seed: int, wider: float = 1.0) -> None:
+class RmsNorm(nn.Module):
+    """x / rms(x) times a learned gain (Zhang and Sennrich 2019)."""
+
+    role: Role = "gain"
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> the same shape and dtype; computed in fp32."""
+        return _Rms.apply(x, self.weight, self.eps)
+
+
+class _Rms(Function):
+    """F.rms_norm with a backward pass by hand: a third of the passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        wide = x.float()
+        inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+        unit = wide * inverse
+        ctx.save_for_backward(unit, inverse, gain)
+        return (unit * gain).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        unit, inverse, gain = ctx.saved_tensors
+        (grad,) = grads
+        product = grad * unit
+        along = (product * gain).mean(
+            -1, keepdim=True
+        )  # the part of the gradient along x, which scaling takes away
+        d_x = torch.addcmul(grad * gain, unit, along, value=-1).mul_(inverse)
+        return d_x.to(grad.dtype), product.flatten(0, -2).sum(0), None
+
+
+class LayerNorm(nn.Module):
+    """(x - mean(x)) / std(x) times a learned gain, plus a learned bias (Ba et al. 2016)."""
+
+    role: Role = "gain"
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> the same shape."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class Gain(nn.Module):
+    """x times a learned number."""
+
+    role: Role = "gain"
+
+    def __init__(self, begin: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1,), begin))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[...] -> the same shape and dtype."""
+        return x * self.weight.to(x.dtype)
+
+
+def norm(config: Norm, width: int) -> nn.Module:
+    """The norm of a spec, over `width` features."""
+    return (RmsNorm if config.kind == "rms" else LayerNorm)(width, config.eps)
+
+
+def initialise(
+    model: nn.Module, init: Init, depth: int, seed: int, width_mult: float = 1.0
+) -> None:
     """Draw every matrix and embedding of the model; norms begin as the identity.
 
-    `wider` is the width over muP's base width.
+    `depth` is the number of layers that a token goes through, `width_mult` the width over muP's
+    base width.
 
     Drawn on the CPU in fp32, each parameter from a stream of its own name: the same numbers on
     every device, and a part more or less moves no other part.
@@ -116,8 +192,8 @@ def initialise(model: nn.Module, init: Init, layers: int, seed: int, wider: floa
         else:
             _draw(drawn, module, init, generator)
             if module.residual and init.depth_scaled:
-                drawn /= math.sqrt(2 * layers)
-            drawn *= _mup_scale(module.role, init, wider)
+                drawn /= math.sqrt(2 * depth)
+            drawn *= _mup_scale(module.role, init, width_mult)
         with torch.no_grad():
             module.weight.copy_(drawn)
 
@@ -134,11 +210,27 @@ def _draw(drawn: Tensor, module: Linear | Stack, init: Init, generator: torch.Ge
             part.uniform_(-bound, bound, generator=generator)
 
 
-def _mup_scale(role: Role, init: Init, wider: float) -> float:
+def _mup_scale(role: Role, init: Init, width_mult: float) -> float:
     """What drawn weights are multiplied by under muP: all is as usual at the base width, the
     variance of a hidden matrix goes as 1 / fan_in, and that of the head, whose logits are scaled
     instead, stays (arXiv 2203.03466, table 8).
     """
     if role == "head":
-        return math.sqrt(wider) if init.kind == "fan_in" else 1.0
-    return 1 / math.sqrt(wider) if init.kind == "normal" else 1.0
+        return math.sqrt(width_mult) if init.kind == "fan_in" else 1.0
+    return 1 / math.sqrt(width_mult) if init.kind == "normal" else 1.0
+
+
+def roles(model: nn.Module) -> dict[str, Role]:
+    """The role of every parameter, by its name, in the model's order: what the optimizer goes by.
+
+    A module with parameters of its own declares a `role`.
+    """
+    found: dict[str, Role] = {}
+    owners = dict(model.named_modules())
+    for name, _ in model.named_parameters():
+        owner = owners[name.rpartition(".")[0]]
+        assert hasattr(owner, "role"), (
+            f"{type(owner).__name__} does not say what its parameters are for"
+        )
+        found[name] = cast(Role, owner.role)
+    return found

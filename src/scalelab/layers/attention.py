@@ -1,7 +1,8 @@
-"""Softmax attention: by hand where all scores fit the processor's cache, else by the fused kernels.
+"""Rotary positions, and softmax attention: by hand where all scores fit the processor's cache, else
+by the fused kernels.
 
-B lanes, H query heads, K key heads, G = H/K query heads that share a key head, W width of a head, T
-queries, S keys; N = B K groups and R = G T queries of a group.
+B lanes, H query heads, K key heads, G = H/K query heads that share a key head, W width of a head, P
+= W/2 pairs, T queries, S keys; N = B K groups and R = G T queries of a group.
 """
 
 import math
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 
 DENSE = 2**24
@@ -21,6 +22,64 @@ on matrices too small for them.
 BLOCK = 64
 """Queries of a causal block, at most."""
 LOG2_E = math.log2(math.e)
+
+Angles = tuple[Tensor, Tensor]
+"""Cosines of the angles, for both halves of a head [W, B or 1, T], and sines [P, B or 1, T]."""
+
+
+class Rope(nn.Module):
+    """Rotary positions (Su et al. 2021): pair p of a head, which is feature p and feature p + P, is
+    turned by position * theta^(-p/P) radians.
+    """
+
+    cos_WT: Tensor
+    sin_PT: Tensor
+
+    def __init__(self, head_width: int, context: int, theta: float) -> None:
+        super().__init__()
+        pair = torch.arange(
+            0, head_width, 2, dtype=torch.float64, device="cpu"
+        )  # some devices have no float64
+        angle_PT = torch.outer(
+            theta ** (-pair / head_width), torch.arange(context, dtype=torch.float64, device="cpu")
+        )
+        device = torch.get_default_device()
+        self.register_buffer(
+            "cos_WT", angle_PT.cos().repeat(2, 1).float().to(device), persistent=False
+        )
+        self.register_buffer("sin_PT", angle_PT.sin().float().to(device), persistent=False)
+
+    def angles(self, position_BT: Tensor) -> Angles:
+        """The angles of positions [B or 1, T]."""
+        return self.cos_WT[:, position_BT], self.sin_PT[:, position_BT]
+
+
+def rotate(x_HWBT: Tensor, angles: Angles) -> Tensor:
+    """The heads turned; computed in fp32, returned in the dtype of x."""
+    return _Rotation.apply(x_HWBT, *angles)
+
+
+class _Rotation(Function):
+    """A rotation; its backward pass is the rotation back, and keeps no heads."""
+
+    @staticmethod
+    def forward(ctx: Any, x_HWBT: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotated(x_HWBT, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _rotated(grads[0], cos, sin, -1), None, None
+
+
+def _rotated(x_HWBT: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
+    first, second = x_HWBT.chunk(2, dim=1)
+    turned_HWBT = x_HWBT * cos
+    turned_first, turned_second = turned_HWBT.chunk(2, dim=1)
+    turned_first.addcmul_(second, sin, value=-way)
+    turned_second.addcmul_(first, sin, value=way)
+    return turned_HWBT.to(x_HWBT.dtype)
 
 
 def attend(
@@ -39,7 +98,7 @@ def attend(
     """
     queries, keys = q_BHWT.shape[3], k_BKWS.shape[3]
     if queries == 1 and bias is not None and not torch.is_grad_enabled() and not v_BKWS.is_meta:
-        return _one(q_BHWT, k_BKWS, v_BKWS, bias)
+        return _decode(q_BHWT, k_BKWS, v_BKWS, bias)
     scores = q_BHWT.shape[0] * q_BHWT.shape[1] * queries * keys
     if scores <= DENSE and v_BKWS.is_cpu and v_BKWS.dtype == torch.bfloat16:
         # Matrices so small are no slower in fp32 on a CPU, and the backward pass of its fused
@@ -113,7 +172,7 @@ def _dense(q_BHWT: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor) -> Tens
     )
 
 
-def _one(q_BHW1: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor) -> Tensor:
+def _decode(q_BHW1: Tensor, k_BKWS: Tensor, v_BKWS: Tensor, bias: Tensor) -> Tensor:
     """One query of each lane, as in decoding.
 
     A cache holds its features last, and products in that order are ten times as fast.
