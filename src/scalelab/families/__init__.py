@@ -42,7 +42,7 @@ def read(fields: Mapping[str, Any]) -> Family | None:
         return None
 
 
-def build(model: Model, vocab: int, context: int) -> "LanguageModel":
+def build(model: Family, vocab: int, context: int) -> "LanguageModel":
     """The module of a resolved spec, on the default device.
 
     Its weights are drawn by `initialise(seed)`.
