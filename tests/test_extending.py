@@ -1,4 +1,4 @@
-"""The family, the task and the figure of docs/extending.md, added to a copy of the package."""
+"""What docs/extending.md adds, added to a copy of the package."""
 
 import json
 import os
@@ -28,6 +28,22 @@ REGISTERED = {
             "from scalelab.tasks.copying.spec import Copying\nfrom scalelab.tasks.facts.spec",
         ),
     ),
+    "src/scalelab/search/__init__.py": (
+        ("    | Frontier,", "    | Frontier\n    | Smallest,"),
+        (
+            "from scalelab.search.grid import Grid\n",
+            "from scalelab.search.grid import Grid\n"
+            "from scalelab.search.smallest import Smallest\n",
+        ),
+    ),
+    "src/scalelab/search/samplers/__init__.py": (
+        ("    | Nsga2,", "    | Nsga2\n    | Nsga3,"),
+        (
+            "from scalelab.search.samplers.nsga2 import Nsga2\n",
+            "from scalelab.search.samplers.nsga2 import Nsga2\n"
+            "from scalelab.search.samplers.nsga3 import Nsga3\n",
+        ),
+    ),
     "src/scalelab/report/registry.py": (
         (
             'What did the search find?", ""),\n',
@@ -42,6 +58,14 @@ REGISTERED = {
             'TASKS: dict[str, Task] = {\n    "copying": Copying(),\n',
         ),
     ),
+    "tests/search/variants.py": (
+        (
+            "SEARCHES: dict[str, Search] = {\n",
+            "from scalelab.search.smallest import Smallest\n\n"
+            'SEARCHES: dict[str, Search] = {\n    "smallest": Smallest(),\n',
+        ),
+    ),
+    "tests/optimize/variants.py": (('"nsga2", ', '"nsga2", "nsga3", '),),
     "tests/models/variants.py": (
         (
             'VARIANTS: dict[str, Model] = {\n    "default": Transformer(),\n',
@@ -69,7 +93,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the page's code in it."""
     folder = tmp_path_factory.mktemp("extended")
     ignored = shutil.ignore_patterns("__pycache__")
-    for part in ("src", "specs", "tests/models", "tests/tasks"):
+    suites = ("tests/models", "tests/tasks", "tests/search", "tests/optimize", "tests/run")
+    for part in ("src", "specs", *suites):
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
     shutil.copy(ROOT / "tests/conftest.py", folder / "tests")
@@ -117,10 +142,21 @@ def test_they_are_planned_run_drawn_and_asked(extended: Path) -> None:
     assert json.loads(said.stdout)["trials"][0]["samples"][0]["text"]
 
 
+def test_the_search_runs_what_it_needs(extended: Path) -> None:
+    path = extended / "smallest.yaml"
+    spec = SPEC.replace("name: copies", "name: smallest").replace("300", "20")
+    path.write_text(f"{spec}search: {{kind: smallest, metric: accuracy, at_least: 0}}\n")
+    command = ("scalelab", "run", path.name, "--executor", "inline")
+    ran = python(extended, *command, "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert [trial["state"] for trial in json.loads(ran.stdout)["trials"]] == ["done", "missing"]
+
+
 @pytest.mark.slow
 def test_they_conform(extended: Path) -> None:
-    suites = ["tests/models", "tests/tasks"]
-    tested = python(extended, "pytest", "-q", *suites, "-k", "gated_rnn or copying")
+    suites = ["tests/models", "tests/tasks", "tests/search", "tests/optimize"]
+    words = "gated_rnn or copying or smallest or nsga3"
+    tested = python(extended, "pytest", "-q", *suites, "-k", words)
     assert tested.returncode == 0, tested.stdout
     assert int(re.findall(r"(\d+) passed", tested.stdout)[0]) > 20
 

@@ -39,3 +39,12 @@ def default_kind(kind: str) -> BeforeValidator:
         return {"kind": kind, **value} if isinstance(value, dict) else value
 
     return BeforeValidator(_with_kind)
+
+
+def kind_alone() -> BeforeValidator:
+    """For a union told apart by `kind`: a word is short for a mapping that says this kind."""
+
+    def _as_mapping(value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    return BeforeValidator(_as_mapping)

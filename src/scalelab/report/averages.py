@@ -2,11 +2,8 @@
 
 import polars as pl
 
-_LABELS = {
-    "accuracy": "accuracy (mean over lengths)",
-    "accuracy_longer": "accuracy_longer (mean over lengths)",
-    "accuracy_questions": "accuracy_questions (of all questions)",
-}
+from scalelab.tasks import metric_label
+
 _LENGTHS = (
     "In arithmetic, accuracy is the share of the questions of a length that are answered exactly,"
     " as the mean over the lengths that are trained on, whatever the number of questions of each"
@@ -20,7 +17,8 @@ def labelled(metric: str, trials: pl.DataFrame) -> str:
     """The name of a metric of these trials, with what it is an average of where that is not
     plain.
     """
-    return _LABELS.get(metric, metric) if _do_sums(trials) else metric
+    kinds = trials["task.kind"].unique().drop_nulls() if "task.kind" in trials.columns else ()
+    return metric_label(metric, kinds)
 
 
 def averages(trials: pl.DataFrame) -> list[str]:

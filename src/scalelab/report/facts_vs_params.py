@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from scalelab.core.errors import UserError
+from scalelab.core.threshold import Threshold
 from scalelab.fit.capacity import PUBLISHED, Law
 from scalelab.fit.cost import Cost
 from scalelab.fit.frontier import Answer, Cell, cells
@@ -19,7 +20,7 @@ from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.frontier_chart import LINES, frontier_chart
 from scalelab.report.numbers import NONE, rounded, whole
 from scalelab.report.runs import absent
-from scalelab.spec.search import Frontier
+from scalelab.search import stored_threshold
 
 NEEDED = ("digest", "state", "seed", "task.people", "task.recall", "params.total")
 Curves = dict[str, list[Cell]]
@@ -70,20 +71,14 @@ class FactsVsParams(Figure):
 
 
 def threshold(rows: Rows) -> tuple[str, float]:
-    """The column that decides and the value that passes, as the experiments' frontier
-    searches say.
-    """
-    searches = {name: spec.get("search") or {} for name, spec in rows.specs.items()}
-    asked = {name: search for name, search in searches.items() if search.get("kind") == "frontier"}
-    plain = Frontier()
-    found = {
-        (str(search.get("metric", plain.metric)), float(search.get("at_least", plain.at_least)))
-        for search in asked.values()
-    }
+    """The column that decides and the value that passes, as the experiments' searches say."""
+    thresholds = map(stored_threshold, rows.specs.values())
+    found = {(one.metric, one.at_least) for one in thresholds if one is not None}
     if len(found) > 1:
         what = "the experiments don't agree on what passes (`search.metric`, `search.at_least`)"
         raise UserError(what, cure="draw one of them with --experiment")
-    metric, at_least = found.pop() if found else (plain.metric, plain.at_least)
+    usual = Threshold()
+    metric, at_least = found.pop() if found else (usual.metric, usual.at_least)
     return f"metrics.{metric}", at_least
 
 

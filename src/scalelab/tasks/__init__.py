@@ -1,8 +1,8 @@
 """Tasks: one folder each (see `tasks.task`), and one entry in `Task`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from scalelab.core.spec import default_kind
 from scalelab.tasks.arithmetic.spec import Arithmetic
 from scalelab.tasks.biography.spec import Biography
 from scalelab.tasks.facts.spec import Facts
-from scalelab.tasks.task import Batches, TaskData, TaskShape, Test
+from scalelab.tasks.task import Batches, TaskData, TaskShape, TaskSpec, Test
 from scalelab.tasks.text.spec import Text
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ Task = Annotated[
     default_kind("facts"),
 ]
 """The spec of a task, told apart by `kind`, which is the name of its folder."""
+
+_TASKS: Mapping[str, type[TaskSpec]] = {
+    task.model_fields["kind"].default: task for task in get_args(get_args(Task)[0])
+}
 
 FOLDER = "results/data"
 """Where prepared corpora are kept unless an execution says otherwise."""
@@ -64,6 +68,12 @@ def open_test(
 def vocabulary(data: TaskData) -> "Vocabulary":
     """The prompts and texts of a task."""
     return _part(data.task, "prompts").vocabulary(data)
+
+
+def metric_label(metric: str, kinds: Iterable[str]) -> str:
+    """How tables and charts call a metric of trials of these tasks."""
+    labels = (_TASKS[kind].labels.get(metric) for kind in kinds if kind in _TASKS)
+    return next((label for label in labels if label), metric)
 
 
 def _part(task: Task, name: str) -> Any:

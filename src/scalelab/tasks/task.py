@@ -13,7 +13,7 @@ and one entry in the union `Task` of `tasks/__init__.py`. Every spec has the fie
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -64,6 +64,8 @@ class TaskSpec(Spec):
     """Metrics that a trial may report besides `measures` and `concludes`, depending on its model
     and data.
     """
+    labels: ClassVar[Mapping[str, str]] = {}
+    """Metric -> how tables and charts call it, if its name leaves open what it is an average of."""
     knows_used: ClassVar[bool] = False
     """Whether it tells which tokens occur, so that `params.used` is known."""
     temperature: ClassVar[float] = 1.0

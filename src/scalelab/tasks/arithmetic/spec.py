@@ -1,5 +1,6 @@
 """Arithmetic with numbers as bytes."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -15,6 +16,11 @@ class Arithmetic(TaskSpec):
 
     main_metric: ClassVar[str] = "accuracy"
     sometimes: ClassVar[tuple[str, ...]] = ("accuracy_longer",)
+    labels: ClassVar[Mapping[str, str]] = {
+        "accuracy": "accuracy (mean over lengths)",
+        "accuracy_longer": "accuracy_longer (mean over lengths)",
+        "accuracy_questions": "accuracy_questions (of all questions)",
+    }
     knows_used: ClassVar[bool] = True
     temperature: ClassVar[float] = 0.0
     measures_routes: ClassVar[bool] = True
