@@ -15,7 +15,7 @@ from scalelab.optimize.front import Losses, beats, losses
 from scalelab.spec.objectives import planned_value
 from scalelab.store.reader import Reader
 from scalelab.store.records import StoredTrial
-from scalelab.tasks import metric_label
+from scalelab.tasks import KINDS
 
 Setting = Mapping[str, Any]
 """Searched path -> a number, or the name of a choice."""
@@ -166,13 +166,14 @@ def search_result(
         SearchTrial(number, stored, _setting(space, stored.record.axes), reached)
         for number, (stored, reached) in enumerate(asked, 1)
     ]
-    kinds = {stored.record.trial.get("task", {}).get("kind", "") for stored in trials}
+    kinds = {stored.record.trial.get("task", {}).get("kind") for stored in trials}
+    labels = [task.labels for kind, task in KINDS.items() if kind in kinds]
     return SearchResult(
         name,
         list(space),
         frozenset(path for path, given in space.items() if given.get("log")),
         objectives,
-        [metric_label(one, kinds) for one in objectives],
+        [next((each[one] for each in labels if one in each), one) for one in objectives],
         [spec["objectives"][one] != "maximize" for one in objectives],
         tried,
     )

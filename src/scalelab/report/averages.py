@@ -1,30 +1,26 @@
-"""What metrics of the arithmetic task are averages of, which their names leave open."""
+"""What metrics are averages of, where their names leave that open; each task says it of its own."""
 
 import polars as pl
 
-from scalelab.tasks import metric_label
-
-_LENGTHS = (
-    "In arithmetic, accuracy is the share of the questions of a length that are answered exactly,"
-    " as the mean over the lengths that are trained on, whatever the number of questions of each"
-    " (10 to 30 of length 1, 500 of the others); accuracy_questions the share of all of these"
-    " questions; accuracy_longer the mean over the longer lengths. Losses on questions are means"
-    " over the lengths too."
-)
+from scalelab.tasks import KINDS
+from scalelab.tasks.task import TaskSpec
 
 
 def labelled(metric: str, trials: pl.DataFrame) -> str:
     """The name of a metric of these trials, with what it is an average of where that is not
     plain.
     """
-    kinds = trials["task.kind"].unique().drop_nulls() if "task.kind" in trials.columns else ()
-    return metric_label(metric, kinds)
+    return next((task.labels[metric] for task in _tasks(trials) if metric in task.labels), metric)
 
 
 def averages(trials: pl.DataFrame) -> list[str]:
     """What the metrics of these trials are averages of, for a page's methods."""
-    return [_LENGTHS] if _do_sums(trials) else []
+    return [task.averages for task in _tasks(trials) if task.averages]
 
 
-def _do_sums(trials: pl.DataFrame) -> bool:
-    return "task.kind" in trials.columns and "arithmetic" in trials["task.kind"]
+def _tasks(trials: pl.DataFrame) -> list[type[TaskSpec]]:
+    """The tasks of these trials; rows of published tables may name others, or none."""
+    if "task.kind" not in trials.columns:
+        return []
+    kinds = trials["task.kind"].unique().to_list()
+    return [task for kind, task in KINDS.items() if kind in kinds]

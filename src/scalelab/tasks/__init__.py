@@ -1,6 +1,6 @@
 """Tasks: one folder each (see `tasks.task`), and one entry in `Task`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -29,9 +29,10 @@ Task = Annotated[
 ]
 """The spec of a task, told apart by `kind`, which is the name of its folder."""
 
-_TASKS: Mapping[str, type[TaskSpec]] = {
-    task.model_fields["kind"].default: task for task in get_args(get_args(Task)[0])
+KINDS: dict[str, type[TaskSpec]] = {
+    spec.model_fields["kind"].default: spec for spec in get_args(get_args(Task)[0])
 }
+"""Every task's spec by its `kind`."""
 
 FOLDER = "results/data"
 """Where prepared corpora are kept unless an execution says otherwise."""
@@ -68,12 +69,6 @@ def open_test(
 def vocabulary(data: TaskData) -> "Vocabulary":
     """The prompts and texts of a task."""
     return _part(data.task, "prompts").vocabulary(data)
-
-
-def metric_label(metric: str, kinds: Iterable[str]) -> str:
-    """How tables and charts call a metric of trials of these tasks."""
-    labels = (_TASKS[kind].labels.get(metric) for kind in kinds if kind in _TASKS)
-    return next((label for label in labels if label), metric)
 
 
 def _part(task: Task, name: str) -> Any:

@@ -64,8 +64,10 @@ class TaskSpec(Spec):
     """Metrics that a trial may report besides `measures` and `concludes`, depending on its model
     and data.
     """
+    averages: ClassVar[str] = ""
+    """What its metrics are averages of, in whole sentences; empty if that is plain."""
     labels: ClassVar[Mapping[str, str]] = {}
-    """Metric -> how tables and charts call it, if its name leaves open what it is an average of."""
+    """Metric -> what pages call it, for those whose names leave open what they are averages of."""
     knows_used: ClassVar[bool] = False
     """Whether it tells which tokens occur, so that `params.used` is known."""
     temperature: ClassVar[float] = 1.0

@@ -16,6 +16,13 @@ class Arithmetic(TaskSpec):
 
     main_metric: ClassVar[str] = "accuracy"
     sometimes: ClassVar[tuple[str, ...]] = ("accuracy_longer",)
+    averages: ClassVar[str] = (
+        "In arithmetic, accuracy is the share of the questions of a length that are answered"
+        " exactly, as the mean over the lengths that are trained on, whatever the number of"
+        " questions of each (10 to 30 of length 1, 500 of the others); accuracy_questions the share"
+        " of all of these questions; accuracy_longer the mean over the longer lengths. Losses on"
+        " questions are means over the lengths too."
+    )
     labels: ClassVar[Mapping[str, str]] = {
         "accuracy": "accuracy (mean over lengths)",
         "accuracy_longer": "accuracy_longer (mean over lengths)",
