@@ -32,15 +32,6 @@ class Spec(BaseModel):
         return frozenset()
 
 
-def default_kind(kind: str) -> BeforeValidator:
-    """For a union told apart by `kind`: a mapping that does not say its kind is of this one."""
-
-    def _with_kind(value: Any) -> Any:
-        return {"kind": kind, **value} if isinstance(value, dict) else value
-
-    return BeforeValidator(_with_kind)
-
-
 def kind_alone() -> BeforeValidator:
     """For a union told apart by `kind`: a word is short for a mapping that says this kind."""
 
@@ -48,3 +39,12 @@ def kind_alone() -> BeforeValidator:
         return {"kind": value} if isinstance(value, str) else value
 
     return BeforeValidator(_as_mapping)
+
+
+def default_kind(kind: str) -> BeforeValidator:
+    """For a union told apart by `kind`: a mapping that does not say its kind is of this one."""
+
+    def _with_kind(value: Any) -> Any:
+        return {"kind": kind, **value} if isinstance(value, dict) else value
+
+    return BeforeValidator(_with_kind)

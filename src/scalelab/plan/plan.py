@@ -3,7 +3,7 @@ counted. Pure.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -75,8 +75,11 @@ class Plan:
 
 def compile_plan(experiment: Experiment, document: Document) -> Plan:
     """Every trial of an experiment. Raises UserError with the place of what cannot be."""
-    search, field = experiment.search, _search_field(document)
-    search.check_axes(paths(experiment.axes), field)
+
+    def search_place(field: str) -> str:
+        return document.place(("search", field))
+
+    experiment.search.check_axes(paths(experiment.axes), search_place)
     base = _base(document)
     found: dict[str, PlannedTrial] = {}
     for (arm, settings), point in product(
@@ -88,7 +91,7 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
         axes = {**({"arm": arm} if arm else {}), **_read(trial, point)}
         for planned in _replicates(trial, axes, experiment, document):
             found.setdefault(planned.digest, planned)
-    search.check_trials(found.values(), field)
+    experiment.search.check_trials(found.values(), search_place)
     _check_arms(experiment, found.values(), document)
     return Plan(experiment, list(found.values()), document)
 
@@ -123,11 +126,6 @@ def _base(document: Document) -> dict[str, Any]:
     kind's defaults must not linger.
     """
     return {key: value for key, value in document.data.items() if key not in Experiment.outside}
-
-
-def _search_field(document: Document) -> Callable[[str], str]:
-    """Where the document says a field of the search."""
-    return lambda name: document.place(("search", name))
 
 
 def _check_metrics(trial: Trial, experiment: Experiment, document: Document) -> None:
