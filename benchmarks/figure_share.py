@@ -49,18 +49,18 @@ def shares(where: str, experiment: str) -> None:
     """Print the share of dialogs, and of the grid's FLOPs, that were trained."""
     with open_store(where, mode="read") as store:
         members = store.members(experiment)
-    failed = [record.digest for record, _, result in members if result.state == "failed"]
+    failed = [one.record.digest for one in members if one.result.state == "failed"]
     if failed:
         raise SystemExit(f"{len(failed)} trials of {experiment} failed, first {failed[0]}")
-    if not any(result.state in FINISHED for _, _, result in members):
+    if not any(one.result.state in FINISHED for one in members):
         raise SystemExit(f"no trial of {experiment} has run in {where}: run the experiment first")
-    batch = {record.digest: record.trial["batch"] for record, _, _ in members}
-    ran = {record.digest: result.step or 0 for record, _, result in members}
-    grid = sum(record.steps * batch[record.digest] for record, _, _ in members)
-    trained = sum(ran[record.digest] * batch[record.digest] for record, _, _ in members)
-    flops = sum(record.flops for record, _, _ in members)
-    spent = sum(record.flops * ran[record.digest] / record.steps for record, _, _ in members)
-    seconds = sum(result.seconds or 0 for _, _, result in members)
+    batch = {one.record.digest: one.record.trial["batch"] for one in members}
+    ran = {one.record.digest: one.result.step or 0 for one in members}
+    grid = sum(one.record.steps * batch[one.record.digest] for one in members)
+    trained = sum(ran[one.record.digest] * batch[one.record.digest] for one in members)
+    flops = sum(one.record.flops for one in members)
+    spent = sum(one.record.flops * ran[one.record.digest] / one.record.steps for one in members)
+    seconds = sum(one.result.seconds or 0 for one in members)
     print(f"trials run            {sum(map(bool, ran.values())):>12,} of {len(members):,}")
     print(f"dialogs trained       {trained:>12,} of {grid:,}: {trained / grid:.1%}")
     print(f"FLOPs spent           {spent:>12.3g} of {flops:.3g}: {spent / flops:.1%}")

@@ -16,14 +16,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from scalelab.core.events import Ended, Started
+from scalelab.optimize.guided import GuidedSearch
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.registering import record
-from scalelab.run.search.guided import GuidedSearch
-from scalelab.run.search.known import known_trials
 from scalelab.spec.load import Document
 from scalelab.spec.load_space import load_space
 from scalelab.spec.space import Space
 from scalelab.store import open_store
+from scalelab.store.history import search_history
 from scalelab.store.store import Store
 
 TOY = "SCALELAB_TOY" in os.environ
@@ -68,7 +68,7 @@ def main() -> None:
             searched(sampler, space, document, store)
             began = time.perf_counter()
             again = GuidedSearch(
-                space, document, known_trials(store, space, document), trials=TRIALS
+                space, document, search_history(store, space, document), trials=TRIALS
             )
             assert again.finished, "the search did not find its trials in the store"
             print(f"{sampler:<10}{'made anew':>12}{time.perf_counter() - began:>42.2f} s")
@@ -78,7 +78,7 @@ def searched(sampler: str, space: Space, document: Document, store: Store) -> No
     """A search from its first to its last trial."""
     store.open_experiment(space.name, space.model_dump(mode="json"))
     search, clock = (
-        GuidedSearch(space, document, known_trials(store, space, document), trials=TRIALS),
+        GuidedSearch(space, document, search_history(store, space, document), trials=TRIALS),
         Clock(),
     )
     for number in range(1, TRIALS + 1):

@@ -24,10 +24,10 @@ import numpy as np
 
 from scalelab.families.cost import Parameters
 from scalelab.plan.plan import PlannedTrial
-from scalelab.run.search.frontier import FrontierSearch
+from scalelab.search import Frontier
+from scalelab.search.frontier import FrontierSearch
 from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Trial
-from scalelab.spec.search import Frontier
 
 TOY = "SCALELAB_TOY" in os.environ
 WIDTHS = [*range(4, 84, 4), *range(88, 136, 8)]

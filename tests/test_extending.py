@@ -1,6 +1,4 @@
-"""The family, the task, the figure and the law of docs/extending.md, added to a copy of the
-package.
-"""
+"""What docs/extending.md adds, added to a copy of the package."""
 
 import json
 import math
@@ -31,6 +29,22 @@ REGISTERED = {
             "from scalelab.tasks.copying.spec import Copying\nfrom scalelab.tasks.facts.spec",
         ),
     ),
+    "src/scalelab/search/__init__.py": (
+        ("    | Frontier,", "    | Frontier\n    | Smallest,"),
+        (
+            "from scalelab.search.grid import Grid\n",
+            "from scalelab.search.grid import Grid\n"
+            "from scalelab.search.smallest import Smallest\n",
+        ),
+    ),
+    "src/scalelab/search/samplers/__init__.py": (
+        ("    | Nsga2,", "    | Nsga2\n    | Nsga3,"),
+        (
+            "from scalelab.search.samplers.nsga2 import Nsga2\n",
+            "from scalelab.search.samplers.nsga2 import Nsga2\n"
+            "from scalelab.search.samplers.nsga3 import Nsga3\n",
+        ),
+    ),
     "src/scalelab/report/registry.py": (
         (
             'What did the search find?", ""),\n',
@@ -57,6 +71,14 @@ REGISTERED = {
             'TASKS: dict[str, Task] = {\n    "copying": Copying(),\n',
         ),
     ),
+    "tests/search/variants.py": (
+        (
+            "SEARCHES: dict[str, Search] = {\n",
+            "from scalelab.search.smallest import Smallest\n\n"
+            'SEARCHES: dict[str, Search] = {\n    "smallest": Smallest(),\n',
+        ),
+    ),
+    "tests/optimize/variants.py": (('"nsga2", ', '"nsga2", "nsga3", '),),
     "tests/models/variants.py": (
         (
             'VARIANTS: dict[str, Model] = {\n    "default": Transformer(),\n',
@@ -84,7 +106,15 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the page's code in it."""
     folder = tmp_path_factory.mktemp("extended")
     ignored = shutil.ignore_patterns("__pycache__")
-    for part in ("src", "specs", "tests/fit", "tests/models", "tests/tasks"):
+    suites = (
+        "tests/fit",
+        "tests/models",
+        "tests/tasks",
+        "tests/search",
+        "tests/optimize",
+        "tests/run",
+    )
+    for part in ("src", "specs", *suites):
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
     shutil.copy(ROOT / "tests/conftest.py", folder / "tests")
@@ -148,11 +178,22 @@ def test_the_law_is_fitted(extended: Path) -> None:
         assert found[name]["value"] == pytest.approx(value, rel=1e-3)
 
 
+def test_the_search_runs_what_it_needs(extended: Path) -> None:
+    path = extended / "smallest.yaml"
+    spec = SPEC.replace("name: copies", "name: smallest").replace("300", "20")
+    path.write_text(f"{spec}search: {{kind: smallest, metric: accuracy, at_least: 0}}\n")
+    command = ("scalelab", "run", path.name, "--executor", "inline")
+    ran = python(extended, *command, "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert [trial["state"] for trial in json.loads(ran.stdout)["trials"]] == ["done", "missing"]
+
+
 @pytest.mark.slow
 def test_they_conform(extended: Path) -> None:
-    suites = ["tests/models", "tests/tasks", "tests/fit/test_conformance.py"]
-    named = "gated_rnn or copying or data_mixing"
-    tested = python(extended, "pytest", "-q", *suites, "-k", named)
+    suites = ["tests/models", "tests/tasks", "tests/search", "tests/optimize"]
+    suites.append("tests/fit/test_conformance.py")
+    words = "gated_rnn or copying or smallest or nsga3 or data_mixing"
+    tested = python(extended, "pytest", "-q", *suites, "-k", words)
     assert tested.returncode == 0, tested.stdout
     assert int(re.findall(r"(\d+) passed", tested.stdout)[0]) > 20
 

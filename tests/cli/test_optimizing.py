@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from tests.cli.conftest import Command
 
 from scalelab.cli import main
-from scalelab.cli.samples import beside
+from scalelab.cli.concluding import beside
 from scalelab.report.figures.search.figure import Search
 from scalelab.spec.load_space import load_space
 

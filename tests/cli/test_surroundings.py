@@ -121,7 +121,7 @@ def folder(tmp_path: Path) -> Path:
 def states(store: Path) -> dict[str, str]:
     """Digest -> state of the trials of `tiny`."""
     with open_store(store, mode="read") as opened:
-        return {record.digest: state for record, state, _ in opened.members("tiny")}
+        return {one.record.digest: one.result.state for one in opened.members("tiny")}
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -69,12 +69,13 @@ def trials(folder: Path) -> Any:
     found = {}
     with open_store(folder / "results" / "scalelab.db", mode="read") as store:
         for experiment in store.experiments():
-            for record, state, result in store.members(experiment.name):
+            for one in store.members(experiment.name):
+                record, result = one.record, one.result
                 metrics = {k: v for k, v in result.metrics.items() if not is_speed(k)}
                 curves = curve(store, record.digest)
                 weights = store.trial(record.digest).artifacts.get("weights_sha256")
                 points = [[*k, str(v)] for k, v in curves.items() if not is_speed(k[1])]
-                found[record.digest] = [state, metrics, points, weights]
+                found[record.digest] = [result.state, metrics, points, weights]
     files = [str(path.relative_to(folder)) for path in folder.glob("results/trials/*/*")]
     return [found, sorted(files)]
 
@@ -231,7 +232,7 @@ class Bench:
         try:
             with open_store(place, mode="read") as store:
                 names = [experiment.name for experiment in store.experiments()]
-                return [state for name in names for _, state, _ in store.members(name)]
+                return [one.result.state for name in names for one in store.members(name)]
         except UserError as error:
             if "is empty" in str(error) or "does not exist" in str(error):
                 return []

@@ -44,7 +44,7 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 def ended(folder: Path) -> int:
     """How many trials have their result."""
     with suppress(UserError), open_store(folder / "results/scalelab.db", mode="read") as store:
-        return sum(state in ("done", "stopped") for _, state, _ in store.members("small_facts"))
+        return sum(one.result.state in ("done", "stopped") for one in store.members("small_facts"))
     return 0
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests.store.conftest import NewPlace
 
 from scalelab.run.desk import LEASE_S
-from scalelab.store import StoredTrial, open_store
+from scalelab.store import TrialDetails, open_store
 
 SPEC = """\
 name: long
@@ -63,11 +63,11 @@ class Folder:
             assert time.monotonic() < until, "there is no checkpoint"
             time.sleep(0.05)
 
-    def trials(self) -> list[StoredTrial]:
+    def trials(self) -> list[TrialDetails]:
         with open_store(self.store, mode="read") as store:
-            return [store.trial(record.digest) for record, _, _ in store.members("long")]
+            return [store.trial(one.record.digest) for one in store.members("long")]
 
-    def trial(self) -> StoredTrial:
+    def trial(self) -> TrialDetails:
         [trial] = self.trials()
         return trial
 

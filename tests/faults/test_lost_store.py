@@ -89,7 +89,7 @@ def test_what_a_lost_store_had_is_rescued(
     (rescue,) = Path(folder).glob("*.rescue-*.db")
     assert f"`scalelab import {rescue} --store {STORE}`" in str(lost.value)
     with open_store(rescue, mode="read") as store:
-        states = [state for _, state, _ in store.members("small")]
+        states = [one.result.state for one in store.members("small")]
         assert states == ["done"] * 2 + ["queued", "missing"] if waits else ["done"] * 4
     with open_store("new.db", mode="write") as store:
         merge(store, rescue)
@@ -136,7 +136,7 @@ def test_an_older_copy_of_the_same_store_is_noticed(
     assert STORE.read_bytes() == older.read_bytes()
     (rescue,) = STORE.parent.glob("*.rescue-*.db")
     with open_store(rescue, mode="read") as store:
-        states = [state for _, state, _ in store.members("small")]
+        states = [one.result.state for one in store.members("small")]
         assert states == ["done"] * 2 + ["queued", "missing"]
 
 
@@ -199,7 +199,7 @@ def test_a_rescue_file_has_what_earlier_runs_found(
             drive(make_plan(), store, inline, worker=breaking(1, STORE.unlink))
     (rescue,) = STORE.parent.glob("*.rescue-*.db")
     with open_store(rescue, mode="read") as store:
-        assert [state for _, state, _ in store.members("first")] == ["done"]
+        assert [one.result.state for one in store.members("first")] == ["done"]
 
 
 def test_a_diary_goes_on_after_a_full_disk() -> None:
@@ -240,7 +240,7 @@ def test_a_trial_that_another_driver_has_is_left_out_of_a_rescue_file(
         )
     (rescue,) = STORE.parent.glob("*.rescue-*.db")
     with open_store(rescue, mode="read") as store:
-        assert [state for _, state, _ in store.members("small")][:2] == ["queued", "done"]
+        assert [one.result.state for one in store.members("small")][:2] == ["queued", "done"]
 
 
 def test_a_heartbeat_is_cheap(make_plan: Callable[..., Plan]) -> None:

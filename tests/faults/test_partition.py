@@ -157,7 +157,7 @@ def test_a_server_that_hangs_for_good_stops_the_run_with_a_rescue_file(
         drive(plan, store, inline, worker=breaking(1, relay.freeze))
     (rescue,) = Path().glob("*.rescue-*.db")
     with open_store(rescue, mode="read") as store:
-        assert [state for _, state, _ in store.members("small")] == ["done", "missing"]
+        assert [one.result.state for one in store.members("small")] == ["done", "missing"]
 
 
 SPEC = """\
@@ -235,7 +235,7 @@ def test_a_network_that_drops_every_packet_is_noticed_and_waited_for(
 
 def weights(place: str) -> list[str]:
     with open_store(place, mode="read") as opened:
-        digests = [record.digest for record, _, _ in opened.members("small")]
+        digests = [one.record.digest for one in opened.members("small")]
         trials = [opened.trial(digest) for digest in digests]
         assert [[attempt.state for attempt in trial.attempts] for trial in trials] == [
             ["done"]

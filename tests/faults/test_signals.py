@@ -106,7 +106,7 @@ class Runs:
     def attempts(self) -> list[str]:
         """How each attempt ended."""
         with open_store(self.store, mode="read") as store:
-            digests = [record.digest for record, _, _ in store.members("small")]
+            digests = [one.record.digest for one in store.members("small")]
             return [one.state for digest in digests for one in store.trial(digest).attempts]
 
     def claims(self) -> int:

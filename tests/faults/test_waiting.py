@@ -63,8 +63,8 @@ def other() -> Iterator[sqlite3.Connection]:
 
 def attempts(store: Store) -> list[list[str]]:
     return [
-        [attempt.state for attempt in store.trial(record.digest).attempts]
-        for record, _, _ in store.members("small")
+        [attempt.state for attempt in store.trial(one.record.digest).attempts]
+        for one in store.members("small")
     ]
 
 
@@ -378,7 +378,7 @@ def end(process: "subprocess.Popen[str]") -> None:
 
 def weights(store: str) -> list[str]:
     with open_store(f"{store}/lab.db", mode="read") as opened:
-        digests = [record.digest for record, _, _ in opened.members("small")]
+        digests = [one.record.digest for one in opened.members("small")]
         return [opened.trial(digest).artifacts["weights_sha256"] for digest in digests]
 
 

@@ -20,8 +20,14 @@ def content(store: Store, experiment: str = "small") -> dict[str, Any]:
         points = connection.execute(query.join(_metrics, _metrics.c.trial == _trials.c.id))
         curves = sorted(tuple(point) for point in points)
     rows = [
-        (record.digest, record.axes, state, result.step, result.metrics)
-        for record, state, result in store.members(experiment)
+        (
+            one.record.digest,
+            one.record.axes,
+            one.result.state,
+            one.result.step,
+            one.result.metrics,
+        )
+        for one in store.members(experiment)
     ]
     return {"members": rows, "curves": curves}
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from scalelab.core.errors import UserError
-from scalelab.core.filter import compile_filter
-from scalelab.plan.diff import keep
+from scalelab.plan.diff import choose
 from scalelab.plan.plan import Plan, compile_plan
 from scalelab.spec.load import load
 
@@ -42,7 +41,7 @@ def test_each_arm_runs_at_every_point(tmp_path: Path) -> None:
 
 
 def test_a_filter_chooses_an_arm(tmp_path: Path) -> None:
-    chosen = keep(planned(tmp_path), compile_filter("arm == 'experts'"))
+    chosen = choose(planned(tmp_path), "arm == 'experts'")
     assert {trial.axes["arm"] for trial in chosen.trials} == {"experts"}
 
 

@@ -52,20 +52,16 @@ def counter(runs: str, pace_s: float, deaf: bool = False):
 
 
 def searched(path: str, store, options: Options, worker) -> Summary:
-    from scalelab.run.search.guided import GuidedSearch
-    from scalelab.run.search.known import known_trials
+    from scalelab.optimize.opening import open_search
 
     space, document = load_space(path)
-    search = GuidedSearch(
-        space, document, known_trials(store, space, document), trials=space.trials
-    )
-    spec = space.model_dump(mode="json")
+    search = open_search(store, space, document).search
     return drive_search(
         search,
         store,
         options,
         experiment=space.name,
-        spec=spec,
+        spec=space.model_dump(mode="json"),
         execution=search.experiment.execution,
         worker=worker,
     )

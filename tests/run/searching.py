@@ -10,8 +10,8 @@ from pathlib import Path
 
 from scalelab.core.events import FINISHED, PRUNED, Ended, Interrupted, Measured, Started, State
 from scalelab.plan.plan import PlannedTrial
-from scalelab.run.search import Progress
-from scalelab.store.tried import Member
+from scalelab.search import Progress
+from scalelab.store import StoredTrial
 
 METRIC = "loss"
 SPACE = {"name": "hill", "objectives": {METRIC: "minimize"}}
@@ -29,7 +29,7 @@ class BestSoFar:
         self,
         pool: Sequence[PlannedTrial],
         trials: int,
-        known: Sequence[Member] = (),
+        known: Sequence[StoredTrial] = (),
         *,
         prunes: bool = True,
     ) -> None:

@@ -117,10 +117,10 @@ def test_a_grid_is_run_and_written_down(
         0,
     )
     members = store.members("small")
-    assert [(record.digest, state) for record, state, _ in members] == [
+    assert [(one.record.digest, one.result.state) for one in members] == [
         (planned.digest, "done") for planned in plan.trials
     ]
-    record, _, result = members[-1]
+    record, result = members[-1].record, members[-1].result
     assert (record.axes, record.replicate, record.seed, record.steps) == (
         {"model.width": 8},
         1,
@@ -160,7 +160,7 @@ def test_an_experiment_is_what_its_spec_says_now(
     drive(before, store, inline, worker=recall_grows)
     now = make_plan("name: small\nbudget: {steps: 10}\naxes: {model.width: [8, 12]}\n")
     drive(now, store, inline, worker=recall_grows)
-    assert [record.digest for record, _, _ in store.members("small")] == [
+    assert [one.record.digest for one in store.members("small")] == [
         planned.digest for planned in now.trials
     ]
     fewer = "name: small\nbudget: {steps: 10}\naxes: {model.width: [8]}\n"
@@ -179,7 +179,7 @@ def test_a_chosen_part_is_run_and_the_whole_plan_written_down(
     plan = make_plan()
     chosen = replace(plan, trials=plan.trials[:1])
     assert drive(plan, store, inline, chosen=chosen, worker=recall_grows).outcomes == {"done": 1}
-    assert [state for _, state, _ in store.members("small")] == [
+    assert [one.result.state for one in store.members("small")] == [
         "done",
         "missing",
         "missing",

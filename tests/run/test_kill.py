@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scalelab.store import StoredTrial, open_store
+from scalelab.store import TrialDetails, open_store
 
 SPEC = """
 name: long
@@ -49,10 +49,10 @@ class Commands:
         assert (process.returncode, error) == (0, ""), out
         return out
 
-    def trial(self, where: str) -> StoredTrial:
+    def trial(self, where: str) -> TrialDetails:
         with open_store(self.folder / where / "results" / "scalelab.db", mode="read") as store:
-            ((record, _, _),) = store.members("long")
-            return store.trial(record.digest)
+            (one,) = store.members("long")
+            return store.trial(one.record.digest)
 
 
 @pytest.fixture
@@ -123,8 +123,8 @@ def test_a_search_that_was_killed_goes_on_with_what_it_had_begun_and_asks_what_i
     def ended_as(where: str) -> list[tuple[str, str, int | None]]:
         with open_store(tmp_path / where / "store.db", mode="read") as store:
             return [
-                (record.digest, state, result.step)
-                for record, state, result in store.members("hill")
+                (one.record.digest, one.result.state, one.result.step)
+                for one in store.members("hill")
             ]
 
     def is_in_the_fourth() -> bool:

@@ -8,7 +8,8 @@ import pytest
 from scalelab.core.events import Advanced, Ended, Measured, Started
 from scalelab.plan.plan import Plan
 from scalelab.run.live import Meter, PlainLive, TerminalLive, open_live, sentence
-from scalelab.run.search import GridSearch, Progress
+from scalelab.search import Progress
+from scalelab.search.grid import GridSearch
 
 
 class Terminal(io.StringIO):

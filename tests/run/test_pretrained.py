@@ -12,8 +12,9 @@ from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Outcome, Started
 from scalelab.plan.plan import Plan, compile_plan
 from scalelab.run.driver import register
-from scalelab.run.pretrained import check_there, compiled, resolve
+from scalelab.run.pretrained import Givers, check_there, plan_spec
 from scalelab.spec.load import load, read
+from scalelab.spec.references import resolved
 from scalelab.store import open_store
 
 PLAIN = """
@@ -70,7 +71,7 @@ class Room:
         return digest
 
     def plan(self, text: str, *settings: str) -> Plan:
-        return compiled(*load(self.spec(text), settings), self.store)
+        return plan_spec(self.spec(text), settings, self.store)
 
     def fault(self, text: str, *settings: str) -> str:
         with pytest.raises(UserError) as error:
@@ -133,15 +134,16 @@ def test_a_space_names_trials_too(room: Room):
         f"base: {{model: {{pretrained: {{trial: '{digest[:8]}'}}}}}}\nsearch:"
         f" {{model.pretrained.trial: {{choice: ['{digest[:9]}']}}}}"
     )
-    document, givers = resolve(read(path, ()), room.store)
+    with Givers(room.store) as givers:
+        document = resolved(read(path, ()), givers.resolve)
     assert document.data["base"]["model"]["pretrained"]["trial"] == digest
     assert document.data["search"]["model.pretrained.trial"] == {"choice": [digest]}
-    assert list(givers) == [digest]
+    assert list(givers.by_digest) == [digest]
 
 
 def test_a_spec_that_takes_no_layers_opens_no_store(room: Room):
-    document = load(room.spec(PLAIN))[1]
-    assert resolve(document, "/nowhere/at/all.db") == (document, {})
+    nowhere = plan_spec(room.spec(PLAIN), (), "/nowhere/at/all.db")
+    assert len(nowhere.trials) == 1
     assert [planned.digest for planned in room.plan(PLAIN).trials] == [
         planned.digest for planned in compile_plan(*load(room.spec(PLAIN))).trials
     ]
@@ -150,7 +152,8 @@ def test_a_spec_that_takes_no_layers_opens_no_store(room: Room):
 def test_the_document_stays_as_it_was_written(room: Room):
     digest = room.keep()
     document = load(room.spec(asked(digest[:8])))[1]
-    resolve(document, room.store)
+    with Givers(room.store) as givers:
+        resolved(document, givers.resolve)
     assert document.data["model"]["pretrained"]["trial"] == digest[:8]
 
 

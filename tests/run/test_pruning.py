@@ -15,11 +15,11 @@ from tests.run.searching import SPACE, BestSoFar, descending
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Event, Measured
+from scalelab.plan.diff import resumed_search
 from scalelab.plan.plan import Plan, PlannedTrial
 from scalelab.run.driver import Options, drive, drive_search
 from scalelab.run.executors import inline, ray
 from scalelab.run.executors.base import Job, train_trial
-from scalelab.run.search import build_search, tell_known
 from scalelab.run.verify import verify
 from scalelab.spec.execution import Execution
 from scalelab.store import open_store
@@ -144,8 +144,13 @@ def test_the_same_search_gives_the_same_store_under_both(
         with open_store(tmp_path / f"{executor}.db", mode="write") as store:
             summary = run(store, plan, executor, tmp_path / executor)
             found = [
-                (record.digest, state, result.step, result.metrics["loss"])
-                for record, state, result in store.members("hill")
+                (
+                    one.record.digest,
+                    one.result.state,
+                    one.result.step,
+                    one.result.metrics["loss"],
+                )
+                for one in store.members("hill")
             ]
             told.append(
                 (
@@ -155,7 +160,7 @@ def test_the_same_search_gives_the_same_store_under_both(
                 )
             )
             assert (
-                sum("pruned" in result.metrics for _, _, result in store.members("hill"))
+                sum("pruned" in one.result.metrics for one in store.members("hill"))
                 == summary.pruned
                 > 0
             )
@@ -236,7 +241,7 @@ def test_a_plan_goes_on_with_a_pruned_trial_and_ends_with_the_bits_of_one_that_n
     ):
         run(store, plan, "inline", folders["pruned"])
         digest, *_ = [
-            one.digest for one, _, result in store.members("hill") if "pruned" in result.metrics
+            one.record.digest for one in store.members("hill") if "pruned" in one.result.metrics
         ]
         stored = store.trial(digest)
         assert (stored.result.state, stored.result.as_planned, stored.artifacts) == (
@@ -251,9 +256,9 @@ def test_a_plan_goes_on_with_a_pruned_trial_and_ends_with_the_bits_of_one_that_n
         ):
             verify(stored, curve(store, digest), "results/data")
         results = store.results([planned.digest for planned in plan.trials])
-        search = build_search(plan)
+        search = resumed_search(plan, results)
         done = sum(result.state == "done" for result in results.values())
-        assert tell_known(search, plan, results) == done < 5
+        assert search.progress.done == done < 5
         assert digest in [planned.digest for planned in search.open]
         summary = drive(plan, store, Options("inline", folder=folders["pruned"], stream=StringIO()))
         assert (summary.known, summary.outcomes) == (done, {"done": 5 - done})

@@ -17,10 +17,10 @@ from scalelab.plan.plan import Plan
 from scalelab.run.driver import Options, drive, drive_search
 from scalelab.run.live import Meter, Standing
 from scalelab.run.registering import record
-from scalelab.run.search import Progress
 from scalelab.run.summary import Summary
+from scalelab.search import Progress
+from scalelab.store.history import members_with_curves, other_results
 from scalelab.store.store import Store
-from scalelab.store.tried import members, others
 
 HILL = """
 name: hill
@@ -39,14 +39,15 @@ def plan(make_plan: Callable[..., Plan]) -> Plan:
 def drove(
     plan: Plan, store: Store, options: Options, trials: int, worker: Any = None, **how: Any
 ) -> Summary:
-    search = BestSoFar(plan.trials, trials, members(store, "hill", METRIC), **how)
+    search = BestSoFar(plan.trials, trials, members_with_curves(store, "hill", METRIC), **how)
     given = {"experiment": "hill", "spec": SPACE, "execution": plan.experiment.execution}
     return drive_search(search, store, options, **given, worker=worker or descending())
 
 
 def ended(store: Store) -> list[tuple[str, str, int | None]]:
     return [
-        (one.record.digest, one.result.state, one.result.step) for one in members(store, "hill")
+        (one.record.digest, one.result.state, one.result.step)
+        for one in members_with_curves(store, "hill")
     ]
 
 
@@ -60,7 +61,9 @@ def test_what_is_asked_becomes_a_member_in_the_order_of_asking(
     assert str(summary).startswith(f"{6 - summary.pruned} done, {summary.pruned} pruned in ")
     (found,) = store.experiments()
     assert (found.name, found.spec, sum(found.states.values())) == ("hill", SPACE, 6)
-    assert [step for step, _ in members(store, "hill", METRIC)[0].curve] == list(range(1, 9))
+    assert [step for step, _ in members_with_curves(store, "hill", METRIC)[0].curve] == list(
+        range(1, 9)
+    )
     with store.database.reading() as connection:
         positions = (
             connection.exec_driver_sql("SELECT position FROM memberships ORDER BY trial")
@@ -100,13 +103,13 @@ def test_a_result_that_the_store_has_is_told_and_not_run_again(
 ) -> None:
     other = make_plan(HILL.replace("hill", "grid"))
     drive(other, store, inline, worker=descending())
-    assert len(others(store, "hill", {"task.kind": ["facts"]})) == 10
+    assert len(other_results(store, "hill", {"task.kind": ["facts"]})) == 10
     summary = drove(plan, store, inline, 4)
     assert summary.outcomes == {}
     assert isinstance(inline.stream, StringIO)
     assert "another driver" not in inline.stream.getvalue()
     assert [state for _, state, _ in ended(store)] == ["done"] * 4
-    assert len(others(store, "hill", {})) == 6, "its own are no others"
+    assert len(other_results(store, "hill", {})) == 6, "its own are no others"
 
 
 def test_what_another_driver_runs_is_waited_for_and_what_another_search_ended_is_gone_on_with(
@@ -193,7 +196,9 @@ def test_the_display_tells_what_was_found(plan: Plan, store: Store, inline: Opti
     assert isinstance(inline.stream, StringIO)
     lines = inline.stream.getvalue().splitlines()
     best = min(
-        one.result.metrics[METRIC] for one in members(store, "hill") if one.result.state == "done"
+        one.result.metrics[METRIC]
+        for one in members_with_curves(store, "hill")
+        if one.result.state == "done"
     )
     assert f"(5/5 trials, {summary.pruned} pruned, best loss {best:.4g}, " in lines[-1]
     assert sum(": pruned at step" in line for line in lines) == summary.pruned
@@ -245,12 +250,12 @@ def test_what_no_longer_counts_is_not_the_best_so_far(
         asked.append(trial.optim.lr)
         return descending()(trial, execution, **how)
 
-    before = {one.record.digest for one in members(store, "hill")}
+    before = {one.record.digest for one in members_with_curves(store, "hill")}
     summary = drive_search(search, store, inline, **given, worker=worse)
     assert summary.known == 0
     own = [
         one.result.metrics[METRIC]
-        for one in members(store, "hill")
+        for one in members_with_curves(store, "hill")
         if one.record.digest in search.own and one.result.state == "done"
     ]
     assert isinstance(inline.stream, StringIO)

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
+from scalelab.search import Frontier
 from scalelab.spec.evaluation import Stop
-from scalelab.spec.search import Frontier
 
 
 def test_a_loss_stops_from_above() -> None:

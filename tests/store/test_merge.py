@@ -133,8 +133,8 @@ def test_experiments_of_one_name_become_one(store: Store, other: tuple[Store, st
         ("y", None),
     ]
     # C stands where A stands in this store's spec: it comes home, and does not become a member.
-    assert {member[0].digest for member in store.members("x")} == {A.digest, B.digest}
-    assert [member[0].digest for member in store.members("y")] == [C.digest]
+    assert {one.record.digest for one in store.members("x")} == {A.digest, B.digest}
+    assert [one.record.digest for one in store.members("y")] == [C.digest]
 
 
 def test_a_file_comes_home_to_a_server_and_back(new_database: NewPlace, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from scalelab.core.events import Ended, Measured, Started
 from scalelab.store import frames, open_store
 from scalelab.store.curves import curve
 from scalelab.store.export import export
+from scalelab.store.history import is_member, members_with_curves, other_results
 from scalelab.store.records import Result
 from scalelab.store.store import Store
-from scalelab.store.tried import is_member, members, others
 
 A, B, C = record(1), record(2), record(3)
 SPACE = {"name": "s", "objectives": {"loss": "minimize"}}
@@ -80,13 +80,13 @@ def test_enlisted_trials_are_members_in_the_order_of_asking_and_claimed(store: S
     assert store.enlist("s", A, "me")
     assert store.enlist("s", C, "me"), "it is mine already"
     assert not store.enlist("s", C, "you")
-    assert [(one.record, one.result.state) for one in members(store, "s")] == [
+    assert [(one.record, one.result.state) for one in members_with_curves(store, "s")] == [
         (C, "queued"),
         (B, "done"),
         (A, "queued"),
     ]
     store.open_experiment("s", SPACE | {"trials": 9})
-    assert len(members(store, "s")) == 3
+    assert len(members_with_curves(store, "s")) == 3
     assert next(found for found in store.experiments() if found.name == "s").spec["trials"] == 9
 
 
@@ -101,7 +101,7 @@ def test_enlisting_a_failed_trial_is_for_those_who_retry(store: Store) -> None:
 
 
 def test_members_come_with_the_curve_of_one_metric(store: Store) -> None:
-    assert members(store, "s", "loss") == []
+    assert members_with_curves(store, "s", "loss") == []
     store.open_experiment("s", SPACE)
     for trial in (B, A):
         store.enlist("s", trial, "me")
@@ -112,7 +112,7 @@ def test_members_come_with_the_curve_of_one_metric(store: Store) -> None:
         Measured(5, {"loss": float("nan"), "other": 1.0}),
     )
     store.flush()
-    first, second = members(store, "s", "loss")
+    first, second = members_with_curves(store, "s", "loss")
     assert (first.record, second.record) == (B, A)
     assert [(step, value != value) for step, value in first.curve] == [(5, True)]
     assert second.curve == [(10, 3.0), (20, 2.0)]
@@ -130,19 +130,19 @@ def test_others_are_results_of_other_experiments_by_the_words_in_their_trials(st
     for trial in (B, C, context):
         finish(store, trial.digest)
     prune(store, A.digest)
-    found = others(store, "s", {"task.kind": ["facts"]})
-    assert [(one.digest, one.trial, one.state, one.metrics) for one in found] == [
-        (trial.digest, trial.trial, "done", {"loss": 1.0}) for trial in (B, context)
+    found = other_results(store, "s", {"task.kind": ["facts"]})
+    assert [(one.record, one.result.state, one.result.metrics) for one in found] == [
+        (replace(trial, axes={}), "done", {"loss": 1.0}) for trial in (B, context)
     ]
     assert [
-        one.digest
-        for one in others(
+        one.record.digest
+        for one in other_results(
             store, "s", {"task.kind": ["text", "facts"], "task.recall": ["in_context"]}
         )
     ] == [context.digest]
     assert (
-        others(store, "s", {"task.kind": ["text"]})
-        == others(store, "s", {"model.nothing": ["here"]})
+        other_results(store, "s", {"task.kind": ["text"]})
+        == other_results(store, "s", {"model.nothing": ["here"]})
         == []
     )
 
@@ -178,7 +178,11 @@ def test_a_merge_keeps_what_knows_most(new_place: NewPlace, clock: Clock) -> Non
             ("stopped", "queued"),
         ]
         assert curve(store, A.digest) == {(10, "loss"): 3.0, (20, "loss"): 2.0}
-        assert [one.record.digest for one in members(store, "s")] == [A.digest, B.digest, C.digest]
+        assert [one.record.digest for one in members_with_curves(store, "s")] == [
+            A.digest,
+            B.digest,
+            C.digest,
+        ]
         assert merge(store, there).imported == 0
         finish(store, A.digest)
         assert merge(store, there).imported == 0
@@ -227,7 +231,7 @@ def test_a_member_that_is_asked_for_again_keeps_its_place_and_takes_the_new_axes
     store.open_experiment("s", SPACE)
     for trial in (A, B, replace(A, axes={"optim.lr": 0.5})):
         store.enlist("s", trial, "me")
-    assert [(one.record.digest, one.record.axes) for one in members(store, "s")] == [
+    assert [(one.record.digest, one.record.axes) for one in members_with_curves(store, "s")] == [
         (A.digest, {"optim.lr": 0.5}),
         (B.digest, B.axes),
     ]

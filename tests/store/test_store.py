@@ -38,7 +38,9 @@ def test_what_nobody_registered_is_missing(store: Store) -> None:
 def test_registered_trials_are_missing_and_come_back_as_they_went_in(store: Store) -> None:
     trials = [B, replace(A, extra={"note": "ä", "none": None}), C]
     store.register("x", SPEC, trials)
-    assert [member[:2] for member in store.members("x")] == [(trial, "missing") for trial in trials]
+    assert [(one.record, one.result.state) for one in store.members("x")] == [
+        (trial, "missing") for trial in trials
+    ]
 
 
 def test_registering_again_changes_nothing(store: Store) -> None:
@@ -59,12 +61,12 @@ def test_a_trial_belongs_to_two_experiments_with_the_axes_of_each(store: Store) 
     store.register("x", SPEC, [A])
     store.register("y", SPEC, [replace(A, axes={"model.width": 4}, replicate=3)])
     finish(store, A.digest)
-    assert [(member[0].axes, member[1]) for member in store.members("x")] == [
+    assert [(one.record.axes, one.result.state) for one in store.members("x")] == [
         ({"task.people": 1}, "done")
     ]
-    assert [(member[0].axes, member[0].replicate, member[1]) for member in store.members("y")] == [
-        ({"model.width": 4}, 3, "done")
-    ]
+    assert [
+        (one.record.axes, one.record.replicate, one.result.state) for one in store.members("y")
+    ] == [({"model.width": 4}, 3, "done")]
     assert store.trial(A.digest).experiments == ["x", "y"]
 
 
@@ -75,11 +77,11 @@ def test_what_the_spec_no_longer_has_leaves_the_experiment_and_stays_in_the_stor
     store.register("y", SPEC, [A])
     finish(store, A.digest)
     store.register("x", SPEC, [C])
-    assert [member[0].digest for member in store.members("x")] == [C.digest]
-    assert [member[0].digest for member in store.members("y")] == [A.digest]
+    assert [one.record.digest for one in store.members("x")] == [C.digest]
+    assert [one.record.digest for one in store.members("y")] == [A.digest]
     assert store.states([A.digest]) == {A.digest: "done"}
     store.register("x", SPEC, [A, B, C])
-    assert [(member[0].digest, member[1]) for member in store.members("x")] == [
+    assert [(one.record.digest, one.result.state) for one in store.members("x")] == [
         (A.digest, "done"),
         (B.digest, "missing"),
         (C.digest, "missing"),

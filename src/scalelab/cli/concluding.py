@@ -2,24 +2,24 @@
 write, fig. 12, and the best as a spec.
 """
 
-from collections.abc import Callable, Mapping
+import shutil
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelab.cli.faults import as_user_error, explained
 from scalelab.cli.options import number, print_table
-from scalelab.cli.samples import beside, sample_text
 from scalelab.core.canon import SHORT, canonical_json
-from scalelab.core.errors import UserError
+from scalelab.core.text import safe
 
 if TYPE_CHECKING:
-    from scalelab.report.figures.search.data import Searched, Tried
-    from scalelab.spec.experiment import Experiment
+    from scalelab.optimize.result import SearchResult, SearchTrial
     from scalelab.spec.load import Document
     from scalelab.spec.space import Space
-    from scalelab.store import Store, StoredTrial
-    from scalelab.store.reader import Reader
+    from scalelab.store import Store
 
 FIGURE = "search"
 """The name of fig. 12."""
@@ -30,32 +30,29 @@ _FRONT = 20
 """Trials of a front that are shown."""
 _NAMED = 6
 """Paths that are named as important."""
+_GAP = " | "
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What a search found."""
+    """What is written at the end of a search."""
 
-    searched: "Searched"
-    ends: Mapping[str, "StoredTrial"]
-    """Title -> trial: see `Searched.ends`. Their axes are the searched paths that apply."""
+    result: "SearchResult"
     samples: Mapping[str, str]
-    """Title -> what that trial writes."""
+    """Title -> what that trial writes; see `SearchResult.ends`."""
     figure: "Made"
-    found: "Made"
+    best: "Made"
     """The best as a spec; of several objectives the best in the first."""
 
     @property
     def unexpected(self) -> list[BaseException]:
         """What stopped a file from being made, and is no fault of the user's."""
-        return [
-            made.unexpected for made in (self.figure, self.found) if made.unexpected is not None
-        ]
+        return [made.unexpected for made in (self.figure, self.best) if made.unexpected is not None]
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`, beside `found_json`."""
-        samples = {self.ends[title].record.digest: text for title, text in self.samples.items()}
-        return {"samples": samples, "figure": self.figure.name, "found": self.found.name}
+        """For `--json`, beside that of the result."""
+        samples = {self.result.ends[title].digest: text for title, text in self.samples.items()}
+        return {"samples": samples, "figure": self.figure.name, "found": self.best.name}
 
 
 @dataclass(frozen=True)
@@ -86,91 +83,27 @@ def _made(write: Callable[[], Path]) -> Made:
         return Made(None, str(as_user_error(error)), error if explained(error) is None else None)
 
 
-def found_json(searched: "Searched") -> dict[str, Any]:
-    """What a search found, for `--json`: the best and the worst by the first objective, and the
-    front.
-    """
-
-    def as_dict(one: "Tried") -> dict[str, Any]:
-        return {"digest": one.digest, "values": list(one.values), "setting": dict(one.setting)}
-
-    ends = {
-        "best": as_dict(searched.ranked[0]),
-        "worst": as_dict(searched.ranked[-1]),
-        "front": [as_dict(one) for one in searched.front],
-    }
-    pruned = sum(one.pruned for one in searched.tried)
-    return {
-        "objectives": list(searched.objectives),
-        "pruned": pruned,
-        **ends,
-        "importances": dict(searched.importances),
-    }
-
-
-def searched_in(opened: "Reader", name: str) -> "Searched | None":
-    """What a store knows of a search; None where no trial of it has come to its end."""
-    from scalelab.report.figures.search.data import searched_of
-    from scalelab.report.reading import Reading
-    from scalelab.report.registry import find
-
-    found = searched_of(Reading(opened).rows(find(FIGURE), [name]))
-    return found if found is not None and found.complete else None
-
-
 def conclude(
-    opened: "Store", searched: "Searched", space: "Space", document: "Document", where: str
+    opened: "Store", result: "SearchResult", space: "Space", document: "Document", where: str
 ) -> Conclusion:
     """Ask the ends for their samples, write the best as a spec, and draw."""
     from scalelab import report
+    from scalelab.optimize.best_spec import best_spec, write_spec
+    from scalelab.optimize.samples import sample_text
     from scalelab.spec.load_space import experiment_of
 
-    experiment, inner = experiment_of(space, document)
-    data = experiment.execution.data
-    ends = {title: opened.trial(one.digest) for title, one in searched.ends.items()}
+    data = experiment_of(space, document)[0].execution.data
     samples = {
-        title: sample_text(opened, one.record.digest, data, where) for title, one in ends.items()
+        title: sample_text(opened, one.digest, data, where) for title, one in result.ends.items()
     }
-    axes = next(
-        record.axes
-        for record, _, _ in opened.members(searched.name)
-        if record.digest == searched.ranked[0].digest
-    )
-    found = _made(lambda: _found(searched, experiment, inner, axes))
-    figure = _made(lambda: report.draw(opened, FIGURE, experiments=[searched.name], out=REPORTS))
-    return Conclusion(searched, ends, samples, figure, found)
-
-
-def _found(
-    searched: "Searched", experiment: "Experiment", document: "Document", point: Mapping[str, Any]
-) -> Path:
-    """The best as a spec.
-
-    Raises UserError where the base was another when it ran, and where the spec can't be written.
-    """
-    from scalelab.plan.plan import compile_point
-    from scalelab.run.found import Found, write_found
-
-    best = searched.ranked[0]
-    if compile_point(experiment, document, dict(point)).digest != best.digest:
-        what = f"the best, trial {best.digest[:SHORT]}, ran when the space had another base"
-        raise UserError(
-            what,
-            cure=(
-                f"see it with `scalelab show {best.digest[:SHORT]}`, or give the changed space"
-                " another `name`"
-            ),
-        )
-    return write_found(
-        Found(
-            searched.name, searched.objectives[0], best.values[0], best.digest, document.data, point
-        )
-    )
+    best = _made(lambda: write_spec(best_spec(space, document, result)))
+    figure = _made(lambda: report.draw(opened, FIGURE, experiments=[result.name], out=REPORTS))
+    return Conclusion(result, samples, figure, best)
 
 
 def show(concluded: Conclusion) -> None:
     """Print it."""
-    searched = concluded.searched
+    searched = concluded.result
     pruned = sum(one.pruned for one in searched.tried)
     ended = (
         f"{len(searched.complete):,} trials came to their end"
@@ -181,21 +114,19 @@ def show(concluded: Conclusion) -> None:
     if len(searched.objectives) > 1:
         _show_front(searched)
     print()
-    _show_ends(concluded)
+    _show_ends(searched)
     print(f"\n{_mattered(searched)}\n")
-    titles = [
-        f"{title}, trial {one.record.digest[:SHORT]}" for title, one in concluded.ends.items()
-    ]
+    titles = [f"{title}, trial {one.digest[:SHORT]}" for title, one in searched.ends.items()]
     print("\n".join(beside(titles, list(concluded.samples.values()))))
-    figure, found = concluded.figure, concluded.found
+    figure, best = concluded.figure, concluded.best
     print(f"\nfig. 12: {figure.path or figure.why}")
     print(
-        f"the best as a spec: {found.path or found.why}"
-        + (_AGAIN.format(found.path) if found.path else "")
+        f"the best as a spec: {best.path or best.why}"
+        + (_AGAIN.format(best.path) if best.path else "")
     )
 
 
-def _show_front(searched: "Searched") -> None:
+def _show_front(searched: "SearchResult") -> None:
     """A line for each trial that no other beats in everything."""
     print(
         f"{len(searched.front):,} of them are on the front of {' and '.join(searched.objectives)}\n"
@@ -217,36 +148,38 @@ def _show_front(searched: "Searched") -> None:
         print(f"{len(shown)} of {len(searched.front)} are shown; --json and fig. 12 have all")
 
 
-def _show_ends(concluded: Conclusion) -> None:
+def _show_ends(searched: "SearchResult") -> None:
     """A column for each end: what it reached, how, and what it costs."""
-    searched, ends = concluded.searched, concluded.ends
-    by_digest = {one.digest: one for one in searched.tried}
-    tried = [by_digest[one.record.digest] for one in ends.values()]
+    ends = searched.ends
     rows = [
-        ["trial", *(one.record.digest[:SHORT] for one in ends.values())],
-        ["state", *(one.result.state for one in ends.values())],
+        ["trial", *(one.digest[:SHORT] for one in ends.values())],
+        ["state", *(one.state for one in ends.values())],
     ]
     rows += [
-        [name, *(number(one.values[at]) for one in tried)]
+        [name, *(number(one.values[at]) for one in ends.values())]
         for at, name in enumerate(searched.objectives)
     ]
-    rows += [[path, *(_cell(one.setting.get(path)) for one in tried)] for path in searched.paths]
-    rows.append(["params", *(f"{one.record.params.get('total', 0):,}" for one in ends.values())])
+    rows += [
+        [path, *(_cell(one.setting.get(path)) for one in ends.values())] for path in searched.paths
+    ]
+    rows.append(["params", *(_params(one) for one in ends.values())])
     if "flops_per_token" not in searched.objectives:
+        measured = [one.stored.result.metrics for one in ends.values()]
         rows.append(
-            [
-                "flops_per_token",
-                *(number(one.result.metrics.get("flops_per_token")) for one in ends.values()),
-            ]
+            ["flops_per_token", *(number(each.get("flops_per_token")) for each in measured)]
         )
     print_table(["", *ends], rows)
+
+
+def _params(one: "SearchTrial") -> str:
+    return f"{one.stored.record.params.get('total', 0):,}"
 
 
 def _cell(value: Any) -> str:
     return canonical_json(value) if isinstance(value, list | dict) else number(value)
 
 
-def _mattered(searched: "Searched") -> str:
+def _mattered(searched: "SearchResult") -> str:
     """The importances in a sentence."""
     from scalelab.fit.importance import FEWEST
 
@@ -261,3 +194,27 @@ def _mattered(searched: "Searched") -> str:
             f" end: {FEWEST} are needed."
         )
     return f"What separates the best tenth from the rest: {', '.join(named)} (PED-ANOVA)."
+
+
+def beside(titles: Sequence[str], texts: Sequence[str], width: int | None = None) -> list[str]:
+    """Lines with the texts in columns of one width, each under its title; the terminal's width, or
+    120 where there is none.
+    """
+    width = width or shutil.get_terminal_size(fallback=(120, 40)).columns
+    each = max(20, (width - len(_GAP) * (len(texts) - 1)) // len(texts))
+    columns = [
+        [title[:each], "-" * each, *_wrapped(text, each)]
+        for title, text in zip(titles, texts, strict=True)
+    ]
+    rows = zip_longest(*columns, fillvalue="")
+    return [_GAP.join(cell.ljust(each) for cell in row).rstrip() for row in rows]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = safe(text).expandtabs(4).splitlines()
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, width, drop_whitespace=False, replace_whitespace=False)
+        or [""]
+    ]

@@ -1,7 +1,6 @@
 """`generate`: what a trained model says."""
 
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,20 +18,14 @@ from scalelab.cli.options import (
     number,
     print_json,
 )
-from scalelab.cli.showing import trial_json
 from scalelab.core.canon import SHORT
-from scalelab.core.errors import UserError, nearest
-from scalelab.core.events import is_pruned
-from scalelab.core.metrics import is_lower_better
+from scalelab.core.errors import UserError
+from scalelab.core.text import safe
 
 if TYPE_CHECKING:
-    import torch
-
-    from scalelab.families.language_model import LanguageModel
     from scalelab.generate import Piece, Sampling
     from scalelab.spec.experiment import Trial
-    from scalelab.store import Store, StoredTrial
-    from scalelab.tasks.task import TaskData
+    from scalelab.store import TrialDetails
 
 _UNFIT_FOR_GAPS = {
     "--compile": "a model that fills gaps has no decoding step to compile",
@@ -42,15 +35,6 @@ _UNFIT_FOR_GAPS = {
 _UNFIT_FOR_ROUTERS = (
     "a router decides token by token which layers run, and that is no step to compile"
 )
-_FORMATS = {
-    "\u200b",
-    "\u200e",
-    "\u200f",
-    "\ufeff",
-    *map(chr, range(0x202A, 0x202F)),
-    *map(chr, range(0x2060, 0x206A)),
-}
-"""Characters that are not seen but change how others are shown, the order of writing among them."""
 
 
 @dataclass(frozen=True)
@@ -193,21 +177,22 @@ def generate(
         print_json({"trials": answers})
 
 
-def _named(store: str, digest: str) -> "list[tuple[str, StoredTrial]]":
+def _named(store: str, digest: str) -> "list[tuple[str, TrialDetails]]":
     from scalelab.store import open_store
 
     with open_store(store, mode="read") as opened:
         return [("", opened.trial(opened.find(digest)))]
 
 
-def _extremes(store: str, experiment: str, metric: str | None) -> "list[tuple[str, StoredTrial]]":
+def _extremes(store: str, experiment: str, metric: str | None) -> "list[tuple[str, TrialDetails]]":
     """The best and the worst trial that has come to an end and not diverged; one where there is
     only one.
     """
+    from scalelab.run.trained import rank_trained
     from scalelab.store import open_store
 
     with open_store(store, mode="read") as opened:
-        metric, ranked = _ranked(opened, experiment, metric, store)
+        metric, ranked = rank_trained(opened, experiment, metric, store)
         chosen = dict.fromkeys((ranked[0], ranked[-1]))
         names = ["best", "worst"] if len(chosen) > 1 else ["only finished"]
         found = [opened.trial(digest) for digest in chosen]
@@ -218,53 +203,21 @@ def _extremes(store: str, experiment: str, metric: str | None) -> "list[tuple[st
     return list(zip(titles, found, strict=True))
 
 
-def _ranked(
-    opened: "Store", experiment: str, metric: str | None, store: str
-) -> tuple[str, list[str]]:
-    """The metric, and the digests of the trials that have it, the best first."""
-    from scalelab.spec.experiment import Trial
-
-    members = opened.members(experiment)
-    ended = [
-        (one, end.metrics)
-        for one, state, end in members
-        if state in ("done", "stopped") and not is_pruned(state, end.metrics)
-        if one.origin == "run"
-    ]
-    if members and all(one.origin != "run" for one, _, _ in members):
-        raise UserError(
-            f"the trials of `{experiment}` are imported and have no models",
-            cure="name an experiment that ran here",
-            where=store,
-        )
-    if not ended:
-        raise UserError(f"no trial of `{experiment}` is finished", cure="run it first", where=store)
-    if metric is None:
-        metric = Trial.model_validate(ended[0][0].trial).task.main_metric
-    having = [(metrics[metric], record.digest) for record, metrics in ended if metric in metrics]
-    if not having:
-        known = sorted({name for _, metrics in ended for name in metrics})
-        raise UserError(
-            f"no finished trial of `{experiment}` has the metric `{metric}`",
-            cure=nearest(metric, known),
-            where=store,
-        )
-    return metric, [digest for _, digest in sorted(having, reverse=not is_lower_better(metric))]
-
-
 def _answer(
-    found: "StoredTrial", title: str, wish: Wish, store: str, as_json: bool
+    found: "TrialDetails", title: str, wish: Wish, store: str, as_json: bool
 ) -> dict[str, Any]:
     """Sample from one trial, onto the terminal unless JSON is wanted."""
     from scalelab.generate import Piece, compiled_step, fill, stream, whole
+    from scalelab.run.trained import check_ran_here, load_trained
     from scalelab.spec.experiment import Trial
+    from scalelab.store.listing import trial_row
     from scalelab.tasks import vocabulary
 
-    _refuse_imported(found, store)
+    check_ran_here(found, store)
     trial = Trial.model_validate(found.record.trial)
     _refuse_unfit(trial, wish, found.record.digest)
-    model, data, device = loaded(trial, found, wish.data, store)
-    words = vocabulary(data)
+    trained = load_trained(found, wish.data, store)
+    model, device, words = trained.model, trained.device, vocabulary(trained.data)
     prompt = words.example() if wish.prompt is None else wish.prompt
     if words.gap is not None:
         ids, sampling = words.encode(prompt), wish.sampled(0.0)
@@ -289,7 +242,8 @@ def _answer(
     if as_json:
         experiments = ", ".join(found.experiments)
         return {
-            **trial_json(experiments, found.record, found.result),
+            **trial_row(experiments, found),
+            "trial": found.record.trial,
             "title": title,
             "prompt": prompt,
             "samples": [vars(one) for one in samples],
@@ -313,48 +267,6 @@ def _refuse_unfit(trial: "Trial", wish: Wish, digest: str) -> None:
         if given[option]:
             cure, where = f"leave `{option}` out", f"trial {digest[:SHORT]}"
             raise UserError(why, cure=cure, where=where)
-
-
-def _refuse_imported(found: "StoredTrial", store: str) -> None:
-    """Raises UserError for a trial that came with a table."""
-    if found.record.origin != "run":
-        raise UserError(
-            f"trial {found.record.digest[:SHORT]} is imported and has no model",
-            cure="name a trial that ran here",
-            where=store,
-        )
-
-
-def loaded(
-    trial: "Trial", found: "StoredTrial", data: str, store: str
-) -> "tuple[LanguageModel, TaskData, torch.device]":
-    """The trained model of a stored trial, the data of its task, and the device that it is on.
-
-    Raises UserError where there is none.
-    """
-    from scalelab.spec.execution import Execution
-    from scalelab.tasks import build
-    from scalelab.train.loading import load_model
-    from scalelab.train.numerics import pick_device
-
-    _refuse_imported(found, store)
-    short, state = found.record.digest[:SHORT], found.result.state
-    if state not in ("done", "stopped"):
-        cure = (
-            "its weights are no numbers; name another"
-            if state == "diverged"
-            else "name a finished trial of `scalelab ls`"
-        )
-        raise UserError(f"trial {short} is {state}", cure=cure, where=store)
-    if "model" not in found.artifacts:
-        raise UserError(
-            f"the model of trial {short} was not kept",
-            cure="run it into another store with `--artifacts`",
-            where=store,
-        )
-    built, device = build(trial.task, data), pick_device(Execution())
-    model = load_model(trial, found.artifacts, built.shape, device)
-    return model, built, device
 
 
 def _tell(pieces: "Iterable[Piece]", prompt: str, num: int) -> bool:
@@ -388,16 +300,3 @@ def _begin(told: int, num: int) -> None:
 def _write(text: str) -> None:
     sys.stdout.write(safe(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
-
-
-def safe(text: str) -> str:
-    """What a terminal would take as a command, or show out of order, as its code."""
-    return "".join(_escaped(one) if _is_unsafe(one) else one for one in text)
-
-
-def _is_unsafe(one: str) -> bool:
-    return one in _FORMATS or (unicodedata.category(one) == "Cc" and one not in "\n\t")
-
-
-def _escaped(one: str) -> str:
-    return f"\\x{ord(one):02x}" if ord(one) < 0x100 else f"\\u{ord(one):04x}"

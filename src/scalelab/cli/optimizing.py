@@ -1,9 +1,8 @@
 """`optimize`: a guided search over a space, to its best and its worst."""
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,9 +20,8 @@ from scalelab.cli.options import (
     print_json,
     spec_file,
 )
-from scalelab.cli.running import default_folder, is_there, outcome, parsed_seconds, result_rows
+from scalelab.cli.running import parsed_seconds
 from scalelab.core.errors import UserError
-from scalelab.core.events import FINISHED
 
 if TYPE_CHECKING:
     from scalelab.run.driver import Options
@@ -120,7 +118,7 @@ def optimize(
         raise UserError(
             what, cure="say when to end: --trials 100, or --time 10m", where=document.path
         )
-    from scalelab.run.driver import Options
+    from scalelab.run.driver import Options, default_folder
 
     options = Options(
         executor=executor,
@@ -152,67 +150,41 @@ def _search(
     as_json: bool,
 ) -> int:
     """Search, and tell the end; gives the exit code."""
-    from scalelab.cli.concluding import conclude, found_json, searched_in, show
-    from scalelab.cli.spaces import base_of, cold_start
-    from scalelab.run.driver import drive_search, ready, start_patience
-    from scalelab.run.leaving import Leaving
-    from scalelab.run.search.guided import GuidedSearch
-    from scalelab.run.search.known import known_trials
-    from scalelab.store import open_store
+    from scalelab.cli.concluding import conclude, show
+    from scalelab.cli.spaces import cold_start
+    from scalelab.optimize.opening import base_of, open_search
+    from scalelab.optimize.result import read_result
+    from scalelab.run.driver import open_for_run
+    from scalelab.store.listing import list_trials
 
     experiment = base_of(space, document)
-    with ExitStack() as stack:
-        if not is_there(store):
-            stack.enter_context(
-                ready(experiment.execution, options)
-            )  # a search that is refused makes no store
-        patience = start_patience(experiment.execution, options)
-        opened = stack.enter_context(open_store(store, mode="write", patience=patience))
-        known = known_trials(opened, space, document, warm=warm, retry_failed=options.retry_failed)
-        search = GuidedSearch(space, document, known, trials=space.trials)
-        spec: dict[str, Any] = space.model_dump(mode="json")
-        own = set(search.own)
-        strange = [
-            row.digest
-            for row in known
-            if row.axes is not None and row.digest not in own and row.state in FINISHED
-        ]
+    with open_for_run(store, experiment.execution, options) as opened:
+        search = open_search(opened, space, document, warm=warm, retry_failed=options.retry_failed)
         if not replace:
-            other = opened.other_source(space.name, document.path, spec)
-            Leaving(space.name, len(strange), len(strange), other).refuse(document)
+            search.leaving(opened).refuse(document)
         if cold := cold_start(search):
             print(cold, file=options.stream)
-        ended = drive_search(
-            search,
-            opened,
-            options,
-            experiment=space.name,
-            spec=spec,
-            execution=experiment.execution,
-            leaving=strange,
-            file=document.path,
-        )
+        ended = search.run(opened, options)
         if not as_json:
             print(ended)
-        searched = searched_in(opened, space.name)
+        result = read_result(opened, space.name)
         concluded = None
-        if searched is not None and conclusion and ended.stopped != "interrupted":
-            concluded = conclude(opened, searched, space, document, store)
-        rows = result_rows(opened, space.name) if as_json else []
+        if result is not None and conclusion and ended.stopped != "interrupted":
+            concluded = conclude(opened, result, space, document, store)
+        rows = list_trials(opened, [space.name]) if as_json else []
     if as_json:
-        found = {} if searched is None else found_json(searched)
         print_json(
             {
                 "experiment": space.name,
-                **outcome(ended),
-                **found,
+                **ended.as_dict(),
+                **(result.as_dict() if result else {}),
                 **(concluded.as_dict() if concluded else {}),
                 "trials": rows,
             }
         )
     elif concluded is not None:
         show(concluded)
-    elif searched is None:
+    elif result is None:
         print(_nothing(ended))
     unexpected = concluded.unexpected if concluded is not None else []
     return max([ended.exit_code, *map(print_error, unexpected)])

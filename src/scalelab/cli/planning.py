@@ -19,9 +19,7 @@ from scalelab.cli.options import (
     print_table,
 )
 from scalelab.cli.summarising import between, cost, show_summary
-from scalelab.core.errors import UserError
 from scalelab.core.events import State
-from scalelab.core.locations import is_missing
 from scalelab.core.units import brief, format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -29,9 +27,7 @@ if TYPE_CHECKING:
 
     from scalelab.plan.cost import Clock
     from scalelab.plan.plan import Plan, PlannedTrial
-    from scalelab.run.leaving import Leaving
     from scalelab.run.older import Older
-    from scalelab.store import Result
 
 ROWS = 40
 """Lines of a plan that are shown unasked: about a screen."""
@@ -51,51 +47,37 @@ def plan(
 
     A large plan is summed up by its axes.
     """
-    compiled = compiled_plan(spec, settings or [], store)
-    preview(compiled, chosen_part(compiled, only), store, as_json, every_line)
+    preview(compiled_plan(spec, settings or [], store), only, store, as_json, every_line)
 
 
 def preview(
-    whole: "Plan", compiled: "Plan", store: str, as_json: bool, every_line: bool = False
+    whole: "Plan", only: str | None, store: str, as_json: bool, every_line: bool = False
 ) -> None:
     """Print a part of a plan against what the store knows; a large one by its axes, and line by
     line only where every line is wanted.
     """
+    from scalelab.plan.diff import choose
     from scalelab.run.older import older_note
+    from scalelab.run.overview import overview
 
-    results, clock, older, left = known(store, whole, compiled)
-    states: dict[str, State] = {digest: result.as_planned for digest, result in results.items()}
-    total = summary(compiled, results, clock)
+    known = overview(store, whole, choose(whole, only))
     if as_json:
-        print_json(
-            {
-                "experiment": compiled.experiment.name,
-                **total,
-                "older_recipes": [one.as_dict() for one in older],
-                "left": left.trials,
-                "replaces": left.other if left.is_refused else None,
-                "trials": trial_rows(compiled, states, clock),
-            }
-        )
+        print_json(known.as_dict())
+        return
+    compiled, is_large = known.plan, len(_groups(known.plan)) > ROWS
+    if is_large:
+        show_summary(compiled.trials, known.states, known.clock)
+        print()
+    if every_line or not is_large:
+        show(compiled, shown_states(known.states, known.older), known.clock)
     else:
-        is_large = len(_groups(compiled)) > ROWS
-        if is_large:
-            show_summary(compiled.trials, states, clock)
-            print()
-        if every_line or not is_large:
-            show(compiled, shown_states(states, older), clock)
-        else:
-            print(
-                "`scalelab plan --all` shows every combination of the axes, `--only` some of them"
-            )
-        if cold := cold_note(compiled.trials):
-            print(f"\n{cold}")
-        show_total(compiled, total)
-        if note := older_note(older):
+        print("`scalelab plan --all` shows every combination of the axes, `--only` some of them")
+    if cold := cold_note(compiled.trials):
+        print(f"\n{cold}")
+    show_total(compiled, known.totals())
+    for note in (older_note(known.older), known.leaving.note, known.leaving.question):
+        if note:
             print(note)
-        for note in (left.note, left.question):
-            if note:
-                print(note)
 
 
 def compiled_plan(spec: "Path", settings: list[str], store: str = DEFAULT_STORE) -> "Plan":
@@ -107,102 +89,15 @@ def compiled_plan(spec: "Path", settings: list[str], store: str = DEFAULT_STORE)
     from scalelab.cli.preparing import prepare_shown
     from scalelab.data.spec import TALES
     from scalelab.data.text.manifest import NotPrepared
-    from scalelab.run.pretrained import compiled
-    from scalelab.spec.load import load
+    from scalelab.run.pretrained import plan_spec
 
     try:
-        return compiled(*load(spec, settings), store)
+        return plan_spec(spec, settings, store)
     except NotPrepared as missing:
         if missing.task.corpus.source != TALES:
             raise
         prepare_shown(missing.task.corpus, missing.task.tokens, missing.folder, sys.stderr)
         return compiled_plan(spec, settings, store)
-
-
-def chosen_part(compiled: "Plan", only: str | None) -> "Plan":
-    """The trials that `--only` chooses. Raises UserError where it chooses none."""
-    from scalelab.core.filter import compile_filter
-    from scalelab.plan.diff import keep
-
-    part = keep(compiled, compile_filter(only) if only else None)
-    if not part.trials:
-        what = (
-            f"`{only}` matches none of the {len(compiled.trials):,} trials of"
-            f" {compiled.experiment.name}"
-        )
-        raise UserError(what, cure="see `scalelab plan` for them", where="--only")
-    return part
-
-
-def known(
-    where: str, whole: "Plan", compiled: "Plan"
-) -> "tuple[Mapping[str, Result], Clock, Sequence[Older], Leaving]":
-    """Results, speeds, results under older recipes and what would leave the experiment, from the
-    store; where there is none yet, all is missing.
-    """
-    from scalelab.plan.cost import Clock
-    from scalelab.run.leaving import Leaving, leaving
-    from scalelab.run.older import older_results
-    from scalelab.store import Result, open_store
-
-    if is_missing(where):
-        missing = {planned.digest: Result("missing") for planned in compiled.trials}
-        return missing, Clock([]), [], Leaving(whole.experiment.name)
-    with open_store(where, mode="read") as store:
-        results = store.results([planned.digest for planned in compiled.trials])
-        older = older_results(store, compiled, results)
-        return results, Clock(store.speeds()), older, leaving(store, whole)
-
-
-def summary(compiled: "Plan", results: "Mapping[str, Result]", clock: "Clock") -> dict[str, Any]:
-    """Totals of a plan: how far it is, and what its search may yet run."""
-    from scalelab.plan.diff import tally
-    from scalelab.run.search import build_search, tell_known
-
-    search = build_search(compiled)
-    tell_known(search, compiled, results)
-    progress, left = search.progress, search.open
-    return {
-        "search": compiled.experiment.search.kind,
-        "states": tally(
-            compiled, {digest: result.as_planned for digest, result in results.items()}
-        ),
-        **(
-            {"cells": {"answered": progress.done, "total": progress.total}}
-            if progress.unit == "cells"
-            else {}
-        ),
-        "tokens": sum(planned.tokens for planned in left),
-        "flops": sum(planned.flops for planned in left),
-        "flops_least": sum(planned.flops_least for planned in left),
-        "seconds": sum(map(clock.seconds, left)),
-        "basis": clock.basis,
-    }
-
-
-def trial_rows(
-    compiled: "Plan", states: Mapping[str, State], clock: "Clock"
-) -> list[dict[str, Any]]:
-    """The plan's trials in the form of every `--json` answer; seconds are predicted."""
-    name = compiled.experiment.name
-    return [
-        {
-            "digest": planned.digest,
-            "state": states[planned.digest],
-            "experiment": name,
-            "axes": planned.axes,
-            "replicate": planned.replicate,
-            "params": planned.params.as_dict(),
-            "steps": planned.steps,
-            "tokens": planned.tokens,
-            "exposures": planned.exposures,
-            "flops": planned.flops,
-            "flops_least": planned.flops_least,
-            "seconds": clock.seconds(planned),
-            "metrics": {},
-        }
-        for planned in compiled.trials
-    ]
 
 
 def shown_states(states: Mapping[str, State], older: "Sequence[Older]") -> dict[str, str]:
@@ -242,7 +137,7 @@ def _groups(compiled: "Plan") -> "list[list[PlannedTrial]]":
 
 def cold_note(trials: "Sequence[PlannedTrial]", which: str = "the trials") -> str:
     """The sentence on those of the trials that end within their warm-up; empty where none does."""
-    cold = sum(planned.trial.optim.schedule.warmup >= planned.steps for planned in trials)
+    cold = sum(planned.ends_in_warmup for planned in trials)
     what = (
         f"note: {cold:,} of {which} end within their warm-up and never reach the learning rate; see"
         " `optim.schedule.warmup`"
@@ -259,11 +154,7 @@ def show_total(compiled: "Plan", total: dict[str, Any]) -> None:
     if not total["flops"]:
         print("nothing to run")
         return
-    bound = (
-        "at most: a frontier search runs a small part, the small models"
-        if total["search"] == "frontier"
-        else "on one slot"
-    )
+    bound = compiled.experiment.search.time_bound
     flops, seconds = (
         between(total["flops_least"], total["flops"]),
         format_seconds(total["seconds"]),

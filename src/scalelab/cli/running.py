@@ -1,9 +1,8 @@
 """`run`: run what is missing of a spec."""
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,14 +18,11 @@ from scalelab.cli.options import (
     StoreOption,
     print_json,
 )
-from scalelab.cli.planning import chosen_part, compiled_plan, preview
+from scalelab.cli.planning import compiled_plan, preview
 from scalelab.core.errors import UserError
-from scalelab.core.locations import is_url
 
 if TYPE_CHECKING:
     from scalelab.run.driver import Options
-    from scalelab.run.summary import Summary
-    from scalelab.store.store import Store
 
 
 def run(
@@ -61,10 +57,9 @@ def run(
 
     seconds = parsed_seconds(time)
     if dry_run:
-        compiled = compiled_plan(spec, settings or [], store)
-        preview(compiled, chosen_part(compiled, only), store, as_json)
+        preview(compiled_plan(spec, settings or [], store), only, store, as_json)
         return
-    from scalelab.run.driver import Options
+    from scalelab.run.driver import Options, default_folder
 
     options = Options(
         executor=executor,
@@ -93,22 +88,17 @@ def _run(
     as_json: bool,
 ) -> int:
     """Run, and tell the end; gives the exit code."""
-    from scalelab.run.driver import drive, ready, start_patience
+    from scalelab.plan.diff import choose
+    from scalelab.run.driver import drive, open_for_run
     from scalelab.run.leaving import leaving
     from scalelab.run.older import older_note, older_results
     from scalelab.run.pretrained import check_there
-    from scalelab.store import open_store
+    from scalelab.store.listing import list_trials
 
     compiled = compiled_plan(spec, settings, store)
-    chosen = chosen_part(compiled, only)
+    chosen = choose(compiled, only)
     check_there(chosen, store, str(options.folder))
-    with ExitStack() as stack:
-        if not is_there(store):
-            stack.enter_context(
-                ready(compiled.experiment.execution, options)
-            )  # a run that is refused makes no store
-        patience = start_patience(compiled.experiment.execution, options)
-        opened = stack.enter_context(open_store(store, mode="write", patience=patience))
+    with open_for_run(store, compiled.experiment.execution, options) as opened:
         left = leaving(opened, compiled)
         if not replace:
             left.refuse(compiled.document)
@@ -119,12 +109,12 @@ def _run(
             if note:
                 print(note, file=options.stream)
         ended = drive(compiled, opened, options, chosen=chosen)
-        rows = result_rows(opened, compiled.experiment.name) if as_json else []
+        rows = list_trials(opened, [compiled.experiment.name]) if as_json else []
     if as_json:
         print_json(
             {
                 "experiment": compiled.experiment.name,
-                **outcome(ended),
+                **ended.as_dict(),
                 "older_recipes": [one.as_dict() for one in older],
                 "left": left.trials,
                 "trials": rows,
@@ -133,46 +123,6 @@ def _run(
     else:
         print(ended)
     return ended.exit_code
-
-
-def outcome(ended: "Summary") -> dict[str, Any]:
-    """How a run ended, for `--json`."""
-    return {
-        "outcomes": ended.outcomes,
-        "known": ended.known,
-        "failed": ended.failed,
-        "failed_before": ended.failed_before,
-        "seconds": ended.seconds,
-        "stopped": ended.stopped,
-    }
-
-
-def default_folder(store: str) -> str:
-    """Where trials keep checkpoints and models: beside a store that is a file, else in results/."""
-    return "results/trials" if is_url(store) else str(Path(store).parent.resolve() / "trials")
-
-
-def is_there(store: str) -> bool:
-    """Whether the store exists already."""
-    if not is_url(store):
-        return Path(store).exists()
-    from scalelab.store import open_store
-
-    try:
-        open_store(store, mode="read").close()
-    except UserError:
-        return False
-    return True
-
-
-def result_rows(opened: "Store", experiment: str) -> list[dict[str, Any]]:
-    """The trials of an experiment in the form of every `--json` answer."""
-    from scalelab.cli.showing import trial_json
-
-    rows = [
-        trial_json(experiment, record, result) for record, _, result in opened.members(experiment)
-    ]
-    return [{key: value for key, value in row.items() if key != "trial"} for row in rows]
 
 
 def parsed_seconds(text: str | None) -> float | None:

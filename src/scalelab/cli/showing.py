@@ -17,7 +17,7 @@ from scalelab.core.metrics import POSITIONS, is_detail, is_speed, stem_of
 from scalelab.core.units import format_count, format_seconds, parse_count
 
 if TYPE_CHECKING:
-    from scalelab.store import Result, StoredTrial, TrialRecord
+    from scalelab.store import TrialDetails
     from scalelab.store.curves import Curve
     from scalelab.store.records import Attempt
 
@@ -29,6 +29,7 @@ def show(
     digest: DigestArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 ) -> None:
     """Show one trial: its spec, its metrics, its curves, its attempts and where they ran."""
+    from scalelab.run.details import details
     from scalelab.store import open_store
     from scalelab.store.curves import curve
 
@@ -36,7 +37,7 @@ def show(
         found = opened.trial(opened.find(digest))
         points = curve(opened, found.record.digest)
     if as_json:
-        print_json({"trials": [{**full_json(found), "curves": _by_metric(points)}]})
+        print_json({"trials": [{**details(found), "curves": _by_metric(points)}]})
         return
     _print_trial(found)
     _print_curves(points)
@@ -54,7 +55,7 @@ def _shortened(place: str) -> str:
     return f"{kind} in the store ({len(place):,} characters; --json has it)"
 
 
-def _print_trial(found: "StoredTrial") -> None:
+def _print_trial(found: "TrialDetails") -> None:
     from scalelab.run.older import in_words, older_parts
     from scalelab.spec.document import dump
 
@@ -76,9 +77,11 @@ def _print_trial(found: "StoredTrial") -> None:
     print_table(["metric", "value"], _metric_rows(result.metrics))
 
 
-def _print_budget(found: "StoredTrial") -> None:
+def _print_budget(found: "TrialDetails") -> None:
     """The budget as its experiment writes it, where that is known, and what came of it."""
-    budget = budget_json(found)
+    from scalelab.run.details import budget_of
+
+    budget = budget_of(found)
     lengths, params = budget["resolved"], budget["params"]
     forms = {"tokens": format_count, "exposures": format_count, "flops": "{:.3g}".format}
     known = [
@@ -105,36 +108,6 @@ def _flow(value: Any) -> str:
         return f"{{{', '.join(f'{key}: {_flow(part)}' for key, part in value.items())}}}"
     short = format_count(value) if isinstance(value, int) else str(value)
     return short if not isinstance(value, int) or parse_count(short) == value else str(value)
-
-
-def budget_json(found: "StoredTrial") -> dict[str, Any]:
-    """`written`: as the spec of the first experiment says it, without defaults, None where that is
-    not known; `resolved`: what came of it; `solved`: path -> size; `params`: the parameter budget
-    and the parameters that were reached.
-    """
-    from scalelab.plan.diff import flatten
-    from scalelab.plan.written import written
-
-    record, told = found.record, written(found.spec, found.record.axes)
-    asked = None if told is None else told.budget.params
-    sizes = flatten(record.trial)
-    return {
-        "written": None if told is None else told.budget.model_dump(exclude_defaults=True),
-        "resolved": {
-            "steps": record.steps or None,
-            "tokens": record.tokens or None,
-            "exposures": record.exposures or None,
-            "flops": record.flops or None,
-        },
-        "solved": {path: sizes[path] for path in (told.solved if told else ()) if path in sizes},
-        "params": None
-        if asked is None
-        else {
-            "convention": asked.convention,
-            "target": asked.target,
-            "reached": record.params.get(asked.convention),
-        },
-    }
 
 
 def _metric_rows(metrics: dict[str, float]) -> list[list[str]]:
@@ -201,43 +174,3 @@ def _by_metric(points: "Curve") -> dict[str, list[list[float]]]:
     for (step, name), value in points.items():
         found.setdefault(name, []).append([step, value])
     return found
-
-
-def trial_json(experiment: str, record: "TrialRecord", result: "Result") -> dict[str, Any]:
-    """A stored trial in the form of every `--json` answer, with the resolved trial for filters."""
-    return {
-        "digest": record.digest,
-        "state": result.state,
-        "experiment": experiment,
-        "axes": record.axes,
-        "replicate": record.replicate,
-        "seed": record.seed,
-        "params": record.params,
-        "steps": record.steps or None,
-        "tokens": record.tokens or None,
-        "exposures": record.exposures or None,
-        "flops": record.flops or None,
-        "seconds": result.seconds,
-        "metrics": result.metrics,
-        "origin": record.origin,
-        "extra": record.extra,
-        "trial": record.trial,
-    }
-
-
-def full_json(found: "StoredTrial") -> dict[str, Any]:
-    """A stored trial with everything that the store knows of it but its curves."""
-    from scalelab.run.older import older_parts
-
-    record = found.record
-    return {
-        **trial_json(", ".join(found.experiments), record, found.result),
-        "experiments": found.experiments,
-        "artifacts": found.artifacts,
-        "older_recipe": older_parts(record),
-        "budget": budget_json(found),
-        "attempts": [
-            {name: getattr(attempt, name) for name in type(attempt).__dataclass_fields__}
-            for attempt in found.attempts
-        ],
-    }

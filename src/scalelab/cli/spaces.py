@@ -1,36 +1,20 @@
 """Spaces as a command meets them: by name, with their corpus, as a table, and as a journal."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalelab.cli.options import print_json, print_table
 from scalelab.cli.planning import cold_note
-from scalelab.cli.running import is_there
 from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError
 from scalelab.core.locations import is_url
 from scalelab.core.secrets import masked
 
 if TYPE_CHECKING:
-    from scalelab.run.search.guided import GuidedSearch
-    from scalelab.spec.experiment import Experiment
+    from scalelab.optimize.opening import OpenedSearch
     from scalelab.spec.load import Document
     from scalelab.spec.space import Distribution, Space
-
-DRAWN = 10
-"""Trials that tell whether those of a space end within their warm-up."""
-
-
-def base_of(space: "Space", document: "Document") -> "Experiment":
-    """The base of a space as an experiment. Raises Unreadable where its corpus is not there."""
-    from scalelab.spec.load_space import experiment_of
-    from scalelab.tasks import describe
-
-    experiment, _ = experiment_of(space, document)
-    describe(experiment.task, experiment.execution.data)
-    return experiment
 
 
 def preview(space: "Space", document: "Document", store: str, warm: bool, as_json: bool) -> None:
@@ -38,16 +22,13 @@ def preview(space: "Space", document: "Document", store: str, warm: bool, as_jso
     from scalelab.data.text.manifest import NotPrepared
 
     try:
-        search, states, strangers = _known(space, document, store, warm)
+        opened = _opened(space, document, store, warm)
     except NotPrepared as missing:
-        search, states, others, told = (
-            None,
-            None,
-            None,
-            f"what counts can't be told before the data is there: {missing}",
-        )
+        opened, states, others = None, None, None
+        told = f"what counts can't be told before the data is there: {missing}"
     else:
-        others, told = len(search.warm), _told(states, len(search.warm), strangers)
+        states, others = opened.states, len(opened.search.warm)
+        told = _told(states, others, len(opened.strangers))
     if as_json:
         print_json(
             {
@@ -73,47 +54,26 @@ def preview(space: "Space", document: "Document", store: str, warm: bool, as_jso
     )
     print(f"sampler {space.sampler.kind}, pruner {space.pruner.kind}, seed {space.seed}, {budget}")
     print(f"in {masked(store)}: {told}")
-    if search is not None and (cold := cold_start(search)):
+    if opened is not None and (cold := cold_start(opened)):
         print(cold)
 
 
-def cold_start(search: "GuidedSearch") -> str:
+def cold_start(search: "OpenedSearch") -> str:
     """The sentence on trials of a space that end within their warm-up, by some that chance draws;
     empty where none does.
     """
-    drawn = list(search.by_chance(DRAWN))
-    return cold_note(drawn, f"{len(drawn)} trials that chance drew")
+    return cold_note(search.drawn, f"{len(search.drawn)} trials that chance drew")
 
 
-def _known(
-    space: "Space", document: "Document", store: str, warm: bool
-) -> "tuple[GuidedSearch, dict[str, int], int]":
-    """The search as it would begin, how many trials that count ended as what, the pruned ones
-    apart, and how many members do not count.
+def _opened(space: "Space", document: "Document", store: str, warm: bool) -> "OpenedSearch":
+    """The search as it would begin. Raises UserError where no point is a trial."""
+    from scalelab.optimize.opening import open_search
+    from scalelab.store import open_store, store_exists
 
-    Raises UserError where no point is a trial.
-    """
-    from scalelab.core.events import is_pruned
-    from scalelab.run.search.guided import GuidedSearch
-    from scalelab.run.search.known import Known, known_trials
-    from scalelab.store import open_store
-
-    known: list[Known] = []
-    if is_there(store):
-        with open_store(store, mode="read") as opened:
-            known = known_trials(opened, space, document, warm=warm)
-    search = GuidedSearch(space, document, known, trials=space.trials)
-    own = set(search.own)
-    states = Counter(
-        "pruned" if is_pruned(one.state, one.metrics) else one.state
-        for one in known
-        if one.digest in own
-    )
-    return (
-        search,
-        dict(states),
-        sum(one.axes is not None and one.digest not in own for one in known),
-    )
+    if not store_exists(store):
+        return open_search(None, space, document)
+    with open_store(store, mode="read") as opened:
+        return open_search(opened, space, document, warm=warm)
 
 
 def _told(states: Mapping[str, int], others: int, strangers: int) -> str:
@@ -159,7 +119,7 @@ def export(space: "Space", store: str, as_json: bool) -> None:
     """Write what a store knows of a space as an Optuna journal beside it, and say how to look at
     it.
     """
-    from scalelab.run.journal import journal_trials, write_journal
+    from scalelab.optimize.journal import journal_trials, write_journal
     from scalelab.store import open_store
 
     path = (Path("results") if is_url(store) else Path(store).parent) / f"{space.name}.journal"

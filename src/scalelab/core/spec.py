@@ -36,6 +36,15 @@ class Spec(BaseModel):
         return frozenset()
 
 
+def kind_alone() -> BeforeValidator:
+    """For a union told apart by `kind`: a word is short for a mapping that says this kind."""
+
+    def _as_mapping(value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    return BeforeValidator(_as_mapping)
+
+
 def default_kind(kind: str) -> BeforeValidator:
     """For a union told apart by `kind`: a mapping that does not say its kind is of this one."""
 

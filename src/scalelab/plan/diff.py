@@ -1,12 +1,18 @@
 """The plan as a difference against what a store knows."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scalelab.core.events import State
+from scalelab.core.errors import UserError
+from scalelab.core.events import FINISHED, State
+from scalelab.core.filter import compile_filter
 from scalelab.plan.plan import Plan, PlannedTrial
+from scalelab.search import Searcher
+
+if TYPE_CHECKING:
+    from scalelab.store.records import Result
 
 
 def row(planned: PlannedTrial) -> dict[str, Any]:
@@ -38,15 +44,41 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def keep(plan: Plan, predicate: Callable[[Mapping[str, Any]], bool] | None) -> Plan:
-    """The plan with only the trials that match."""
-    return (
-        plan
-        if predicate is None
-        else replace(plan, trials=[planned for planned in plan.trials if predicate(row(planned))])
-    )
+def choose(plan: Plan, condition: str | None) -> Plan:
+    """The plan with only the trials that meet a condition (see `core.filter`).
+
+    Raises UserError if none does.
+    """
+    if condition is None:
+        return plan
+    is_chosen = compile_filter(condition)
+    chosen = [planned for planned in plan.trials if is_chosen(row(planned))]
+    if not chosen:
+        raise UserError(
+            f"`{condition}` matches none of the {len(plan.trials):,} trials of"
+            f" {plan.experiment.name}",
+            cure="see `scalelab plan` for them",
+            where="--only",
+        )
+    return replace(plan, trials=chosen)
 
 
 def tally(plan: Plan, states: Mapping[str, State]) -> dict[str, int]:
     """How many trials of the plan stand in which state."""
     return dict(Counter(states[planned.digest] for planned in plan.trials))
+
+
+def resumed_search(
+    plan: Plan, results: "Mapping[str, Result]", *, retry_failed: bool = False
+) -> Searcher:
+    """The plan's search, told the results that a store has of its trials.
+
+    A trial that another search ended early has no result for a plan.
+    """
+    search = plan.experiment.search.start(plan.trials)
+    ended = FINISHED if retry_failed else FINISHED | {"failed"}
+    for planned in plan.trials:
+        result = results[planned.digest]
+        if result.as_planned in ended:
+            search.tell(planned.digest, result.state, result.metrics)
+    return search

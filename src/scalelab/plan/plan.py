@@ -21,7 +21,6 @@ from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Experiment, Trial
 from scalelab.spec.load import Document, axis_loc, explained, written
 from scalelab.spec.reported import concluded, measured
-from scalelab.spec.search import Frontier
 from scalelab.tasks import describe
 from scalelab.tasks.task import TaskShape
 
@@ -58,6 +57,11 @@ class PlannedTrial:
     layers_sha256: str | None = None
     """Of the file whose layers it takes: a run fills it in as it hands the trial out."""
 
+    @property
+    def ends_in_warmup(self) -> bool:
+        """Whether it never reaches its learning rate."""
+        return self.trial.optim.schedule.warmup >= self.steps
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -71,7 +75,11 @@ class Plan:
 
 def compile_plan(experiment: Experiment, document: Document) -> Plan:
     """Every trial of an experiment. Raises UserError with the place of what cannot be."""
-    _check_search(experiment, document)
+
+    def search_place(field: str) -> str:
+        return document.place(("search", field))
+
+    experiment.search.check_axes(paths(experiment.axes), search_place)
     base = _base(document)
     found: dict[str, PlannedTrial] = {}
     for (arm, settings), point in product(
@@ -83,7 +91,7 @@ def compile_plan(experiment: Experiment, document: Document) -> Plan:
         axes = {**({"arm": arm} if arm else {}), **_read(trial, point)}
         for planned in _replicates(trial, axes, experiment, document):
             found.setdefault(planned.digest, planned)
-    _check_along(experiment, found.values(), document)
+    experiment.search.check_trials(found.values(), search_place)
     _check_arms(experiment, found.values(), document)
     return Plan(experiment, list(found.values()), document)
 
@@ -120,22 +128,8 @@ def _base(document: Document) -> dict[str, Any]:
     return {key: value for key, value in document.data.items() if key not in Experiment.outside}
 
 
-def _check_search(experiment: Experiment, document: Document) -> None:
-    search = experiment.search
-    if not isinstance(search, Frontier):
-        return
-    for name in ("size", "along"):
-        path = getattr(search, name)
-        if path not in paths(experiment.axes):
-            raise UserError(
-                f"the frontier's `{name}` is `{path}`, which is no axis",
-                cure=f"add `{path}` to `axes`",
-                where=document.place(("search", name)),
-            )
-
-
 def _check_metrics(trial: Trial, experiment: Experiment, document: Document) -> None:
-    stop, search = trial.evaluation.stop, experiment.search
+    stop, threshold = trial.evaluation.stop, experiment.search.threshold
     if stop is not None and stop.metric not in measured(trial):
         cure = nearest(stop.metric, list(measured(trial)))
         raise UserError(
@@ -143,10 +137,10 @@ def _check_metrics(trial: Trial, experiment: Experiment, document: Document) -> 
             cure=cure,
             where=document.place(("evaluation", "stop", "metric")),
         )
-    if isinstance(search, Frontier) and search.metric not in concluded(trial):
-        cure = nearest(search.metric, list(concluded(trial)))
+    if threshold is not None and threshold.metric not in concluded(trial):
+        cure = nearest(threshold.metric, list(concluded(trial)))
         raise UserError(
-            f"no trial ends with a metric `{search.metric}`",
+            f"no trial ends with a metric `{threshold.metric}`",
             cure=cure,
             where=document.place(("search", "metric")),
         )
@@ -163,23 +157,6 @@ def _check_micro_batch(trial: Trial, experiment: Experiment, document: Document)
             " sequence`"
         )
         raise UserError(what, cure=cure, where=document.place(("execution", "micro_batch")))
-
-
-def _check_along(
-    experiment: Experiment, trials: Iterable[PlannedTrial], document: Document
-) -> None:
-    search = experiment.search
-    for planned in trials:
-        if isinstance(search, Frontier) and not isinstance(planned.axes[search.along], int | float):
-            what = (
-                f"the frontier's `along` is `{search.along}`, whose value"
-                f" {planned.axes[search.along]!r} is no number"
-            )
-            raise UserError(
-                what,
-                cure="name an axis of numbers, such as task.people",
-                where=document.place(("search", "along")),
-            )
 
 
 def _trial(base: dict[str, Any], point: Point, document: Document, arm: str = "") -> Trial:

@@ -13,6 +13,7 @@ import polars as pl
 from scalelab.core.errors import UserError
 from scalelab.fit.warned import Warned
 from scalelab.store.fits import StoredFit
+from scalelab.store.records import StoredTrial
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Rows:
     """Digest -> name -> text that a trial left in the store itself, for figures that ask for notes;
     else empty.
     """
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Digest -> spec path -> value, as the experiment's axes set them, for figures that ask for
-    settings; else empty.
+    searches: Mapping[str, Sequence[StoredTrial]] = field(default_factory=dict)
+    """Of every experiment that is a search its trials in the order of asking, for figures that ask
+    for searches; else empty.
     """
     filter: str | None = None
     """What the trials were chosen by."""
@@ -139,9 +140,8 @@ class Figure(ABC):
     """Whether it draws fits that the store keeps (`Rows.fits`)."""
     needs_notes: bool = False
     """Whether it draws texts that trials left in the store (`Rows.notes`)."""
-    needs_settings: bool = False
-    """Whether it draws what the axes set, just as they set it (`Rows.settings`)."""
-
+    needs_searches: bool = False
+    """Whether it draws what searches found (`Rows.searches`)."""
     needs_pruned: bool = False
     """Whether it draws trials that a search ended early too."""
 

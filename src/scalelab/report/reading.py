@@ -1,9 +1,10 @@
 """Which rows of a store a figure takes, and the digest by which one knows them again."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256 as hashed
+from typing import Any
 
 import polars as pl
 
@@ -12,10 +13,12 @@ from scalelab.core.errors import UserError
 from scalelab.core.filter import compile_filter
 from scalelab.fit.columns import check_range
 from scalelab.fit.fit import ENGINE
+from scalelab.optimize.result import is_search
 from scalelab.report.figure import Figure, Rows
 from scalelab.report.runs import state_counts
-from scalelab.store.frames import metric_names, metrics, notes, settings, trials
+from scalelab.store.frames import metric_names, metrics, notes, trials
 from scalelab.store.reader import Reader
+from scalelab.store.records import StoredTrial
 
 Choice = tuple[tuple[str, ...], bool]
 """Experiments, and whether the trials that a search ended early are among the rows."""
@@ -68,7 +71,7 @@ class Reading:
         curves = self._drawn(figure, choice) if figure.needs_curves else pl.DataFrame()
         fits = self.store.fits(list(experiments)) if figure.needs_fits else []
         texts = notes(self.store, experiments) if figure.needs_notes else {}
-        told = settings(self.store, experiments) if figure.needs_settings else {}
+        searches = self._searches(frame, specs) if figure.needs_searches else {}
         every = self._every[choice]
         return Rows(
             frame,
@@ -77,7 +80,7 @@ class Reading:
             curves,
             fits,
             texts,
-            told,
+            searches,
             filter=self.filter,
             before=every.height,
             every=every,
@@ -93,6 +96,17 @@ class Reading:
                 frame.filter([keep(row) for row in frame.iter_rows(named=True)]) if keep else frame
             )
         return self._trials[choice]
+
+    def _searches(
+        self, frame: pl.DataFrame, specs: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, list[StoredTrial]]:
+        """The trials of the frame that searches asked for, by their experiment."""
+        kept = set(frame["digest"])
+        return {
+            name: [one for one in self.store.members(name) if one.record.digest in kept]
+            for name, spec in specs.items()
+            if is_search(spec)
+        }
 
     def _drawn(self, figure: Figure, choice: Choice) -> pl.DataFrame:
         names = tuple(figure.curves_of(metric_names(self.store, choice[0])))

@@ -6,11 +6,12 @@ from typing import Any
 
 from scalelab.core.errors import UserError
 from scalelab.core.metrics import column_of
+from scalelab.core.threshold import Threshold
 from scalelab.fit.frontier import Cell
 from scalelab.report.charts.marks import behind
 from scalelab.report.figure import Rows
 from scalelab.report.numbers import NONE, whole
-from scalelab.spec.search import Frontier
+from scalelab.search import stored_threshold
 
 SERIES = {"in_weight": "in-weight", "in_tool": "in-tool"}
 """Recall modes as they are called on the page, in the order of the colours."""
@@ -20,20 +21,14 @@ MEAN = "mean"
 
 
 def threshold(rows: Rows) -> tuple[str, float]:
-    """The column that decides and the value that passes, as the experiments' frontier
-    searches say.
-    """
-    searches = {name: spec.get("search") or {} for name, spec in rows.specs.items()}
-    asked = {name: search for name, search in searches.items() if search.get("kind") == "frontier"}
-    plain = Frontier()
-    found = {
-        (str(search.get("metric", plain.metric)), float(search.get("at_least", plain.at_least)))
-        for search in asked.values()
-    }
+    """The column that decides and the value that passes, as the experiments' searches say."""
+    thresholds = map(stored_threshold, rows.specs.values())
+    found = {(one.metric, one.at_least) for one in thresholds if one is not None}
     if len(found) > 1:
         what = "the experiments don't agree on what passes (`search.metric`, `search.at_least`)"
         raise UserError(what, cure="draw one of them with --experiment")
-    metric, at_least = found.pop() if found else (plain.metric, plain.at_least)
+    usual = Threshold()
+    metric, at_least = found.pop() if found else (usual.metric, usual.at_least)
     return column_of(metric), at_least
 
 

@@ -38,12 +38,12 @@ from scalelab.run.live import Live
 from scalelab.run.pretrained import expected
 from scalelab.run.registering import record
 from scalelab.run.rescue import Diary, Entry
-from scalelab.run.search import Search
+from scalelab.search import Searcher
 from scalelab.store.claims import Taken
+from scalelab.store.history import is_member
 from scalelab.store.patience import Away, Lost
 from scalelab.store.records import Result, TrialRecord
 from scalelab.store.store import Store
-from scalelab.store.tried import is_member
 
 StopReason = Literal["interrupted", "out of time", "without a store"]
 
@@ -70,7 +70,7 @@ class StoreDesk:
 
     def __init__(
         self,
-        search: Search,
+        search: Searcher,
         store: Store,
         owner: str,
         environment: dict[str, Any],

@@ -8,8 +8,8 @@ running trials save their position, the second one doesn't wait for them.
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Literal, TextIO
 from scalelab.core.events import FINISHED
 from scalelab.core.locations import is_url
 from scalelab.core.provenance import environment
+from scalelab.plan.diff import resumed_search
 from scalelab.plan.plan import Plan
 from scalelab.run.desk import StoreDesk
 from scalelab.run.executors.base import Executor, Job, Worker, train_trial
@@ -26,13 +27,13 @@ from scalelab.run.guards import HEARTBEAT_S, heartbeat, interrupts
 from scalelab.run.live import Standing, open_live
 from scalelab.run.registering import register
 from scalelab.run.rescue import WriteDown, rescued
-from scalelab.run.search import Search, SpaceSearch, build_search, tell_known
 from scalelab.run.summary import Summary
+from scalelab.search import Searcher, SpaceSearcher
 from scalelab.spec.execution import Execution
+from scalelab.store import open_store, store_exists
 from scalelab.store.owners import new_owner
 from scalelab.store.patience import Away, Lost, Patience
 from scalelab.store.store import Store
-from scalelab.store.tried import members
 
 ExecutorName = Literal["ray", "inline"]
 
@@ -78,8 +79,8 @@ def drive(
     """
     options, chosen = options or Options(), chosen or plan
     results = store.results([planned.digest for planned in chosen.trials])
-    search = build_search(chosen)
-    known = tell_known(search, chosen, results, retry_failed=options.retry_failed)
+    search = resumed_search(chosen, results, retry_failed=options.retry_failed)
+    known = sum(result.as_planned in FINISHED for result in results.values())
     failed_before = (
         0 if options.retry_failed else sum(result.state == "failed" for result in results.values())
     )
@@ -89,7 +90,7 @@ def drive(
 
 
 def drive_search(
-    search: SpaceSearch,
+    search: SpaceSearcher,
     store: Store,
     options: Options | None = None,
     *,
@@ -103,15 +104,14 @@ def drive_search(
     """Run a search over a space: each trial that it asks for becomes the next member of the
     experiment. `spec` is the space as JSON, and `file` where it lies.
 
-    What the experiment has already the search knows (`scalelab.store.tried`); of these members its
-    `own` alone count. An experiment is what its spec says now: members that are `leaving` (of
+    What the experiment has already the search knows (`scalelab.store.history`); of these members
+    its `own` alone count. An experiment is what its spec says now: members that are `leaving` (of
     another base, out of another range) stay in the store alone. Raises UserError as `drive` does.
     """
     options = options or Options()
     own = set(search.own)
-    results = [
-        member.result for member in members(store, experiment) if member.record.digest in own
-    ]
+    members = store.members(experiment) if store.has(experiment) else []
+    results = [one.result for one in members if one.record.digest in own]
     standing = Standing(spec["objectives"])
     for result in results:
         standing.note(result.state, result.metrics)
@@ -132,7 +132,7 @@ def drive_search(
 
 
 def _pursue(
-    search: Search,
+    search: Searcher,
     store: Store,
     options: Options,
     job: Job,
@@ -202,6 +202,24 @@ def _pursue(
         signal=desk.signal,
         pruned=desk.pruned,
     )
+
+
+def default_folder(where: str) -> str:
+    """Where trials keep checkpoints and models: beside a store that is a file, else in results/."""
+    return "results/trials" if is_url(where) else str(Path(where).parent.resolve() / "trials")
+
+
+@contextmanager
+def open_for_run(where: str, execution: Execution, options: Options) -> Iterator[Store]:
+    """The store of a run, to write; a run that is refused makes none.
+
+    Raises UserError if no trial could run, and if there can be no store.
+    """
+    with ExitStack() as stack:
+        if not store_exists(where):
+            stack.enter_context(ready(execution, options))
+        patience = start_patience(execution, options)
+        yield stack.enter_context(open_store(where, mode="write", patience=patience))
 
 
 def start_patience(execution: Execution, options: Options) -> Patience:

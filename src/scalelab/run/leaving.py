@@ -60,7 +60,7 @@ def leaving(store: Reader, plan: Plan) -> Leaving:
     """What a run of the whole plan takes out of its experiment."""
     name, planned = plan.experiment.name, {planned.digest for planned in plan.trials}
     members = store.members(name) if store.has(name) else []
-    states = [result.state for record, _, result in members if record.digest not in planned]
+    states = [one.result.state for one in members if one.record.digest not in planned]
     results = sum(state in FINISHED or state == "running" for state in states)
     spec = plan.experiment.model_dump(mode="json")
     return Leaving(name, len(states), results, store.other_source(name, plan.document.path, spec))

@@ -11,7 +11,7 @@ from scalelab.core.canon import SHORT
 from scalelab.core.events import Advanced, Ended, News, Started, State, is_pruned
 from scalelab.core.units import brief, format_count, format_seconds
 from scalelab.plan.plan import PlannedTrial
-from scalelab.run.search import Progress
+from scalelab.search import Progress
 
 ShareOf = Callable[[PlannedTrial], float]
 """Which share of a run's work a trial is."""

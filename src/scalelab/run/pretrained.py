@@ -1,13 +1,12 @@
 """Layers of a stored trial: which trial a spec means, whether its layers fit, and where they lie.
 
-A plan rests on full digests: what a spec says in short is looked up in the store before it is
-compiled.
+A plan rests on full digests: what a spec says in short is looked up in the store while it is
+loaded, and planning itself opens none.
 """
 
-import copy
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,14 +18,14 @@ from scalelab.core.locations import child, file_system, is_missing
 from scalelab.core.spec import Spec
 from scalelab.families.transformer.spec import Transformer
 from scalelab.plan.plan import Plan, PlannedTrial, compile_plan
-from scalelab.spec.experiment import Experiment, Trial
-from scalelab.spec.load import Document, Loc, check
-from scalelab.store import StoredTrial, open_store
+from scalelab.spec.experiment import Trial
+from scalelab.spec.load import load
+from scalelab.store import TrialDetails, open_store
 
 if TYPE_CHECKING:
     from scalelab.store.reader import Reader
 
-PATH, MODEL = "model.pretrained.trial", "model.pt"
+MODEL = "model.pt"
 
 
 class Giver(NamedTuple):
@@ -39,37 +38,43 @@ class Giver(NamedTuple):
     """Where the spec asks for it."""
 
 
-def compiled(experiment: Experiment, document: Document, store: str) -> Plan:
-    """The plan of an experiment whose pre-trained layers, if it has any, are found in the store.
+class Givers(AbstractContextManager["Givers"]):
+    """The trials of a store that give their layers, by their digests.
+
+    The store is opened when the first one is looked up.
+    """
+
+    def __init__(self, store: str) -> None:
+        self.by_digest: dict[str, Giver] = {}
+        self._store = store
+        self._stack = ExitStack()
+        self._reader: Reader | None = None
+
+    def resolve(self, prefix: str, place: str) -> str:
+        """See `scalelab.spec.references.Resolve`. Raises UserError for a trial that has no layers
+        to give.
+        """
+        if self._reader is None:
+            _check_store(self._store, place)
+            self._reader = self._stack.enter_context(open_store(self._store, mode="read"))
+        giver = _giver(self._reader, prefix, place)
+        return self.by_digest.setdefault(giver.digest, giver).digest
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+def plan_spec(path: str | Path, settings: Sequence[str], store: str) -> Plan:
+    """The plan of a spec file. Trials whose layers it takes are looked up in the store.
 
     Raises UserError.
     """
-    resolved, givers = resolve(document, store)
-    plan = compile_plan(check(resolved) if givers else experiment, resolved)
+    with Givers(store) as givers:
+        experiment, document = load(path, settings, resolve=givers.resolve)
+    plan = compile_plan(experiment, document)
     for planned in plan.trials:
-        fit(planned, givers)
+        fit(planned, givers.by_digest)
     return plan
-
-
-def resolve(document: Document, store: str) -> tuple[Document, dict[str, Giver]]:
-    """A document with the full digest wherever it names a trial to take layers from, and these
-    trials by their digests.
-
-    A document that names none is given back as it is, and no store is opened. Raises UserError for
-    a trial that has none to give.
-    """
-    found = Document(copy.deepcopy(document.data), document.places, document.path)
-    named = list(_named(found.data, (), ""))
-    if not named:
-        return document, {}
-    givers: dict[str, Giver] = {}
-    _check_store(store, document.place(named[0][0]))
-    with open_store(store, mode="read") as reader:
-        for loc, within, key in named:
-            giver = _giver(reader, within[key], document.place(loc))
-            within[key] = giver.digest
-            givers.setdefault(giver.digest, giver)
-    return found, givers
 
 
 def fit(planned: PlannedTrial, givers: Mapping[str, Giver]) -> None:
@@ -156,7 +161,7 @@ def _check_file(place: str, digest: str, sha256: str | None) -> None:
 
 
 @contextmanager
-def laid_out(stored: StoredTrial) -> Iterator[str | None]:
+def laid_out(stored: TrialDetails) -> Iterator[str | None]:
     """A folder in which a stored trial can be trained once more: none (None), unless it begins with
     layers, which must lie beside it. The training proves them.
     """
@@ -178,22 +183,6 @@ def laid_out(stored: StoredTrial) -> Iterator[str | None]:
             )
             raise UserError(what, cure=cure, where=place) from error
         yield f"{folder}/{stored.record.digest}"
-
-
-def _named(node: Any, loc: Loc, path: str) -> Iterator[tuple[Loc, Any, str | int]]:
-    """Every place below a node where a trial is named: where it stands, what it stands in, and
-    under which key.
-
-    A key may be a whole path (of an axis, an arm, a searched field), and what is below it a list,
-    or choices.
-    """
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items:
-        below = f"{path}.{key}" if isinstance(node, dict) else path
-        if isinstance(value, dict | list):
-            yield from _named(value, (*loc, key), below)
-        elif isinstance(value, str) and f".{PATH}." in f"{below}.":
-            yield (*loc, key), node, key
 
 
 def _check_store(store: str, place: str) -> None:

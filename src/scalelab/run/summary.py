@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from signal import SIGINT
+from typing import Any
 
 from scalelab.core.canon import SHORT
 from scalelab.core.signals import exit_code
@@ -44,6 +45,17 @@ class Summary:
         if self.stopped is not None and not (self.guided and self.stopped == "out of time"):
             return exit_code(self.signal or SIGINT)
         return int(bool(self.failed or self.failed_before))
+
+    def as_dict(self) -> dict[str, Any]:
+        """It for `--json`."""
+        return {
+            "outcomes": self.outcomes,
+            "known": self.known,
+            "failed": self.failed,
+            "failed_before": self.failed_before,
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+        }
 
     def __str__(self) -> str:
         """Some lines for the user."""

@@ -14,7 +14,7 @@ from scalelab.run.older import in_words, older_parts
 from scalelab.run.pretrained import laid_out
 from scalelab.spec.execution import Execution
 from scalelab.spec.experiment import Trial
-from scalelab.store.records import Attempt, StoredTrial
+from scalelab.store.records import Attempt, TrialDetails
 
 Curve = Mapping[tuple[int, str], float]
 """(step, metric) -> value."""
@@ -64,7 +64,7 @@ class Verdict:
 
 
 def verify(
-    stored: StoredTrial, kept: Curve, data: str, layers_sha256: str | None = None
+    stored: TrialDetails, kept: Curve, data: str, layers_sha256: str | None = None
 ) -> Verdict:
     """Train a stored trial again in this process; `kept` is its stored curve, `data` where prepared
     corpora lie, `layers_sha256` that of the file whose layers it takes, where it is known.

@@ -12,11 +12,11 @@ from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Whole
 from scalelab.families import Model
 from scalelab.families.transformer.spec import Transformer
+from scalelab.search import Grid, Search
 from scalelab.spec.budget import Budget
 from scalelab.spec.evaluation import Evaluation
 from scalelab.spec.execution import Execution
 from scalelab.spec.optim import AdamW, Optim
-from scalelab.spec.search import Grid, Search
 from scalelab.tasks import Task
 from scalelab.tasks.facts.spec import Facts
 

@@ -15,6 +15,7 @@ from scalelab.spec.budget import LENGTHS
 from scalelab.spec.document import Document, Loc, dump, exists, parse, parse_value
 from scalelab.spec.experiment import Experiment
 from scalelab.spec.explain import fields_at, paths_below
+from scalelab.spec.references import Resolve, resolved
 
 MOST_TRIALS = 100_000
 """Trials of an experiment: arms times points of the axes times replicates."""
@@ -23,12 +24,20 @@ MOST_FILES = 50
 """Files that extend one another."""
 
 
-def load(path: str | Path, settings: Sequence[str] = ()) -> tuple[Experiment, Document]:
-    """Read, merge (`extends`, `--set a.b=c`) and check a spec. Raises UserError."""
+def load(
+    path: str | Path, settings: Sequence[str] = (), *, resolve: Resolve | None = None
+) -> tuple[Experiment, Document]:
+    """Read, merge (`extends`, `--set a.b=c`) and check a spec. Raises UserError.
+
+    `resolve` finds the stored trials that the spec names by the first digits of their digests.
+    """
     document = read(Path(path), ())
     for text in settings:
         document.update(setting(text))
-    return check(document), document
+    experiment = check(document)
+    if resolve is None or (full := resolved(document, resolve)) is document:
+        return experiment, document
+    return check(full), full
 
 
 def read(path: Path, seen: tuple[Path, ...]) -> Document:

@@ -2,9 +2,10 @@
 that suit them.
 """
 
+from collections.abc import Mapping
+
 from scalelab.core.errors import UserError, nearest
 from scalelab.spec.experiment import Experiment
-from scalelab.spec.guides import Cmaes, NoPruner
 from scalelab.spec.load import Document
 from scalelab.spec.reported import OF_MODELS, concluded, measured
 from scalelab.spec.space import Float, Int, Space
@@ -20,6 +21,19 @@ PLAN_FACTS = (
 """Objectives that the plan knows: training FLOPs, forward FLOPs of a token, parameters under a
 convention (`used` where the task tells which tokens occur).
 """
+
+
+def planned_value(
+    objective: str, params: Mapping[str, int], flops: float, tokens: int
+) -> float | None:
+    """A fact of a plan, such as `params.total`; None for any other objective."""
+    if objective.startswith("params."):
+        return params.get(objective.removeprefix("params."))
+    if objective == "flops":
+        return flops
+    if objective == "flops_per_token" and tokens:
+        return flops / (3 * tokens)  # a third of training is the forward pass
+    return None
 
 
 def check_objectives(space: Space, experiment: Experiment, document: Document) -> None:
@@ -39,7 +53,7 @@ def check_objectives(space: Space, experiment: Experiment, document: Document) -
             raise UserError(
                 what, cure=nearest(name, known), where=document.place(("objectives", name))
             )
-    if isinstance(space.pruner, NoPruner):
+    if not space.pruner.compares:
         return
     where = document.place(("pruner",))
     if len(space.objectives) > 1:
@@ -59,28 +73,11 @@ def check_objectives(space: Space, experiment: Experiment, document: Document) -
 
 
 def check_sampler(space: Space, document: Document) -> None:
-    """Raises UserError where CMA-ES has nothing to adapt: it needs one objective, and two numbers
-    that are searched at every point.
-    """
-    if not isinstance(space.sampler, Cmaes):
-        return
-    where = document.place(("sampler",))
-    if len(space.objectives) > 1:
-        what = (
-            f"the sampler `cmaes` minimises one number, and there are {len(space.objectives)}"
-            " objectives"
-        )
-        raise UserError(
-            what, cure="take `tpe`, `nsga2` or `gp`, or keep one objective", where=where
-        )
-    numbers = [
-        path
-        for path, given in space.search.items()
-        if isinstance(given, Float | Int) and not given.when
-    ]
-    if len(numbers) < 2:
-        what = (
-            "the sampler `cmaes` adapts ranges of numbers without conditions, and of these the"
-            f" space has {len(numbers) or 'none'}"
-        )
-        raise UserError(what, cure="take `tpe`, or search two or more such paths", where=where)
+    """Raises UserError if the sampler can't search this space."""
+    numbers = sum(
+        isinstance(given, Float | Int) and not given.when for given in space.search.values()
+    )
+    try:
+        space.sampler.check(len(space.objectives), numbers)
+    except UserError as error:
+        raise error.at(document.place(("sampler",))) from error

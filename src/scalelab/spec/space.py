@@ -19,7 +19,8 @@ from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError
 from scalelab.core.spec import Spec
 from scalelab.core.units import Count, Whole, parse_number
-from scalelab.spec.guides import NoPruner, Pruner, Sampler, Tpe
+from scalelab.search.pruners import NoPruner, Pruner
+from scalelab.search.samplers import Sampler, Tpe
 
 MOST_PATHS = 100
 """Paths of a space."""

@@ -7,14 +7,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scalelab.store.records import Attempt, Result, StoredExperiment, StoredTrial, TrialRecord
+from scalelab.core.errors import UserError
+from scalelab.core.locations import is_url
+from scalelab.store.records import (
+    Attempt,
+    Result,
+    StoredExperiment,
+    StoredTrial,
+    TrialDetails,
+    TrialRecord,
+)
 
 if TYPE_CHECKING:
     from scalelab.store.database import Mode
     from scalelab.store.patience import Patience
     from scalelab.store.store import Store
 
-__all__ = ["Attempt", "Result", "StoredExperiment", "StoredTrial", "TrialRecord", "open_store"]
+__all__ = [
+    "Attempt",
+    "Result",
+    "StoredExperiment",
+    "StoredTrial",
+    "TrialDetails",
+    "TrialRecord",
+    "open_store",
+    "store_exists",
+]
 
 
 def open_store(
@@ -35,3 +53,14 @@ def open_store(
     from scalelab.store.opening import open_at  # SQLAlchemy, a third of a second
 
     return open_at(where, mode=mode, clock=clock, patience=patience)
+
+
+def store_exists(where: str) -> bool:
+    """Whether there is a store at a path or a `postgresql://` URL already."""
+    if not is_url(where):
+        return Path(where).exists()
+    try:
+        open_store(where, mode="read").close()
+    except UserError:
+        return False
+    return True

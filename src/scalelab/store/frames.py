@@ -234,21 +234,6 @@ def fits(store: Reader, experiments: Sequence[str] | None = None) -> pl.DataFram
     return pl.DataFrame(plain | texts, schema=FIT_SCHEMA)
 
 
-def settings(store: Reader, experiments: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Digest -> the values of the experiments' axes, as they were set.
-
-    Raises UserError for an experiment that the store does not know.
-    """
-    query = select(_trials.c.digest, _members.c.axes).join(
-        _members, _members.c.trial == _trials.c.id
-    )
-    with store.database.reading() as connection:
-        rows = connection.execute(
-            query.where(_members.c.experiment.in_(store.known(experiments)))
-        ).all()
-    return {row.digest: row.axes for row in rows}
-
-
 def notes(store: Reader, experiments: Sequence[str]) -> dict[str, dict[str, str]]:
     """Digest -> name -> text of the artifacts that lie in the store itself, as `data:` URLs.
 

@@ -18,7 +18,14 @@ from scalelab.store.database import Database, table_of
 from scalelab.store.fits import StoredFit, read_fits
 from scalelab.store.owners import is_gone
 from scalelab.store.patience import patient
-from scalelab.store.records import Attempt, Result, StoredExperiment, StoredTrial, TrialRecord
+from scalelab.store.records import (
+    Attempt,
+    Result,
+    StoredExperiment,
+    StoredTrial,
+    TrialDetails,
+    TrialRecord,
+)
 from scalelab.store.registering import CHUNK
 from scalelab.store.sources import read_other_source
 from scalelab.store.tables import (
@@ -117,7 +124,7 @@ class Reader:
             )
 
     @patient
-    def trial(self, digest: str) -> StoredTrial:
+    def trial(self, digest: str) -> TrialDetails:
         """Everything about one trial, by its full digest.
 
         Raises UserError where the store does not know it.
@@ -143,11 +150,11 @@ class Reader:
                 _experiments.c.name == (members[0].experiment if members else None)
             )
             spec = connection.scalar(first)
-        record = _record(
+        record = record_of(
             row, members[0].axes if members else {}, members[0].replicate if members else 0
         )
         experiments = [member.experiment for member in members]
-        return StoredTrial(
+        return TrialDetails(
             record,
             self._result(row),
             experiments,
@@ -174,7 +181,7 @@ class Reader:
         ]
 
     @patient
-    def members(self, experiment: str) -> list[tuple[TrialRecord, State, Result]]:
+    def members(self, experiment: str) -> list[StoredTrial]:
         """The trials of an experiment in the order of its plan.
 
         Raises UserError where the store does not know it.
@@ -188,10 +195,8 @@ class Reader:
                     _members.c.position, _trials.c.id
                 )
             ).all()
-        results = [self._result(row) for row in rows]
         return [
-            (_record(row, row.axes, row.replicate), result.state, result)
-            for row, result in zip(rows, results, strict=True)
+            StoredTrial(record_of(row, row.axes, row.replicate), self._result(row)) for row in rows
         ]
 
     @patient
@@ -282,7 +287,8 @@ class Reader:
         return Result(self.state_of(row), row.metrics, row.seconds, row.step)
 
 
-def _record(row: Row[*tuple[Any, ...]], axes: dict[str, Any], replicate: int) -> TrialRecord:
+def record_of(row: Row[*tuple[Any, ...]], axes: dict[str, Any], replicate: int) -> TrialRecord:
+    """A row of trials as a record, with what its membership says of it."""
     return TrialRecord(
         digest=row.digest,
         identity=row.identity,

@@ -1,10 +1,13 @@
 """What goes into a store and comes out of it. Plain values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from scalelab.core.events import Outcome, State, is_pruned
 
+Curve = Sequence[tuple[int, float]]
+"""(step, value) of a metric, ascending."""
 Origin = Literal["run", "imported"]
 AttemptState = Outcome | Literal["running", "interrupted", "lost"]
 """`interrupted`: its driver gave it back; `lost`: its driver vanished, and another attempt
@@ -81,13 +84,39 @@ class Attempt:
 
 @dataclass(frozen=True)
 class StoredTrial:
+    """A trial and what became of it: what a search learns from, and what figures and tables show.
+
+    The record's axes are those of the experiment through which it was read.
+    """
+
+    record: TrialRecord
+    result: Result
+    curve: Curve = field(default=(), kw_only=True)
+    """Of the metric that was asked for; else empty."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of the trial's identity."""
+        return self.record.digest
+
+    @property
+    def state(self) -> State:
+        """Where the trial stands."""
+        return self.result.state
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Its last metrics."""
+        return self.result.metrics
+
+
+@dataclass(frozen=True)
+class TrialDetails(StoredTrial):
     """Everything that a store knows of a trial, its curves left out.
 
     The record's axes, and the spec, are those of its first experiment.
     """
 
-    record: TrialRecord
-    result: Result
     experiments: list[str]
     attempts: list[Attempt]
     artifacts: dict[str, str]

@@ -13,9 +13,10 @@ import polars as pl
 import pytest
 
 from scalelab.core.events import Ended, Measured, Started
+from scalelab.optimize.result import SearchResult
 from scalelab.report.drawing import draw
 from scalelab.report.figure import Rows
-from scalelab.report.figures.search.data import Searched, searched_of
+from scalelab.report.figures.search.figure import searched_of
 from scalelab.report.figures.search.text import samples_table
 from scalelab.report.reading import Reading
 from scalelab.report.registry import find
@@ -123,7 +124,7 @@ def read(tmp_path: Path) -> Callable[..., Rows]:
     return rows
 
 
-def found_in(rows: Rows) -> Searched:
+def found_in(rows: Rows) -> SearchResult:
     found = searched_of(rows)
     assert found is not None
     return found
@@ -218,8 +219,21 @@ def test_a_mean_over_lengths_is_called_so_everywhere(read: Callable[..., Rows]) 
         pl.lit("arithmetic").alias("task.kind"),
         (1 / pl.col("metrics.validation_loss")).alias("metrics.accuracy"),
     )
+    trials = [
+        replace(
+            one,
+            record=replace(one.record, trial=one.record.trial | {"task": {"kind": "arithmetic"}}),
+            result=replace(
+                one.result,
+                metrics=one.metrics | {"accuracy": 1 / one.metrics["validation_loss"]},
+            ),
+        )
+        for one in rows.searches["router"]
+    ]
     spec = {**rows.specs["router"], "objectives": {"accuracy": "maximize"}}
-    drawn = FIGURE.draw(replace(rows, trials=sums, specs={"router": spec}))
+    drawn = FIGURE.draw(
+        replace(rows, trials=sums, specs={"router": spec}, searches={"router": trials})
+    )
     label = "accuracy (mean over lengths)"
     for panel in drawn.panels:
         if panel.name != "importances":

@@ -6,6 +6,7 @@ from typing import Any
 
 import altair as alt
 
+from scalelab.optimize.result import SearchResult, SearchTrial
 from scalelab.report.charts.axes import (
     PLAIN_LABEL,
     SIZE_LABEL,
@@ -20,7 +21,6 @@ from scalelab.report.charts.marks import (
     layer,
     told,
 )
-from scalelab.report.figures.search.data import Searched, Tried
 from scalelab.report.numbers import rounded, value
 
 _COLUMNS, _SLICE = 3, 200
@@ -32,7 +32,7 @@ others.
 """
 
 
-def history_chart(found: Searched) -> dict[str, Any]:
+def history_chart(found: SearchResult) -> dict[str, Any]:
     """The first objective of every trial in the order of asking, the best so far as a line; pruned
     trials open.
     """
@@ -66,7 +66,7 @@ def history_chart(found: Searched) -> dict[str, Any]:
     )
 
 
-def _best_so_far(found: Searched) -> list[dict[str, Any]]:
+def _best_so_far(found: SearchResult) -> list[dict[str, Any]]:
     rows, best = list[dict[str, Any]](), None
     for one in found.complete:
         if best is None or found.loss(one)[0] < found.loss(best)[0]:
@@ -79,7 +79,7 @@ def _best_so_far(found: Searched) -> list[dict[str, Any]]:
     )
 
 
-def front_chart(found: Searched) -> dict[str, Any]:
+def front_chart(found: SearchResult) -> dict[str, Any]:
     """Two objectives against each other; the front joined."""
     rows = [
         _mark(found, one) | {"x": one.values[1], "y": one.values[0], "front": one in found.front}
@@ -114,7 +114,7 @@ def front_chart(found: Searched) -> dict[str, Any]:
     )
 
 
-def importance_chart(found: Searched) -> dict[str, Any]:
+def importance_chart(found: SearchResult) -> dict[str, Any]:
     """A bar for each searched path."""
     rows = [{"path": path, "share": share} for path, share in found.importances.items()]
     order = [row["path"] for row in rows]
@@ -131,7 +131,7 @@ def importance_chart(found: Searched) -> dict[str, Any]:
     )
 
 
-def slice_chart(found: Searched, paths: Sequence[str]) -> dict[str, Any]:
+def slice_chart(found: SearchResult, paths: Sequence[str]) -> dict[str, Any]:
     """The first objective against each searched path, of the trials that it applies to; later
     trials stand out.
     """
@@ -154,7 +154,7 @@ def slice_chart(found: Searched, paths: Sequence[str]) -> dict[str, Any]:
 
 
 def _slice(
-    found: Searched, path: str, rows: Sequence[Mapping[str, Any]], window: tuple[float, float]
+    found: SearchResult, path: str, rows: Sequence[Mapping[str, Any]], window: tuple[float, float]
 ) -> alt.Chart:
     at, title = [row["at"] for row in rows], path.removeprefix("model.")
     if all(isinstance(one, int | float) for one in at):
@@ -181,7 +181,7 @@ def _slice(
     )
 
 
-def parallel_chart(found: Searched, paths: Sequence[str]) -> dict[str, Any]:
+def parallel_chart(found: SearchResult, paths: Sequence[str]) -> dict[str, Any]:
     """A line for each complete trial over the searched paths, by colour the first objective; a path
     goes from its least to its greatest.
     """
@@ -269,7 +269,7 @@ def _places(values: Sequence[Any], on_log: bool) -> dict[Any, float]:
     }
 
 
-def _mark(found: Searched, one: Tried) -> dict[str, Any]:
+def _mark(found: SearchResult, one: SearchTrial) -> dict[str, Any]:
     values = ", ".join(
         f"{name} {value(number)}" for name, number in zip(found.labels, one.values, strict=True)
     )
@@ -289,7 +289,7 @@ def _said(at: Any) -> str:
     return value(at) if isinstance(at, float) else str(at)
 
 
-def _tooltip(found: Searched, more: Mapping[str, str] | None = None) -> list[alt.Tooltip]:
+def _tooltip(found: SearchResult, more: Mapping[str, str] | None = None) -> list[alt.Tooltip]:
     return told(
         {
             "number:Q": "trial",
@@ -302,7 +302,7 @@ def _tooltip(found: Searched, more: Mapping[str, str] | None = None) -> list[alt
     )
 
 
-def _window(found: Searched, at: int) -> tuple[float, float]:
+def _window(found: SearchResult, at: int) -> tuple[float, float]:
     """From the best value of an objective to one that nearly all complete trials reach, with some
     room.
     """
@@ -315,7 +315,7 @@ def _window(found: Searched, at: int) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _objective(found: Searched, at: int, window: tuple[float, float]) -> alt.Y:
+def _objective(found: SearchResult, at: int, window: tuple[float, float]) -> alt.Y:
     low, high = window
     if low > 0 and high > _WIDE * low:
         return log_y("objective:Q", found.labels[at], window, PLAIN_LABEL)

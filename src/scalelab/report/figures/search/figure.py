@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from scalelab.core.metrics import column_of
+from scalelab.optimize.result import SearchResult, is_search, search_result
 from scalelab.report.figure import Drawing, Figure, Panel, Rows
 from scalelab.report.figures.search.charts import (
     front_chart,
@@ -11,7 +12,6 @@ from scalelab.report.figures.search.charts import (
     parallel_chart,
     slice_chart,
 )
-from scalelab.report.figures.search.data import Searched, searched_of
 from scalelab.report.figures.search.text import (
     ends_table,
     methods,
@@ -35,7 +35,7 @@ class Search(Figure):
     """
 
     needs_notes: bool = True
-    needs_settings: bool = True
+    needs_searches: bool = True
     needs_pruned: bool = True
 
     @property
@@ -73,7 +73,15 @@ class Search(Figure):
         )
 
 
-def _panels(found: Searched) -> list[Panel]:
+def searched_of(rows: Rows) -> SearchResult | None:
+    """The first experiment among the rows that is a search; None where none is."""
+    for name, spec in rows.specs.items():
+        if is_search(spec):
+            return search_result(name, spec, rows.searches.get(name, ()))
+    return None
+
+
+def _panels(found: SearchResult) -> list[Panel]:
     first = found.labels[0]
     varied = [
         path

@@ -6,8 +6,8 @@ from statistics import median
 from scalelab.core.canon import SHORT
 from scalelab.fit.importance import FEWEST
 from scalelab.fit.warned import Warned
+from scalelab.optimize.result import SearchResult, SearchTrial
 from scalelab.report.figure import Rows, Table
-from scalelab.report.figures.search.data import Searched, Tried
 from scalelab.report.numbers import NONE, value
 from scalelab.report.runs import cell
 
@@ -17,12 +17,12 @@ _LISTED = 12
 """Trials of the front that the table shows."""
 
 
-def verdict(found: Searched) -> list[str]:
+def verdict(found: SearchResult) -> list[str]:
     """What was tried, what is best, what mattered."""
     return [_counts(found), _best(found), *_mattered(found)]
 
 
-def _counts(found: Searched) -> str:
+def _counts(found: SearchResult) -> str:
     pruned, complete = sum(one.pruned for one in found.tried), len(found.complete)
     other = len(found.tried) - pruned - complete
     parts = [f"{complete} came to their end", *([f"{pruned} were pruned"] if pruned else [])]
@@ -30,7 +30,7 @@ def _counts(found: Searched) -> str:
     return f"{len(found.tried)} trials were tried: {', '.join(parts)}."
 
 
-def _best(found: Searched) -> str:
+def _best(found: SearchResult) -> str:
     if len(found.objectives) > 1:
         ends = " and ".join(found.labels)
         return (
@@ -45,7 +45,7 @@ def _best(found: Searched) -> str:
     )
 
 
-def _mattered(found: Searched) -> list[str]:
+def _mattered(found: SearchResult) -> list[str]:
     if not found.importances:
         return [
             f"What mattered can't be told from {len(found.complete)} complete trials: {FEWEST} are"
@@ -59,7 +59,7 @@ def _mattered(found: Searched) -> list[str]:
     return [f"For being among the best {', '.join(named)} mattered most."] if named else []
 
 
-def ends_table(found: Searched) -> Table:
+def ends_table(found: SearchResult) -> Table:
     """The best and the worst, or the front, side by side: a column each."""
     shown = _shown(found)
     names = [name for name, _ in shown]
@@ -78,7 +78,7 @@ def ends_table(found: Searched) -> Table:
     return Table(title, ("", *names), [*reached, *rows, *trials], frozenset(), note)
 
 
-def _shown(found: Searched) -> list[tuple[str, Tried]]:
+def _shown(found: SearchResult) -> list[tuple[str, SearchTrial]]:
     if len(found.objectives) > 1:
         front = found.front[:_LISTED]
         return [(f"front {index}", one) for index, one in enumerate(front, 1)]
@@ -86,7 +86,7 @@ def _shown(found: Searched) -> list[tuple[str, Tried]]:
     return [(name, one[0] if isinstance(one, list) else one) for name, one in chosen.items() if one]
 
 
-def samples_table(found: Searched, notes: Mapping[str, Mapping[str, str]]) -> list[Table]:
+def samples_table(found: SearchResult, notes: Mapping[str, Mapping[str, str]]) -> list[Table]:
     """What the ends wrote, side by side; none where nothing was kept."""
     said = [
         (name, one, notes.get(one.digest, {}).get("sample")) for name, one in found.ends.items()
@@ -106,7 +106,7 @@ def samples_table(found: Searched, notes: Mapping[str, Mapping[str, str]]) -> li
     ]
 
 
-def trials_table(found: Searched) -> Table:
+def trials_table(found: SearchResult) -> Table:
     """Every trial."""
     columns = ("trial", "digest", "state", *found.labels, *found.paths)
     rows = [
@@ -122,7 +122,7 @@ def trials_table(found: Searched) -> Table:
     return Table("Every trial", columns, rows, frozenset({0, *range(3, 3 + len(found.objectives))}))
 
 
-def reading(found: Searched) -> list[str]:
+def reading(found: SearchResult) -> list[str]:
     """How to read the charts."""
     return [
         (
@@ -148,7 +148,7 @@ def reading(found: Searched) -> list[str]:
     ]
 
 
-def methods(rows: Rows, found: Searched) -> list[str]:
+def methods(rows: Rows, found: SearchResult) -> list[str]:
     """Where the numbers come from."""
     spec = rows.specs[found.name]
     asked = [str(spec["about"])] if spec.get("about") else []
@@ -175,7 +175,7 @@ def _kind(given: object) -> str:
     return str(given.get("kind")) if isinstance(given, Mapping) else str(given or "none")
 
 
-def warnings(found: Searched) -> list[Warned]:
+def warnings(found: SearchResult) -> list[Warned]:
     """Few complete trials."""
     few = len(found.complete) < FEWEST
     text = (
@@ -185,10 +185,10 @@ def warnings(found: Searched) -> list[Warned]:
     return [Warned("few_trials", text)] if few else []
 
 
-def to_json(found: Searched) -> dict[str, object]:
+def to_json(found: SearchResult) -> dict[str, object]:
     """Every number that is drawn."""
 
-    def whole(ones: Sequence[Tried]) -> list[str]:
+    def whole(ones: Sequence[SearchTrial]) -> list[str]:
         return [one.digest for one in ones]
 
     trials = [

@@ -14,23 +14,21 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from scalelab.core.seeds import derive
+from scalelab.optimize.distributions import parameter, parameters_of, suggest
+from scalelab.optimize.front import Losses, beats, losses
+from scalelab.optimize.storage import FixedPointSampler, WindowedStorage, quiet
 from scalelab.plan.plan import PlannedTrial
-from scalelab.run.search.distributions import parameters_of, suggest
-from scalelab.run.search.samplers import (
-    BEST,
-    LATEST,
-    Given,
-    Memory,
-    build_pruner,
-    build_sampler,
-    quiet,
-)
 from scalelab.spec.axes import Point
 from scalelab.spec.conditions import drawn, in_order
-from scalelab.spec.guides import Cmaes, Gp, Nsga2, Tpe
 from scalelab.spec.space import Space
 
-Values = tuple[float, ...]
+BEST, LATEST = 40, 60
+"""How many trials a windowed sampler (TPE, GP) models: the best ones (of several objectives those
+on the front), and the latest of the others.
+
+TPE calls 25 trials good at most, and of the others the oldest count least; a model of all of them
+takes ever longer.
+"""
 
 
 class SpaceStudy:
@@ -40,25 +38,27 @@ class SpaceStudy:
         """`probe` is any trial of the space: a pruner goes by its evaluations."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._order = space, in_order(space.search)
-        self._memory = Memory()
+        self._memory = WindowedStorage()
         self._warm: list[FrozenTrial] = []
-        self._elite: list[tuple[int, Values]] = []
+        self._elite: list[tuple[int, Losses]] = []
+        self._unconditional = {
+            path: parameter(given) for path, given in sorted(space.search.items()) if not given.when
+        }
+        self._is_lower_better = [one == "minimize" for one in space.objectives.values()]
         steps = probe.trial.evaluation.steps(probe.steps)
         with quiet():
             self.optuna = optuna.create_study(
                 storage=self._memory,
                 study_name=space.name,
                 directions=list(space.objectives.values()),
-                pruner=build_pruner(space.pruner, steps[0], steps[-1]),
+                pruner=space.pruner.build(steps[0], steps[-1]),
             )
 
     def propose(self, place: int, attempt: int) -> tuple[optuna.Trial, Point]:
         """The sampler's proposal for the trial with this number in the order of asking."""
         seed = derive(self._space.seed, "ask", place, attempt) % 2**32
-        self.optuna.sampler = build_sampler(
-            self._space.sampler, seed, self._space.search, self._warm
-        )
-        with quiet(), self._modelled():
+        with quiet(), self._window():
+            self.optuna.sampler = self._space.sampler.build(seed, self._unconditional, self._warm)
             trial = self.optuna.ask()
             return trial, suggest(trial, self._space.search, self._order)
 
@@ -69,18 +69,14 @@ class SpaceStudy:
     def put(self, point: Point, *, warm: bool = False) -> optuna.Trial:
         """A trial at a point that is known.
 
-        A `warm` one comes from elsewhere: CMA-ES, which did not draw it, learns of it otherwise.
+        A `warm` one comes from elsewhere.
         """
-        keeps_books = isinstance(self._space.sampler, Nsga2) or (
-            isinstance(self._space.sampler, Cmaes) and not warm
-        )
-        inside = (
-            build_sampler(self._space.sampler, 0, self._space.search, self._warm)
-            if keeps_books
-            else None
-        )
-        self.optuna.sampler = Given(parameters_of(point, self._space.search), inside)
+        sampler = self._space.sampler
+        is_replayed = sampler.replays == "everything" or (sampler.replays == "own" and not warm)
         with quiet():
+            inner = sampler.build(0, self._unconditional, self._warm) if is_replayed else None
+            known = parameters_of(point, self._space.search)
+            self.optuna.sampler = FixedPointSampler(known, inner)
             trial = self.optuna.ask()
             suggest(trial, self._space.search, self._order)
         return trial
@@ -105,41 +101,26 @@ class SpaceStudy:
         """Nothing can be learnt from the trial."""
         self.optuna.tell(trial, state=TrialState.FAIL)
 
-    def _losses(self, values: Sequence[float]) -> Values:
-        """Objectives with their signs turned so that less is better."""
-        directions = self._space.objectives.values()
-        return tuple(
-            value if direction == "minimize" else -value
-            for value, direction in zip(values, directions, strict=True)
-        )
-
-    def _modelled(self) -> AbstractContextManager[None]:
-        """TPE and GP see the best and the latest trials alone."""
+    def _window(self) -> AbstractContextManager[None]:
+        """What the sampler sees: a windowed one only the best and the latest trials."""
         since = len(self._memory.get_all_trials(self.optuna._study_id, deepcopy=False)) - LATEST
-        if since <= BEST or not isinstance(self._space.sampler, Tpe | Gp):
+        if since <= BEST or not self._space.sampler.is_windowed:
             return nullcontext()
         older = [number for number, _ in self._elite if number < since]
-        return self._memory.showing(
+        return self._memory.window(
             older[:BEST] if len(self._space.objectives) == 1 else older[-BEST:], since
         )
 
     def _rank(self, number: int, values: Sequence[float]) -> None:
         """One objective: the best ones first. Several: the front, in the order of asking."""
-        losses = self._losses(values)
-        if len(losses) > 1:
-            if any(_beats(other, losses) for _, other in self._elite):
+        mine = losses(values, self._is_lower_better)
+        if len(mine) > 1:
+            if any(beats(other, mine) for _, other in self._elite):
                 return
-            self._elite = [
-                (kept, other) for kept, other in self._elite if not _beats(losses, other)
-            ]
-            self._elite.append((number, losses))
+            self._elite = [(kept, other) for kept, other in self._elite if not beats(mine, other)]
+            self._elite.append((number, mine))
             self._elite.sort()
         else:
-            self._elite.append((number, losses))
+            self._elite.append((number, mine))
             self._elite.sort(key=lambda one: (one[1], one[0]))
             del self._elite[BEST + LATEST :]
-
-
-def _beats(one: Values, other: Values) -> bool:
-    """Whether losses are as small in everything and smaller in something."""
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

@@ -13,17 +13,20 @@ on the order in which they come: an interrupted search goes on as if it had not 
 
 from collections import Counter
 from collections.abc import Collection, Generator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED, State
-from scalelab.plan.plan import PlannedTrial
-from scalelab.run.search.base import Progress
-from scalelab.spec.search import Frontier
+from scalelab.core.threshold import Threshold
+from scalelab.search.base import Place, Progress, SearchSpec
+from scalelab.search.galloping import guess, smaller_passing, smallest_passing
 
-Size = TypeVar("Size")
-Cell = list[PlannedTrial]
+if TYPE_CHECKING:
+    from scalelab.plan.plan import PlannedTrial
+
+Cell: TypeAlias = "list[PlannedTrial]"
 """The trials of one cell, from the smallest model to the largest."""
-Chain = list[Cell]
+Chain: TypeAlias = "list[Cell]"
 """The cells of one combination and replicate, ascending along `along`."""
 
 SHARE = 0.2
@@ -34,10 +37,58 @@ TRIAL = 1 / 3
 """The share that one more trial has of what is left of a cell, about: most take four."""
 
 
+class Frontier(Threshold, SearchSpec):
+    """For each cell the smallest size that passes, by galloping from the last cell's answer and
+    bisecting, then by a second look at smaller sizes where other replicates passed.
+    """
+
+    time_bound: ClassVar[str] = "at most: a frontier search runs a small part, the small models"
+
+    kind: Literal["frontier"] = "frontier"
+    size: str = "model.width"
+    """The axis that is searched; its values are ordered by the parameters they make."""
+    along: str = "task.people"
+    """The axis along which an answer is the next one's first guess."""
+    metric: str = "recall"
+    """The final metric that decides, of those that a trial ends with: `recall`, `recall_unseen`,
+    `recall_permuted` (in-tool), `bits`, `bits_per_fact`...; for text `test_loss`...
+    """
+
+    @property
+    def threshold(self) -> Threshold:
+        """Its own metric and limit."""
+        return self
+
+    def check_axes(self, paths: Collection[str], place: Place) -> None:
+        """Both `size` and `along` are axes."""
+        for name, path in (("size", self.size), ("along", self.along)):
+            if path not in paths:
+                raise UserError(
+                    f"the frontier's `{name}` is `{path}`, which is no axis",
+                    cure=f"add `{path}` to `axes`",
+                    where=place(name),
+                )
+
+    def check_trials(self, trials: "Collection[PlannedTrial]", place: Place) -> None:
+        """Values of `along` are numbers: cells are in their order."""
+        for planned in trials:
+            value = planned.axes[self.along]
+            if not isinstance(value, int | float):
+                raise UserError(
+                    f"the frontier's `along` is `{self.along}`, whose value {value!r} is no number",
+                    cure="name an axis of numbers, such as task.people",
+                    where=place("along"),
+                )
+
+    def start(self, trials: "Sequence[PlannedTrial]") -> "FrontierSearch":
+        """See `FrontierSearch`."""
+        return FrontierSearch(self, trials)
+
+
 class FrontierSearch:
     """Asks for what decides where recall (or another metric) begins to pass, in every cell."""
 
-    def __init__(self, spec: Frontier, trials: Sequence[PlannedTrial]) -> None:
+    def __init__(self, spec: Frontier, trials: "Sequence[PlannedTrial]") -> None:
         self._spec = spec
         self._passed: dict[str, bool] = {}
         self._combinations = [
@@ -53,7 +104,7 @@ class FrontierSearch:
         self._cell_of = {planned.digest: cell for cell in self._cells for planned in cell.trials}
         self._flops = sum(cell.flops for cell in self._cells)
 
-    def ask(self) -> PlannedTrial | None:
+    def ask(self) -> "PlannedTrial | None":
         """A trial that the search with the most work behind it waits for."""
         waiting = [
             walk
@@ -89,7 +140,7 @@ class FrontierSearch:
         return all(cell.answer is not None for cell in self._cells)
 
     @property
-    def open(self) -> list[PlannedTrial]:
+    def open(self) -> "list[PlannedTrial]":
         """What has no result and may decide a cell without an answer: more than will be asked
         for.
         """
@@ -110,12 +161,12 @@ class FrontierSearch:
         answered = sum(cell.answer is not None for cell in cells)
         return Progress(answered, len(cells), "cells", 1 - left / self._flops if left else 1.0)
 
-    def share_of(self, planned: PlannedTrial) -> float:
+    def share_of(self, planned: "PlannedTrial") -> float:
         """What the cell moves on by where this trial does not answer it."""
         cell = self._cell_of[planned.digest]
         return TRIAL * cell.left * cell.flops / self._flops if self._flops else 0.0
 
-    def answers(self) -> list[PlannedTrial | None]:
+    def answers(self) -> "list[PlannedTrial | None]":
         """The smallest passing trial of every answered cell, None where no size passes; cells in
         the order of their chains.
         """
@@ -130,7 +181,7 @@ class FrontierSearch:
         return [cell for combination in self._combinations for cell in combination.cells]
 
 
-def combinations(spec: Frontier, trials: Sequence[PlannedTrial]) -> list[list[Chain]]:
+def combinations(spec: Frontier, trials: "Sequence[PlannedTrial]") -> list[list[Chain]]:
     """The cells of a plan: for each combination of the other axes the chains of its replicates."""
     others = (
         [path for path in trials[0].axes if path not in (spec.size, spec.along)] if trials else []
@@ -155,11 +206,11 @@ def combinations(spec: Frontier, trials: Sequence[PlannedTrial]) -> list[list[Ch
     ]
 
 
-def _size(planned: PlannedTrial) -> int:
+def _size(planned: "PlannedTrial") -> int:
     return planned.params.total
 
 
-def _follows(path: str, lead: str, trials: Sequence[PlannedTrial]) -> bool:
+def _follows(path: str, lead: str, trials: "Sequence[PlannedTrial]") -> bool:
     pairs = {(repr(planned.axes[lead]), repr(planned.axes[path])) for planned in trials}
     return len(pairs) == len({value for value, _ in pairs})
 
@@ -189,7 +240,7 @@ class _Walk:
         self.advance()
 
     @property
-    def wanted(self) -> PlannedTrial | None:
+    def wanted(self) -> "PlannedTrial | None":
         return self._trials[self._index] if self.answer is None else None
 
     def advance(self) -> None:
@@ -298,83 +349,3 @@ class _Combination:
             sizes = range(len(cell.trials))
             steps = smaller_passing(sizes, cell.first.answer, cell.first.tried, likely)
             cell.second = _Walk(steps, cell.trials, self._passed, cell.flops)
-
-
-def guess(answers: Sequence[int]) -> int:
-    """Where a cell's search begins: at the answer before it, or where answers move away fast, as
-    much further.
-
-    The search tries the guess and then its neighbour, so that a move of one size up needs no
-    foresight. The smaller of the last two moves is taken: one noisy answer then moves no guess.
-    Where the last two moves go opposite ways, answers are noisy, and the search begins at the lower
-    of the last two: from below it finds the smallest of sizes that pass here and there.
-    """
-    if len(answers) < 3:
-        return answers[-1] if answers else 0
-    before, last = answers[-2] - answers[-3], answers[-1] - answers[-2]
-    if before * last < 0:
-        return min(answers[-2:])
-    drift = min(before, last)
-    return answers[-1] + (drift if drift > 1 else 0)
-
-
-def smallest_passing(sizes: Sequence[Size], start: int) -> Generator[Size, bool, int]:
-    """Yields sizes to try, is sent whether each passes, returns the index of the smallest passing
-    one; `len(sizes)` if none.
-
-    Begins at index `start`; no size is yielded twice. Where passing is monotone in size the answer
-    is exact; else it is a size that passes while the one below it fails.
-    """
-    fails, passes, stride = -1, len(sizes), _strides()
-    index = min(start, len(sizes) - 1)
-    upwards = not (yield sizes[index])
-    while (
-        True
-    ):  # gallop away from the guess, up from a failure or down from a pass, until the result turns
-        fails, passes = (index, passes) if upwards else (fails, index)
-        step = next(stride)
-        index = min(index + step, len(sizes) - 1) if upwards else index - step
-        if not fails < index < passes:
-            break
-        if (yield sizes[index]) == upwards:
-            fails, passes = (fails, index) if upwards else (index, passes)
-            break
-    while passes - fails > 1:
-        middle = (fails + passes) // 2
-        if (yield sizes[middle]):
-            passes = middle
-        else:
-            fails = middle
-    return passes
-
-
-def smaller_passing(
-    sizes: Sequence[Size], answer: int, tried: Collection[int], likely: Sequence[int]
-) -> Generator[Size, bool, int]:
-    """Yields sizes below the index `answer`, is sent whether each passes, returns the index of the
-    smallest passing one; `answer` if none.
-
-    Tries the `likely` indices, ascending, until one passes; from there down until one fails. No
-    size is yielded twice, and none that was `tried`: below `answer`, these failed.
-    """
-    failed = set(tried)
-    for index in likely:
-        if index >= answer:
-            break
-        if index in failed:
-            continue
-        if (yield sizes[index]):
-            while index > 0 and index - 1 not in failed and (yield sizes[index - 1]):
-                index -= 1
-            return index
-        failed.add(index)
-    return answer
-
-
-def _strides() -> Generator[int, None, None]:
-    """1, 1, 1, 2, 4, 8, ...: most answers lie within three sizes of the guess."""
-    yield from (1, 1)
-    step = 1
-    while True:
-        yield step
-        step *= 2

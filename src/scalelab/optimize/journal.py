@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from scalelab.core.errors import UserError, reason
 from scalelab.core.events import FINISHED, is_pruned
 from scalelab.core.files import replacing
+from scalelab.spec.objectives import planned_value
 from scalelab.spec.space import Space
+from scalelab.store.history import members_with_curves
 from scalelab.store.reader import Reader
-from scalelab.store.tried import Member, members
+from scalelab.store.records import StoredTrial
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -28,7 +30,7 @@ def journal_trials(store: Reader, space: Space) -> "list[FrozenTrial]":
     """
     found = [
         _trial(store, space, member)
-        for member in members(store, space.name, next(iter(space.objectives)))
+        for member in members_with_curves(store, space.name, next(iter(space.objectives)))
     ]
     return [trial for trial in found if trial is not None]
 
@@ -41,7 +43,7 @@ def write_journal(path: Path, space: Space, trials: "Sequence[FrozenTrial]") -> 
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
-    from scalelab.run.search.samplers import quiet
+    from scalelab.optimize.storage import quiet
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -59,10 +61,10 @@ def write_journal(path: Path, space: Space, trials: "Sequence[FrozenTrial]") -> 
         ) from error
 
 
-def _trial(store: Reader, space: Space, member: Member) -> "FrozenTrial | None":
+def _trial(store: Reader, space: Space, member: StoredTrial) -> "FrozenTrial | None":
     from optuna.trial import TrialState, create_trial
 
-    from scalelab.run.search.distributions import parameter, parameters_of, point_at, point_of
+    from scalelab.optimize.distributions import parameter, parameters_of, point_at, point_of
 
     record, result = member.record, member.result
     point = point_at(record.axes, space.search) or point_of(record.trial, space.search)
@@ -90,15 +92,10 @@ def _trial(store: Reader, space: Space, member: Member) -> "FrozenTrial | None":
     return found
 
 
-def objective_of(metric: str, member: Member) -> float:
+def objective_of(metric: str, member: StoredTrial) -> float:
     """A final metric, or what the plan knows: FLOPs, parameters. NaN where the trial has none."""
-    record = member.record
-    known: dict[str, float] = {
-        "flops": record.flops,
-        **{f"params.{name}": count for name, count in record.params.items()},
-    }
-    if record.tokens:
-        known["flops_per_token"] = record.flops / (
-            3 * record.tokens
-        )  # a third of training is the forward pass
-    return float(member.result.metrics.get(metric, known.get(metric, math.nan)))
+    record, measured = member.record, member.result.metrics
+    if metric in measured:
+        return float(measured[metric])
+    value = planned_value(metric, record.params, record.flops, record.tokens)
+    return math.nan if value is None else float(value)

@@ -14,16 +14,11 @@ from hypothesis import strategies as st
 
 from scalelab.families.cost import Parameters
 from scalelab.plan.plan import Plan, PlannedTrial
-from scalelab.run.search.frontier import (
-    FrontierSearch,
-    combinations,
-    guess,
-    smaller_passing,
-    smallest_passing,
-)
+from scalelab.search import Frontier
+from scalelab.search.frontier import FrontierSearch, combinations
+from scalelab.search.galloping import guess, smaller_passing, smallest_passing
 from scalelab.spec.budget import Budget
 from scalelab.spec.experiment import Trial
-from scalelab.spec.search import Frontier
 
 Answer = TypeVar("Answer")
 

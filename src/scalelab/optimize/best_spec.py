@@ -1,5 +1,5 @@
-"""The found spec: the best of a search as a spec file of its own, which `scalelab run` takes and
-finds nothing left to run of.
+"""The best of a search as a spec file of its own, which `scalelab run` takes and finds nothing left
+to run of.
 """
 
 import re
@@ -12,8 +12,12 @@ from typing import Any
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError, reason
 from scalelab.core.files import replacing
+from scalelab.optimize.result import SearchResult
+from scalelab.plan.plan import compile_point
 from scalelab.spec.axes import laid
-from scalelab.spec.document import dump
+from scalelab.spec.document import Document, dump
+from scalelab.spec.load_space import experiment_of
+from scalelab.spec.space import Space
 
 FOLDER = Path("specs/found")
 
@@ -22,7 +26,7 @@ _WIDTH = 120
 
 
 @dataclass(frozen=True)
-class Found:
+class BestSpec:
     """The best trial of a search."""
 
     space: str
@@ -46,7 +50,28 @@ class Found:
         return {"name": f"found_{self.space}", "about": about, **laid(base, dict(self.point))}
 
 
-def write_found(found: Found, folder: Path = FOLDER) -> Path:
+def best_spec(space: Space, document: Document, result: SearchResult) -> BestSpec:
+    """The best trial of a search by its first objective, as a spec.
+
+    Raises UserError if it ran when the space had another base.
+    """
+    experiment, base = experiment_of(space, document)
+    best = result.ranked[0]
+    point = best.stored.record.axes
+    if compile_point(experiment, base, dict(point)).digest != best.digest:
+        raise UserError(
+            f"the best, trial {best.digest[:SHORT]}, ran when the space had another base",
+            cure=(
+                f"see it with `scalelab show {best.digest[:SHORT]}`, or give the changed space"
+                " another `name`"
+            ),
+        )
+    return BestSpec(
+        result.name, result.objectives[0], best.values[0], best.digest, base.data, point
+    )
+
+
+def write_spec(found: BestSpec, folder: Path = FOLDER) -> Path:
     """Write the spec into the folder and give its path: `NAME.yaml`, or where somebody changed that
     one, `NAME-DIGEST.yaml` beside it.
 

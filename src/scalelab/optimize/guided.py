@@ -8,26 +8,30 @@ several jobs it also depends on which trials are on their way, which the sampler
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import optuna
 
 from scalelab.core.canon import canonical_json
 from scalelab.core.errors import UserError
 from scalelab.core.events import FINISHED, PRUNED, State, is_pruned
+from scalelab.optimize.distributions import point_at, point_of
+from scalelab.optimize.study import SpaceStudy
 from scalelab.plan.plan import PlannedTrial, compile_point
-from scalelab.run.search.base import Progress
-from scalelab.run.search.distributions import point_at, point_of
-from scalelab.run.search.known import Asked, Known, is_alike, value_of
-from scalelab.run.search.study import SpaceStudy
+from scalelab.search import Progress
+from scalelab.search.pruners import Pruner
+from scalelab.search.samplers import Sampler
 from scalelab.spec.axes import Point
 from scalelab.spec.conditions import drawn, every_point
-from scalelab.spec.guides import Pruner, Sampler
 from scalelab.spec.load import Document
 from scalelab.spec.load_space import experiment_of
+from scalelab.spec.objectives import planned_value
 from scalelab.spec.space import Space
+from scalelab.store.history import TrialHistory
+from scalelab.store.records import StoredTrial
 
 PROPOSALS, DRAWS = 10, 100
 """How often the sampler, and then chance, may come up with what is known or cannot be, before the
@@ -40,6 +44,22 @@ were in vain.
 """
 
 
+@dataclass
+class AskedTrial:
+    """A trial of the search, and what became of it."""
+
+    planned: PlannedTrial
+    trial: optuna.Trial
+    own: bool
+    """Whether the search asked for it; others were known from elsewhere."""
+    state: State | None = None
+    """None while it is on its way."""
+    seen: set[int] = field(default_factory=set)
+    """Steps that the pruner has heard of."""
+    is_enough: bool = False
+    """Whether the pruner has given it up."""
+
+
 class GuidedSearch:
     """Asks for what a sampler proposes, and ends early what a pruner gives up."""
 
@@ -47,7 +67,7 @@ class GuidedSearch:
         self,
         space: Space,
         document: Document,
-        known: Sequence[Known],
+        history: TrialHistory,
         *,
         trials: int | None,
         sampler: Sampler | None = None,
@@ -62,18 +82,26 @@ class GuidedSearch:
         )
         self.experiment, self._document = experiment_of(space, document)
         self._limit, self._compiled = trials, dict[str, PlannedTrial | UserError]()
-        self._asked: dict[str, Asked] = {}
+        self._asked: dict[str, AskedTrial] = {}
         self._again: deque[PlannedTrial] = deque()
         self.exhausted = False
         """Whether nothing new was found to try."""
         probe = self._probe()
         self._study = SpaceStudy(self.space, probe)
         common = probe.trial.model_dump(mode="json")
-        for row in sorted(
-            map(self._placed, known), key=lambda row: row.axes is not None
-        ):  # what is known from elsewhere comes first, whenever it came
-            if is_alike(row.trial, common, space):
-                self._recall(row)
+        own, displaced = list[StoredTrial](), list[StoredTrial]()
+        for stored in history.own:
+            # A member whose axes are no point of the space, which was changed since, is known from
+            # elsewhere: its trial may be a point.
+            is_point = point_at(stored.record.axes, space.search) is not None
+            (own if is_point else displaced).append(stored)
+        # What is known from elsewhere comes first, whenever it came.
+        for stored in (*displaced, *history.others):
+            if _is_alike(stored.record.trial, common, space):
+                self._recall(stored, own=False)
+        for stored in own:
+            if _is_alike(stored.record.trial, common, space):
+                self._recall(stored, own=True)
 
     def ask(self) -> PlannedTrial | None:
         """What an earlier run left unfinished, then a new trial; None once there are as many as
@@ -127,7 +155,7 @@ class GuidedSearch:
         return [digest for digest, asked in self._asked.items() if not asked.own]
 
     @property
-    def asked(self) -> list[Asked]:
+    def asked(self) -> list[AskedTrial]:
         """The trials of `own`, and what became of them."""
         return [asked for asked in self._asked.values() if asked.own]
 
@@ -220,7 +248,7 @@ class GuidedSearch:
         self, planned: PlannedTrial, trial: optuna.Trial, *, own: bool = True
     ) -> PlannedTrial:
         trial.set_user_attr("digest", planned.digest)
-        self._asked[planned.digest] = Asked(planned, trial, own)
+        self._asked[planned.digest] = AskedTrial(planned, trial, own)
         return planned
 
     def _compile(self, point: Point) -> PlannedTrial | None:
@@ -243,46 +271,36 @@ class GuidedSearch:
             return planned
         raise next(error for error in self._compiled.values() if isinstance(error, UserError))
 
-    def _placed(self, row: Known) -> Known:
-        """A member whose axes tell no point of the space, as it was changed since, is known from
-        elsewhere: its trial may tell one.
-        """
-        return (
-            row
-            if row.axes is None or point_at(row.axes, self.space.search) is not None
-            else replace(row, axes=None)
-        )
-
-    def _recall(self, row: Known) -> None:
-        """A row of a store into the study, if it is a trial of this space.
+    def _recall(self, stored: StoredTrial, *, own: bool) -> None:
+        """A trial of a store into the study, if it is a trial of this space.
 
         One of the search's own that has no end is asked for again.
         """
-        own, search = row.axes is not None, self.space.search
-        point = point_of(row.trial, search) if row.axes is None else point_at(row.axes, search)
+        record, result, search = stored.record, stored.result, self.space.search
+        point = point_at(record.axes, search) if own else point_of(record.trial, search)
         planned = None if point is None else self._compile(point)
         if (
             point is None
             or planned is None
-            or planned.digest != row.digest
-            or row.digest in self._asked
+            or planned.digest != record.digest
+            or record.digest in self._asked
         ):
             return
         if not own and not (
-            row.curve
-            if is_pruned(row.state, row.metrics)
-            else self._values(planned, row.state, row.metrics)
+            stored.curve
+            if is_pruned(result.state, result.metrics)
+            else self._values(planned, result.state, result.metrics)
         ):
             # an earlier search's own that was pruned tells the pruner its curve; of others nothing
             # is learnt
             return
         self._enter(planned, self._study.put(point, warm=not own), own=own)
-        if row.state not in FINISHED | {"failed"}:
+        if result.state not in FINISHED | {"failed"}:
             self._again.append(planned)
             return
-        for step, value in row.curve:
-            self.measured(row.digest, step, {next(iter(self.space.objectives)): value})
-        self.tell(row.digest, row.state, row.metrics)
+        for step, value in stored.curve:
+            self.measured(record.digest, step, {next(iter(self.space.objectives)): value})
+        self.tell(record.digest, result.state, result.metrics)
 
     def _values(
         self, planned: PlannedTrial, state: State, metrics: Mapping[str, float]
@@ -294,16 +312,31 @@ class GuidedSearch:
             math.inf if direction == "minimize" else -math.inf
             for direction in self.space.objectives.values()
         )
-        found = [value_of(name, planned, metrics) for name in self.space.objectives]
+        params = planned.params.as_dict()
+        found = [
+            metrics[name]
+            if name in metrics
+            else planned_value(name, params, planned.flops, planned.tokens)
+            for name in self.space.objectives
+        ]
         if state == "diverged" or any(value is not None and math.isnan(value) for value in found):
             return worst
         values = tuple(value for value in found if value is not None)
         return values if state in FINISHED and len(values) == len(found) else None
 
-    def _report(self, asked: Asked, step: int, values: Mapping[str, float]) -> None:
+    def _report(self, asked: AskedTrial, step: int, values: Mapping[str, float]) -> None:
         """A value on the way to the pruner, each step once."""
         value = values.get(next(iter(self.space.objectives)), math.nan)
         if step not in asked.seen and not math.isnan(value):
             asked.seen.add(step)
             asked.trial.report(value, step)
             asked.is_enough = asked.is_enough or asked.trial.should_prune()
+
+
+def _is_alike(trial: Mapping[str, Any], probe: Mapping[str, Any], space: Space) -> bool:
+    """Whether a resolved trial could be one of the space, as far as a glance tells: it has what
+    every trial of it has (see `probe`).
+    """
+    parts = ("task", "optim", "batch", "precision", "evaluation", "seed")
+    searched = {path.partition(".")[0] for path in space.search}
+    return all(trial.get(part) == probe[part] for part in parts if part not in searched)

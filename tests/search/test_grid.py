@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 from scalelab.plan.plan import Plan
-from scalelab.run.search import GridSearch
+from scalelab.search.grid import GridSearch
 
 
 def test_every_trial_is_asked_once_in_the_order_of_the_plan(make_plan: Callable[..., Plan]) -> None:

@@ -2,22 +2,35 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from scalelab.core.events import State
-from scalelab.plan.plan import PlannedTrial
-from scalelab.run.search.base import Progress
+from scalelab.search.base import Progress, SearchSpec
+
+if TYPE_CHECKING:
+    from scalelab.plan.plan import PlannedTrial
+
+
+class Grid(SearchSpec):
+    """Every planned trial."""
+
+    kind: Literal["grid"] = "grid"
+
+    def start(self, trials: "Sequence[PlannedTrial]") -> "GridSearch":
+        """See `GridSearch`."""
+        return GridSearch(trials)
 
 
 class GridSearch:
     """Asks for every trial that has no result yet."""
 
-    def __init__(self, trials: Sequence[PlannedTrial]) -> None:
+    def __init__(self, trials: "Sequence[PlannedTrial]") -> None:
         self._open = {planned.digest: planned for planned in trials}
         self._queue = deque(trials)
         self._trials = len(trials)
         self._flops = sum(planned.flops for planned in trials)
 
-    def ask(self) -> PlannedTrial | None:
+    def ask(self) -> "PlannedTrial | None":
         """The next trial of the plan that nothing is known of."""
         while self._queue:
             planned = self._queue.popleft()
@@ -39,7 +52,7 @@ class GridSearch:
         return not self._open
 
     @property
-    def open(self) -> list[PlannedTrial]:
+    def open(self) -> "list[PlannedTrial]":
         """What has no result."""
         return list(self._open.values())
 
@@ -54,6 +67,6 @@ class GridSearch:
             1 - left / self._flops if self._flops else 1.0,
         )
 
-    def share_of(self, planned: PlannedTrial) -> float:
+    def share_of(self, planned: "PlannedTrial") -> float:
         """Its share of the FLOPs."""
         return planned.flops / self._flops if self._flops else 0.0

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from scalelab.core.errors import UserError
-from scalelab.run.found import Found, is_ours, write_found
+from scalelab.optimize.best_spec import BestSpec, is_ours, write_spec
 
-FOUND = Found(
+FOUND = BestSpec(
     space="small",
     objective="loss",
     value=1.25,
@@ -25,7 +25,7 @@ FOUND = Found(
 
 
 def test_the_values_stand_in_the_base(tmp_path: Path) -> None:
-    path = write_found(FOUND, tmp_path / "found")
+    path = write_spec(FOUND, tmp_path / "found")
     spec = yaml.safe_load(path.read_text())
     assert path.name == "small.yaml"
     assert spec == {
@@ -39,18 +39,18 @@ def test_the_values_stand_in_the_base(tmp_path: Path) -> None:
 
 
 def test_what_was_written_is_written_anew_and_what_was_changed_stays(tmp_path: Path) -> None:
-    path = write_found(FOUND, tmp_path)
+    path = write_spec(FOUND, tmp_path)
     better = replace(FOUND, value=1.0, digest="fedcba9876543210")
-    assert write_found(better, tmp_path) == path
+    assert write_spec(better, tmp_path) == path
     assert "fedcba9876" in path.read_text()
     changed = path.read_text() + "replicates: 3\n"
     path.write_text(changed)
     assert not is_ours(path)
-    assert write_found(FOUND, tmp_path) == tmp_path / "small-0123456789.yaml"
+    assert write_spec(FOUND, tmp_path) == tmp_path / "small-0123456789.yaml"
     assert path.read_text() == changed
 
 
 def test_a_folder_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "found").write_text("a file")
     with pytest.raises(UserError, match="can't be written"):
-        write_found(FOUND, tmp_path / "found")
+        write_spec(FOUND, tmp_path / "found")

@@ -9,19 +9,22 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from tests.optimize.variants import PRUNERS, SAMPLERS
 
 from scalelab.core.errors import UserError
 from scalelab.core.events import Ended, Measured, Started, State
+from scalelab.optimize.guided import GuidedSearch
 from scalelab.plan.plan import PlannedTrial
 from scalelab.run.registering import record
-from scalelab.run.search.guided import GuidedSearch
-from scalelab.run.search.known import Known, known_trials
+from scalelab.search.pruners import Pruner
+from scalelab.search.samplers import Sampler
 from scalelab.spec.load_space import load_space
+from scalelab.store.history import TrialHistory, members_with_curves, search_history
+from scalelab.store.records import Result, StoredTrial
 from scalelab.store.store import Store
-from scalelab.store.tried import members
 
 SPACE = """
 name: little
@@ -55,11 +58,15 @@ def make(tmp_path: Path) -> Make:
     """A search over a space by its text; settings as on a command line."""
 
     def made(
-        text: str = SPACE, *settings: str, trials: int | None = 20, known: Sequence[Known] = ()
+        text: str = SPACE,
+        *settings: str,
+        trials: int | None = 20,
+        known: Sequence[StoredTrial] = (),
+        others: Sequence[StoredTrial] = (),
     ) -> GuidedSearch:
         path = tmp_path / "space.yaml"
         path.write_text(text)
-        return GuidedSearch(*load_space(path, settings), known, trials=trials)
+        return GuidedSearch(*load_space(path, settings), TrialHistory(known, others), trials=trials)
 
     return made
 
@@ -78,31 +85,30 @@ def result(planned: PlannedTrial) -> tuple[State, dict[str, float]]:
 
 def row(
     planned: PlannedTrial, state: State, metrics: Mapping[str, float], curve: Any = ()
-) -> Known:
-    return Known(
-        planned.digest,
-        planned.trial.model_dump(mode="json"),
-        state,
-        metrics,
-        curve,
-        json.loads(json.dumps(planned.axes)),
-    )
+) -> StoredTrial:
+    stored = replace(record(planned), axes=json.loads(json.dumps(planned.axes)))
+    return StoredTrial(stored, Result(state, dict(metrics)), curve=curve)
 
 
-def foreign(rows: Sequence[Known]) -> list[Known]:
+def foreign(rows: Sequence[StoredTrial]) -> list[StoredTrial]:
     """The same trials, asked for by somebody else."""
-    return [replace(one, axes=None, curve=()) for one in rows]
+    return [replace(one, record=replace(one.record, axes={}), curve=()) for one in rows]
+
+
+def changed(one: StoredTrial, **result: Any) -> StoredTrial:
+    """The trial with another result."""
+    return replace(one, result=replace(one.result, **result))
 
 
 def run(
     search: GuidedSearch,
     ended: Callable[[PlannedTrial], tuple[State, Mapping[str, float]]] = result,
     most: int = 10**6,
-) -> list[Known]:
+) -> list[StoredTrial]:
     """Runs a search one trial after the other, with a curve that rises to the result; the rows that
     a store would then have.
     """
-    rows: list[Known] = []
+    rows: list[StoredTrial] = []
     while len(rows) < most and (planned := search.ask()) is not None:
         state, metrics = ended(planned)
         curve: list[tuple[int, float]] = []
@@ -120,12 +126,20 @@ def measure(curve: Sequence[tuple[int, float]]) -> tuple[int, dict[str, float]]:
     return curve[-1][0], {"recall": curve[-1][1], "loss": 1.0}
 
 
-def digests(rows: Sequence[Known]) -> list[str]:
+def digests(rows: Sequence[StoredTrial]) -> list[str]:
     return [one.digest for one in rows]
 
 
-SAMPLERS = ["tpe", "random", "cmaes", "nsga2", "{kind: gp, startup: 4}"]
-PRUNERS = ["none", "{kind: asha, reduction: 2}", "hyperband", "{kind: median, startup: 2}"]
+def kinds(union: Any) -> set[str]:
+    """The kinds of everything that is registered."""
+    return {one.model_fields["kind"].default for one in get_args(get_args(union)[0])}
+
+
+def test_every_sampler_and_pruner_is_tested(make: Make) -> None:
+    spaces = [make(SPACE, f"sampler={one}").space for one in SAMPLERS]
+    assert {space.sampler.kind for space in spaces} == kinds(Sampler)
+    spaces = [make(SPACE, f"pruner={one}").space for one in PRUNERS]
+    assert {space.pruner.kind for space in spaces} == kinds(Pruner)
 
 
 # A Gaussian process takes its time, and nothing in it depends on the pruner.
@@ -140,7 +154,7 @@ def test_an_interrupted_search_asks_what_an_uninterrupted_one_does(
     whole = run(make(SPACE, *settings, trials=trials))
     assert len(set(digests(whole))) == trials
     cut = trials - 3
-    interrupted = [*whole[:cut], replace(whole[cut], state="queued", metrics={}, curve=())]
+    interrupted = [*whole[:cut], replace(changed(whole[cut], state="queued", metrics={}), curve=())]
     assert digests(run(make(SPACE, *settings, trials=trials, known=interrupted))) == digests(
         whole[cut:]
     )
@@ -206,7 +220,7 @@ def test_what_fits_the_space_warms_it_up_and_is_not_asked_again(make: Make) -> N
     elsewhere = foreign(run(make(SPACE, "seed=5", trials=30)))
     other = make(SPACE.replace("people: 8", "people: 16"), trials=2)
     elsewhere += foreign(run(other))
-    warm = make(trials=10, known=elsewhere)
+    warm = make(trials=10, others=elsewhere)
     assert len(warm.study.trials) == 30
     asked = run(warm)
     assert len(asked) == 10
@@ -218,12 +232,12 @@ def test_what_fits_the_space_warms_it_up_and_is_not_asked_again(make: Make) -> N
     )
 
 
-@pytest.mark.parametrize("sampler", ["cmaes", "nsga2", "{kind: gp, startup: 4}"])
+@pytest.mark.parametrize("sampler", [one for one in SAMPLERS if one != "random"])
 def test_every_sampler_takes_a_warm_start(make: Make, sampler: str) -> None:
     elsewhere = foreign(run(make(SPACE, "seed=5", trials=25)))
     settings = (f"sampler={sampler}",)
     warm, cold = (
-        run(make(SPACE, *settings, trials=5, known=elsewhere)),
+        run(make(SPACE, *settings, trials=5, others=elsewhere)),
         run(make(SPACE, *settings, trials=5)),
     )
     assert digests(warm) != digests(cold)
@@ -231,15 +245,15 @@ def test_every_sampler_takes_a_warm_start(make: Make, sampler: str) -> None:
 
 def test_what_does_not_fit_is_left_alone(make: Make) -> None:
     rows = run(make(SPACE, "search.model.layers={int: [1, 9]}", trials=12))
-    fitting = [one for one in rows if one.trial["model"]["layers"] <= 6]
+    fitting = [one for one in rows if one.record.trial["model"]["layers"] <= 6]
     assert len(fitting) < len(rows)
     search = make(trials=12, known=rows)
     assert search.own == digests(fitting)
     pruned = foreign(
-        [replace(one, state="stopped", metrics={"recall": 0.5, "pruned": 10}) for one in fitting]
+        [changed(one, state="stopped", metrics={"recall": 0.5, "pruned": 10}) for one in fitting]
     )
-    failed = foreign([replace(one, state="failed", metrics={}) for one in fitting])
-    assert make(known=pruned + failed).study.trials == []
+    failed = foreign([changed(one, state="failed", metrics={}) for one in fitting])
+    assert make(others=pruned + failed).study.trials == []
 
 
 def test_parts_and_short_forms_are_read_off_a_stored_trial(make: Make) -> None:
@@ -254,15 +268,15 @@ def test_parts_and_short_forms_are_read_off_a_stored_trial(make: Make) -> None:
         " 0.9]]}\nobjectives:",
     )
     rows = run(make(text, trials=12), lambda planned: ("done", {"recall": 0.5}))
-    assert len({str(one.trial["model"]["ffn"]) for one in rows}) == 3
-    assert {one.trial["batch"] for one in rows} == {500, 1000}
+    assert len({str(one.record.trial["model"]["ffn"]) for one in rows}) == 3
+    assert {one.record.trial["batch"] for one in rows} == {500, 1000}
     assert make(text, trials=12, known=rows).finished
-    assert len(make(text, known=foreign(rows)).study.trials) == 12
+    assert len(make(text, others=foreign(rows)).study.trials) == 12
 
 
 def test_a_ratio_is_read_off_the_width_that_it_gave(make: Make) -> None:
     rows = run(make(SPACE, "search.model.ffn.ratio={float: [1, 5]}", trials=12))
-    search = make(SPACE, "search.model.ffn.ratio={float: [1, 5]}", trials=12, known=foreign(rows))
+    search = make(SPACE, "search.model.ffn.ratio={float: [1, 5]}", trials=12, others=foreign(rows))
     assert len(search.study.trials) == 12
     assert make(SPACE, "search.model.ffn.ratio={float: [1, 5]}", trials=12, known=rows).finished
 
@@ -283,7 +297,7 @@ def test_a_finite_space_is_exhausted_without_asking_twice(make: Make) -> None:
 
 def test_an_exhausted_space_makes_what_is_known_from_elsewhere_its_own(make: Make) -> None:
     rows = run(make(FINITE, trials=None), lambda planned: ("done", {"recall": 0.5}))
-    search = make(FINITE, trials=None, known=foreign(rows[:2]))
+    search = make(FINITE, trials=None, others=foreign(rows[:2]))
     asked = [planned.digest for _ in range(9) if (planned := search.ask())]
     assert set(asked[:3]) == set(digests(rows[2:]))
     assert set(asked[3:]) == set(digests(rows[:2]))
@@ -431,8 +445,8 @@ def test_tpe_beats_chance_on_a_smooth_function(make: Make) -> None:
 def test_many_trials_are_modelled_in_part_and_the_best_stay(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scalelab.run.search.study.BEST", 3)
-    monkeypatch.setattr("scalelab.run.search.study.LATEST", 8)
+    monkeypatch.setattr("scalelab.optimize.study.BEST", 3)
+    monkeypatch.setattr("scalelab.optimize.study.LATEST", 8)
     search = make(trials=40)
     run(search)
     seen: list[int] = []
@@ -491,28 +505,29 @@ def test_a_store_s_rows_make_the_same_search_again(
         )
     )
     space, document = load_space(path, [f"pruner={pruner}"])
-    whole = run(GuidedSearch(space, document, (), trials=18))
+    whole = run(GuidedSearch(space, document, TrialHistory(), trials=18))
     first = kept(
-        GuidedSearch(space, document, known_trials(store, space, document), trials=18), store, 13
+        GuidedSearch(space, document, search_history(store, space, document), trials=18), store, 13
     )
     second = kept(
-        GuidedSearch(space, document, known_trials(store, space, document), trials=18), store, 99
+        GuidedSearch(space, document, search_history(store, space, document), trials=18), store, 99
     )
     assert first + second == digests(whole)
     other, known = (
         space.model_copy(update={"name": "other"}),
-        known_trials(store, space.model_copy(update={"name": "other"}), document),
+        search_history(store, space.model_copy(update={"name": "other"}), document),
     )
     warm = GuidedSearch(other, document, known, trials=18)
     assert len(warm.study.trials) == sum(one.state == "done" for one in whole)
-    assert known_trials(store, other, document, warm=False) == []
+    cold = search_history(store, other, document, warm=False)
+    assert (list(cold.own), list(cold.others)) == ([], [])
 
 
 def test_what_failed_is_asked_for_again_where_that_is_wanted(tmp_path: Path, store: Store) -> None:
     path = tmp_path / "space.yaml"
     path.write_text(SPACE)
     space, document = load_space(path)
-    search = GuidedSearch(space, document, (), trials=2)
+    search = GuidedSearch(space, document, TrialHistory(), trials=2)
     planned = search.ask()
     assert planned
     store.open_experiment(space.name, space.model_dump(mode="json"))
@@ -522,9 +537,9 @@ def test_what_failed_is_asked_for_again_where_that_is_wanted(tmp_path: Path, sto
         store.begin(planned.digest, Started({}), {}, "somebody"),
         Ended("failed", 0, 1.0, error="out of memory"),
     )
-    assert GuidedSearch(space, document, known_trials(store, space, document), trials=1).finished
+    assert GuidedSearch(space, document, search_history(store, space, document), trials=1).finished
     again = GuidedSearch(
-        space, document, known_trials(store, space, document, retry_failed=True), trials=1
+        space, document, search_history(store, space, document, retry_failed=True), trials=1
     )
     assert again.open == [planned]
 
@@ -545,26 +560,26 @@ def test_a_space_that_gains_a_path_learns_from_its_members_and_is_searched_once(
 
     def searched(trials: int | None) -> list[str]:
         return kept(
-            GuidedSearch(*wider, known_trials(store, *wider), trials=trials),
+            GuidedSearch(*wider, search_history(store, *wider), trials=trials),
             store,
             99,
             lambda planned: ("done", {"recall": 0.5}),
         )
 
     before = kept(
-        GuidedSearch(*narrow, known_trials(store, *narrow), trials=None),
+        GuidedSearch(*narrow, search_history(store, *narrow), trials=None),
         store,
         99,
         lambda planned: ("done", {"recall": 0.5}),
     )
-    search = GuidedSearch(*wider, known_trials(store, *wider), trials=None)
+    search = GuidedSearch(*wider, search_history(store, *wider), trials=None)
     assert (search.own, search.warm) == ([], before)
     assert len(search.study.trials) == len(before) == 5
     assert not set(searched(3)) & set(before)
     assert set(searched(None)) >= set(before), "at last its old members become its own"
     assert [
         axes
-        for axes in (one.record.axes for one in members(store, "finite"))
+        for axes in (one.record.axes for one in members_with_curves(store, "finite"))
         if "optim.lr" not in axes
     ] == []
     assert searched(None) == []
@@ -576,10 +591,12 @@ def test_a_member_of_before_the_change_that_was_pruned_is_not_asked_for_again(ma
         lambda planned: ("done", {"recall": 0.5}),
     )
     rows = [
-        replace(one, state="stopped", metrics={"recall": 0.1, "pruned": 10}, curve=[(10, 0.1)])
+        replace(
+            changed(one, state="stopped", metrics={"recall": 0.1, "pruned": 10}), curve=[(10, 0.1)]
+        )
         for one in rows[:4]
     ] + rows[4:]
-    old = [replace(one, axes={}) for one in rows]
+    old = [replace(one, record=replace(one.record, axes={})) for one in rows]
     search = make(FINITE, trials=None, known=old)
     assert (search.own, sorted(search.warm)) == ([], sorted(digests(rows)))
     assert [trial.state.name for trial in search.study.trials].count("PRUNED") == 4
@@ -587,16 +604,16 @@ def test_a_member_of_before_the_change_that_was_pruned_is_not_asked_for_again(ma
 
 def test_members_of_another_base_do_not_count(make: Make) -> None:
     rows = run(make(trials=4))
-    changed = make(SPACE, "budget.steps=200", trials=4, known=rows)
-    assert (changed.own, changed.warm, changed.progress.done) == ([], [], 0)
+    search = make(SPACE, "budget.steps=200", trials=4, known=rows)
+    assert (search.own, search.warm, search.progress.done) == ([], [], 0)
     assert make(trials=4, known=rows).own == digests(rows)
 
 
 def test_a_space_that_cannot_be_counted_says_that_nothing_new_was_found(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scalelab.run.search.guided.PROPOSALS", 2)
-    monkeypatch.setattr("scalelab.run.search.guided.DRAWS", 0)
+    monkeypatch.setattr("scalelab.optimize.guided.PROPOSALS", 2)
+    monkeypatch.setattr("scalelab.optimize.guided.DRAWS", 0)
     monkeypatch.setattr(
         GuidedSearch,
         "_probe",

@@ -1,0 +1,5 @@
+"""Plans and stores."""
+
+from tests.run.conftest import make_plan, store
+
+__all__ = ["make_plan", "store"]
