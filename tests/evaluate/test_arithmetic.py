@@ -256,7 +256,9 @@ def written(model: torch.nn.Module, rows: Sums) -> list[bool]:
     for more in range(rows.targets_RM.shape[1]):
         place_R = (asked_R + more).clamp(max=tokens_RS.shape[1] - 1)
         with torch.no_grad():
-            token_R = model(text_RS[:, :-1], asked_R)[row_R, place_R - 1].argmax(-1)
+            token_R = model(text_RS[:, :-1], Layout(prefix_B=asked_R))[row_R, place_R - 1].argmax(
+                -1
+            )
         text_RS[row_R, place_R] = torch.where(ended_R, text_RS[row_R, place_R], token_R)
         text_RS[row_R] = torch.where(
             torch.arange(tokens_RS.shape[1]) > place_R[:, None], END, text_RS
@@ -274,7 +276,7 @@ def taught(model: torch.nn.Module, rows: Sums, steps: int) -> None:
     labels_RM = tokens_RS.gather(1, targets_RM + 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(steps):
-        logits_RMV = model(tokens_RS[:, :-1], targets_RM[:, 0] + 1).take_along_dim(
+        logits_RMV = model(tokens_RS[:, :-1], Layout(prefix_B=targets_RM[:, 0] + 1)).take_along_dim(
             targets_RM[..., None], 1
         )
         nats_RM = torch.nn.functional.cross_entropy(logits_RMV.mT, labels_RM, reduction="none")

@@ -194,7 +194,8 @@ def test_a_transformer_says_the_same_without_a_cache(variant: dict[str, Any]) ->
             greedy(model, prompts, limit=limit, reply=reply, lanes=7), prompts, strict=True
         ):
             tokens_1L = torch.from_numpy(np.append(prompt, text).astype(np.int64))[None]
-            likeliest_L = model(tokens_1L[:, :limit], torch.tensor([len(prompt)]))[0].argmax(-1)
+            layout = Layout(prefix_B=torch.tensor([len(prompt)]))
+            likeliest_L = model(tokens_1L[:, :limit], layout)[0].argmax(-1)
             forced = forced_positions(tokens_1L[0].tolist(), len(prompt))
             own = [at for at in range(len(prompt), tokens_1L.shape[1]) if at not in forced]
             assert tokens_1L[0, own].tolist() == likeliest_L[[at - 1 for at in own]].tolist()

@@ -76,7 +76,8 @@ def plain(given: Any, prompt: list[int], lane: int, limit: int, sampling: Sampli
     """One lane, no cache, no batch, one whole pass a token."""
     text = list(prompt)
     while len(text) < min(len(prompt) + limit, given.context + 1):
-        logits_1V = given(torch.tensor([text]), torch.tensor([len(prompt)]))[:, -1]
+        layout = Layout(prefix_B=torch.tensor([len(prompt)]))
+        logits_1V = given(torch.tensor([text]), layout)[:, -1]
         seen_1V = torch.zeros_like(logits_1V, dtype=torch.bool)
         seen_1V[0, text] = True
         token = choose(
@@ -167,7 +168,7 @@ class Scripted:
     """A model that says a text behind the prompt, whatever the prompt."""
 
     def __init__(self, script: list[int], vocab: int = 260, context: int = 99) -> None:
-        self.script, self.vocab, self.context, self.given = script, vocab, context, Transformer()
+        self.script, self.vocab, self.context, self.config = script, vocab, context, Transformer()
 
     def new_cache(self, lanes: int, length: int) -> "Scripted":
         self.start = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from scalelab.core.spec import default_kind
+from scalelab.families.family import Family
 from scalelab.families.layer_router.spec import LayerRouter
 from scalelab.families.lstm.spec import Lstm
 from scalelab.families.transformer.spec import Transformer
@@ -25,7 +26,7 @@ Model = Annotated[
 """The spec of a model, told apart by `kind`, which is the name of its family's folder."""
 
 
-def build(model: Model, vocab: int, context: int) -> "LanguageModel":
+def build(model: Family, vocab: int, context: int) -> "LanguageModel":
     """The module of a resolved spec, on the default device.
 
     Its weights are drawn by `initialise(seed)`.
