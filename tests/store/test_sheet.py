@@ -84,7 +84,7 @@ def database(folder: Path) -> bytes:
         (archive("data.pkl"), "a zip archive"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old office document"),
         (b"PAR1\x15\x04", "a Parquet file"),
-        (gzip.compress(b"n,loss\n1,2\n"), "compressed with gzip"),
+        (gzip.compress(b"n,loss\n1,2\n", mtime=0), "compressed with gzip"),
         (struct.pack("<QI", 24, 7) + b"\x09\x00\x00\x00\x1a\x0dbrain.Event:2", "TensorBoard"),
         (json.dumps([{"n": 1}], indent=1).encode(), "JSON"),
         (b'{"n": [1]}\n', "JSON"),
