@@ -115,8 +115,8 @@ class Architecture(Family):
             )
 
     @property
-    def is_autoregressive(self) -> bool:
-        """Unless every position sees all."""
+    def predicts_next(self) -> bool:
+        """Not where all positions see each other."""
         return self.mask != "full"
 
     @property
