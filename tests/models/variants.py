@@ -151,7 +151,7 @@ def sees_the_future(given: Model) -> bool:
 
     An expert that chooses its tokens looks at all of them.
     """
-    return not given.predicts_next or (
+    return not given.is_autoregressive or (
         given.mixture is not None and given.mixture.choice == "expert"
     )
 

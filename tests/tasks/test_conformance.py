@@ -95,7 +95,7 @@ def test_batches_fit_the_shape(trial: Trial, data: TaskData) -> None:
     weights = torch.ones(batch.labels_BM.shape) if batch.weights_BM is None else batch.weights_BM
     assert targets == weights.sum().item()
     assert batch.labels_BM.shape[1] <= shape.targets
-    if batch.layout.targets_BM is not None and trial.model.predicts_next:
+    if batch.layout.targets_BM is not None and trial.model.is_autoregressive:
         following = torch.cat([batch.tokens_BT, torch.zeros(BATCH, 1, dtype=torch.long)], 1)
         expected = following.gather(1, batch.layout.targets_BM + 1)
         inside = (weights > 0) & (batch.layout.targets_BM < shape.context - 1)

@@ -305,7 +305,7 @@ def _answer(
 def _refuse_unfit(trial: "Trial", wish: Wish, digest: str) -> None:
     """Raises UserError for an option that the trial's model can do nothing with."""
     given = {"--compile": wish.compiled, "--stop": bool(wish.stops), "--no-cache": not wish.cached}
-    unfit = {} if trial.model.predicts_next else _UNFIT_FOR_GAPS
+    unfit = {} if trial.model.is_autoregressive else _UNFIT_FOR_GAPS
     if trial.model.compiles == "layers":
         unfit = {**unfit, "--compile": _UNFIT_FOR_ROUTERS}
     for option, why in unfit.items():

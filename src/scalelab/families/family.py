@@ -97,9 +97,9 @@ class Family(Spec):
         return None
 
     @property
-    def predicts_next(self) -> bool:
-        """Whether it predicts the token after a text, so that it is decoded token by token; a model
-        that does not fills gaps.
+    def is_autoregressive(self) -> bool:
+        """Whether a position predicts the next token from those before it, so that the model
+        generates text; else it fills gaps in a text that it sees as a whole.
         """
         return True
 

@@ -170,7 +170,7 @@ def _speaker(
 
 
 def _check(model: LanguageModel, texts: Sequence[Sequence[int]]) -> None:
-    if not model.config.predicts_next:
+    if not model.config.is_autoregressive:
         raise UserError(
             "a model with the mask `full` fills gaps and predicts no next token",
             cure="take a trial with another mask",

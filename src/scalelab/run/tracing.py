@@ -37,8 +37,9 @@ class Traced:
 
     @property
     def phases(self) -> list[str]:
-        """What was traced: a model that fills gaps does not decode."""
-        return ["train", "eval", *(["decode"] if self.planned.trial.model.predicts_next else [])]
+        """What was traced: a model that sees both sides does not decode."""
+        decodes = self.planned.trial.model.is_autoregressive
+        return ["train", "eval", *(["decode"] if decodes else [])]
 
     def as_dict(self) -> dict[str, Any]:
         """One row of `--json`."""

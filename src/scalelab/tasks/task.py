@@ -90,7 +90,7 @@ class TaskSpec(Spec):
 
     def check_model(self, model: "Model") -> None:
         """Raise ValueError if the model cannot be trained on this task."""
-        if not model.predicts_next:
+        if not model.is_autoregressive:
             raise ValueError(
                 "under the mask `full` a token sees what it should predict; it is for text with the"
                 " masked objective"

@@ -75,7 +75,7 @@ def _examine(trial: Trial, execution: Execution) -> list[Fault]:
         "train": attempt.update,
         "eval": lambda: attempt.test.quick(attempt.model),
     }
-    if trial.model.predicts_next:
+    if trial.model.is_autoregressive:
         phases["decode"] = _decoding(attempt)
     faults = [fault for phase, run in phases.items() for fault in _warm_up(phase, run)]
     broken = {fault.phase for fault in faults if fault.kind == "failure"}

@@ -129,7 +129,7 @@ class Architecture(LanguageModel[Config]):
         config, weight = self.config, self.embedding.weight
         assert length <= self.context
         assert config.kv_heads is not None and config.head_width is not None
-        assert config.predicts_next, "a model whose positions all see each other does not decode"
+        assert config.mask != "full", "a model whose positions all see each other does not decode"
         slots = {place: window_size(self.plain, place[0], length) or length for place in places}
         device = weight.device.type
         dtype = (

@@ -115,8 +115,8 @@ class Architecture(Family):
             )
 
     @property
-    def predicts_next(self) -> bool:
-        """Not where all positions see each other."""
+    def is_autoregressive(self) -> bool:
+        """Unless every position sees all."""
         return self.mask != "full"
 
     @property
