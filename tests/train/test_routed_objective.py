@@ -25,7 +25,7 @@ VOCAB, WIDTH = 5, 3
 class Told(NamedTuple):
     """A model that gives the reading it was made with."""
 
-    given: LayerRouter
+    config: LayerRouter
     head_weight: Tensor
     reading: RouterOutput
     head_is_product: bool = True
