@@ -25,7 +25,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from scalelab.families import Model, build, read
 from scalelab.families.cost import forward_flops, parameters
 from scalelab.families.language_model import LanguageModel
-from scalelab.families.layer_router.spec import LayerRouter
 from scalelab.families.layout import Layout
 from scalelab.families.lstm.spec import Lstm
 from scalelab.layers.parameters import roles
@@ -96,7 +95,7 @@ def test_flops_are_as_counted(name: str, vocab: int, context: int):
     variant = VARIANTS[name].resolved()
     if variant.mixture is not None and variant.mixture.choice == "expert":
         pytest.skip("how many tokens its experts take is rounded up")
-    if isinstance(variant, LayerRouter) and variant.policy != "fixed":
+    if variant.layer_pool is not None and variant.layer_pool.policy != "fixed":
         pytest.skip(
             "what it runs depends on the tokens; it counts that itself, see test_layer_router.py"
         )
@@ -135,7 +134,8 @@ def _bits(model: LanguageModel) -> dict[str, float]:
     """Equal bits, but where an expert's or a layer's batch has another size, and its products
     another order of summing.
     """
-    routes = isinstance(model.config, LayerRouter) and model.config.policy != "fixed"
+    pool = model.config.layer_pool
+    routes = pool is not None and pool.policy != "fixed"
     return CLOSE if routes or model.config.mixture is not None else EXACT
 
 
@@ -251,8 +251,7 @@ def test_what_is_out_of_reach_changes_nothing(
     far = ((model.trunk(changed) - model.trunk(tokens_BT)).abs().amax((0, 2)) > 1e-6).tolist()
     window = getattr(given, "window", None)
     if window is not None and not getattr(given, "global_every", None):
-        passed = given.num_steps if isinstance(given, LayerRouter) else given.layers
-        assert far == [2 <= place <= 2 + passed * (window - 1) for place in range(context)]
+        assert far == [2 <= place <= 2 + given.depth * (window - 1) for place in range(context)]
     elif not sees_the_future(given):
         assert far == [place >= 2 for place in range(context)]
 
@@ -275,7 +274,7 @@ def test_recomputed_activations_have_the_same_bits(
 
 
 def test_a_mixture_says_how_it_routed(model: LanguageModel, tokens_BT: Tensor):
-    if isinstance(model.config, LayerRouter):
+    if model.config.layer_pool is not None:
         pytest.skip("it says how its steps routed the tokens, see test_layer_router.py")
     routings = model.run(tokens_BT)[1]
     mixture = model.config.mixture

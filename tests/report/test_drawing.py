@@ -23,7 +23,7 @@ from scalelab.report.figure import Drawing, Rows
 from scalelab.report.figures.recall_map.figure import RecallMap
 from scalelab.report.html.index import read_cards
 from scalelab.report.reading import Reading, fingerprint
-from scalelab.report.registry import find
+from scalelab.report.registry import ENTRIES, find
 from scalelab.store import TrialRecord, open_store
 from scalelab.store.adopt import adopt
 from scalelab.store.fits import StoredFit
@@ -209,7 +209,7 @@ def test_planned_trials_are_no_data_and_other_experiments_are_named(
         report.draw(empty, 1, out=tmp_path)
 
 
-@pytest.mark.parametrize("number", range(1, 13))
+@pytest.mark.parametrize("number", [entry.number for entry in ENTRIES])
 def test_every_figure_without_data_says_how_the_trials_stand(
     empty: Store, table: pl.DataFrame, tmp_path: Path, number: int
 ) -> None:

@@ -125,5 +125,6 @@ def test_failures_are_results(search: Search, plan: Plan) -> None:
 
 
 def test_it_is_read_back_from_its_json(search: Search) -> None:
-    spec = {"search": search.model_dump(mode="json")}
-    assert stored_threshold(spec) == search.threshold
+    fields = search.model_dump(mode="json")
+    assert stored_threshold({"search": fields}) == search.threshold
+    assert stored_threshold({"search": {**fields, "of_a_later_version": 1}}) == search.threshold

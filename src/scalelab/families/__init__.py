@@ -34,10 +34,15 @@ KINDS: dict[str, type[Family]] = {
 
 
 def read(fields: Mapping[str, Any]) -> Family | None:
-    """The spec of a stored model; None if it is of no family, as in rows of a published table."""
+    """The spec of a stored model; None if it is of no family, or of none that could be built, as
+    rows of a published table may be. A field that the family does not have is passed over.
+    """
     family = KINDS.get(fields.get("kind", ""))
+    if family is None:
+        return None
+    known = {name: value for name, value in fields.items() if name in family.model_fields}
     try:
-        return None if family is None else family.model_validate(fields)
+        return family.model_validate(known)
     except ValidationError:
         return None
 

@@ -38,6 +38,8 @@ class LayerPool:
     """The name of what chooses the layers."""
     learned: bool
     """Whether what chooses them is trained."""
+    family: str
+    """The `kind` of the models whose layers these are, where they are applied in their order."""
     choices: Sequence[Sequence[int]] | None
     """The layers, from 1, that a step may choose, as the spec lists them; None if it does not."""
 

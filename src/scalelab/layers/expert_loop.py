@@ -143,7 +143,10 @@ def _activation(hidden_Gn: Tensor, kind: str) -> Tensor:
     if kind == "swiglu":
         gate_Fn, up_Fn = hidden_Gn.chunk(2)
         return (gate_Fn * gate_Fn.sigmoid()).mul_(up_Fn)
-    return F.gelu(hidden_Gn) if kind == "gelu" else hidden_Gn.relu().square_()
+    if kind == "gelu":
+        return F.gelu(hidden_Gn)
+    assert kind == "relu2", kind
+    return hidden_Gn.relu().square_()
 
 
 def _activation_backward(

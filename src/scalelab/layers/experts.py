@@ -4,6 +4,8 @@ N tokens, D width, E experts, F hidden width, R rows (pairs of a token and an ex
 expert by expert), K experts of a token.
 """
 
+from typing import assert_never
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -100,4 +102,8 @@ def activate(hidden: Tensor, kind: Activation) -> Tensor:
     if kind == "swiglu":
         gate, up = hidden.chunk(2, dim=-1)
         return F.silu(gate) * up
-    return F.gelu(hidden) if kind == "gelu" else F.relu(hidden).square()
+    if kind == "gelu":
+        return F.gelu(hidden)
+    if kind == "relu2":
+        return F.relu(hidden).square()
+    assert_never(kind)

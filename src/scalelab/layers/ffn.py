@@ -1,6 +1,6 @@
 """Feed-forward networks. B lanes, T positions, D width, F hidden width."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,7 @@ class _Gated(Function):
 class Mlp(nn.Module):
     """down(f(up x)), f being the exact GELU, or the squared ReLU (So et al. 2021)."""
 
-    def __init__(self, width: int, hidden: int, kind: str) -> None:
+    def __init__(self, width: int, hidden: int, kind: Literal["gelu", "relu2"]) -> None:
         super().__init__()
         self.up = Linear(width, hidden)
         self.down = Linear(hidden, width, residual=True)

@@ -4,7 +4,7 @@ B lanes, T positions, D features.
 """
 
 import math
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 import torch
 import torch.nn.functional as F
@@ -168,7 +168,7 @@ class Gain(nn.Module):
 
 def norm(config: Norm, width: int) -> nn.Module:
     """The norm of a spec, over `width` features."""
-    return (RmsNorm if config.kind == "rms" else LayerNorm)(width, config.eps)
+    return {"rms": RmsNorm, "layer": LayerNorm}[config.kind](width, config.eps)
 
 
 def initialise(
@@ -204,10 +204,12 @@ def _draw(drawn: Tensor, module: Linear | Stack, init: Init, generator: torch.Ge
         drawn.normal_(0.0, init.std, generator=generator)
     elif init.kind == "fan_in":
         drawn.normal_(0.0, 1 / math.sqrt(fan_in), generator=generator)
-    else:
+    elif init.kind == "xavier":
         for part in drawn.split(list(module.outputs), dim=-2):
             bound = math.sqrt(6 / (fan_in + part.shape[-2]))  # Glorot and Bengio 2010, eq. 16
             part.uniform_(-bound, bound, generator=generator)
+    else:
+        assert_never(init.kind)
 
 
 def _mup_scale(role: Role, init: Init, width_mult: float) -> float:

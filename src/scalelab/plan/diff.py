@@ -45,11 +45,12 @@ def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def choose(plan: Plan, condition: str | None) -> Plan:
-    """The plan with only the trials that meet a condition (see `core.filter`).
+    """The plan with only the trials that meet a condition (see `core.filter`); all of them without
+    one.
 
     Raises UserError if none does.
     """
-    if condition is None:
+    if not condition:
         return plan
     is_chosen = compile_filter(condition)
     chosen = [planned for planned in plan.trials if is_chosen(row(planned))]

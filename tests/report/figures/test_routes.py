@@ -478,6 +478,19 @@ def test_arms_with_identity_layers_are_judged_together(rows: Rows) -> None:
     assert drawn.verdict[2].count("corrected for 2 arms") == 2
 
 
+def test_an_lstm_beside_the_routers_is_not_what_they_are_compared_to(
+    rows: Rows, drawing: Drawing
+) -> None:
+    lstm = rows.trials.filter(pl.col("arm") == "plain").with_columns(
+        pl.lit("lstm").alias("arm"),
+        pl.lit("lstm").alias("model.kind"),
+        pl.col("digest").str.reverse(),
+        pl.col("metrics.test_loss") + 1,
+    )
+    both = find(11).draw(replace(rows, trials=pl.concat([lstm, rows.trials])))
+    assert both.data["judged"]["beats_plain"] == drawing.data["judged"]["beats_plain"]
+
+
 def test_a_router_that_is_told_apart_alone_is_not_among_five(rows: Rows) -> None:
     """Pairs of -0.02, -0.03 and -0.03 have p = 0.015; five times that is above 0.05."""
     lucky = pl.when(pl.col("seed") == 0).then(-0.02).otherwise(-0.03)

@@ -276,6 +276,7 @@ class LayerRouter(Architecture):
             halts=self.halting.kind != "none",
             policy=self.policy,
             learned=self.policy not in ("fixed", "random"),
+            family="transformer",
             choices=self.choices if self.policy == "closed" else None,
         )
 

@@ -80,18 +80,15 @@ def arms_of(rows: Rows, column: str) -> Arms:
 
 
 def plain_of(arms: Arms, arm: Arm) -> Arm | None:
-    """The plain model in an arm's setting, all of whose tokens go through the same layers: what it
-    is compared to.
+    """The plain model in an arm's setting, which applies layers like those of the pools there in
+    their order: what it is compared to.
 
     None for that one itself, and where there is none.
     """
+    setting = arms.of_setting(arm.setting)
+    plain = {pool.family for other in setting if (pool := pool_of(other)) is not None}
     found = next(
-        (
-            other
-            for other in arms.of_setting(arm.setting)
-            if other.model is not None and other.model.layer_pool is None
-        ),
-        None,
+        (other for other in setting if other.model is not None and other.model.kind in plain), None
     )
     return None if found is arm else found
 

@@ -177,9 +177,7 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
 
 def _maps(found: Sequence[Routed]) -> list[Panel]:
     """Choices and passages of every arm that has a choice, and how sure its router is."""
-    chosen = settings_of(
-        found, lambda one: one.arm.first("model.policy") != "fixed"
-    ) or settings_of(found)
+    chosen = settings_of(found, lambda one: one.pool.policy != "fixed") or settings_of(found)
     panels = [
         Panel(
             "choices",
