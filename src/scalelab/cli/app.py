@@ -117,8 +117,13 @@ def _run() -> int:
         check_arguments(sys.argv[1:])
         app()
     except SystemExit as ended:
-        swallowed = _swallowed(ended)
-        return int(ended.code or 0) if swallowed is None else print_error(swallowed)
+        cause = ended.__context__
+        if isinstance(cause, typer.Abort):
+            cause = cause.__cause__
+        # typer takes these of a command for errors of the terminal, and would end with 1.
+        if isinstance(cause, BrokenPipeError | EOFError):
+            return print_error(cause)
+        return int(ended.code or 0)
     except (KeyboardInterrupt, signals.Signalled) as error:
         print_traceback(error)
         number = getattr(error, "number", signal.SIGINT)
@@ -128,11 +133,3 @@ def _run() -> int:
     except BaseException as error:  # a panic of a library in Rust is no Exception
         return print_error(error)
     return 0
-
-
-def _swallowed(ended: SystemExit) -> BaseException | None:
-    """An error of a command that typer takes for one of the terminal, and would end with 1."""
-    cause = ended.__context__
-    if isinstance(cause, typer.Abort):
-        cause = cause.__cause__
-    return cause if isinstance(cause, BrokenPipeError | EOFError) else None

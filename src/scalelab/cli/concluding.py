@@ -16,7 +16,7 @@ from scalelab.core.canon import SHORT, canonical_json
 from scalelab.core.text import safe
 
 if TYPE_CHECKING:
-    from scalelab.optimize.result import SearchResult, SearchTrial
+    from scalelab.optimize.result import SearchResult
     from scalelab.spec.load import Document
     from scalelab.spec.space import Space
     from scalelab.store import Store
@@ -162,17 +162,14 @@ def _show_ends(searched: "SearchResult") -> None:
     rows += [
         [path, *(_cell(one.setting.get(path)) for one in ends.values())] for path in searched.paths
     ]
-    rows.append(["params", *(_params(one) for one in ends.values())])
+    totals = [one.stored.record.params.get("total", 0) for one in ends.values()]
+    rows.append(["params", *(f"{total:,}" for total in totals)])
     if "flops_per_token" not in searched.objectives:
         measured = [one.stored.result.metrics for one in ends.values()]
         rows.append(
             ["flops_per_token", *(number(each.get("flops_per_token")) for each in measured)]
         )
     print_table(["", *ends], rows)
-
-
-def _params(one: "SearchTrial") -> str:
-    return f"{one.stored.record.params.get('total', 0):,}"
 
 
 def _cell(value: Any) -> str:

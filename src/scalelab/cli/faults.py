@@ -83,12 +83,18 @@ def explained(error: BaseException) -> UserError | None:
     if isinstance(error, UserError):
         return error
     if isinstance(error, OSError):
-        return _system(error)
+        cure = CURES.get(error.errno or 0)
+        if cure is None:
+            return None
+        return UserError(reason(error), cure=cure, where=_name(error.filename))
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return UserError("there is not enough memory", cure=CURES[errno.ENOMEM])
     if isinstance(error, RecursionError):
         return UserError("the input is nested too deeply", cure="nest it less")
-    if isinstance(error, UnicodeEncodeError) and _is_undecodable(error.object):
+    # These letters stand for bytes that are no UTF-8, as in a file's name.
+    if isinstance(error, UnicodeEncodeError) and any(
+        "\udc80" <= letter <= "\udcff" for letter in error.object
+    ):
         name = error.object.encode("utf-8", "backslashreplace").decode()
         return UserError(f"`{name[:80]}` is not valid UTF-8", cure="write it in UTF-8")
     if isinstance(error, UnicodeDecodeError):
@@ -99,18 +105,6 @@ def explained(error: BaseException) -> UserError | None:
     return None
 
 
-def _system(error: OSError) -> UserError | None:
-    cure = CURES.get(error.errno or 0)
-    if cure is None:
-        return None
-    return UserError(reason(error), cure=cure, where=_name(error.filename))
-
-
 def _name(path: object) -> str:
     """A file's name as the operating system gives it, which may be a number or bytes."""
     return "" if path is None else os.fsdecode(path) if isinstance(path, bytes) else str(path)
-
-
-def _is_undecodable(text: str) -> bool:
-    """Whether it came from bytes that are no UTF-8, as a file's name may."""
-    return any("\udc80" <= letter <= "\udcff" for letter in text)

@@ -16,6 +16,7 @@ from scalelab.core.locations import expanded, expanded_path
 from scalelab.core.units import parse_whole
 
 _NUMERIC = re.compile(r"-?[\d,.]+(e[+-]?\d+)?[kMBTPE%]?|([\d.]+(e-\d+)?[smhd] ?)+")
+"""A number, a count with its suffix, or a duration; not a digest that begins with a digit."""
 
 DEFAULT_STORE = "results/scalelab.db"
 DEFAULT_DATA = "results/data"
@@ -145,7 +146,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Aligned columns; on a terminal no wider than it. Numbers stand right, words left."""
     cells = [list(columns), *map(list, rows)]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
-    right = [all(_is_numeric(row[index]) for row in cells[1:]) for index in range(len(columns))]
+    right = [
+        all(row[index] in ("", "-") or _NUMERIC.fullmatch(row[index]) for row in cells[1:])
+        for index in range(len(columns))
+    ]
     limit = os.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in cells:
         line = "  ".join(
@@ -171,10 +175,3 @@ def number(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _is_numeric(cell: str) -> bool:
-    """A number, a count with its suffix, or a duration; a digest may begin with a digit and is
-    none.
-    """
-    return cell in ("", "-") or _NUMERIC.fullmatch(cell) is not None

@@ -19,7 +19,7 @@ from scalelab.cli.options import (
 from scalelab.core.errors import UserError
 
 if TYPE_CHECKING:
-    from scalelab.report import Failure, Report
+    from scalelab.report import Report
     from scalelab.store.reader import Reader
 
 Format = Literal["html", "png", "svg"]
@@ -103,11 +103,14 @@ def report(
         )
         raise UserError("no figure has data in this store", cure=cure, where=store)
     _print_drawn(drawn, as_json)
-    code = max((_print_failure(failure) for failure in drawn.failures), default=0)
+    codes = [
+        print_error(one.error, f"figure {one.number} ({one.name}) was not drawn: ")
+        for one in drawn.failures
+    ]
     if show and drawn.paths:
         webbrowser.open(next(iter(drawn.paths.values())).resolve().as_uri())
-    if code:
-        raise typer.Exit(code)
+    if codes:
+        raise typer.Exit(max(codes))
 
 
 def _print_drawn(drawn: "Report", as_json: bool) -> None:
@@ -122,11 +125,6 @@ def _print_drawn(drawn: "Report", as_json: bool) -> None:
         {"figure": one.name, "error": str(as_user_error(one.error))} for one in drawn.failures
     ]
     print_json({"figures": figures, "failed": failed, **index})
-
-
-def _print_failure(failure: "Failure") -> int:
-    """Name a figure that failed; gives the exit code that its error asks for."""
-    return print_error(failure.error, f"figure {failure.number} ({failure.name}) was not drawn: ")
 
 
 def _check_folder(out: Path) -> None:

@@ -37,22 +37,21 @@ def show(
         found = opened.trial(opened.find(digest))
         points = curve(opened, found.record.digest)
     if as_json:
-        print_json({"trials": [{**details(found), "curves": _by_metric(points)}]})
+        curves: dict[str, list[list[float]]] = {}
+        for (step, name), value in points.items():
+            curves.setdefault(name, []).append([step, value])
+        print_json({"trials": [{**details(found), "curves": curves}]})
         return
     _print_trial(found)
     _print_curves(points)
     for attempt in found.attempts:
         _print_attempt(attempt)
     for name, place in found.artifacts.items():
-        print(f"\n{name}: {_shortened(place)}")
-
-
-def _shortened(place: str) -> str:
-    """A path or URL as it is; of what lies in the store itself its kind and its length."""
-    if not is_embedded(place):
-        return place
-    kind = place.removeprefix(DATA).partition(",")[0]
-    return f"{kind} in the store ({len(place):,} characters; --json has it)"
+        shown = place
+        if is_embedded(place):
+            kind = place.removeprefix(DATA).partition(",")[0]
+            shown = f"{kind} in the store ({len(place):,} characters; --json has it)"
+        print(f"\n{name}: {shown}")
 
 
 def _print_trial(found: "TrialDetails") -> None:
@@ -166,11 +165,3 @@ def _print_attempt(attempt: "Attempt") -> None:
     )
     if attempt.error:
         print(f"  {attempt.error}")
-
-
-def _by_metric(points: "Curve") -> dict[str, list[list[float]]]:
-    """Metric -> [step, value] in the order of the steps."""
-    found: dict[str, list[list[float]]] = {}
-    for (step, name), value in points.items():
-        found.setdefault(name, []).append([step, value])
-    return found

@@ -50,7 +50,13 @@ def standard_streams() -> Iterator[Outlet | None]:
     is, and one that is closed has no outlet. What the encoding of a stream lacks is written as an
     escape, such as `\\u2192`.
     """
-    _fill()
+    # A file opened next would take the number of a closed descriptor, and be written to by whoever
+    # prints.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            _silence(number)
     before = sys.stdin, sys.stdout, sys.stderr
     outlet = None
     with open(os.devnull, "r+", encoding="utf-8") as null:  # noqa: PTH123 - no path of ours
@@ -80,17 +86,6 @@ def lost(outlet: Outlet) -> UserError | None:
         cure="send it elsewhere: the command did its work, but what it printed is incomplete",
         where="standard output",
     )
-
-
-def _fill() -> None:
-    """Open what is closed of the descriptors 0 to 2: a file opened next would take its number, and
-    be written to by whoever prints.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            _silence(number)
 
 
 def _silence(number: int) -> None:

@@ -1,7 +1,7 @@
 """`verify` and `doctor`: does a result stand, and is the installation sound?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,6 @@ from scalelab.cli.options import (
 )
 from scalelab.core.canon import SHORT
 from scalelab.core.errors import UserError
-
-if TYPE_CHECKING:
-    from scalelab.run.tracing import Traced
 
 
 def verify(
@@ -129,7 +126,14 @@ def _trace(spec: Path, store: str, as_json: bool) -> None:
         print_json({"traced": [one.as_dict() for one in traced]})
     else:
         columns = ["trial", "alike", "phase", "graph breaks", "recompiles", "failures"]
-        print_table(columns, [row for one in traced for row in _phases(one)])
+        kinds = ("graph break", "recompile", "failure")
+        rows = []
+        for one in traced:
+            for phase in one.phases:
+                found = [fault.kind for fault in one.faults if fault.phase == phase]
+                counts = [str(found.count(kind)) for kind in kinds]
+                rows.append([one.name, str(one.trials), phase, *counts])
+        print_table(columns, rows)
         for one in traced:
             for fault in one.faults:
                 print(
@@ -137,17 +141,6 @@ def _trace(spec: Path, store: str, as_json: bool) -> None:
                     f" {fault.kind}{f' at {fault.where}' if fault.where else ''}: {fault.reason}"
                 )
     raise typer.Exit(1 if any(one.faults for one in traced) else 0)
-
-
-def _phases(traced: "Traced") -> list[list[str]]:
-    def number_of(phase: str, kind: str) -> str:
-        return str(sum(fault.phase == phase and fault.kind == kind for fault in traced.faults))
-
-    kinds = ("graph break", "recompile", "failure")
-    return [
-        [traced.name, str(traced.trials), phase, *(number_of(phase, kind) for kind in kinds)]
-        for phase in traced.phases
-    ]
 
 
 def _coordinates(spec: Path, store: str, as_json: bool) -> None:

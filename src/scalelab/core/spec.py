@@ -3,7 +3,7 @@ help.
 """
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import ErrorDetails
@@ -38,20 +38,14 @@ class Spec(BaseModel):
 
 def kind_alone() -> BeforeValidator:
     """For a union told apart by `kind`: a word is short for a mapping that says this kind."""
-
-    def _as_mapping(value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
-
-    return BeforeValidator(_as_mapping)
+    return BeforeValidator(lambda value: {"kind": value} if isinstance(value, str) else value)
 
 
 def default_kind(kind: str) -> BeforeValidator:
     """For a union told apart by `kind`: a mapping that does not say its kind is of this one."""
-
-    def _with_kind(value: Any) -> Any:
-        return {"kind": kind, **value} if isinstance(value, dict) else value
-
-    return BeforeValidator(_with_kind)
+    return BeforeValidator(
+        lambda value: {"kind": kind, **value} if isinstance(value, dict) else value
+    )
 
 
 def fault_of(details: ErrorDetails) -> UserError:

@@ -26,7 +26,9 @@ def misspelt(name: str, reported: Iterable[str]) -> str | None:
     if name in own:
         return None
     for known in own:
-        if "".join(words) == known.replace("_", "") or _are_near(words, known.split("_")):
+        parts = known.split("_")
+        are_near = len(words) == len(parts) and all(map(_is_near, words, parts))
+        if are_near or "".join(words) == "".join(parts):
             return known
     if is_known(name):
         return None
@@ -34,10 +36,6 @@ def misspelt(name: str, reported: Iterable[str]) -> str | None:
         next((known for known in _WORDS if _is_near(word, known)), word) for word in words
     )
     return near if near != name and is_known(near) else None
-
-
-def _are_near(words: list[str], known: list[str]) -> bool:
-    return len(words) == len(known) and all(map(_is_near, words, known))
 
 
 def _is_near(word: str, known: str) -> bool:

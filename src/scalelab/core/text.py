@@ -46,11 +46,12 @@ def check_arguments(arguments: Iterable[str]) -> None:
 
 def safe(text: str) -> str:
     """What a terminal would take as a command, or show out of order, as its code."""
-    return "".join(_escaped(one) if _is_unsafe(one) else one for one in text)
-
-
-def _is_unsafe(one: str) -> bool:
-    return one in _FORMATS or (unicodedata.category(one) == "Cc" and one not in "\n\t")
+    return "".join(
+        _escaped(one)
+        if one in _FORMATS or (unicodedata.category(one) == "Cc" and one not in "\n\t")
+        else one
+        for one in text
+    )
 
 
 def _escaped(one: str) -> str:

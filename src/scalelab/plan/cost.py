@@ -39,11 +39,9 @@ class Clock:
 
     def seconds(self, planned: PlannedTrial) -> float:
         """Seconds on one slot, if the trial trains to the end of its budget."""
-        return planned.flops / self._flops_per_second(planned.params.total)
-
-    def _flops_per_second(self, params: int) -> float:
         if not self.speeds:
-            return GUESSED_FLOPS_PER_SECOND
+            return planned.flops / GUESSED_FLOPS_PER_SECOND
         # Small models run at far fewer FLOP/s than large ones: the five nearest in size speak.
+        params = planned.params.total
         near = sorted(self.speeds, key=lambda speed: abs(math.log(speed.params / params)))[:5]
-        return median(speed.flops_per_second for speed in near)
+        return planned.flops / median(speed.flops_per_second for speed in near)

@@ -109,14 +109,11 @@ def _check(
         return
     count = _count(model, vocab, context, budget, used)
     if not _fits(count, budget):
+        *others, last = (f"`{path}`" for path in model.sizes)
+        sizes = f"{', '.join(others)} or {last}" if others else last
         raise UserError(
             f"the model has {count:,} parameters ({budget.convention}) and the budget asks"
             f" {budget.target:,}",
-            cure=f"write `solve` for {_solvable(model)}, or leave `budget.params` out",
+            cure=f"write `solve` for {sizes}, or leave `budget.params` out",
             where=where,
         )
-
-
-def _solvable(model: Model) -> str:
-    *others, last = (f"`{path}`" for path in model.sizes)
-    return f"{', '.join(others)} or {last}" if others else last

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from scalelab.core.errors import UserError, reason
 from scalelab.core.files import replacing
 from scalelab.report.charts.themes import to_png, to_svg
-from scalelab.report.figure import Drawing, Figure, Panel, Rows
+from scalelab.report.figure import Drawing, Figure, Rows
 from scalelab.report.html.index import (
     Drawn,
     Failed,
@@ -251,17 +251,12 @@ def _files(
     if format == "html":
         files = {f"{stem}.html": to_page(figure, drawing, rows).encode()}
     else:
-        files = {
-            f"{stem}-{panel.name}.{format}" if index else f"{stem}.{format}": _picture(
-                panel, format
-            )
-            for index, panel in enumerate(drawing.panels)
-        }
+        files = {}
+        for index, panel in enumerate(drawing.panels):
+            name = f"{stem}-{panel.name}.{format}" if index else f"{stem}.{format}"
+            chart = panel.chart
+            files[name] = to_svg(chart).encode() if format == "svg" else to_png(chart)
     return {**files, f"{stem}.json": _json({**source, **drawing.data}).encode()}
-
-
-def _picture(panel: Panel, format: Format) -> bytes:
-    return to_svg(panel.chart).encode() if format == "svg" else to_png(panel.chart)
 
 
 def _json(data: Mapping[str, Any]) -> str:

@@ -24,11 +24,9 @@ def rounded(value: Any) -> Any:
     """Plain data with every float at six significant digits; what JSON has no number for becomes
     null.
     """
-    return mapped(value, _rounded)
-
-
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return mapped(
+        value, lambda number: float(f"{number:.{DIGITS}g}") if math.isfinite(number) else None
+    )
 
 
 def whole(value: float | None) -> str:

@@ -165,16 +165,15 @@ def having_data(reading: Reading, figure: Figure) -> list[str]:
     if figure.experiment in known and figure.has_data(reading.rows(figure, [figure.experiment])):
         return [figure.experiment]
     others = [name for name in reversed(known) if name != figure.experiment]
-    return [name for name in others if _can_draw(reading, figure, name)]
-
-
-def _can_draw(reading: Reading, figure: Figure, name: str) -> bool:
-    try:
-        return figure.has_data(reading.rows(figure, [name]))
-    except UserError:  # The filter names what this experiment does not have.
-        if len(reading.names()) == 1:
-            raise
-        return False
+    found = []
+    for name in others:
+        try:
+            if figure.has_data(reading.rows(figure, [name])):
+                found.append(name)
+        except UserError:  # The filter names what this experiment does not have.
+            if len(known) == 1:
+                raise
+    return found
 
 
 def _without_data(reading: Reading, figure: Figure, experiments: Sequence[str] | None) -> UserError:

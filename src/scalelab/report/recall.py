@@ -45,8 +45,12 @@ def mean_mark(cell: Cell) -> dict[str, Any]:
         "low": low,
         "high": high,
     }
+    size = f"mean {whole(mean)}"
+    if censored:
+        others = f", mean of the others {whole(mean)}" if mean is not None else ""
+        size = f"above {whole(drawn)} in {censored} of {len(cell.answers)}{others}"
     told = {
-        "size": _size_told(cell),
+        "size": size,
         "spread": f"± {whole(std)}" if std is not None else NONE,
         "replicates": (
             f"{len(cell.answers)}"
@@ -55,11 +59,3 @@ def mean_mark(cell: Cell) -> dict[str, Any]:
     }
     digests = [answer.digest for answer in cell.answers]
     return {**place, "open": bool(censored), "line": MEAN, **told, **behind(digests)}
-
-
-def _size_told(cell: Cell) -> str:
-    mean = whole(cell.point()["params_mean_passed"])
-    if not cell.censored:
-        return f"mean {mean}"
-    others = f", mean of the others {mean}" if mean else ""
-    return f"above {whole(cell.largest_tried)} in {cell.censored} of {len(cell.answers)}{others}"

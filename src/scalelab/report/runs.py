@@ -166,7 +166,11 @@ def runs_table(rows: Rows, metric: str) -> Table:
     numeric = frozenset(
         index for index, column in enumerate(columns) if shown[column].dtype.is_numeric()
     )
-    same = [f"{column} {cell(trials[column].drop_nulls()[0])}" for column in _constant(trials)]
+    same = [
+        f"{column} {cell(known[0])}"
+        for column in axis_columns(trials)
+        if (known := trials[column].drop_nulls()).n_unique() == 1
+    ]
     note = f"The same in every run: {', '.join(same)}." if same else ""
     if trials.height > SHOWN:
         cut = f"The first {SHOWN:,} of {trials.height:,} runs; `scalelab ls` lists all."
@@ -175,12 +179,6 @@ def runs_table(rows: Rows, metric: str) -> Table:
     return Table(
         title, columns, [[cell(value) for value in row] for row in shown.iter_rows()], numeric, note
     )
-
-
-def _constant(trials: pl.DataFrame) -> list[str]:
-    return [
-        column for column in axis_columns(trials) if trials[column].drop_nulls().n_unique() == 1
-    ]
 
 
 def environments_table(rows: Rows) -> Table:

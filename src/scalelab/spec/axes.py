@@ -5,7 +5,7 @@ A mapping is the product of its entries; `zip` lets entries go in step.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from operator import add, mul
 from typing import Any
@@ -128,7 +128,14 @@ def _parts(
     """
     found: list[list[Point]] = []
     for key, entry in node.items():
-        for part in _entry(key, entry):
+        if key in ("zip", "product"):
+            parts = map(_zipped if key == "zip" else points, _groups(key, entry))
+        else:
+            try:
+                parts = [[{key: value} for value in values(entry)]]
+            except UserError as error:
+                raise AxisError(key, error.what, cure=error.cure) from error
+        for part in parts:
             found.append(part)
             number = combined(number, len(part))
             _check_many(number)
@@ -148,17 +155,6 @@ def paths(node: dict[str, Any]) -> list[str]:
             else [key]
         )
     return found
-
-
-def _entry(key: str, entry: Any) -> Iterator[list[Point]]:
-    if key in ("zip", "product"):
-        laid_out = _zipped if key == "zip" else points
-        yield from map(laid_out, _groups(key, entry))
-        return
-    try:
-        yield [{key: value} for value in values(entry)]
-    except UserError as error:
-        raise AxisError(key, error.what, cure=error.cure) from error
 
 
 def _groups(key: str, entry: Any) -> list[dict[str, Any]]:

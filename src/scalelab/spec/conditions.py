@@ -134,18 +134,17 @@ def every_point(search: Search, most: int) -> list[Point] | None:
         values = every_value(given)
         if values is None:
             return None
-        grown = (longer for point in found for longer in _grown(point, path, given, values))
+        grown = (
+            longer
+            for point in found
+            for longer in (
+                ({**point, path: value} for value in values) if applies(given, point) else [point]
+            )
+        )
         found = list(islice(grown, most + 1))
         if len(found) > most:
             return None
     return copy.deepcopy(found)
-
-
-def _grown(point: Point, path: str, given: Distribution, values: Sequence[Any]) -> Iterator[Point]:
-    if not applies(given, point):
-        yield point
-    else:
-        yield from ({**point, path: value} for value in values)
 
 
 def check_conditions(search: Search) -> None:

@@ -261,18 +261,13 @@ class _Composer:
     def _scalar(self, event: yaml.ScalarEvent) -> _Node:
         if event.tag is None:
             value = core(event.value) if event.implicit[0] else event.value
-        else:
-            value = self._tagged(event, event.tag)
+        else:  # names its type: `!!str 010` is text
+            value = event.value if event.tag == f"{_TAG}str" else core(event.value)
+            if event.tag == f"{_TAG}float" and type(value) is int:
+                value = float(value)
+            elif type(value) is not _TYPES.get(event.tag):
+                raise self._untagged(event, event.tag)
         return _Node(event.start_mark.line, value, event.value)
-
-    def _tagged(self, event: yaml.ScalarEvent, tag: str) -> Any:
-        """A scalar that names its type: `!!str 010` is text."""
-        value = event.value if tag == f"{_TAG}str" else core(event.value)
-        if tag == f"{_TAG}float" and type(value) is int:
-            return float(value)
-        if type(value) is not _TYPES.get(tag):
-            raise self._untagged(event, tag)
-        return value
 
     def _sequence(self, event: yaml.SequenceStartEvent, depth: int) -> _Node:
         if event.tag not in (None, f"{_TAG}seq"):

@@ -133,7 +133,11 @@ def _check_axes(document: Document) -> None:
             raise UserError(
                 "`axes` maps spec paths to values", cure="write `model.width: [8, 16]` below it"
             )
-        settings = _settings(document)
+        settings = {
+            ".".join(map(str, loc)): place
+            for loc, place in document.places.items()
+            if place.startswith("--set ") and loc[0] not in ("axes", "arms")
+        }
         for path in paths(axes):
             if not fields_at(path):
                 raise _unknown("axis", path, document.place(axis_loc(document, path)))
@@ -144,15 +148,6 @@ def _check_axes(document: Document) -> None:
         raise error.at(place, about=f"the axis `{error.path}`: ") from error
     except UserError as error:
         raise error.at(document.place(("axes",))) from error
-
-
-def _settings(document: Document) -> dict[str, str]:
-    """The paths that `--set` gives, with their places; not those of axes and arms."""
-    return {
-        ".".join(map(str, loc)): place
-        for loc, place in document.places.items()
-        if place.startswith("--set ") and loc[0] not in ("axes", "arms")
-    }
 
 
 def _check_settings(axis: str, settings: dict[str, str]) -> None:
@@ -222,18 +217,13 @@ def explained(error: ValidationError, document: Document, root: type[BaseModel])
     loc = written(first["loc"], document.data, missing=first["type"] == "missing")
     what, cure = _sentence(first, loc, root)
     paths = (".".join(map(str, loc)), *fault_of(first).paths)
-    # A fault of a whole trial has no place of its own.
-    about = _first_known(paths, document)
-    where = document.place(about if about[: len(loc)] == loc else loc)
-    return UserError(what, cure=cure, where=where, paths=paths)
-
-
-def _first_known(paths: Sequence[str], document: Document) -> Loc:
-    """The first of the paths that the document has, or the whole document."""
+    # A fault of a whole trial has no place of its own, but that of the first path that is written.
     steps = (tuple(path.split(".")) for path in paths)
-    return next(
+    about = next(
         (path for path in steps if any(known[: len(path)] == path for known in document.places)), ()
     )
+    where = document.place(about if about[: len(loc)] == loc else loc)
+    return UserError(what, cure=cure, where=where, paths=paths)
 
 
 def _sentence(fault: ErrorDetails, loc: Loc, root: type[BaseModel]) -> tuple[str, str]:

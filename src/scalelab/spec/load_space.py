@@ -183,8 +183,9 @@ def _checked(document: Document) -> Space:
     check_sampler(space, document)
     experiment, inner = experiment_of(space, document)
     check_objectives(space, experiment, document)
-    for path, value in _corners(space):
-        _check_value(space, inner, path, value)
+    for path, given in space.search.items():
+        for value in _ends(given):
+            _check_value(space, inner, path, value)
     return space
 
 
@@ -229,11 +230,6 @@ def _check_paths(space: Space, document: Document) -> None:
                 where = document.place(("search", path, "when", other))
                 what = f"the condition of `{path}` is on `{other}`, which is no path of a trial"
                 raise UserError(what, cure=nearest(other, list(space.search)), where=where)
-
-
-def _corners(space: Space) -> list[tuple[str, Any]]:
-    """Every choice, and both ends of every range: what each point is made of."""
-    return [(path, value) for path, given in space.search.items() for value in _ends(given)]
 
 
 def _ends(given: Distribution) -> tuple[Any, ...]:

@@ -102,14 +102,11 @@ def home(corpus: Corpus, tokens: Tokenizer, folder: str) -> str:
         },
         "tokens": {"kind": tokens.kind, **tokens.model_dump(mode="json", exclude_defaults=True)},
     }
-    return child(folder, f"{_slug(source)}-{sha256(asked)[:8]}")
+    words = re.findall(r"[a-z0-9]+", Path(source.partition(":")[0]).stem.lower())
+    name = "-".join(words)[:40] or "corpus"
+    return child(folder, f"{name}-{sha256(asked)[:8]}")
 
 
 def home_of(task: "Text", folder: str) -> str:
     """Where the corpus of a task lies."""
     return home(task.corpus, task.tokens, folder)
-
-
-def _slug(source: str) -> str:
-    words = re.findall(r"[a-z0-9]+", Path(source.partition(":")[0]).stem.lower())
-    return "-".join(words)[:40] or "corpus"

@@ -116,19 +116,17 @@ class Draft:
         tokens = np.concatenate(self._rest[split])
         end = len(tokens) // size * size if whole else len(tokens)
         for start in range(0, end, size):
-            self._shards[split].append(self._shard(split, tokens[start : min(start + size, end)]))
+            part = tokens[start : min(start + size, end)]
+            path = self.home / split / f"shard.{len(self._shards[split]):05}.mds"
+            length = self.layout.block
+            blocks = [part[at : at + length] for at in range(0, len(part), length)]
+            written, sha256 = mds.write(blocks, path)
+            self._shards[split].append(
+                Shard(file=f"{split}/{path.name}", bytes=written, sha256=sha256, blocks=len(blocks))
+            )
         self._chains[split].add(tokens[:end])
         self._rest[split] = [tokens[end:].copy()]
         return True
-
-    def _shard(self, split: SplitName, tokens: Tokens) -> Shard:
-        path = self.home / split / f"shard.{len(self._shards[split]):05}.mds"
-        blocks = [
-            tokens[start : start + self.layout.block]
-            for start in range(0, len(tokens), self.layout.block)
-        ]
-        size, sha256 = mds.write(blocks, path)
-        return Shard(file=f"{split}/{path.name}", bytes=size, sha256=sha256, blocks=len(blocks))
 
     def save(self, key: dict[str, Any]) -> None:
         """A checkpoint; `key` says what the draft is of."""

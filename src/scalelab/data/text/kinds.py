@@ -6,7 +6,7 @@ import codecs
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from scalelab.core.errors import UserError
 from scalelab.core.formats import Group, format_of
@@ -82,7 +82,12 @@ def _rows(field: str) -> str:
 def _is_spread(text: str) -> bool:
     """Whether a JSON object goes on after its first line."""
     line, end, _ = text.partition("\n")
-    return bool(end) and not isinstance(_decoded(line), dict)
+    if not end:
+        return False
+    try:
+        return not isinstance(json.JSONDecoder().raw_decode(line)[0], dict)
+    except (ValueError, RecursionError):
+        return True
 
 
 def _is_json(text: str, *, is_cut: bool) -> bool:
@@ -97,13 +102,6 @@ def _is_json(text: str, *, is_cut: bool) -> bool:
         return is_cut and _FIRST_KEY.match(row) is not None
     ending = r"\s*[,\]]" if row is not text else r"[ \t\r]*(\n|\Z)"
     return isinstance(found, dict) and re.match(ending, row[end:]) is not None
-
-
-def _decoded(text: str) -> Any:
-    try:
-        return json.JSONDecoder().raw_decode(text)[0]
-    except (ValueError, RecursionError):
-        return None
 
 
 def _is_table(text: str, field: str) -> bool:

@@ -120,15 +120,10 @@ class Running:
             if place + length <= self._size:
                 row[:] = block[place : place + length]
             else:
-                row[:] = self._across(number, place, length)
+                last = (start + length - 1) // self._size
+                blocks = [self._block(each) for each in range(number, last + 1)]
+                row[:] = np.concatenate(blocks)[place : place + length]
         return found
-
-    def _across(self, number: int, place: int, length: int) -> Tokens:
-        """Tokens of several blocks."""
-        last = (number * self._size + place + length - 1) // self._size
-        return np.concatenate([self._block(each) for each in range(number, last + 1)])[
-            place : place + length
-        ]
 
     def _block(self, number: int) -> Tokens:
         block = self._blocks.get(number)

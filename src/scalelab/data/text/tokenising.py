@@ -52,27 +52,20 @@ def encoded(
     for batch in islice(batches, _ALONE if workers > 1 else None):
         yield _encode(tokenizer, batch)
     first = list(islice(batches, 1))
-    if first:
-        yield from _in_processes(chain(first, batches), given, home, workers)
-
-
-def _in_processes(
-    batches: Iterator[list[Part]], given: spec.Tokenizer, home: str, workers: int
-) -> Iterator[list[Encoded]]:
+    if not first:
+        return
     # Spawned: a forked copy of a process that has threads (Ray's, Rust's) may hang.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _follow)
     waiting: deque[Future[list[Encoded]]] = deque()
     try:
-        for batch in batches:
+        for batch in chain(first, batches):
             waiting.append(pool.submit(_encode_there, given, home, batch))
             if len(waiting) > workers * _AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:
-        pool.shutdown(
-            cancel_futures=True
-        )  # an interrupted preparation does not wait for what is not begun
+    finally:  # an interrupted preparation does not wait for what is not begun
+        pool.shutdown(cancel_futures=True)
 
 
 def _follow() -> None:

@@ -166,7 +166,14 @@ def _unfitted(
     frame = of(rows, name)
     if _stored(rows, name, frame, _that(suits, target)) is not None:
         return ""
-    return several_tasks(frame) or _unread(frame, _default(frame, target))
+    if several := several_tasks(frame):
+        return several
+    law = _default(frame, target)
+    try:
+        sample(frame, law)
+    except UserError as fault:
+        return fault.what
+    return ""
 
 
 def several_tasks(frame: pl.DataFrame) -> str:
@@ -183,15 +190,6 @@ def _default(frame: pl.DataFrame, target: str | None) -> Law:
 
 def _that(suits: Callable[[Law], bool], target: str | None) -> Callable[[Law], bool]:
     return suits if target is None else lambda law: suits(law) and law.target == target
-
-
-def _unread(frame: pl.DataFrame, law: Law) -> str:
-    """Why a law can't read the rows; empty where it can."""
-    try:
-        sample(frame, law)
-    except UserError as fault:
-        return fault.what
-    return ""
 
 
 def fits(rows: Rows, suits: Callable[[Law], bool], target: str | None = None) -> list[Fitted]:

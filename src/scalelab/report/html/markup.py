@@ -5,7 +5,7 @@ All text is escaped here.
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -134,20 +134,19 @@ def _table(table: Table, sortable: bool = False) -> str:
     heads = "".join(
         _head(title, kind, sortable) for title, kind in zip(table.columns, kinds, strict=True)
     )
-    body = "\n".join(_row(row, kinds) for row in table.rows)
+    rows = (
+        "".join(
+            f"<td{_class(kind)}>{escape(text)}</td>" for text, kind in zip(row, kinds, strict=True)
+        )
+        for row in table.rows
+    )
+    body = "\n".join(f"<tr>{cells}</tr>" for cells in rows)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table>"
 
 
 def _head(title: str, kind: str, sortable: bool) -> str:
     text = f'<button type="button">{escape(title)}</button>' if sortable else escape(title)
     return f'<th scope="col"{_class(kind)}>{text}</th>'
-
-
-def _row(row: Sequence[str], kinds: Sequence[str]) -> str:
-    cells = (
-        f"<td{_class(kind)}>{escape(text)}</td>" for text, kind in zip(row, kinds, strict=True)
-    )
-    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _class(kind: str) -> str:

@@ -216,7 +216,8 @@ def _meet(voice: Voice, world: _World) -> None:
 
 def _hide(voice: Voice, world: _World) -> None:
     things = [thing for thing in words.THINGS if thing not in (*world.hidden, world.thing)]
-    thing = things[voice.choose([f"{_a(thing)} in the " for thing in things])]
+    phrases = [f"{'an' if thing[0] in 'aeiou' else 'a'} {thing} in the " for thing in things]
+    thing = things[voice.choose(phrases)]
     world.hidden[thing] = _place(voice, world, "")
     voice.choose([".", f" and told nobody about the {thing}.", " for another day."])
 
@@ -310,7 +311,3 @@ def _place(voice: Voice, world: _World, after: str) -> str:
     """Another place than the one where the hero is."""
     places = [place for place in words.PLACES if place != world.place]
     return places[voice.choose([f"{place}{after}" for place in places])]
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

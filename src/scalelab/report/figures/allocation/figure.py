@@ -268,13 +268,13 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
     ]
     sizes = sorted(set(known["params.total"].to_list()))
     spread = (sizes[-1] - sizes[0]) / sizes[0]
+    metric = metric_of(ranking.metric)
+    if metric == "recall":
+        metric += ": the share of all questions about the people trained on whose answer is exact"
     said = [
         *asked,
         *averages(known),
-        (
-            f"Trials by state: {states}. Done and stopped trials count with their last"
-            f" {_metric(ranking)}."
-        ),
+        f"Trials by state: {states}. Done and stopped trials count with their last {metric}.",
         (
             f"One budget: {whole(sizes[0])} to {whole(sizes[-1])} parameters, embedding and head"
             f" included ({100 * spread:.1f} % apart). Axes:"
@@ -298,12 +298,6 @@ def _methods(rows: Rows, known: pl.DataFrame, ranking: Ranking, axes: list[str])
             " their deviations from the shape's mean, which are drawn from those of all shapes."
         )
     return said
-
-
-def _metric(ranking: Ranking) -> str:
-    about = ": the share of all questions about the people trained on whose answer is exact"
-    metric = metric_of(ranking.metric)
-    return metric + about if metric == "recall" else metric
 
 
 def _warnings(known: pl.DataFrame, ranking: Ranking, axes: list[str]) -> list[Warned]:

@@ -128,7 +128,11 @@ def pairs(one: Diagnosis) -> tuple[dict[str, list[Row]], list[tuple[str, str, fl
     fit = one.fitted.fit
     drawn = {name: fit.draws[name] for name in fit.law.free} if fit.draws is not None else {}
     drawn = {name: draws_B for name, draws_B in drawn.items() if np.ptp(draws_B) > 0}
-    logarithmic = [name for name, draws_B in drawn.items() if _is_curved(draws_B)]
+    logarithmic = [
+        name
+        for name, draws_B in drawn.items()
+        if draws_B.min() > 0 and draws_B.max() > _CURVED * draws_B.min()
+    ]
     seen = {
         name: np.log(draws_B) if name in logarithmic else draws_B for name, draws_B in drawn.items()
     }
@@ -150,10 +154,6 @@ def pairs(one: Diagnosis) -> tuple[dict[str, list[Row]], list[tuple[str, str, fl
         shown,
         logarithmic,
     )
-
-
-def _is_curved(value_B: Floats) -> bool:
-    return bool(value_B.min() > 0 and value_B.max() > _CURVED * value_B.min())
 
 
 def profile_marks(one: Diagnosis) -> tuple[dict[str, list[Row]], list[str]]:

@@ -25,9 +25,17 @@ def verdict(one: Diagnosis, several: bool) -> list[str]:
         f"{before}{law_line(fit)}. Half of the {residual_N.size:,} runs lie within {half:.2g} % of"
         f" it, 95 % within {most:.2g} %; the farthest is {signed(float(worst), '.1f')} % off."
     ]
+    vague = [name for name, found in fit.profiles.items() if found.ci95 is None]
+    profiles = (
+        f"; not told by these runs: {', '.join(vague)}"
+        if vague
+        else "; the profile of every coefficient closes"
+        if fit.profiles
+        else ""
+    )
     said.append(
         f"{fit.optimum.at_best:,} of {fit.optimum.tried:,} starts end at the best"
-        f" objective{_unidentified(one)}."
+        f" objective{profiles}."
     )
     if one.moves:
         index = most_moved(one)[0]
@@ -45,17 +53,6 @@ def verdict(one: Diagnosis, several: bool) -> list[str]:
             f" {one.holdout.error:.2%} off on average."
         )
     return said
-
-
-def _unidentified(one: Diagnosis) -> str:
-    vague = [name for name, found in one.fitted.fit.profiles.items() if found.ci95 is None]
-    return (
-        f"; not told by these runs: {', '.join(vague)}"
-        if vague
-        else "; the profile of every coefficient closes"
-        if one.fitted.fit.profiles
-        else ""
-    )
 
 
 def signed(value: float, form: str) -> str:

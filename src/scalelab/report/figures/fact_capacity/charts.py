@@ -102,15 +102,19 @@ def capacity_data(
 
 
 def _guides(params: Span, bits: Span) -> dict[str, list[dict[str, Any]]]:
-    crossing = [
-        rate for rate in GUIDES if rate * params[1] > bits[0] and rate * params[0] < bits[1]
-    ]
     rows = [
         {"params": at, "learned": rate * at, "guide": f"{rate:g}"}
         for rate in GUIDES
         for at in params
     ]
-    return {"guides": rows, "guidewords": [_guide_word(rate, params, bits) for rate in crossing]}
+    words = []
+    for rate in GUIDES:
+        if rate * params[1] > bits[0] and rate * params[0] < bits[1]:
+            # At the lower end of the guide, inside of the frame.
+            at = max(params[0], bits[0] / rate) * (params[1] / params[0]) ** 0.02
+            text = f"{rate:g} bit{'' if rate == 1 else 's'} a parameter"
+            words.append({"params": at, "learned": rate * at, "text": text})
+    return {"guides": rows, "guidewords": words}
 
 
 def _caps(
@@ -136,16 +140,6 @@ def _bits_domain(shown: Sequence[Point]) -> Span:
     top = max(point.mean for point in shown)
     caps = [point.bits_max for point in shown if point.bits_max <= 3 * top]
     return log_domain([*(point.mean for point in shown), *caps], 0.07)
-
-
-def _guide_word(rate: float, params: Span, bits: Span) -> dict[str, Any]:
-    """The words of a guide, at its lower end inside of the frame."""
-    at = max(params[0], bits[0] / rate) * (params[1] / params[0]) ** 0.02
-    return {
-        "params": at,
-        "learned": rate * at,
-        "text": f"{rate:g} bit{'' if rate == 1 else 's'} a parameter",
-    }
 
 
 def _law(law: Capacity, exposures: float, shown: Sequence[Point]) -> list[dict[str, Any]]:
@@ -247,7 +241,15 @@ def demand_data(
                 for (exposures, _), group in groups.items()
                 for row in _bend(laws[exposures], group)
             ],
-            "knees": [_knee(exposures, law) for exposures, law in laws.items()],
+            "knees": [
+                {
+                    "series": series_name(exposures),
+                    "demanded": law.per_param,
+                    "rate": law.per_param,
+                    "text": f"{law.per_param:.2g} bits a parameter",
+                }
+                for exposures, law in laws.items()
+            ],
             "all": [{"demanded": at, "rate": at, "line": LINES[2]} for at in ends],
         }
     )
@@ -267,11 +269,6 @@ def _bend(law: Capacity, group: Sequence[Point]) -> list[dict[str, Any]]:
         {**keyed, "demanded": float(first.bits_max / params), "rate": float(bits / params)}
         for params, bits in zip(params_X, bits_X, strict=True)
     ]
-
-
-def _knee(exposures: float, law: Capacity) -> dict[str, Any]:
-    keyed = {"series": series_name(exposures), "demanded": law.per_param, "rate": law.per_param}
-    return {**keyed, "text": f"{law.per_param:.2g} bits a parameter"}
 
 
 def demand_chart(data: Data, series: Palette) -> dict[str, Any]:

@@ -56,7 +56,8 @@ class FactCapacity(Figure):
             for exposures in by_exposures
             if any(point.mean > 0 for point in by_exposures[exposures])
         ]
-        series = Palette.of(shown, _every_series(rows))
+        every = rows.unfiltered.trials["exposures"].drop_nulls().round_sig_figs(3).unique().sort()
+        series = Palette.of(shown, [series_name(exposures) for exposures in every.to_list()])
         bits = capacity_chart(capacity_data(found, laws), series)
         demand = demand_chart(demand_data(found, laws), series)
         return Drawing(
@@ -104,11 +105,6 @@ _READING = [
         " show DIGEST` tells all of one."
     ),
 ]
-
-
-def _every_series(rows: Rows) -> list[str]:
-    exposures = rows.unfiltered.trials["exposures"].drop_nulls().round_sig_figs(3).unique().sort()
-    return [series_name(one) for one in exposures.to_list()]
 
 
 def _fitted(
@@ -178,35 +174,25 @@ def _points_table(found: Sequence[Point]) -> Table:
         "recall",
         "replicates",
     )
-    return Table(
-        "The numbers",
-        columns,
-        [_point_row(point) for point in found],
-        frozenset(range(len(columns))),
-    )
-
-
-def _point_row(point: Point) -> list[str]:
-    std, recall = point.std, fmean(point.recall)
-    bits = [
-        whole(point.mean),
-        whole(std) or NONE,
-        whole(point.bits_max),
-        f"{point.mean / point.bits_max:.3f}",
-    ]
-    each = [
-        f"{point.per_param:.3f}",
-        f"{point.demanded:.3f}",
-        f"{recall:.3f}" if recall == recall else NONE,
-    ]
-    return [
-        f"{point.exposures:g}",
-        f"{point.people:,}",
-        whole(point.params),
-        *bits,
-        *each,
-        str(len(point.bits)),
-    ]
+    rows = []
+    for point in found:
+        recall = fmean(point.recall)
+        rows.append(
+            [
+                f"{point.exposures:g}",
+                f"{point.people:,}",
+                whole(point.params),
+                whole(point.mean),
+                whole(point.std) or NONE,
+                whole(point.bits_max),
+                f"{point.mean / point.bits_max:.3f}",
+                f"{point.per_param:.3f}",
+                f"{point.demanded:.3f}",
+                f"{recall:.3f}" if recall == recall else NONE,
+                str(len(point.bits)),
+            ]
+        )
+    return Table("The numbers", columns, rows, frozenset(range(len(columns))))
 
 
 def _laws_table(laws: Mapping[float, Capacity]) -> Table:

@@ -67,7 +67,10 @@ class FactsVsParams(Figure):
             reading=reading(curves),
             methods=methods(rows, metric, at_least, curves, cost),
             data={
-                "curves": _points(curves),
+                "curves": [
+                    {"recall": recall, "points": [cell.point() for cell in curve]}
+                    for recall, curve in curves.items()
+                ],
                 "fits": rounded(cost.to_json()),
                 "answers": _answers(curves),
             },
@@ -81,13 +84,6 @@ def _curves(rows: Rows, metric: str, at_least: float) -> Curves:
         for recall in SERIES
         if (curve := [cell for cell in found if cell.recall == recall])
     }
-
-
-def _points(curves: Curves) -> list[dict[str, Any]]:
-    return [
-        {"recall": recall, "points": [cell.point() for cell in curve]}
-        for recall, curve in curves.items()
-    ]
 
 
 def _answers(curves: Curves) -> list[dict[str, Any]]:

@@ -156,7 +156,9 @@ def laws_table(cost: Cost) -> Table:
             "",
         ]
     )
-    rows += [_tool(name, law, cost) for name, law in cost.in_tool.items()]
+    for name, law in cost.in_tool.items():
+        title = f"{name}, the better one" if name == cost.better else name
+        rows.append(["in-tool", title, *_CELLS[law.kind](law), *_quality(law)])
     columns = (
         "recall",
         "law",
@@ -178,11 +180,6 @@ def _line(name: str, law: CostLaw) -> list[str]:
         *spans,
         *_quality(law),
     ]
-
-
-def _tool(name: str, law: CostLaw, cost: Cost) -> list[str]:
-    title = f"{name}, the better one" if name == cost.better else name
-    return ["in-tool", title, *_CELLS[law.kind](law), *_quality(law)]
 
 
 def _logarithm_cells(law: CostLaw) -> list[str]:

@@ -68,12 +68,15 @@ def curve_chart(data: Data, metric: str, x: str, log: bool, colouring: Colouring
     ends = layer(
         "ends", places, values, colour, _shape(data), tooltip=told({**_TOLD, **_TRIAL}, ".4g")
     )
+    # Marks that nobody sees, for the values at each place: a line tells only one.
+    tooltip = told({**_TOLD, "low:Q": "from", "high:Q": "to"}, ".4g")
+    hover = layer("curves", places, values, tooltip=tooltip).mark_point(opacity=0, size=90)
     parts = [
         *([_band(places, colour)] if told_apart else []),
         curves.mark_line(
             strokeWidth=2.2 if told_apart else 1.2, opacity=1 if told_apart else 0.75, clip=True
         ),
-        *([_hover(places, values)] if told_apart else []),
+        *([hover] if told_apart else []),
         layer("alone", places, values, colour).mark_point(opacity=1, **_FILLED),
         ends.mark_point(opacity=1, cursor="pointer", **(_FILLED if told_apart else _RING)),
     ]
@@ -84,12 +87,6 @@ def _band(x: alt.X, colour: alt.Color) -> alt.Chart:
     return layer(
         "curves", x, alt.Y("low:Q"), alt.Y2("high:Q"), colour, detail="series:N"
     ).mark_area(opacity=0.15, clip=True)
-
-
-def _hover(x: alt.X, y: alt.Y) -> alt.Chart:
-    """Marks that nobody sees, for the values at each place: a line tells only one."""
-    tooltip = told({**_TOLD, "low:Q": "from", "high:Q": "to"}, ".4g")
-    return layer("curves", x, y, tooltip=tooltip).mark_point(opacity=0, size=90)
 
 
 def _x(data: Data, x: str, log: bool) -> alt.X:
@@ -149,16 +146,12 @@ def _along(colouring: Colouring) -> list[Any]:
         )
         return [palette.colour("colour:N", legend, colouring.axis)]
     low, high = colouring.span
-    scale = alt.Scale(
-        type="log" if low > 0 and high > 8 * low else "linear", domain=[low, high], nice=False
-    )
-    shown = {"gradientLength": 240, "labelExpr": SIZE_LABEL, **_ticks(low, high)}
+    is_log = low > 0 and high > 8 * low
+    scale = alt.Scale(type="log" if is_log else "linear", domain=[low, high], nice=False)
+    ticks = {"values": log_ticks(low, high, 6)} if is_log else {"tickCount": 5}
+    shown = {"gradientLength": 240, "labelExpr": SIZE_LABEL, **ticks}
     legend = alt.Legend(orient="top", offset=4, **shown)
     return [alt.Color("colour:Q", title=colouring.axis, scale=scale, legend=legend)]
-
-
-def _ticks(low: float, high: float) -> dict[str, Any]:
-    return {"values": log_ticks(low, high, 6)} if low > 0 and high > 8 * low else {"tickCount": 5}
 
 
 def _columns(labels: Sequence[str]) -> dict[str, int]:

@@ -95,7 +95,10 @@ def points(rows: Rows, metric: str, x: str) -> pl.DataFrame:
             .sort("digest", "step")
         )
         known = _added_up(known) if x == "seconds" else known
-        even = values.join(_rates(rows.trials, x), on="digest", how="left")
+        steps = pl.col("step" if x == "seconds" else "steps")
+        rate = pl.col(x) / pl.when(steps > 0).then(steps)  # how much x a step has
+        rates = rows.trials.unique("digest").select("digest", rate=rate)
+        even = values.join(rates, on="digest", how="left")
         placed = even.join(known, on=("digest", "step"), how="left").with_columns(
             x=pl.col("x").fill_null(pl.col("rate") * pl.col("step"))
         )
@@ -109,12 +112,6 @@ def _added_up(known: pl.DataFrame) -> pl.DataFrame:
     before = pl.col("x").shift(1).over("digest")
     lost = pl.when(before > pl.col("x")).then(before).otherwise(0.0).cum_sum().over("digest")
     return known.with_columns(x=pl.col("x") + lost)
-
-
-def _rates(trials: pl.DataFrame, x: str) -> pl.DataFrame:
-    """`digest`, `rate`: how much x a step has."""
-    steps = pl.col("step" if x == "seconds" else "steps")
-    return trials.unique("digest").select("digest", rate=pl.col(x) / pl.when(steps > 0).then(steps))
 
 
 def is_log(points: pl.DataFrame) -> bool:

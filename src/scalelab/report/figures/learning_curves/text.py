@@ -49,15 +49,12 @@ def _best(metric: str, label: str, lines: Sequence[Series], x: str) -> str:
     count = len(best.ends)
     of = f"mean of {count:,} trials, " if count > 1 else ""
     whose = f" in {best.label}" if len(lines) > 1 else ""
+    # As on the axis: 1.98e10 FLOPs, 362K tokens.
+    amount = f"{at:.2e}".replace("+", "") if x == "flops" else short(at)
     return (
         f"{'Lowest' if less else 'Highest'} {label} at the end: {value(reached)}{whose} ({of}after"
-        f" {_amount(at, x)} {X_AXES[x]})."
+        f" {amount} {X_AXES[x]})."
     )
-
-
-def _amount(at: float, x: str) -> str:
-    """As on the axis: 1.98e10 FLOPs, 362K tokens."""
-    return f"{at:.2e}".replace("+", "") if x == "flops" else short(at)
 
 
 def ends_table(metric: str, label: str, lines: Sequence[Series], x: str) -> Table:

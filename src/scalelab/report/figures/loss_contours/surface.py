@@ -13,7 +13,6 @@ from scalelab.core.metrics import metric_of
 from scalelab.fit.censored import Floats
 from scalelab.fit.compute import FLOPS
 from scalelab.fit.estimate import interval
-from scalelab.fit.fit import Fit
 from scalelab.report.charts.axes import log_domain, log_ticks
 from scalelab.report.charts.contours import contour_lines
 from scalelab.report.figures.loss_contours.charts import (
@@ -70,7 +69,12 @@ class Surface:
         flops_X, params_X, params_BX = flops_X[kept_X], params_X[kept_X], params_BX[:, kept_X]
         places = {params: params_X, tokens: flops_X / (FLOPS * params_X)}
         loss_BX = fit.predict_draws(places)
-        found = (fit.predict(places), params_BX, loss_BX, _runs(fit, loss_BX))
+        # One more run: in each draw one error of the rows, the same all along, so that the band is
+        # smooth.
+        errors, random = fit.errors(), np.random.default_rng(fit.choices.seed)
+        error_B1 = random.choice(errors, size=(len(loss_BX), 1))
+        is_log = fit.law.residual == "log"
+        run_BX = loss_BX * np.exp(error_B1) if is_log else loss_BX + error_B1
         return cls(
             fitted,
             params_N,
@@ -79,7 +83,10 @@ class Surface:
             flops_X,
             params_X,
             places[tokens],
-            *found,
+            fit.predict(places),
+            params_BX,
+            loss_BX,
+            run_BX,
         )
 
     def exponent(self) -> tuple[float, Span | None]:
@@ -92,14 +99,6 @@ class Surface:
         x_X = np.log(self.flops_X[kept_X]) - np.log(self.flops_X[kept_X]).mean()
         slope_S = np.log(np.vstack([self.params_X, self.params_BX])[:, kept_X]) @ x_X / (x_X @ x_X)
         return float(slope_S[0]), interval(slope_S[1:])
-
-
-def _runs(fit: Fit, loss_BX: Floats) -> Floats:
-    """[B, X] what one more run would show: in each draw one error of the rows, the same all along,
-    so that the band is smooth.
-    """
-    error_B1 = np.random.default_rng(fit.choices.seed).choice(fit.errors(), size=(len(loss_BX), 1))
-    return loss_BX * np.exp(error_B1) if fit.law.residual == "log" else loss_BX + error_B1
 
 
 def contours(one: Surface) -> dict[str, Any]:

@@ -46,6 +46,17 @@ from scalelab.report.runs import absent, check_metric
 _APART = 0.06
 """Of a cost that several arms share, how far apart they are drawn."""
 
+_TOLD = (
+    "metrics.test_loss",
+    "metrics.validation_loss",
+    "metrics.loss",
+    "metrics.perplexity",
+    "metrics.bits_per_byte",
+    CACHE,
+    TRAINING,
+)
+"""The columns whose numbers are told, beside those of speeds."""
+
 
 @dataclass(frozen=True)
 class QualityVsSpeed(Figure):
@@ -256,7 +267,11 @@ def _differences(arms: Arms, column: str) -> list[Panel]:
 
 def _json(arms: Arms, arm: Arm) -> dict[str, Any]:
     """Every number that the tables show, and whose they are."""
-    columns = [name for name in arm.trials.columns if is_metric(name) and _is_drawn(name)]
+    columns = [
+        name
+        for name in arm.trials.columns
+        if is_metric(name) and (name in _TOLD or "timed" in indices_of(metric_of(name)))
+    ]
     means = {metric_of(name): found.to_json() for name in columns if (found := arm.mean(name))}
     away = {
         metric_of(name): found.to_json()
@@ -287,16 +302,3 @@ def _judged(
         for setting in arms.settings
         for one in together(arms, arms.of_setting(setting), column)
     ]
-
-
-def _is_drawn(column: str) -> bool:
-    kept = (
-        "metrics.test_loss",
-        "metrics.validation_loss",
-        "metrics.loss",
-        "metrics.perplexity",
-        "metrics.bits_per_byte",
-        CACHE,
-        TRAINING,
-    )
-    return column in kept or "timed" in indices_of(metric_of(column))

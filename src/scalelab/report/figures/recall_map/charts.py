@@ -48,7 +48,14 @@ def plane_data(found: Sequence[Place], said: str) -> dict[str, list[dict[str, An
     """Data sets of a plane: every place that was tried, contour lines between them, and the lines'
     labels.
     """
-    lines = _contours(found)
+    grid = field(found)
+    lines = (
+        _joined(found)
+        if grid is None
+        else contour_lines(grid.facts_X, grid.params_Y, grid.value_YX, LEVELS)
+    )
+    lowest_stop = min((value for place in found for value in place.stopped), default=math.inf)
+    lines = [{**line, "part": PARTS[line["level"] > lowest_stop]} for line in lines]
     labels = [
         row
         for level, at in _LABELS_AT.items()
@@ -79,17 +86,6 @@ def _mark(place: Place, said: str) -> dict[str, Any]:
         **told_of,
         **behind(place.digests),
     }
-
-
-def _contours(found: Sequence[Place]) -> list[dict[str, Any]]:
-    grid = field(found)
-    lines = (
-        _joined(found)
-        if grid is None
-        else contour_lines(grid.facts_X, grid.params_Y, grid.value_YX, LEVELS)
-    )
-    lowest_stop = min((value for place in found for value in place.stopped), default=math.inf)
-    return [{**line, "part": PARTS[line["level"] > lowest_stop]} for line in lines]
 
 
 def _joined(found: Sequence[Place]) -> list[dict[str, Any]]:

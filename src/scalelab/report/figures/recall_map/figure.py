@@ -78,7 +78,11 @@ class RecallMap(Figure):
             methods=methods(rows, planes, needed, at_least),
             data={
                 "planes": [_plane_json(key, found) for key, found in planes.items()],
-                "dependence": _dependence_json(needed),
+                "dependence": [
+                    {"recall": recall, "dependence": share, **cell.point()}
+                    for (recall, _), by_share in needed.items()
+                    for share, cell in by_share.items()
+                ],
             },
             warnings=warnings(rows.trials, planes),
         )
@@ -191,11 +195,3 @@ def _plane_json(key: tuple[str, str], found: Sequence[Place]) -> dict[str, Any]:
         for place in found
     ]
     return {"metric": key[0], "recall": key[1], "places": rounded(each)}
-
-
-def _dependence_json(needed: Needed) -> list[dict[str, Any]]:
-    return [
-        {"recall": recall, "dependence": share, **cell.point()}
-        for (recall, _), by_share in needed.items()
-        for share, cell in by_share.items()
-    ]

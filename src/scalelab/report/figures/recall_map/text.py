@@ -169,18 +169,15 @@ def _of_able(planes: Planes, metric: str, recall: str) -> dict[int, float]:
 
 def _dependence(key: tuple[str, int], by_share: Mapping[float, Cell]) -> str:
     (low, first), *_, (high, last) = by_share.items()
-    sizes = " to ".join(_needed_words(cell) for cell in (first, last))
-    return (
-        f"From a dependence of {low:g} to {high:g}, {key[1]:,} facts {_WHERE[key[0]]} need from"
-        f" {sizes} parameters."
-    )
-
-
-def _needed_words(cell: Cell) -> str:
-    return (
+    sizes = " to ".join(
         f"more than {short(cell.largest_tried)}"
         if cell.censored
         else short(cell.point()["params_mean"])
+        for cell in (first, last)
+    )
+    return (
+        f"From a dependence of {low:g} to {high:g}, {key[1]:,} facts {_WHERE[key[0]]} need from"
+        f" {sizes} parameters."
     )
 
 
@@ -208,25 +205,16 @@ def places_table(found: Sequence[Place], about: str) -> Table:
 def dependence_table(needed: Needed) -> Table:
     """Every cell in numbers."""
     columns = ("recall", "facts", "dependence", "mean size", "std", "replicates", "censored")
-    rows = [
-        [SERIES[recall], f"{facts:,}", f"{share:g}", *_cell_words(cell)]
-        for (recall, facts), by_share in needed.items()
-        for share, cell in by_share.items()
-    ]
+    rows = []
+    for (recall, facts), by_share in needed.items():
+        for share, cell in by_share.items():
+            point, censored = cell.point(), str(cell.censored)
+            if cell.censored:
+                censored += f" (above {whole(cell.largest_tried)})"
+            mean, std = whole(point["params_mean"]) or NONE, whole(point["params_std"])
+            place = [SERIES[recall], f"{facts:,}", f"{share:g}"]
+            rows.append([*place, mean, std, str(point["replicates"]), censored])
     return Table("The numbers", columns, rows, frozenset(range(1, len(columns))))
-
-
-def _cell_words(cell: Cell) -> list[str]:
-    point = cell.point()
-    censored = (
-        f"{point['censored']} (above {whole(cell.largest_tried)})" if point["censored"] else "0"
-    )
-    return [
-        whole(point["params_mean"]) or NONE,
-        whole(point["params_std"]),
-        str(point["replicates"]),
-        censored,
-    ]
 
 
 def warnings(trials: pl.DataFrame, planes: Planes) -> list[Warned]:

@@ -25,7 +25,11 @@ def passages(found: Sequence[Routed], settings: Sequence[str]) -> list[Passage]:
 def _passage(one: Routed, excerpt: Mapping[str, Any]) -> Passage:
     routes: Sequence[Sequence[int]] = excerpt["routes"]
     applied = [sum(layer <= one.pool.layers for layer in route) for route in routes]
-    titles = [_title(one, route) for route in routes]
+    titles = [
+        f"{len(route)} step{'' if len(route) == 1 else 's'}: "
+        + ", ".join(named(layer, one.pool) for layer in route)
+        for route in routes
+    ]
     shown = sorted({applied[at] for row in excerpt["rows"] for at in row["route"]})
     # From no colour for the fewest layers to the deepest for the most.
     levels = {
@@ -44,11 +48,6 @@ def _passage(one: Routed, excerpt: Mapping[str, Any]) -> Passage:
     )
     heading = f"{one.arm.name}: how many layers each token went through"
     return Passage(f"text-{_anchor(one.arm.label)}", heading, rows, legend, caption)
-
-
-def _title(one: Routed, route: Sequence[int]) -> str:
-    names = ", ".join(named(layer, one.pool) for layer in route)
-    return f"{len(route)} step{'' if len(route) == 1 else 's'}: {names}"
 
 
 def _pieces(

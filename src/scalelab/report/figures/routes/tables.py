@@ -41,25 +41,20 @@ def arms_table(arms: Arms, setting: str, column: str) -> Table:
             for name in shown
             for found in (arm.mean(name), away(arm, plain_of(arms, arm), name))
         ]
-        rows.append([arm.name, *_given(arm), *told, f"{len(arm.digests)}"])
+        params = arm.first("params.total")
+        given = [
+            NONE if params is None else f"{params:,}",
+            *(_measured(arm, name) for name in ("tokens", "flops", "flops_per_token")),
+        ]
+        rows.append([arm.name, *given, *told, f"{len(arm.digests)}"])
     note = (
         f"Means over the replicates with half their 95 % intervals. {_DELTA}: less what the plain"
         " transformer has, paired by seed; where it is no larger than its own error, the two are"
         f" not told apart by their {metric}. The errors are not corrected for the number of arms,"
         " the answers are. FLOPs a token: forward, as they were run."
     )
-    return Table(
-        f"The arms{_after(setting)}", columns, rows, frozenset(range(1, len(columns))), note
-    )
-
-
-def _given(arm: Arm) -> list[str]:
-    """Parameters, tokens and FLOPs."""
-    params = arm.first("params.total")
-    return [
-        NONE if params is None else f"{params:,}",
-        *(_measured(arm, name) for name in ("tokens", "flops", "flops_per_token")),
-    ]
+    title = f"The arms, {setting}" if setting else "The arms"
+    return Table(title, columns, rows, frozenset(range(1, len(columns))), note)
 
 
 def _measured(arm: Arm, name: str) -> str:
@@ -72,10 +67,6 @@ def _measured(arm: Arm, name: str) -> str:
         if found.value < 1e7
         else f"{found.value:.3g}".replace("e+", "e")
     )
-
-
-def _after(setting: str) -> str:
-    return f", {setting}" if setting else ""
 
 
 def orders_table(found: Sequence[Routed]) -> Table:
