@@ -18,7 +18,6 @@ from scipy.stats import f as fisher
 from scipy.stats import t as student
 
 from scalelab.core.metrics import metric_of
-from scalelab.fit.censored import Floats
 from scalelab.fit.multiple import LEVEL, holm
 from scalelab.fit.resample import Interval
 
@@ -171,8 +170,10 @@ class Ranking:
         whole = grid.var() + within
         if not whole > 0:
             return None
+        every = tuple(range(grid.ndim))
         alone = {
-            axis: float(_margin(grid, index).var() / whole) for index, axis in enumerate(self.axes)
+            axis: float(grid.mean(axis=(*every[:index], *every[index + 1 :])).var() / whole)
+            for index, axis in enumerate(self.axes)
         }
         return Effects(
             alone, float(grid.var() / whole) - sum(alone.values()), float(within / whole)
@@ -181,6 +182,22 @@ class Ranking:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, the best shape first."""
         effects = self.effects()
+        shapes = []
+        for shape, best, p in zip(self.shapes, self.best, self.p_as_good, strict=True):
+            interval = self.interval(shape)
+            shapes.append(
+                {
+                    **shape.sizes,
+                    "params": shape.params,
+                    "mean": shape.mean,
+                    "std": shape.std,
+                    "interval": list(interval) if interval else None,
+                    "replicates": len(shape.measured),
+                    "best": best,
+                    "p_as_good_holm": p,
+                    "digests": list(shape.digests),
+                }
+            )
         return {
             "metric": metric_of(self.metric),
             "axes": list(self.axes),
@@ -189,32 +206,8 @@ class Ranking:
             "variance": None
             if effects is None
             else {**effects.axes, "together": effects.together, "replicates": effects.replicates},
-            "shapes": [
-                self._shape_json(shape, best, p)
-                for shape, best, p in zip(self.shapes, self.best, self.p_as_good, strict=True)
-            ],
+            "shapes": shapes,
         }
-
-    def _shape_json(self, shape: Shape, best: float, p: float | None) -> dict[str, Any]:
-        interval = self.interval(shape)
-        told = {
-            "params": shape.params,
-            "mean": shape.mean,
-            "std": shape.std,
-            "interval": list(interval) if interval else None,
-        }
-        return {
-            **shape.sizes,
-            **told,
-            "replicates": len(shape.measured),
-            "best": best,
-            "p_as_good_holm": p,
-            "digests": list(shape.digests),
-        }
-
-
-def _margin(grid: Floats, axis: int) -> Floats:
-    return grid.mean(axis=tuple(index for index in range(grid.ndim) if index != axis))
 
 
 def shape_axes(trials: pl.DataFrame, declared: Collection[str] = ()) -> list[str]:

@@ -55,19 +55,17 @@ def fit_censored(
     # of size one.
     v_NV = np.column_stack([-design_NP / column_P, y_N / scale]) / noise_N[:, None]
     state_BV = np.full((len(weight_BN), v_NV.shape[1]), np.nan)
-    good_B = _identified(v_NV[:, :-1], weight_BN * ~censored_N)
+    # The uncensored rows of a draw must tell every coefficient.
+    x_NP, known_BN = v_NV[:, :-1], weight_BN * ~censored_N
+    gram_BPP = np.einsum("bn,np,nq->bpq", known_BN, x_NP, x_NP)
+    good_B = np.linalg.eigvalsh(gram_BPP)[:, 0] > 1e-9 * known_BN.sum(axis=1)
     state_BV[good_B] = _newton(v_NV, censored_N, weight_BN[good_B])
-    log_unit_B = (weight_BN * ~censored_N) @ (np.log(noise_N * scale) + 0.5 * np.log(2 * np.pi))
+    log_unit_B = known_BN @ (np.log(noise_N * scale) + 0.5 * np.log(2 * np.pi))
     delta_BP, theta_B = state_BV[:, :-1], state_BV[:, -1]
     coefficients_BP = delta_BP / theta_B[:, None] * scale / column_P
     return Fitted(
         coefficients_BP, scale / theta_B, -_loss(state_BV, v_NV, censored_N, weight_BN) - log_unit_B
     )
-
-
-def _identified(x_NP: Floats, weight_BN: Floats) -> NDArray[np.bool_]:
-    gram_BPP = np.einsum("bn,np,nq->bpq", weight_BN, x_NP, x_NP)
-    return np.linalg.eigvalsh(gram_BPP)[:, 0] > 1e-9 * weight_BN.sum(axis=1)
 
 
 def _newton(v_NV: Floats, censored_N: NDArray[np.bool_], weight_BN: Floats) -> Floats:

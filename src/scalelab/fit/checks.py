@@ -45,7 +45,15 @@ from zero.
 
 def sample_warnings(law: Law, sample: Sample) -> Iterator[Warned]:
     """What the rows alone show."""
-    yield from _rows_warnings(sample)
+    stopped = sample.states.count("stopped")
+    if stopped:
+        yield Warned(
+            "stopped_used",
+            f"{stopped} stopped trials are used, with the part of their budget that they ran.",
+        )
+    for reason, count in sample.dropped.items():
+        code = f"{reason}_dropped" if reason.isidentifier() else "incomplete_dropped"
+        yield Warned(code, f"{count} of {sample.rows} rows are left out: {reason}.")
     yield from _levels_warnings(law, sample)
     yield from _alike_warnings(law, sample)
     near = _near_duplicates(sample)
@@ -74,18 +82,6 @@ def sample_warnings(law: Law, sample: Sample) -> Iterator[Warned]:
             " law misses."
         )
         yield Warned("one_per_configuration", text)
-
-
-def _rows_warnings(sample: Sample) -> Iterator[Warned]:
-    stopped = sample.states.count("stopped")
-    if stopped:
-        yield Warned(
-            "stopped_used",
-            f"{stopped} stopped trials are used, with the part of their budget that they ran.",
-        )
-    for reason, count in sample.dropped.items():
-        code = f"{reason}_dropped" if reason.isidentifier() else "incomplete_dropped"
-        yield Warned(code, f"{count} of {sample.rows} rows are left out: {reason}.")
 
 
 def _levels(column_N: Floats) -> int:
@@ -208,7 +204,8 @@ def identity_warnings(
     """
     for name, limits in _limits(problem).items():
         for end in estimates[name].ci95 or ():
-            if name not in optimum.at_bounds and _is_limit(end, limits):
+            at_limit = np.isclose(end, limits, rtol=1e-6, atol=0.0).any()
+            if name not in optimum.at_bounds and at_limit:
                 text = f"The interval of `{name}` ends at {end:.4g}: {_untold(name, end, limits)}."
                 yield Warned("at_bound", text)
     vague = {
@@ -237,10 +234,6 @@ def _open_side(profile: Profile) -> str:
     if low is not None:
         return f"everywhere above {low:.4g}"
     return "on both sides" if high is None else f"everywhere below {high:.4g}"
-
-
-def _is_limit(end: float, limits: Interval) -> bool:
-    return bool(np.isclose(end, limits, rtol=1e-6, atol=0.0).any())
 
 
 def _null(problem: Problem, optimum: Optimum) -> list[str]:

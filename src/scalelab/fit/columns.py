@@ -36,9 +36,20 @@ class Columns:
         """
         length = name.removeprefix("budget.")
         found = self._length(length) if length in LENGTHS else self._plain(name)
-        if found is None or found.null_count() == len(found):
-            raise self._missing(name)
-        return found
+        if found is not None and found.null_count() < len(found):
+            return found
+        partner = _BY_RULE.get(length, ("",))[0]
+        also = (
+            f", and no `budget.{partner}` with `{self.params}` to compute it from"
+            if partner
+            else ""
+        )
+        known = [
+            column
+            for column in self.frame.columns
+            if self.frame[column].null_count() < self.frame.height
+        ]
+        raise UserError(f"the table has no column `{name}`{also}", cure=nearest(name, known))
 
     def _plain(self, name: str) -> pl.Series | None:
         if name not in self.frame.columns:
@@ -94,20 +105,6 @@ class Columns:
             return ones
         part = self.frame["step"].cast(pl.Float64) / self.frame["steps"].cast(pl.Float64)
         return part.zip_with((self.frame["state"] == "stopped") & part.is_not_null(), ones)
-
-    def _missing(self, name: str) -> UserError:
-        partner = _BY_RULE.get(name.removeprefix("budget."), ("",))[0]
-        also = (
-            f", and no `budget.{partner}` with `{self.params}` to compute it from"
-            if partner
-            else ""
-        )
-        known = [
-            column
-            for column in self.frame.columns
-            if self.frame[column].null_count() < self.frame.height
-        ]
-        return UserError(f"the table has no column `{name}`{also}", cure=nearest(name, known))
 
 
 def check_range(frame: pl.DataFrame, name: str) -> None:

@@ -87,25 +87,14 @@ def terms_of(law: Law) -> Terms | None:
 
 
 def _power_term(term: Node, symbol: str) -> tuple[str, str] | None:
-    """`A*N^-alpha` or `A/N^alpha` -> (A, alpha)."""
+    """`A*N^-alpha`, or `A/N^alpha`, which is `A*(N^alpha)^-1` -> (A, alpha)."""
     match term:
         case Product(factors=(Symbol(name=a), Power(base=base, exponent=exponent))):
-            alpha = _negative(base, exponent, symbol)
-            return None if alpha is None else (a, alpha)
-    return None
-
-
-def _negative(base: Node, exponent: Node, symbol: str) -> str | None:
-    """The coefficient in `N^-alpha`, or in `(N^alpha)^-1`."""
-    match base, exponent:
-        case Symbol(name=name), Product(factors=(Number(value=-1.0), Symbol(name=alpha))) if (
-            name == symbol
-        ):
-            return alpha
-        case Power(base=Symbol(name=name), exponent=Symbol(name=alpha)), Number(value=-1.0) if (
-            name == symbol
-        ):
-            return alpha
+            match base, exponent:
+                case Symbol(name=name), Product(factors=(Number(value=-1.0), Symbol(name=alpha))):
+                    return (a, alpha) if name == symbol else None
+                case Power(base=Symbol(name=name), exponent=Symbol(name=alpha)), Number(value=-1.0):
+                    return (a, alpha) if name == symbol else None
     return None
 
 
@@ -118,11 +107,12 @@ def split_compute(law: Law, sets: Sets, flops_X: Floats) -> Split | None:
         return None
     terms = terms_of(law)
     with np.errstate(all="ignore"):
-        log_SX = (
-            _closed(terms, sets, flops_X)
-            if terms is not None
-            else _golden(law, symbols, sets, flops_X)
-        )
+        if terms is None:
+            log_SX = _golden(law, symbols, sets, flops_X)
+        else:
+            exponent_S = sets[terms.beta] / (sets[terms.alpha] + sets[terms.beta])
+            log_gain_S = np.log(gain(terms, sets))
+            log_SX = log_gain_S[:, None] + exponent_S[:, None] * np.log(flops_X / FLOPS)
         params_SX = np.exp(log_SX)
         tokens_SX = flops_X / (FLOPS * params_SX)
         loss_SX = _loss(law, symbols, sets, log_SX, flops_X)
@@ -136,11 +126,6 @@ def gain(terms: Terms, sets: Sets) -> Floats:
         return np.where(
             (alpha > 0) & (beta > 0), (alpha * a / (beta * b)) ** (1 / (alpha + beta)), np.nan
         )
-
-
-def _closed(terms: Terms, sets: Sets, flops_X: Floats) -> Floats:
-    exponent_S = sets[terms.beta] / (sets[terms.alpha] + sets[terms.beta])
-    return np.log(gain(terms, sets))[:, None] + exponent_S[:, None] * np.log(flops_X / FLOPS)
 
 
 def _golden(law: Law, symbols: tuple[str, str], sets: Sets, flops_X: Floats) -> Floats:

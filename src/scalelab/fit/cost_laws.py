@@ -285,7 +285,9 @@ def plateau(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Cost
     """
     answers = _Answers.of(cells)
     weight_BN = draw_weights(answers.replicates, draws, seed)
-    knees = [float(cells[0].facts), *_knees([cell.facts for cell in cells])]
+    facts = [cell.facts for cell in cells]
+    between = [float(np.sqrt(low * high)) for low, high in pairwise(facts)]
+    knees = [float(facts[0]), *sorted([*map(float, facts[1:-1]), *between[1:-1]])]
     broken = [
         answers.fit([np.minimum(0.0, np.log2(answers.facts_N / knee))], weight_BN)
         for knee in knees[1:]
@@ -306,11 +308,6 @@ def plateau(cells: Sequence[Cell], *, draws: int = DRAWS, seed: int = 0) -> Cost
     )
     best = best_B[0]
     return answers.law(PLATEAU, values_BK, weight_BN, fits[best], freedom[best])
-
-
-def _knees(facts: Sequence[int]) -> list[float]:
-    between = [float(np.sqrt(low * high)) for low, high in pairwise(facts)]
-    return sorted([*map(float, facts[1:-1]), *between[1:-1]])
 
 
 def _aicc(log_likelihood_B: Floats, answers: int, freedom: int) -> Floats:

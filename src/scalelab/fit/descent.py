@@ -144,8 +144,15 @@ class Descent:
         self._lengthen(active_A[short_A])
         self._accept(active_A[taken_A], tried_AP[taken_A], value_A[taken_A], gradient_AP[taken_A])
         stuck_A = active_A[long_A][self.trials_S[active_A[long_A]] > _TRIALS]
+        # Sets whose search found nothing go downhill once more; those that did so already end.
+        again_A = stuck_A[~self.fresh_S[stuck_A]]
+        self._forget(again_A)
+        self._aim(again_A)
         ended_A = np.concatenate(
-            [self._restart(stuck_A), active_A[taken_A][self._settled(active_A[taken_A])]]
+            [
+                stuck_A[~np.isin(stuck_A, again_A)],
+                active_A[taken_A][self._settled(active_A[taken_A])],
+            ]
         )
         return active_A[~np.isin(active_A, ended_A)]
 
@@ -278,15 +285,6 @@ class Descent:
 
     def _forget(self, which_A: Indices) -> None:
         self.inverse_SPP[which_A], self.fresh_S[which_A] = np.eye(self.theta_SP.shape[1]), True
-
-    def _restart(self, stuck_A: Indices) -> Indices:
-        """Sets whose search found nothing go downhill once more; those that did so already have
-        ended.
-        """
-        again_A = stuck_A[~self.fresh_S[stuck_A]]
-        self._forget(again_A)
-        self._aim(again_A)
-        return stuck_A[~np.isin(stuck_A, again_A)]
 
     def _settled(self, which_A: Indices) -> NDArray[np.bool_]:
         met_A = self.value_S[which_A] <= self.problem.negligible

@@ -235,7 +235,10 @@ def complete(
     """Everything that follows from an optimum and its draws, which took the time."""
     problem = Problem.of(law, rows.columns, rows.y_N, rows.weight_N)
     estimates = {
-        name: _estimate(law, name, value, draws) for name, value in optimum.coefficients.items()
+        name: Estimate(value)
+        if draws is None or name in law.fixed
+        else estimate(value, draws[name], stretch=draws.stretch)
+        for name, value in optimum.coefficients.items()
     }
     profiles = _profiles(problem, optimum, rows) if profiles is None else profiles
     check = cross_check(problem) if problem.names else None
@@ -293,12 +296,6 @@ def complete(
 def fit_key(law: Law, choices: Choices, rows: Sample, draws: int) -> str:
     """The digest of all that decides the coefficients and their draws."""
     return sha256([ENGINE, law.to_json(), choices.starts, choices.seed, draws, rows.fingerprint()])
-
-
-def _estimate(law: Law, name: str, value: float, draws: Draws | None) -> Estimate:
-    if draws is None or name in law.fixed:
-        return Estimate(value)
-    return estimate(value, draws[name], stretch=draws.stretch)
 
 
 def _record(fit: Fit, asked: int, at: Sequence[At], key: str) -> dict[str, Any]:

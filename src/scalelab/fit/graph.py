@@ -140,9 +140,6 @@ class Compiler:
         linear = self.forms.linear(node)
         if linear is not None:
             return self._leaf(linear, exponential=False)
-        return self._compound(node)
-
-    def _compound(self, node: Node) -> Step:
         match node:
             case Sum(terms=terms):
                 return Step(tuple(map(self._place, terms)), _add, _add_back)

@@ -63,27 +63,25 @@ class Holdout:
         return {
             "rollout": self.rollout,
             "mean_abs_relative_error": self.error,
-            "folds": [_fold_json(fold) for fold in self.folds],
+            "folds": [
+                {
+                    "about": fold.about,
+                    "fitted_rows": fold.rows,
+                    "coefficients": dict(fold.coefficients),
+                    "held_out": [
+                        {
+                            "digest": digest,
+                            **{symbol: float(x_T[row]) for symbol, x_T in fold.columns.items()},
+                            "actual": float(fold.actual_T[row]),
+                            "predicted": float(fold.predicted_T[row]),
+                            "relative_error": float(fold.error_T[row]),
+                        }
+                        for row, digest in enumerate(fold.digests)
+                    ],
+                }
+                for fold in self.folds
+            ],
         }
-
-
-def _fold_json(fold: Fold) -> dict[str, Any]:
-    held = [
-        {
-            "digest": digest,
-            **{symbol: float(column[row]) for symbol, column in fold.columns.items()},
-            "actual": float(fold.actual_T[row]),
-            "predicted": float(fold.predicted_T[row]),
-            "relative_error": float(fold.error_T[row]),
-        }
-        for row, digest in enumerate(fold.digests)
-    ]
-    return {
-        "about": fold.about,
-        "fitted_rows": fold.rows,
-        "coefficients": dict(fold.coefficients),
-        "held_out": held,
-    }
 
 
 def hold_out(
@@ -93,10 +91,19 @@ def hold_out(
 
     Raises UserError where nothing is held out, or too little is left to fit.
     """
-    folds = [
-        _fold(law, choices, sample, about, fitted_N, held_N)
-        for about, fitted_N, held_N in _masks(frame, law, sample, rollout)
-    ]
+    folds: list[Fold] = []
+    for about, fitted_N, held_N in _masks(frame, law, sample, rollout):
+        rows = int(fitted_N.sum())
+        if rows < len(law.free):
+            raise UserError(
+                f"{rows} rows are left to fit the {len(law.free)} coefficients of `{law.name}` to",
+                cure="hold out less, or fix or tie coefficients",
+            )
+        kept, held = sample.take(fitted_N), sample.take(held_N)
+        problem = Problem.of(law, kept.columns, kept.y_N, kept.weight_N)
+        fitted = optimise(problem, choices).coefficients
+        predicted_T = problem.predict(fitted, held.columns)
+        folds.append(Fold(about, rows, fitted, held.digests, held.columns, held.y_N, predicted_T))
     if not folds:
         raise UserError(f"the rollout `{rollout}` holds nothing out", cure=_cure())
     return Holdout(rollout, tuple(folds))
@@ -141,30 +148,6 @@ def _masks(
                 fitted_N,
                 level_N == level,
             )
-
-
-def _fold(
-    law: Law, choices: Choices, sample: Sample, about: str, fitted_N: np.ndarray, held_N: np.ndarray
-) -> Fold:
-    if fitted_N.sum() < len(law.free):
-        what = (
-            f"{fitted_N.sum()} rows are left to fit the {len(law.free)} coefficients of"
-            f" `{law.name}` to"
-        )
-        raise UserError(what, cure="hold out less, or fix or tie coefficients")
-    kept, held = sample.take(fitted_N), sample.take(held_N)
-    problem = Problem.of(law, kept.columns, kept.y_N, kept.weight_N)
-    optimum = optimise(problem, choices)
-    predicted_T = problem.predict(optimum.coefficients, held.columns)
-    return Fold(
-        about,
-        int(fitted_N.sum()),
-        optimum.coefficients,
-        held.digests,
-        held.columns,
-        held.y_N,
-        predicted_T,
-    )
 
 
 def _matching(frame: pl.DataFrame, sample: Sample, text: str) -> np.ndarray:

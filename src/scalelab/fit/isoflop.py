@@ -160,9 +160,10 @@ def isoflop(
     x_BK = _columns([found[index].x_B for index in inside], draws)
     scatter = scatter_of(np.log(at_K), np.array([found[index].x for index in inside]), x_BK)
     if scatter > 0:
-        # Stretched as Student's t is: the scatter itself is known from few minima. One move for N
-        # and D: their draws belong together.
-        x_BK = x_BK + scatter * _widened(len(inside) - 2) * rng.normal(size=x_BK.shape)
+        # Stretched as Student's t is at 95 %: the scatter itself is known from few minima. One
+        # move for N and D: their draws belong together.
+        stretch = float(student.ppf(0.975, len(inside) - 2) / norm.ppf(0.975))
+        x_BK = x_BK + scatter * stretch * rng.normal(size=x_BK.shape)
     params_BK = np.exp(x_BK)
     tokens_BK = _columns(
         [_tokens(groups[index], params_N, tokens_N, x_BK[:, k]) for k, index in enumerate(inside)],
@@ -204,11 +205,6 @@ def scatter_of(log_flops_K: Floats, x_K: Floats, x_BK: Floats) -> float:
     if most == 0 or excess(least) <= 0:
         return 0.0
     return float(np.sqrt(cast(float, brentq(excess, least, most)) if excess(most) < 0 else most))
-
-
-def _widened(free: int) -> float:
-    """How much wider Student's t is than the normal law, at 95 %."""
-    return float(student.ppf(0.975, free) / norm.ppf(0.975))
 
 
 def groups_of(flops_N: Floats) -> list[np.ndarray]:
@@ -298,6 +294,15 @@ def _budget(
     with np.errstate(over="ignore"):
         params = estimate(float(np.exp(minima.x)), np.exp(minima.x_B))
         tokens_B = _tokens(rows, params_N, tokens_N, np.append(minima.x, minima.x_B))
+    # The minimum is determined where it is known to a smaller factor than the sizes span; where
+    # nothing was drawn, the minimum itself must do.
+    low, high = params.ci95 or (params.value, params.value)
+    determined = (
+        (params.ci95 is not None or not minima.x_B.size)
+        and low > 0
+        and np.log(high / low) < np.ptp(fit.x_R)
+        and fit.x_R.min() < np.log(params.value) < fit.x_R.max()
+    )
     return Budget(
         flops=float(np.exp(np.log(flops_N[rows]).mean())),
         rows_R=rows,
@@ -311,7 +316,7 @@ def _budget(
         tokens=estimate(float(tokens_B[0]), tokens_B[1:]),
         loss=estimate(minima.y, minima.y_B),
         interior=bool(fit.x_R.min() < minima.x < fit.x_R.max()),
-        determined=_is_determined(params, fit.x_R, drawn=minima.x_B.size > 0),
+        determined=bool(determined),
     )
 
 
@@ -322,20 +327,6 @@ def _tokens(rows: np.ndarray, params_N: Floats, tokens_N: Floats, x_B: Floats) -
     )[::-1]
     with np.errstate(over="ignore"):
         return np.exp(height + slope * x_B)
-
-
-def _is_determined(params: Estimate, x_R: Floats, *, drawn: bool) -> bool:
-    """Whether the minimum is known to a smaller factor than the sizes span; where nothing was
-    drawn, the minimum must do.
-    """
-    if drawn and params.ci95 is None:
-        return False
-    low, high = params.ci95 or (params.value, params.value)
-    return bool(
-        low > 0
-        and np.log(high / low) < np.ptp(x_R)
-        and x_R.min() < np.log(params.value) < x_R.max()
-    )
 
 
 def _columns(drawn: list[Floats], draws: int) -> Floats:

@@ -21,12 +21,30 @@ from scalelab.store.fits import StoredFit
 
 def to_store(fit: Fit, experiment: str, now: float) -> StoredFit:
     """The fit as a store keeps it. `now` is in seconds since the epoch."""
-    result = fit.to_json() | {
-        "optimum": _optimum_json(fit.optimum),
-        "draws": _draws_json(fit.draws),
+    optimum, draws = vars(fit.optimum), fit.draws
+    arrays = {
+        name: value.tolist() for name, value in optimum.items() if isinstance(value, np.ndarray)
     }
-    draws = fit.draws.by_name if fit.draws is not None else {}
-    return StoredFit(fit.key, experiment, fit.law.name, now, fit.record, with_words(result), draws)
+    result = fit.to_json() | {
+        "optimum": {
+            **{name: value for name, value in optimum.items() if name not in arrays},
+            **arrays,
+            "at_bounds": list(fit.optimum.at_bounds),
+            "ridges": {name: list(ends) for name, ends in fit.optimum.ridges.items()},
+        },
+        "draws": None
+        if draws is None
+        else {"kind": draws.kind, "failed": draws.failed, "stretch": draws.stretch},
+    }
+    return StoredFit(
+        fit.key,
+        experiment,
+        fit.law.name,
+        now,
+        fit.record,
+        with_words(result),
+        {} if draws is None else draws.by_name,
+    )
 
 
 def restore(stored: StoredFit, frame: pl.DataFrame) -> Fit | None:
@@ -102,23 +120,6 @@ def law_of(plain: Mapping[str, Any]) -> Law:
     return Law(**{**plain, **read})
 
 
-def _optimum_json(optimum: Optimum) -> dict[str, Any]:
-    return {
-        **{
-            name: value
-            for name, value in vars(optimum).items()
-            if not isinstance(value, np.ndarray)
-        },
-        **{
-            name: value.tolist()
-            for name, value in vars(optimum).items()
-            if isinstance(value, np.ndarray)
-        },
-        "at_bounds": list(optimum.at_bounds),
-        "ridges": {name: list(ends) for name, ends in optimum.ridges.items()},
-    }
-
-
 def _optimum(plain: Mapping[str, Any]) -> Optimum:
     arrays = {
         name: np.array([from_word(value) for value in plain[name]], np.float64)
@@ -134,14 +135,6 @@ def _optimum(plain: Mapping[str, Any]) -> Optimum:
             "ridges": ridges,
             "at_bounds": tuple(plain["at_bounds"]),
         }
-    )
-
-
-def _draws_json(draws: Draws | None) -> dict[str, Any] | None:
-    return (
-        None
-        if draws is None
-        else {"kind": draws.kind, "failed": draws.failed, "stretch": draws.stretch}
     )
 
 

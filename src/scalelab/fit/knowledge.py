@@ -266,7 +266,12 @@ def capacity(found: Sequence[Point], draws: int = DRAWS, seed: int = 0) -> Capac
     every_SC, loss_S = fit(start_SC, np.repeat(cell_weights(replicates), len(start_SC), axis=0))
     best_1C = every_SC[[loss_S.argmin()]]
     values_BC = np.concatenate([best_1C, fit(np.repeat(best_1C, draws, axis=0), drawn_BN)[0]])
-    return Capacity(values_BC, drawn_BN, replicates, smallest, _scatter(known, best_1C, smallest))
+    params_P, data_P = (
+        np.array([getattr(point, name) for point in known]) for name in ("params", "bits_max")
+    )
+    (said_P,), (slope_PC,) = _predicted(best_1C, params_P, np.log(data_P), smallest)
+    scatter = Scatter.of(slope_PC, np.log([point.mean for point in known]), said_P)
+    return Capacity(values_BC, drawn_BN, replicates, smallest, scatter)
 
 
 def _least_squares(
@@ -304,11 +309,3 @@ def _least_squares(
         )
         damping_B = np.clip(np.where(better_B, damping_B / 5, damping_B * 4), 1e-12, 1e6)
     return value_BC, loss_B
-
-
-def _scatter(known: Sequence[Point], value_1C: Floats, smallest: float) -> Scatter | None:
-    params_P, data_P = (
-        np.array([getattr(point, name) for point in known]) for name in ("params", "bits_max")
-    )
-    (said_P,), (slope_PC,) = _predicted(value_1C, params_P, np.log(data_P), smallest)
-    return Scatter.of(slope_PC, np.log([point.mean for point in known]), said_P)

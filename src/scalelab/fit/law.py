@@ -56,32 +56,22 @@ class Loss:
         if kind not in ("huber", "squared") or (delta and kind == "squared"):
             what = f"there is no loss `{text!s}`"
             raise UserError(what, cure="write `huber:1e-3` or `squared`")
-        return (
-            cls("squared")
-            if kind == "squared"
-            else cls("huber", _positive(delta, text) if delta else cls.delta)
-        )
+        if not delta:
+            return cls(kind)
+        try:
+            value = parse_number(delta)
+        except ValueError:
+            value = math.nan
+        if not SMALLEST <= value <= 1 / SMALLEST:
+            raise UserError(
+                f"`{text}` is no loss: its delta is no positive number from {SMALLEST:g} to"
+                f" {1 / SMALLEST:g}",
+                cure="write `huber:1e-3`",
+            )
+        return cls("huber", value)
 
     def __str__(self) -> str:
         return f"huber:{self.delta:g}" if self.kind == "huber" else "squared"
-
-
-def _is_some(end: float) -> bool:
-    return end != 0 and math.isfinite(end)
-
-
-def _positive(text: str, whole: str) -> float:
-    try:
-        value = parse_number(text)
-    except ValueError:
-        value = math.nan
-    if not SMALLEST <= value <= 1 / SMALLEST:
-        raise UserError(
-            f"`{whole}` is no loss: its delta is no positive number from {SMALLEST:g} to"
-            f" {1 / SMALLEST:g}",
-            cure="write `huber:1e-3`",
-        )
-    return value
 
 
 @dataclass(frozen=True)
@@ -124,7 +114,8 @@ class Law:
                     f"the bounds of `{name}` hold no number",
                     cure="write the smaller one first, as 0:1",
                 )
-            if any(not 1 / EXTREME <= abs(end) <= EXTREME for end in (low, high) if _is_some(end)):
+            ends = [abs(end) for end in (low, high) if end != 0 and math.isfinite(end)]
+            if any(not 1 / EXTREME <= end <= EXTREME for end in ends):
                 raise UserError(
                     f"the bounds of `{name}` are {low:g} to {high:g}",
                     cure=f"stay below {EXTREME:g} and above {1 / EXTREME:g}, or leave an end out",

@@ -221,8 +221,9 @@ class Layout:
         return tuple(self._axis(name) for name in self.law.free)
 
     def _axis(self, name: str) -> Axis:
+        is_exponent = name in self.forms.real and name not in self.added
         low, high = self.law.bounds.get(
-            name, (-_STEEP, _STEEP) if self._is_exponent(name) else (-np.inf, np.inf)
+            name, (-_STEEP, _STEEP) if is_exponent else (-np.inf, np.inf)
         )
         scale = self._scale_axis(name)
         if scale is not None:
@@ -289,9 +290,6 @@ class Layout:
         told = (float(np.exp(ends[0])), float(np.exp(ends[1])))
         says = "{}: {:.2g} to {:.2g}".format(name, *np.exp(box))
         return Axis(name, True, lower, upper, (start[0], start[1]), says, told=told)
-
-    def _is_exponent(self, name: str) -> bool:
-        return name in self.forms.real and name not in self.added
 
 
 def _within(box: tuple[float, float], low: float, high: float) -> tuple[float, float]:

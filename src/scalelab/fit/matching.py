@@ -2,8 +2,6 @@
 others.
 """
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 
@@ -17,15 +15,14 @@ def matching(frame: pl.DataFrame, text: str) -> np.ndarray:
 
     Raises UserError where the text is no filter, or names no column.
     """
-    keep = compile_filter(text)
-    return np.array([keep(_with_lengths(row)) for row in frame.iter_rows(named=True)], dtype=bool)
-
-
-def _with_lengths(row: dict[str, Any]) -> dict[str, Any]:
-    params = row.get("params.total")
-    tokens, flops = (row.get(name) or row.get(f"budget.{name}") for name in ("tokens", "flops"))
-    if params and tokens and not flops:
-        flops = 6.0 * float(params) * float(tokens)
-    if params and flops and not tokens:
-        tokens = float(flops) / (6.0 * float(params))
-    return {"budget.tokens": tokens, "budget.flops": flops, **row, "tokens": tokens, "flops": flops}
+    keep, found = compile_filter(text), list[bool]()
+    for row in frame.iter_rows(named=True):
+        params = row.get("params.total")
+        tokens, flops = (row.get(name) or row.get(f"budget.{name}") for name in ("tokens", "flops"))
+        if params and tokens and not flops:
+            flops = 6.0 * float(params) * float(tokens)
+        if params and flops and not tokens:
+            tokens = float(flops) / (6.0 * float(params))
+        lengths = {"tokens": tokens, "flops": flops}
+        found.append(keep({"budget.tokens": tokens, "budget.flops": flops, **row, **lengths}))
+    return np.array(found, dtype=bool)

@@ -125,7 +125,12 @@ def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimu
     objective = float(best.objective_S[0])
     same_S = minima.objective_S <= objective * (1 + SAME) + problem.negligible
     theta_P, held = _settled(problem, best.theta_SP[0])
-    same_SP = np.concatenate([theta_P[None], minima.theta_SP[same_S]])
+    values = problem.coefficients(np.concatenate([theta_P[None], minima.theta_SP[same_S]]))
+    ranges = {
+        name: (float(values[name].min()), float(values[name].max()))
+        for name in problem.names
+        if name not in held
+    }
     return Optimum(
         coefficients=_coefficients(problem, theta_P),
         objective=objective,
@@ -135,7 +140,11 @@ def _optimum(problem: Problem, minima: Minima, best: Minima, box: str) -> Optimu
         gradient_norm=_gradient_norm(problem, best),
         moved=bool(best.moved_S[0]),
         at_bounds=held,
-        ridges=_ridges(problem, problem.coefficients(same_SP), held),
+        ridges={
+            name: (low, high)
+            for name, (low, high) in ranges.items()
+            if high - low > _RIDGE * max(abs(low), abs(high), 1e-300)
+        },
         box=box,
         theta_P=theta_P,
         rivals_KP=_rivals(minima, same_S),
@@ -158,43 +167,19 @@ def _settled(problem: Problem, theta_P: Floats) -> tuple[Floats, tuple[str, ...]
     """
     near_P = 1e-7 * np.maximum(1.0, np.abs(theta_P))
     held_P = (theta_P <= problem.lower_P + near_P) | (theta_P >= problem.upper_P - near_P)
-    nothing_P = np.array(
-        [
-            axis.term and _is_nothing(problem, theta_P, index)
-            for index, axis in enumerate(problem.axes)
-        ]
-    )
+    nothing_P = np.zeros(len(problem.axes), dtype=bool)
+    for index, axis in enumerate(problem.axes):
+        if axis.term:
+            without_P = theta_P.copy()
+            without_P[index] = axis.lower
+            values = problem.coefficients(np.stack([theta_P, without_P]))
+            whole_N, rest_N = problem.predict(values)
+            nothing_P[index] = np.allclose(whole_N, rest_N, rtol=1e-7, atol=0.0)
     constant_P = problem.lower_P == -FLOOR
     names = tuple(
         name for name, held in zip(problem.names, held_P | nothing_P, strict=True) if held
     )
     return np.where(nothing_P & constant_P, -FLOOR, theta_P), names
-
-
-def _is_nothing(problem: Problem, theta_P: Floats, term: int) -> bool:
-    without_P = theta_P.copy()
-    without_P[term] = problem.axes[term].lower
-    values = problem.coefficients(np.stack([theta_P, without_P]))
-    whole_N, rest_N = problem.predict(values)
-    return bool(np.allclose(whole_N, rest_N, rtol=1e-7, atol=0.0))
-
-
-def _ridges(
-    problem: Problem, values: Mapping[str, Floats], held: tuple[str, ...]
-) -> dict[str, tuple[float, float]]:
-    """Ranges over the starts at the best objective that are wider than a hundredth of the
-    coefficient.
-    """
-    found = {
-        name: (float(values[name].min()), float(values[name].max()))
-        for name in problem.names
-        if name not in held
-    }
-    return {
-        name: (low, high)
-        for name, (low, high) in found.items()
-        if high - low > _RIDGE * max(abs(low), abs(high), 1e-300)
-    }
 
 
 def _rivals(minima: Minima, same_S: NDArray[np.bool_]) -> Floats:

@@ -68,7 +68,13 @@ class Problem:
         tree = forms.spread(law.reduced)
         layout = Layout.of(law, tree, forms, y_N)
         matrix_PP, shift_P = layout.normalisation()
-        inverse_PP = _inverse(matrix_PP, law)
+        try:
+            inverse_PP = np.linalg.inv(matrix_PP)
+        except np.linalg.LinAlgError as error:
+            raise UserError(
+                f"the terms of the law `{law.name}` differ too much in size for float64",
+                cure="write it with numbers nearer to one",
+            ) from error
         basis = {
             name: (inverse_PP[row], float(-inverse_PP[row] @ shift_P))
             for row, name in enumerate(law.free)
@@ -261,16 +267,6 @@ class Problem:
         slope_SN = slope_SN * weight_SN
         pull(slope_SN / predicted_SN if self.law.residual == "log" else slope_SN, gradient_SP)
         return np.einsum("sn,sn->s", loss_SN, np.broadcast_to(weight_SN, loss_SN.shape))
-
-
-def _inverse(matrix_PP: Floats, law: Law) -> Floats:
-    try:
-        return np.linalg.inv(matrix_PP)
-    except np.linalg.LinAlgError as error:
-        raise UserError(
-            f"the terms of the law `{law.name}` differ too much in size for float64",
-            cure="write it with numbers nearer to one",
-        ) from error
 
 
 def _value(axis: Axis, raw_S: Floats, theta_S: Floats) -> Floats:

@@ -89,7 +89,12 @@ class _Linear:
             not axis.lower <= value <= axis.upper for axis, value in zip(axes, place_Q, strict=True)
         ):
             return np.inf
-        design_NL, rest_N = self._design(place_Q)
+        values, rows = {**self.problem.columns, **self._values(place_Q)}, len(self.problem.y_N)
+        columns = [
+            np.broadcast_to(formula.evaluate(term, values), rows) for term in self.terms.values()
+        ]
+        design_NL = np.stack(columns, axis=1)
+        rest_N = np.broadcast_to(formula.evaluate(self.rest, values), rows)
         if not (np.isfinite(design_NL).all() and np.isfinite(rest_N).all()):
             return np.inf
         self.last_L, value = _Inner(self.problem, design_NL, rest_N).solve(steps)
@@ -101,14 +106,6 @@ class _Linear:
         return {
             name: float(value[0]) for name, value in self.problem.coefficients(theta_1P).items()
         }
-
-    def _design(self, place_Q: Floats) -> tuple[Floats, Floats]:
-        values = {**self.problem.columns, **self._values(place_Q)}
-        rows = len(self.problem.y_N)
-        columns = [
-            np.broadcast_to(formula.evaluate(term, values), rows) for term in self.terms.values()
-        ]
-        return np.stack(columns, axis=1), np.broadcast_to(formula.evaluate(self.rest, values), rows)
 
     def checked(self, place_Q: Floats, begun: int) -> CrossCheck | None:
         """The result at the best place."""

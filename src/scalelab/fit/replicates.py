@@ -27,7 +27,7 @@ def mean(values: Sequence[float]) -> Estimate | None:
     se = stdev(known) / sqrt(len(known)) if len(known) > 1 else 0.0
     if not se > 0:
         return Estimate(fmean(known))
-    half = _quantile(len(known) - 1) * se
+    half = float(student.ppf(0.975, len(known) - 1)) * se
     return Estimate(fmean(known), se, (fmean(known) - half, fmean(known) + half))
 
 
@@ -57,7 +57,3 @@ def _away(values: Sequence[float]) -> Estimate | None:
         return found
     freedom = sum(map(isfinite, values)) - 1
     return replace(found, p=float(2 * student.sf(abs(found.value) / found.se, freedom)))
-
-
-def _quantile(freedom: int) -> float:
-    return float(student.ppf(0.975, freedom))

@@ -107,10 +107,13 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
         raise UserError(
             f"`{law.target}` is the target and a predictor", cure="give one of them another column"
         )
-    dropped = Counter(map(_reason, frame["state"].to_list() if "state" in frame.columns else []))
+    states = frame["state"].to_list() if "state" in frame.columns else []
+    dropped = Counter(
+        "unfinished" if state in UNFINISHED else state for state in states if state not in USED
+    )
     used = frame.filter(pl.col("state").is_in(USED)) if "state" in frame.columns else frame
     if used.is_empty():
-        said = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if reason)
+        said = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise UserError(
             f"no row has a result: {said}", cure="run the experiment to its end, or name another"
         )
@@ -128,7 +131,7 @@ def sample(frame: pl.DataFrame, law: Law) -> Sample:
         dropped.update({f"without `{name}`": int(np.sum(complete_N & column.is_null().to_numpy()))})
         complete_N &= column.is_not_null().to_numpy()
     values = {name: _floats(column, name, complete_N) for name, column in named.items()}
-    counted = {reason: count for reason, count in dropped.items() if reason and count}
+    counted = {reason: count for reason, count in dropped.items() if count}
     whole = replace(
         _assemble(used.filter(pl.Series(complete_N)), law, values, weights),
         dropped=counted,
@@ -150,10 +153,6 @@ def run_table(frame: pl.DataFrame, target: str, columns: Mapping[str, str] | Non
             raise UserError(f"a table of runs has no `{symbol}`", cure=nearest(symbol, list(named)))
     law = Law("runs", "E + N*D*C", {**named, **(columns or {})}, target, residual="linear")
     return sample(frame, law)
-
-
-def _reason(state: str) -> str:
-    return "" if state in USED else "unfinished" if state in UNFINISHED else state
 
 
 def _floats(column: pl.Series, name: str, complete_N: np.ndarray) -> Floats:

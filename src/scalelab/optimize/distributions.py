@@ -99,7 +99,10 @@ def point_of(trial: Mapping[str, Any], search: Search) -> Point | None:
     A trial of another base is at a point too: whether the point gives the trial is for the caller
     to see.
     """
-    resolved = _with_ratio(trial)
+    model, resolved = trial["model"], trial
+    if ffn := model.get("ffn"):  # resolved, it has its width alone, not the ratio that gave it
+        ratio = ffn["width"] / model["width"]
+        resolved = {**trial, "model": {**model, "ffn": {**ffn, "ratio": ratio}}}
     return _point(search, lambda path: _field(resolved, path))
 
 
@@ -117,19 +120,6 @@ def _point(search: Search, read: Callable[[str], Any]) -> Point | None:
                 return None
             [point[path]] = found
     return point
-
-
-def _with_ratio(trial: Mapping[str, Any]) -> dict[str, Any]:
-    """The trial with the ratio that gave its hidden width: a resolved trial keeps the
-    width alone.
-    """
-    model = trial["model"]
-    ffn = model.get("ffn")
-    return (
-        {**trial, "model": {**model, "ffn": {**ffn, "ratio": ffn["width"] / model["width"]}}}
-        if ffn
-        else dict(trial)
-    )
 
 
 def _field(trial: Mapping[str, Any], path: str) -> Any:

@@ -319,26 +319,25 @@ class StoreDesk:
         self.diary.note(Entry(self._store.clock(), digest, event, key))
 
     def _ended(self, planned: PlannedTrial, ended: Ended) -> None:
+        """Tell the search, or put a failed trial up to be tried again: a bounded number of times,
+        but after every death of a worker that had saved more than the attempt before it; never in
+        the same form where the memory was too small.
+        """
+        digest = planned.digest
         if ended.state == "failed":
-            if self._is_tried_again(planned.digest, ended):
+            has_progressed = self._saved.get(digest, 0) > self._reached.get(digest, 0)
+            if ended.cause == "death" and has_progressed:
+                self._reached[digest] = self._saved[digest]
                 self._again.append(planned)
                 return
-            self.errors[planned.digest] = ended.error
+            self._failures[digest] += 1
+            if ended.cause != "memory" and self._failures[digest] <= self._retries:
+                self._again.append(planned)
+                return
+            self.errors[digest] = ended.error
         self.outcomes[ended.state] += 1
         self.pruned += is_pruned(ended.state, ended.values)
-        self._search.tell(planned.digest, ended.state, ended.values)
-
-    def _is_tried_again(self, digest: str, ended: Ended) -> bool:
-        """Whether a failed attempt is repeated: a bounded number of times, but for every death of a
-        worker that had saved more than the attempt before it; never in the same form where the
-        memory was too small.
-        """
-        progress = self._saved.get(digest, 0) > self._reached.get(digest, 0)
-        if ended.cause == "death" and progress:
-            self._reached[digest] = self._saved[digest]
-            return True
-        self._failures[digest] += 1
-        return ended.cause != "memory" and self._failures[digest] <= self._retries
+        self._search.tell(digest, ended.state, ended.values)
 
     def _wait_for(self, planned: PlannedTrial) -> None:
         self._elsewhere[planned.digest] = planned
@@ -360,7 +359,15 @@ class StoreDesk:
         while (planned := self._search.ask()) is not None:
             if self._pruned_by_its_search(planned.digest):
                 continue
-            if self._claimed(planned):
+            retry = self._retry_failed
+            claimed = (
+                self._store.claim(planned.digest, self._owner, LEASE_S, retry=retry)
+                if self._experiment is None
+                else self._store.enlist(
+                    self._experiment, record(planned), self._owner, LEASE_S, retry=retry
+                )
+            )
+            if claimed:
                 return planned
             if not self._is_told(
                 planned.digest, self._store.results([planned.digest])[planned.digest]
@@ -377,13 +384,6 @@ class StoreDesk:
         self._shared.add(digest)
         result = self._store.results([digest])[digest]
         return is_pruned(result.state, result.metrics) and self._is_told(digest, result)
-
-    def _claimed(self, planned: PlannedTrial) -> bool:
-        if self._experiment is None:
-            return self._store.claim(planned.digest, self._owner, LEASE_S, retry=self._retry_failed)
-        return self._store.enlist(
-            self._experiment, record(planned), self._owner, LEASE_S, retry=self._retry_failed
-        )
 
     def _is_told(self, digest: str, result: Result) -> bool:
         """Whether the trial has come to an end, of which the search then hears."""

@@ -248,18 +248,10 @@ def ready(execution: Execution, options: Options) -> AbstractContextManager[None
 
 def _job(execution: Execution, options: Options, worker: Worker) -> Job:
     folder = None if options.folder is None else str(options.folder)
-    return Job(_located(execution), folder, worker, options.jobs, options.address)
-
-
-def _located(execution: Execution) -> Execution:
-    """The execution with its data folder as an absolute path: a worker runs in a folder
-    of its own.
-    """
-    return (
-        execution
-        if is_url(execution.data)
-        else execution.model_copy(update={"data": str(Path(execution.data).resolve())})
-    )
+    if not is_url(execution.data):  # a worker runs in a folder of its own
+        data = str(Path(execution.data).resolve())
+        execution = execution.model_copy(update={"data": data})
+    return Job(execution, folder, worker, options.jobs, options.address)
 
 
 def _executor(name: ExecutorName) -> Executor:

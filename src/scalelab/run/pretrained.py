@@ -55,7 +55,12 @@ class Givers(AbstractContextManager["Givers"]):
         to give.
         """
         if self._reader is None:
-            _check_store(self._store, place)
+            if is_missing(self._store):
+                raise UserError(
+                    f"layers are taken from a trial, and there is no store {self._store}",
+                    cure="train the plain transformer first, with the same `--store`",
+                    where=place,
+                )
             self._reader = self._stack.enter_context(open_store(self._store, mode="read"))
         giver = _giver(self._reader, prefix, place)
         return self.by_digest.setdefault(giver.digest, giver).digest
@@ -183,14 +188,6 @@ def laid_out(stored: TrialDetails) -> Iterator[str | None]:
             )
             raise UserError(what, cure=cure, where=place) from error
         yield f"{folder}/{stored.record.digest}"
-
-
-def _check_store(store: str, place: str) -> None:
-    if is_missing(store):
-        cure = "train the plain transformer first, with the same `--store`"
-        raise UserError(
-            f"layers are taken from a trial, and there is no store {store}", cure=cure, where=place
-        )
 
 
 def _giver(reader: "Reader", prefix: str, place: str) -> Giver:

@@ -101,10 +101,11 @@ def rescued(
     is_lost = isinstance(fault, Lost)
     if not is_lost and next(diary.entries(), None) is None:
         return fault
+    stem = "scalelab" if database.kind.folder is None else Path(database.kind.name).stem
     for folder in (database.kind.folder, Path(), Path(gettempdir())):
         if folder is None or not folder.is_dir():
             continue
-        path = folder / f"{_stem(database)}.rescue-{time.strftime('%Y%m%d-%H%M%S')}.db"
+        path = folder / f"{stem}.rescue-{time.strftime('%Y%m%d-%H%M%S')}.db"
         try:
             path.open("xb").close()
         except OSError:
@@ -125,10 +126,6 @@ def rescued(
         return fault
     what = f"{fault.what}, and no folder takes a rescue file"
     return UserError(what, cure="make room, and run the same command again", where=fault.where)
-
-
-def _stem(database: Database) -> str:
-    return "scalelab" if database.kind.folder is None else Path(database.kind.name).stem
 
 
 def _copy(database: Database, path: Path) -> None:

@@ -309,25 +309,22 @@ class _Combination:
     def advance(self) -> None:
         """Every search goes on to the first trial whose result is not known."""
         for chain in self._chains:
-            self._advance_chain(chain)
+            answers: list[int] = []
+            for place, cell in enumerate(chain):
+                if cell.first is None:
+                    steps = smallest_passing(range(len(cell.trials)), guess(answers))
+                    left = sum(other.flops for other in chain[place:])
+                    cell.first = _Walk(steps, cell.trials, self._passed, left)
+                cell.first.advance()
+                if cell.first.answer is None:
+                    break
+                answers.append(cell.first.answer)
         for peers in self._peers:
             if peers[0].second is None and all(cell.first_answer is not None for cell in peers):
                 self._look_again(peers)
             for cell in peers:
                 if cell.second is not None:
                     cell.second.advance()
-
-    def _advance_chain(self, chain: list[_CellSearch]) -> None:
-        answers: list[int] = []
-        for place, cell in enumerate(chain):
-            if cell.first is None:
-                steps = smallest_passing(range(len(cell.trials)), guess(answers))
-                left = sum(other.flops for other in chain[place:])
-                cell.first = _Walk(steps, cell.trials, self._passed, left)
-            cell.first.advance()
-            if cell.first.answer is None:
-                return
-            answers.append(cell.first.answer)
 
     def _look_again(self, peers: list[_CellSearch]) -> None:
         # Counted is what the first searches saw, not all that is known: other results may come at

@@ -1,6 +1,7 @@
 """The smallest size that passes: where to begin, gallop, bisect, and look once more below."""
 
 from collections.abc import Collection, Generator, Sequence
+from itertools import chain, count
 from typing import TypeVar
 
 Size = TypeVar("Size")
@@ -31,13 +32,15 @@ def smallest_passing(sizes: Sequence[Size], start: int) -> Generator[Size, bool,
     Begins at index `start`; no size is yielded twice. Where passing is monotone in size the answer
     is exact; else it is a size that passes while the one below it fails.
     """
-    fails, passes, stride = -1, len(sizes), _strides()
+    fails, passes = -1, len(sizes)
+    # 1, 1, 1, 2, 4, 8, ...: most answers lie within three sizes of the guess.
+    strides = chain((1, 1), (2**power for power in count()))
     index = min(start, len(sizes) - 1)
     upwards = not (yield sizes[index])
     # Gallop away from the guess, up from a failure or down from a pass, until the result turns.
     while True:
         fails, passes = (index, passes) if upwards else (fails, index)
-        step = next(stride)
+        step = next(strides)
         index = min(index + step, len(sizes) - 1) if upwards else index - step
         if not fails < index < passes:
             break
@@ -74,12 +77,3 @@ def smaller_passing(
             return index
         failed.add(index)
     return answer
-
-
-def _strides() -> Generator[int, None, None]:
-    """1, 1, 1, 2, 4, 8, ...: most answers lie within three sizes of the guess."""
-    yield from (1, 1)
-    step = 1
-    while True:
-        yield step
-        step *= 2

@@ -188,7 +188,8 @@ class Column:
         nearest_whole = value.to_integral_value()
         if abs(value - nearest_whole) > SLACK * abs(value) and not self.round:
             scaled = "" if self.scale is None else f", {value:f} after scaling"
-            raise UserError(f"{text!r}{scaled} is not a whole number", cure=self._unit_cure())
+            cure = f"{self.scale_cure()}, or add `round: true`"
+            raise UserError(f"{text!r}{scaled} is not a whole number", cure=cure)
         # Digests of published tables rest on the float for what is not written in digits alone.
         exact = text.isdecimal() and not self.key.endswith("flops")
         whole = int(value) if exact or value >= LARGEST else round(float(value))
@@ -211,9 +212,6 @@ class Column:
                 cure=metrics.cure(metric, self.name),
             )
         return parsed
-
-    def _unit_cure(self) -> str:
-        return f"{self.scale_cure()}, or add `round: true`"
 
     def scale_cure(self) -> str:
         """What to write where the numbers are in the unit of the header, or else in millions."""

@@ -155,8 +155,9 @@ class Database:
         try:
             self.patiently(self._watch)
             yield
-            with suppress(UserError):  # what stays is removed by the next run here
-                self._unwatch()
+            # What stays is removed by the next run here.
+            with suppress(UserError), self.writing() as connection:
+                connection.execute(delete(_properties).where(_properties.c.name == self._mark))
         finally:
             self._patience, self.kind.is_patient = before, before is not None
 
@@ -230,10 +231,6 @@ class Database:
             self.upsert(connection, Properties, [row], keys=("name",))
         with self._explained():
             self.kind.watch(self.engine, self._mark)
-
-    def _unwatch(self) -> None:
-        with self.writing() as connection:
-            connection.execute(delete(_properties).where(_properties.c.name == self._mark))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -291,14 +291,12 @@ def _columns(row: Any, state: str) -> dict[str, Any]:
         "flops": row.flops or None,
         "step": row.step,
         "seconds": row.seconds,
-        "configuration": _configuration(row.identity),
+        "configuration": sha256(
+            {name: value for name, value in row.identity.items() if name != "seed"}
+        ),
     }
     parts = {"params": row.params, "metrics": row.metrics, "extra": row.extra}
     return {**flatten(row.trial), **flatten(row.axes), **flatten(parts), **fixed, "seed": row.seed}
-
-
-def _configuration(identity: Mapping[str, Any]) -> str:
-    return sha256({name: value for name, value in identity.items() if name != "seed"})
 
 
 def _origins(connection: Connection) -> dict[int, dict[str, Any]]:

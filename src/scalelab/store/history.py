@@ -5,7 +5,6 @@ and results of other experiments.
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sqlalchemy import select
 
@@ -54,20 +53,15 @@ def search_history(
         else one
         for one in members_with_curves(store, space.name, metric)
     ]
-    others = (
-        other_results(store, space.name, _fixed_kinds(space, document.data["base"])) if warm else []
-    )
-    return TrialHistory(own, others)
-
-
-def _fixed_kinds(space: Space, base: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The kinds of task and model that the base has and the space does not search."""
-    found: dict[str, list[str]] = {}
+    if not warm:
+        return TrialHistory(own, [])
+    # Of the kinds of task and model that the base has, where the space does not search them.
+    kinds: dict[str, list[str]] = {}
     for part in ("task", "model"):
-        kind = base.get(part, {}).get("kind")
+        kind = document.data["base"].get(part, {}).get("kind")
         if kind is not None and part not in space.search and f"{part}.kind" not in space.search:
-            found[f"{part}.kind"] = [kind]
-    return found
+            kinds[f"{part}.kind"] = [kind]
+    return TrialHistory(own, other_results(store, space.name, kinds))
 
 
 def members_with_curves(

@@ -119,14 +119,19 @@ def _column(document: Document, key: str, entry: Any) -> Column:
         parser, is_number = parse_number, True
     if wanted is not None and not is_number:
         raise UserError(f"`{key}` is no number to scale", cure="leave out `scale`", where=place)
+    scale = _scale(key, wanted, document.place(("columns", key, "scale")))
+    rounded = options.get("round", False)
+    if not isinstance(rounded, bool):
+        what = f"the `round` of `{key}` is neither true nor false"
+        raise UserError(what, cure="write `round: true`", where=place)
     column = Column(
         key,
         " ".join(str(name).split()),
         parser,
         place,
         is_number,
-        scale=_scale(key, wanted, document.place(("columns", key, "scale"))),
-        round=_is_rounded(key, options.get("round", False), place),
+        scale=scale,
+        round=rounded,
     )
     if translation is None:
         return column
@@ -173,16 +178,6 @@ def _scale(key: str, value: Any, place: str) -> Decimal | None:
             f"the `scale` of `{key}` is not positive", cure="write it like 1e6", where=place
         )
     return Decimal(repr(scale))
-
-
-def _is_rounded(key: str, value: Any, place: str) -> bool:
-    if not isinstance(value, bool):
-        raise UserError(
-            f"the `round` of `{key}` is neither true nor false",
-            cure="write `round: true`",
-            where=place,
-        )
-    return value
 
 
 PARAMS = (

@@ -74,8 +74,15 @@ def merge(other: Checked, store: Store, experiments: Sequence[str] | None = None
                 _merge_rows(theirs, ours, table, {their: ids[their] for their in brought})
             _merge_attempts(theirs, ours, ids)
             outside = _merge_experiments(theirs, ours, ids, chosen)
-            fits = fit_rows(other.database, theirs)
-            _merge_fits([row for row in fits if chosen is None or row.experiment in chosen], ours)
+            # A key is all that decides a fit: one that stands here is the same.
+            stored = set(ours.scalars(select(_fits.c.key)))
+            fits = [
+                dict(row._mapping)
+                for row in fit_rows(other.database, theirs)
+                if row.key not in stored and (chosen is None or row.experiment in chosen)
+            ]
+            if fits:
+                ours.execute(insert(_fits), fits)
     except (DataError, IntegrityError) as error:  # two trials of one digest, say
         raise refused(other, error) from error
     return Merged(len(brought), differing, outside)
@@ -121,22 +128,23 @@ def _merge_trials(
 
 
 def _differing(both: list[Any], ours: Connection, ids: dict[str, int]) -> list[str]:
-    """Digests of the trials with a result in both stores that have another one here."""
+    """Digests of the trials with a result in both stores that have another one here, in what both
+    of them measured.
+    """
     found: list[str] = []
     for begin in range(0, len(both), CHUNK):
         part = {ids[row.digest]: row for row in both[begin : begin + CHUNK]}
         query = select(_trials.c.id, _trials.c.state, _trials.c.metrics)
         mine = {row.id: row for row in ours.execute(query.where(_trials.c.id.in_(list(part))))}
-        found += [row.digest for id_, row in part.items() if _differ(row, mine[id_])]
+        for id_, row in part.items():
+            here = mine[id_]
+            if row.state != here.state or any(
+                not is_same(row.metrics[name], here.metrics[name])
+                for name in row.metrics.keys() & here.metrics.keys()
+                if not is_speed(name)
+            ):
+                found.append(row.digest)
     return found
-
-
-def _differ(theirs: Any, mine: Any) -> bool:
-    """Whether two results of a trial are not the same, in what both of them measured."""
-    shared = [name for name in theirs.metrics.keys() & mine.metrics.keys() if not is_speed(name)]
-    return theirs.state != mine.state or any(
-        not is_same(theirs.metrics[name], mine.metrics[name]) for name in shared
-    )
 
 
 def _rank(row: Any) -> int:
@@ -230,14 +238,6 @@ def _merge_experiments(
     if new:
         ours.execute(insert(_members), new)
     return len(rows) - len(new)
-
-
-def _merge_fits(theirs: Sequence[Any], ours: Connection) -> None:
-    """Fits by key: a key is all that decides a fit, so that one which stands here is the same."""
-    known = set(ours.scalars(select(_fits.c.key)))
-    rows = [dict(row._mapping) for row in theirs if row.key not in known]
-    if rows:
-        ours.execute(insert(_fits), rows)
 
 
 def _place(row: Any) -> str:

@@ -92,20 +92,20 @@ def _usual(key: str) -> tuple[float, float, str]:
 
 def _flops(rows: Sequence[Row]) -> Iterator[str]:
     """Whether parameters, tokens and FLOPs have units that fit together."""
-    found = [row for row, values in rows if not 1 / APART <= _ratio(values) <= APART]
+    found: list[int] = []
+    for row, values in rows:
+        params = values.get("params.active") or values.get("params.total")
+        tokens = values.get("tokens") or values.get("budget.tokens")
+        flops = values.get("flops") or values.get("budget.flops")
+        if not (params and tokens and flops):
+            continue
+        if not 1 / APART <= flops / (6.0 * params * tokens) <= APART:
+            found.append(row)
     if found:
         yield (
             f"the FLOPs are not near 6 x parameters x tokens in row {found[0]}{_others(found)}:"
             " check the units of these columns."
         )
-
-
-def _ratio(values: Mapping[str, Any]) -> float:
-    """FLOPs by 6 N D; 1 where one of them is not known."""
-    params = values.get("params.active") or values.get("params.total")
-    tokens = values.get("tokens") or values.get("budget.tokens")
-    flops = values.get("flops") or values.get("budget.flops")
-    return flops / (6.0 * params * tokens) if params and tokens and flops else 1.0
 
 
 def _blank(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[str]:

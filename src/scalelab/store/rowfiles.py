@@ -48,22 +48,20 @@ def _json_lines(table: Path) -> list[tuple[int, dict[str, Any]]]:
         raise UserError(
             "is not text in UTF-8", cure="save it in UTF-8", where=str(table)
         ) from error
-    found = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            found.append((number, _object(line, f"{table}:{number}")))
-    return found
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
+    found: list[tuple[int, dict[str, Any]]] = []
     cure = 'write one JSON object on each line, as {"N": 1e8, "loss": 2.9}'
-    try:
-        record = json.loads(line, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"the line is not JSON: {error}", cure=cure, where=where) from error
-    if not isinstance(record, dict):
-        raise UserError("the line is no JSON object", cure=cure, where=where)
-    return record
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{table}:{number}"
+        try:
+            record = json.loads(line, object_pairs_hook=_once)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"the line is not JSON: {error}", cure=cure, where=where) from error
+        if not isinstance(record, dict):
+            raise UserError("the line is no JSON object", cure=cure, where=where)
+        found.append((number, record))
+    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

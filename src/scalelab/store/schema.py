@@ -21,22 +21,10 @@ READABLE = 1
 """The oldest version that can be read as it is: what has come since is empty there."""
 
 
-def _add_fits(connection: Connection) -> None:
-    table_of(Fits).create(connection)
-
-
-def _add_sources(connection: Connection) -> None:
-    table_of(Sources).create(connection)
-
-
-def _is_clean(connection: Connection) -> None:
-    """Nothing: the rows were cleaned before (see `store.cleaning`)."""
-
-
 MIGRATIONS: dict[int, Callable[[Connection], None]] = {
-    1: _add_fits,
-    2: _add_sources,
-    3: _is_clean,
+    1: lambda connection: table_of(Fits).create(connection),
+    2: lambda connection: table_of(Sources).create(connection),
+    3: lambda connection: None,  # the rows were cleaned before (see `store.cleaning`)
 }
 """Version -> what turns its tables into the next version's.
 

@@ -337,16 +337,12 @@ class Sqlite:
         try:
             with closing(_connect(uri, "read", self._wait_s)) as probe:
                 probe.execute("SELECT count(*) FROM sqlite_master")
+            return uri
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
-                return self._unshared()
-        return uri
-
-    def _unshared(self) -> str:
-        """WAL wants to write beside the file, and can't.
-
-        Without a WAL the file itself is all; else the two are read from a copy.
-        """
+            if not error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+                return uri
+        # A WAL wants to write beside the file, and can't. Without one the file itself is all; else
+        # the two are read from a copy.
         wal = self._wal
         if not wal.exists() or not wal.stat().st_size:
             return f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"

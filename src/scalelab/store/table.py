@@ -98,7 +98,9 @@ def read_published(
         if state not in OUTCOMES:
             published.left_out[state] += 1
             continue
-        _check_faults(row, table)
+        for column, fault in row.faults:
+            about = f"row {row.number}, column `{column.name}`: "
+            raise fault.at(f"{table}:{row.line}", about=about)
         record = _record(checked, row, replicates)
         if record.digest in seen and repeats:
             record = replace(record, digest=sha256(record.identity | {"row": row.number}))
@@ -147,12 +149,6 @@ def _ended(row: _Parsed, mapping: Mapping) -> str:
         row.metrics or not names or any(column.key in (*names, "state") for column, _ in row.faults)
     )
     return "done" if has_result else "without " + " or ".join(f"`{name}`" for name in names)
-
-
-def _check_faults(row: _Parsed, table: Path) -> None:
-    for column, fault in row.faults:
-        about = f"row {row.number}, column `{column.name}`: "
-        raise fault.at(f"{table}:{row.line}", about=about)
 
 
 def _indices(sheet: Sheet, mapping: Mapping) -> dict[str, int]:
@@ -252,15 +248,12 @@ def _extras(sheet: Sheet, mapped: set[int], mark: DecimalMark) -> dict[str, list
         if index in mapped or (not name and not any(cells)):
             continue
         known = {*kept, *sheet.header} if name in kept else set(kept)
-        kept[_unique(name or "unnamed", known)] = typed(cells, mark)
+        unique, number = name or "unnamed", 1
+        while unique in known:
+            number += 1
+            unique = f"{name or 'unnamed'}.{number}"
+        kept[unique] = typed(cells, mark)
     return kept
-
-
-def _unique(name: str, known: set[str]) -> str:
-    number_ = 1
-    while (candidate := name if number_ == 1 else f"{name}.{number_}") in known:
-        number_ += 1
-    return candidate
 
 
 def _record(mapping: Mapping, row: _Parsed, replicates: Counter[str]) -> TrialRecord:

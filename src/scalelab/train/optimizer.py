@@ -66,7 +66,11 @@ class Optimizer:
                     for treatment, weights in chosen.items()
                 ]
                 self._parts.append(
-                    _muon(groups, given, model, precision) if by_muon else _adamw(groups, given)
+                    _muon(groups, given, model, precision)
+                    if by_muon
+                    else torch.optim.AdamW(
+                        groups, lr=groups[0]["lr"], betas=given.betas, eps=given.eps, fused=True
+                    )
                 )
                 self._peaks.append([treatment.lr for treatment in chosen])
 
@@ -127,12 +131,6 @@ def _treated(given: AdamW | Muon, model: LanguageModel) -> dict[Treatment, list[
         if weight.requires_grad:
             found.setdefault(treatment(given, model.config, role_of[name]), []).append(weight)
     return found
-
-
-def _adamw(groups: list[dict[str, Any]], given: AdamW | Muon) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        groups, lr=groups[0]["lr"], betas=given.betas, eps=given.eps, fused=True
-    )
 
 
 def _muon(

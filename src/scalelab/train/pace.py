@@ -83,10 +83,8 @@ class Pace:
             "tokens_per_second": tokens / seconds,
             "flops_per_second": (at.flops - self._begin.flops) / seconds,
         }
-        return {"seconds": seconds} | throughput | self._mfu()
-
-    def _mfu(self) -> dict[str, float]:
-        return {"mfu": self._flops / self._seconds / self.peak} if self._flops else {}
+        mfu = {"mfu": self._flops / self._seconds / self.peak} if self._flops else {}
+        return {"seconds": seconds} | throughput | mfu
 
     def _now(self) -> float:
         if self._device.type != "cpu":

@@ -34,14 +34,12 @@ def matmul_peak(trial: Trial, device: torch.device) -> float:
 
 @cache
 def _measured(device: str, dtype: torch.dtype, threads: int) -> float:
-    return max(_rate(_matrix(size, device, dtype)) for size in SIZES.get(device, SIZES["cpu"]))
-
-
-def _matrix(size: int, device: str, dtype: torch.dtype) -> Tensor:
-    """Random numbers, from a generator of their own: a GPU is faster on zeros than on
-    any weights.
-    """
-    return torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    rates: list[float] = []
+    for size in SIZES.get(device, SIZES["cpu"]):
+        # Random numbers: a GPU is faster on zeros than on any weights.
+        generator = torch.Generator().manual_seed(0)
+        rates.append(_rate(torch.randn(size, size, generator=generator).to(device, dtype)))
+    return max(rates)
 
 
 def _rate(x_NN: Tensor) -> float:

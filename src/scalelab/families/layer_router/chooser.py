@@ -239,9 +239,9 @@ class Router(nn.Module):
         assert isinstance(config.width, int), "a module is built from a resolved spec"
         router, width = config.router, config.width
         self.temperature, self.eps = router.temperature, config.norm.eps
-        self.steps = (
-            _of_router(Embedding(config.num_steps, width)) if router.step_embedding else None
-        )
+        self.steps = Embedding(config.num_steps, width) if router.step_embedding else None
+        if self.steps is not None:
+            self.steps.role = "router"
         self.hidden = None if router.kind == "linear" else _HIDDEN[router.kind](width, router.width)
         self.out = Linear(
             width if self.hidden is None else router.width, config.pool, role="router"
@@ -346,11 +346,6 @@ class Learned(nn.Module):
 
 
 _HIDDEN: dict[str, type[Mlp] | type[Gru] | type[Lstm]] = {"mlp": Mlp, "gru": Gru, "lstm": Lstm}
-
-
-def _of_router(embedding: Embedding) -> Embedding:
-    embedding.role = "router"
-    return embedding
 
 
 def _times(linear: Linear, x: Tensor) -> Tensor:

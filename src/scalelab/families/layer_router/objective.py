@@ -125,19 +125,13 @@ def _over_steps(model: "LayerRouter", output: RouterOutput, batch: Batch) -> tup
     """
     if not output.weights:
         return each_nats(model, output.final_BMD, batch)
-    parts = [
-        each_nats(model, x_BMD, _weighed(batch, weight_BM))
-        for x_BMD, weight_BM in zip(output.each_step, output.weights, strict=True)
-    ]
-    return torch.stack([nats_BM for nats_BM, _ in parts]).sum(0), torch.stack(
-        [z_BM for _, z_BM in parts]
-    ).sum(0)
-
-
-def _weighed(batch: Batch, weight_BM: Tensor) -> Batch:
-    return replace(
-        batch, weights_BM=weight_BM if batch.weights_BM is None else batch.weights_BM * weight_BM
-    )
+    given_BM, nats, z = batch.weights_BM, list[Tensor](), list[Tensor]()
+    for x_BMD, weight_BM in zip(output.each_step, output.weights, strict=True):
+        weights_BM = weight_BM if given_BM is None else given_BM * weight_BM
+        nats_BM, z_BM = each_nats(model, x_BMD, replace(batch, weights_BM=weights_BM))
+        nats.append(nats_BM)
+        z.append(z_BM)
+    return torch.stack(nats).sum(0), torch.stack(z).sum(0)
 
 
 def _repeated(batch: Batch, rollouts: int) -> Batch:

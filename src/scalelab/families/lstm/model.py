@@ -147,8 +147,13 @@ class Lstm(LanguageModel[spec.Lstm]):
         assert length <= self.context, f"{length} positions exceed the context of {self.context}"
         assert layout.document_BT is None, "a state is not reset between documents"
         x_BTD = self._embed(tokens_BT)
+        recomputed = self.recompute and self.training and torch.is_grad_enabled()
         for index, layer in enumerate(self.layers):
-            y_BTD = self._pass(layer, x_BTD)
+            y_BTD = (
+                checkpoint(layer, x_BTD, use_reentrant=False, preserve_rng_state=False)
+                if recomputed
+                else layer(x_BTD)
+            )
             x_BTD = y_BTD if index == 0 else x_BTD + y_BTD
         return (x_BTD if layout.targets_BM is None else pick(x_BTD, layout.targets_BM)), []
 
@@ -171,11 +176,6 @@ class Lstm(LanguageModel[spec.Lstm]):
             y_BTD = _follow(layer, x_BTD, cache.output_LBD[index], cache.cell_LBD[index], real_BT)
             x_BTD = y_BTD if index == 0 else x_BTD + y_BTD
         return self.head(x_BTD)
-
-    def _pass(self, layer: nn.Module, x_BTD: Tensor) -> Tensor:
-        if self.recompute and self.training and torch.is_grad_enabled():
-            return checkpoint(layer, x_BTD, use_reentrant=False, preserve_rng_state=False)
-        return layer(x_BTD)
 
     def _embed(self, tokens_BT: Tensor) -> Tensor:
         x_BTD = self.embedding(tokens_BT)

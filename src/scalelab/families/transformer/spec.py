@@ -78,8 +78,16 @@ class Architecture(Family):
                 raise UserError(
                     "`heads: solve` needs `kv_heads` and `head_width`", cure="give both"
                 )
-        else:
-            self._check_heads(self.heads)
+        elif self.kv_heads is not None and self.heads % self.kv_heads:
+            raise UserError(
+                f"{self.kv_heads} kv_heads do not divide {self.heads} heads",
+                cure="take a divisor of heads",
+            )
+        elif isinstance(self.width, int) and self.head_width is None and self.width % self.heads:
+            raise UserError(
+                f"{self.heads} heads do not divide the width {self.width}",
+                cure=f"take a multiple of {self.heads} as width, or set head_width",
+            )
         head_width = self.resolved_head_width
         if self.position.kind == "rope" and head_width is not None and head_width % 2:
             raise UserError(
@@ -87,18 +95,6 @@ class Architecture(Family):
                 cure="take an even head width",
             )
         return self
-
-    def _check_heads(self, heads: int) -> None:
-        if self.kv_heads is not None and heads % self.kv_heads:
-            raise UserError(
-                f"{self.kv_heads} kv_heads do not divide {heads} heads",
-                cure="take a divisor of heads",
-            )
-        if isinstance(self.width, int) and self.head_width is None and self.width % heads:
-            raise UserError(
-                f"{heads} heads do not divide the width {self.width}",
-                cure=f"take a multiple of {heads} as width, or set head_width",
-            )
 
     @model_validator(mode="after")
     def _window_slides(self) -> Self:

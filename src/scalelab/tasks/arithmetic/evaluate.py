@@ -131,7 +131,10 @@ class ArithmeticTest(Test):
         `routes.Tally`; what fills a window is left out of them), and `loss_step_{step}`: the
         validation loss, were it predicted after that step.
         """
-        task, tally = self.data.task, self._tally()
+        task, pool, tally = self.data.task, self.trial.model.layer_pool, None
+        if pool is not None:
+            kind_V = kinds(self.data.tokenizer, self.data.shape.vocab)
+            tally = Tally(pool, kind_V, self._exact)
         scores = [self._score(model, length, tally=tally) for length in range(1, task.longest + 1)]
         longer = [score.right for score in scores[task.length :]]
         return {
@@ -221,13 +224,6 @@ class ArithmeticTest(Test):
         )
         tokens_BS, targets_BM, bears_BM = (torch.from_numpy(part).to(self.device) for part in parts)
         return _Seen(tokens_BS, targets_BM, bears_BM)
-
-    def _tally(self) -> Tally | None:
-        given = self.trial.model
-        if given.layer_pool is None:
-            return None
-        kind_V = kinds(self.data.tokenizer, self.data.shape.vocab)
-        return Tally(given.layer_pool, kind_V, self._exact)
 
     def _flops(self) -> dict[str, float]:
         shape, targets = self.data.shape, self.data.questions(1).targets_RM.shape[1]

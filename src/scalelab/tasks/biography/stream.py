@@ -41,7 +41,10 @@ class Text:
 
     def tokens(self, start: int, stop: int) -> Tokens:
         """The tokens from `start` to `stop` of the text, [M]."""
-        block, pieces = self._block_at(start), []
+        while self._begins[-1] <= start:
+            lengths = self._writer.lengths(*self._draws(len(self._begins) - 1), self._marked)
+            self._begins.append(self._begins[-1] + int(lengths.sum()))
+        block, pieces = bisect_right(self._begins, start) - 1, []
         while self._begins[block] < stop:
             tokens, begin = self._write(block), self._begins[block]
             pieces.append(tokens[max(0, start - begin) : stop - begin])
@@ -60,12 +63,6 @@ class Text:
         return person_E, self._writer.once(person_E) if self._fixed else self._writer.anew(
             exposure_E, self._seed
         )
-
-    def _block_at(self, token: int) -> int:
-        while self._begins[-1] <= token:
-            lengths = self._writer.lengths(*self._draws(len(self._begins) - 1), self._marked)
-            self._begins.append(self._begins[-1] + int(lengths.sum()))
-        return bisect_right(self._begins, token) - 1
 
     def _write(self, block: int) -> Tokens:
         """A block's tokens. Only the blocks at hand are kept."""

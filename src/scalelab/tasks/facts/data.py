@@ -6,7 +6,6 @@ T tokens of a window (context + 1)
 M loss positions of a row
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, product
@@ -27,7 +26,7 @@ from scalelab.tasks.facts.dialogs import (
     values,
 )
 from scalelab.tasks.facts.order import Order
-from scalelab.tasks.facts.people import Cast, Ids, cast, shares
+from scalelab.tasks.facts.people import Ids, cast, shares
 from scalelab.tasks.facts.pools import ATTRIBUTES
 from scalelab.tasks.facts.sizes import describe
 from scalelab.tasks.facts.spec import Facts
@@ -91,14 +90,18 @@ class FactsData:
             np.empty((*shape, targets), np.float32),
         )
         spans, given = np.empty((*shape, targets), np.bool_), np.empty(shape, np.int64)
+        slots = np.arange(targets)
         for (column, attribute), template in product(enumerate(ATTRIBUTES), range(task.templates)):
             at = np.s_[:, column, template]
             openings = [opening for opening, _ in turns(attribute, template, task.recall)]
             lengths = turn_lengths(people, attribute, template, task.recall)
             tokens[at] = render(people, attribute, template, task.recall, self.shape.context + 1)
             positions[at], count = _loss_positions(lengths, openings, targets)
-            weights[at] = np.arange(targets) < count
-            spans[at] = _value_span(count, value_lengths(people, attribute)[:, None], targets)
+            weights[at] = slots < count
+            # The last loss position predicts EOD, the one before it the full stop, those before
+            # that the value.
+            value = value_lengths(people, attribute)[:, None]
+            spans[at] = (slots >= count - 2 - value) & (slots <= count - 2)
             given[at] = lengths[0] + 2
         return Rows(
             tokens_RT=tokens.reshape(given.size, -1),
@@ -156,7 +159,11 @@ class FactsData:
             "permuted": (seen.permuted(), unseen.permuted()),
             "empty": (),
         }[values_of]
-        return Database(list(ATTRIBUTES), chain.from_iterable(map(_records, everyone)))
+        records = (
+            zip(names(people), *(values(people, column) for column in ATTRIBUTES), strict=True)
+            for people in everyone
+        )
+        return Database(list(ATTRIBUTES), chain.from_iterable(records))
 
     def shares(self) -> npt.NDArray[np.float64]:
         """What part of its value's information each fact counts for (see `people.shares`), in the
@@ -208,15 +215,3 @@ def _loss_positions(lengths: Ids, openings: list[int], targets: int) -> tuple[Id
             count = count + length
         start = start + length
     return positions, count
-
-
-def _value_span(count: Ids, value: Ids, targets: int) -> npt.NDArray[np.bool_]:
-    """The last loss position predicts EOD, the one before it the full stop, those before that the
-    value.
-    """
-    slots = np.arange(targets)
-    return (slots >= count - 2 - value) & (slots <= count - 2)
-
-
-def _records(people: Cast) -> Iterator[tuple[str, ...]]:
-    return zip(names(people), *(values(people, attribute) for attribute in ATTRIBUTES), strict=True)

@@ -2,7 +2,7 @@
 value.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
@@ -91,7 +91,13 @@ class RecallTest(Test):
         """
         asked = _spread(len(self._seen.prompts), SAMPLE)
         with evaluating(model):
-            recalls = self._sampled_recalls(model)
+            # All samples at once: a small batch takes as many steps as a large one.
+            samples = self._samples
+            exact = iter(self._exact(model, list(chain.from_iterable(samples.values()))))
+            recalls = {
+                name: float(np.mean([next(exact) for _ in questions]))
+                for name, questions in samples.items()
+            }
             if len(asked) < len(self._seen.prompts) and recalls["recall"] >= PROMISING:
                 asked = np.arange(len(self._seen.prompts))
                 recalls["recall"] = self._recall(model, self._seen, asked, self._database)
@@ -114,7 +120,15 @@ class RecallTest(Test):
         with evaluating(model):
             recall = self._recall(model, self._seen, everything, self._database)
             bits = self._bits_per_fact(model, everything)
-            probes = dict(self._probes(model))
+            probes = {
+                name: self._recall(
+                    model,
+                    questions,
+                    _spread(len(questions.prompts), PROBE),
+                    self._database_of(name),
+                )
+                for name, questions in self._probed.items()
+            }
         facts, held = self.data.shape.facts, self.data.fact_bits()[self._seen.fact]
         return {
             "recall": recall,
@@ -123,20 +137,6 @@ class RecallTest(Test):
             "bits_max": float(held.mean()) * facts,
             "bits_per_fact": bits,
             **probes,
-        }
-
-    def _probes(self, model: LanguageModel) -> Iterator[tuple[str, float]]:
-        for name, questions in self._probed.items():
-            asked = _spread(len(questions.prompts), PROBE)
-            yield name, self._recall(model, questions, asked, self._database_of(name))
-
-    def _sampled_recalls(self, model: LanguageModel) -> dict[str, float]:
-        """All samples, asked together: a small batch takes as many steps as a large one."""
-        samples = self._samples
-        exact = iter(self._exact(model, list(chain.from_iterable(samples.values()))))
-        return {
-            name: float(np.mean([next(exact) for _ in questions]))
-            for name, questions in samples.items()
         }
 
     def _recall(

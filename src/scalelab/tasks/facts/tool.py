@@ -17,14 +17,11 @@ def database_tool(query: Callable[[str, int], str]) -> Tool:
     def answer(
         dialogs: Sequence[npt.NDArray[np.integer]], indices: Sequence[int]
     ) -> list[npt.NDArray[np.integer]]:
-        replies = (
-            query(_last_turn(dialog[:-1]), index)
-            for dialog, index in zip(dialogs, indices, strict=True)
-        )
-        return [np.append(encode(reply), ASSISTANT) for reply in replies]
+        replies: list[npt.NDArray[np.integer]] = []
+        for dialog, index in zip(dialogs, indices, strict=True):
+            begin = np.flatnonzero(dialog[:-1] == ASSISTANT)[-1] + 1
+            reply = query(decode(dialog[begin:-1]), index)
+            replies.append(np.append(encode(reply), ASSISTANT))
+        return replies
 
     return Tool(DATABASE, answer)
-
-
-def _last_turn(dialog: npt.NDArray[np.integer]) -> str:
-    return decode(dialog[np.flatnonzero(dialog == ASSISTANT)[-1] + 1 :])

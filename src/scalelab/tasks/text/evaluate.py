@@ -272,7 +272,7 @@ class TextTest(Test):
             x_ND, label_N = x_ND[bears_N], label_N[bears_N]
         size, nats = (
             max(1, _LOGITS.get(self.device.type, 2**22) // self.data.shape.vocab),
-            self._zero(),
+            torch.zeros((), dtype=self._exact, device=self.device),
         )
         for x_nD, label_n in zip(x_ND.split(size), label_N.split(size), strict=True):
             logits_nV = model.head(x_nD)
@@ -296,9 +296,6 @@ class TextTest(Test):
         x_BMD, routings = model.run(seen.tokens_BT, seen.layout)
         loads.append(torch.stack([routing.load_E for routing in routings]).to(self._exact))
         return x_BMD
-
-    def _zero(self) -> Tensor:
-        return torch.zeros((), dtype=self._exact, device=self.device)
 
 
 def _exp(nats: float) -> float:
