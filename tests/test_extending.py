@@ -79,7 +79,7 @@ REGISTERED = {
         ),
     ),
     "tests/optimize/variants.py": (('"nsga2", ', '"nsga2", "nsga3", '),),
-    "tests/models/variants.py": (
+    "tests/families/variants.py": (
         (
             'VARIANTS: dict[str, Model] = {\n    "default": Transformer(),\n',
             "from scalelab.families.gated_rnn.spec import GatedRnn\n\n"
@@ -108,7 +108,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     suites = (
         "tests/fit",
-        "tests/models",
+        "tests/families",
         "tests/tasks",
         "tests/search",
         "tests/optimize",
@@ -190,7 +190,7 @@ def test_the_search_runs_what_it_needs(extended: Path) -> None:
 
 @pytest.mark.slow
 def test_they_conform(extended: Path) -> None:
-    suites = ["tests/models", "tests/tasks", "tests/search", "tests/optimize"]
+    suites = ["tests/families", "tests/tasks", "tests/search", "tests/optimize"]
     suites.append("tests/fit/test_conformance.py")
     words = "gated_rnn or copying or smallest or nsga3 or data_mixing"
     tested = python(extended, "pytest", "-q", *suites, "-k", words)

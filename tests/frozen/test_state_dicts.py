@@ -7,8 +7,8 @@ import json
 
 import torch
 from pydantic import TypeAdapter
+from tests.families.variants import CONTEXT, VARIANTS, VOCAB
 from tests.frozen.frozen import EXPECTED, check
-from tests.models.variants import CONTEXT, VARIANTS, VOCAB
 
 from scalelab.families import Model, build
 

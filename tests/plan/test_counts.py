@@ -1,6 +1,6 @@
 """Closed forms against published counts.
 
-Equality with built models is tested for every variant in tests/models.
+Equality with built models is tested for every variant in tests/families.
 """
 
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""FLOPs by hand. Equality with torch's counter is tested for every variant in tests/models."""
+"""FLOPs by hand. Equality with torch's counter is tested for every variant in tests/families."""
 
 from typing import Any
 

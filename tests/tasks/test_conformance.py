@@ -55,7 +55,8 @@ def drawn(trial: Trial, data: TaskData, step: int, size: int) -> tuple[float, li
 
 def tensors(batches: list[Batch]) -> Iterator[torch.Tensor]:
     for batch in batches:
-        yield from (part for part in vars(batch).values() if part is not None)
+        parts = [batch.tokens_BT, batch.labels_BM, batch.weights_BM, *vars(batch.layout).values()]
+        yield from (part for part in parts if part is not None)
 
 
 def test_it_is_described_as_it_is_built(task: Task, data: TaskData, folder: Path) -> None:

@@ -80,7 +80,8 @@ def ls(
         )
         else []
     )
-    shown = [name for name in sorted(("loss", *MAIN), key=is_lower_better) if name in measured]
+    usual = sorted(("loss", *MAIN), key=is_lower_better)
+    shown = [name for name in usual if name in measured]
     print_table(
         ["digest", "state", "experiment", *axes, "seed", "params", *active, *shown, "time"],
         [

@@ -68,7 +68,7 @@ def draw(
     """
     reading, drawn = Reading(store, filter), find(figure).chosen(options or {})
     names, rows = take(reading, drawn, experiments)
-    drawing = drawn.draw(rows)
+    drawing = _drawing(drawn, rows)
     path = write(drawn, drawing, rows, names, filter, out, format)
     if format == "html" and (out / INDEX).exists():
         others = [name for name in having_data(reading, drawn) if name not in names]
@@ -152,7 +152,7 @@ def _made(
             return None
         names = list(experiments or candidates[:1])
         rows = reading.rows(figure, names)
-        drawing = figure.draw(rows)
+        drawing = _drawing(figure, rows)
         files = _files(figure, drawing, rows, names, reading.filter, format)
         others = [name for name in candidates if name not in names]
         drawn = Drawn(figure, drawing, names, others, next(iter(files)))
@@ -161,6 +161,15 @@ def _made(
         if not is_fault(error):
             raise
         return _failed(entry, error, format)
+
+
+def _drawing(figure: Figure, rows: Rows) -> Drawing:
+    """What the figure draws. Raises UserError if that has no panel."""
+    drawing = figure.draw(rows)
+    if not drawing.panels:
+        what = f"figure {figure.number} ({figure.name}): these trials leave nothing to draw"
+        raise UserError(what, cure="draw more of them, or another experiment")
+    return drawing
 
 
 def is_fault(error: BaseException) -> bool:

@@ -18,8 +18,8 @@ OF_MODELS = (*EXPERTS, "test_max_vio", *_ROUTES, "identity_share")
 """Metrics that trials of some models alone report."""
 
 _TASKS = get_args(get_args(Task)[0])
-MAIN = tuple(task.main_metric for task in _TASKS)
-"""The main metric of each task."""
+MAIN = tuple(dict.fromkeys(task.main_metric for task in _TASKS))
+"""The main metrics of the tasks."""
 NAMES = frozenset(
     name for task in _TASKS for name in (*task().measures, *task().concludes, *task.sometimes)
 ).union(OF_MODELS, POSITIONS, SPEEDS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.variants import CONTEXT, LANES, VOCAB, made, scalar
+from tests.families.variants import CONTEXT, LANES, VOCAB, made, scalar
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.variants import (
+from tests.families.variants import (
     DECODERS,
     LANES,
     TARGETS,

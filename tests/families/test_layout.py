@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.models.variants import CONTEXT, LANES, made
+from tests.families.variants import CONTEXT, LANES, made
 from torch import Tensor
 
 from scalelab.families.layout import PLAIN, Layout

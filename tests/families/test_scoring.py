@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.models.choosers import KINDS, LANES, LENGTH, WIDTH, built, choices, hard, of, states
+from tests.families.choosers import KINDS, LANES, LENGTH, WIDTH, built, choices, hard, of, states
 from torch import nn
 
 from scalelab.families.layer_router.chooser import Gru, Lstm

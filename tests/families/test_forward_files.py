@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.variants import CONTEXT, VOCAB
+from tests.families.variants import CONTEXT, VOCAB
 from torch import Tensor
 
 import scalelab

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.models.reference_weights import WIDTH, Map, made_of
-from tests.models.references import CONTEXT, MIXTURES, MODELS, VOCAB
+from tests.families.reference_weights import WIDTH, Map, made_of
+from tests.families.references import CONTEXT, MIXTURES, MODELS, VOCAB
 from torch import Tensor, nn
 
 from scalelab.families.layout import Layout

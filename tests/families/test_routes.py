@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from tests.models.choosers import (
+from tests.families.choosers import (
     LANES,
     LENGTH,
     POOL,

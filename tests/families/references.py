@@ -6,7 +6,7 @@ A feature that we lack is turned off in their configuration, and a comment says 
 
 from typing import Any, NamedTuple
 
-from tests.models.reference_weights import (
+from tests.families.reference_weights import (
     DEEPSEEK_V3,
     GEMMA2,
     GPT2,

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tests.models.variants import CONTEXT, DECODERS, LANES, VARIANTS, made, scalar, value_and_grads
+from tests.families.variants import (
+    CONTEXT,
+    DECODERS,
+    LANES,
+    VARIANTS,
+    made,
+    scalar,
+    value_and_grads,
+)
 from torch import Tensor
 from torch._dynamo import config
 

@@ -6,7 +6,7 @@ What it shares with other families stands in the suites.
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.models.variants import CONTEXT, LANES, TARGETS, VOCAB, scalar, value_and_grads
+from tests.families.variants import CONTEXT, LANES, TARGETS, VOCAB, scalar, value_and_grads
 from torch import Tensor, nn
 
 from scalelab.families import build

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.models.variants import CONTEXT, VOCAB
+from tests.families.variants import CONTEXT, VOCAB
 from torch import Tensor
 
 from scalelab.families import build

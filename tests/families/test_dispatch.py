@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.variants import CONTEXT, LANES, TARGETS, made, scalar
+from tests.families.variants import CONTEXT, LANES, TARGETS, made, scalar
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.variants import CONTEXT, LANES, VOCAB, made
+from tests.families.variants import CONTEXT, LANES, VOCAB, made
 from torch import Tensor
 
 from scalelab.families.language_model import LanguageModel

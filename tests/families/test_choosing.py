@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.models.choosers import (
+from tests.families.choosers import (
     KINDS,
     LANES,
     LENGTH,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.models.variants import CONTEXT, DECODERS, LANES, TARGETS, VARIANTS, VOCAB, made
+from tests.families.variants import CONTEXT, DECODERS, LANES, TARGETS, VARIANTS, VOCAB, made
 from torch import Tensor
 
 from scalelab.families import Model
