@@ -17,7 +17,7 @@ import pytest
 
 from scalelab import report
 from scalelab.core.errors import UserError
-from scalelab.core.events import Ended, Started
+from scalelab.core.events import Ended, Measured, Started
 from scalelab.report.drawing import write
 from scalelab.report.figure import Drawing, Rows
 from scalelab.report.figures.recall_map.figure import RecallMap
@@ -229,6 +229,22 @@ def test_every_figure_without_data_says_how_the_trials_stand(
         empty.end(row["digest"], attempt, Ended("failed", 1, 2.0, {}))
     assert "(2 failed)" in told()
     assert f"scalelab show {rows[0]['digest'][:10]}" in told()
+
+
+def test_a_figure_that_comes_out_empty_is_refused(
+    empty: Store, table: pl.DataFrame, tmp_path: Path
+) -> None:
+    """Three sizes at one budget: no isoFLOP profile, and a single point on the envelope."""
+    sizes = table.filter(pl.col("task.people") == 32, pl.col("task.recall") == "in_weight")
+    rows = list(sizes.unique("params.total").sort("params.total").head(3).iter_rows(named=True))
+    empty.register("mine", SPEC, [record(row) for row in rows])
+    for loss, row in enumerate(rows, 1):
+        attempt = empty.begin(row["digest"], Started({"device": "cpu"}), {"commit": "abc"}, "me")
+        empty.measure(row["digest"], attempt, Measured(1000, {"loss": loss, "tokens": 10**6}))
+        empty.end(row["digest"], attempt, Ended("done", 1000, 2.0, {"loss": loss}))
+    with pytest.raises(UserError, match=r"^figure 5 \(isoflops\)") as raised:
+        report.draw(empty, 5, out=tmp_path)
+    assert raised.value.cure
 
 
 @pytest.mark.parametrize(
