@@ -7,9 +7,11 @@ go on.
 A command whose reader goes away (`| head`) runs to its end and exits with its own code.
 """
 
+import atexit
 import os
 import signal
 import sys
+import threading
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -108,6 +110,13 @@ def main() -> None:
         if outlet is not None and (fault := lost(outlet)):
             print(f"error: {masked(str(fault))}", file=sys.stderr)
             code = code or 2
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if code > signals.exit_code(0) and not all(thread.daemon for thread in others):
+        # A trial that was given up may have left a compiler at work, in threads that Python would
+        # wait for: half a minute, which a scheduler may not grant.
+        sys.stderr.flush()
+        atexit._run_exitfuncs()
+        os._exit(code)
     raise SystemExit(code)
 
 
